@@ -1,0 +1,1 @@
+"""The HTTP API. Imports `db` and `worker.queue` only; never torch."""

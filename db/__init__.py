@@ -1,0 +1,1 @@
+"""The database: tables, states, sessions and every query. Imports nothing else of this project."""

@@ -1,0 +1,1 @@
+"""The worker: claims items, has them decoded and saves the results."""
