@@ -1,0 +1,194 @@
+"""The tables. Pure declarations: every query lives in `db.queries`, every move between states in `db.states`."""
+
+import datetime as dt
+import uuid
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.base import Base, Digest, JsonObject, Moment, Name, RowId, TimeOrderedId, state_type
+from db.states import ItemState, JobState, WorkerState
+
+
+class Tenant(Base):
+    """Who holds API keys; nothing is visible across tenants."""
+
+    __tablename__ = "tenants"
+
+    id: Mapped[TimeOrderedId]
+    name: Mapped[Name] = mapped_column(unique=True)
+    created_at: Mapped[Moment]
+
+
+class ApiKey(Base):
+    """One API key, as the SHA-256 of its text; the text itself is shown once and kept nowhere."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[TimeOrderedId]
+    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
+    name: Mapped[Name]
+    prefix: Mapped[str] = mapped_column(String(16))
+    digest: Mapped[Digest] = mapped_column(unique=True)
+    scopes: Mapped[list[str]]
+    created_at: Mapped[Moment]
+    expires_at: Mapped[dt.datetime | None]
+    revoked_at: Mapped[dt.datetime | None]
+
+
+class Profile(Base):
+    """A user's stored preferences: the head of a list of immutable versions."""
+
+    __tablename__ = "profiles"
+    __table_args__ = (UniqueConstraint("tenant_id", "user_id"),)
+
+    id: Mapped[TimeOrderedId]
+    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    user_id: Mapped[Name]
+    version: Mapped[int]
+    created_at: Mapped[Moment]
+    updated_at: Mapped[Moment]
+
+
+class ProfileVersion(Base):
+    """One version of a profile; `body` never changes once it is written."""
+
+    __tablename__ = "profile_versions"
+
+    profile_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    body: Mapped[JsonObject]
+    digest: Mapped[Digest]
+    created_at: Mapped[Moment]
+
+
+class ProfileTag(Base):
+    """A tag of a profile's newest version: what lists and audiences filter by."""
+
+    __tablename__ = "profile_tags"
+    __table_args__ = (Index(None, "tenant_id", "tag", "profile_id"),)
+
+    profile_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("profiles.id", ondelete="CASCADE"), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(64), primary_key=True)
+    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+
+
+class Preference(Base):
+    """The canonical guidance behind a preference hash (see `db.preferences`), stored once per tenant."""
+
+    __tablename__ = "preferences"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
+    hash: Mapped[Digest] = mapped_column(primary_key=True)
+    body: Mapped[JsonObject]
+
+
+class Job(Base):
+    """What a client submits. The counts are derived from items until `finished_at`, then frozen here once."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index(None, "tenant_id", "id"),
+        Index(
+            "ix_jobs_open", "id", postgresql_where=text("finished_at IS NULL"), sqlite_where=text("finished_at IS NULL")
+        ),
+    )
+
+    id: Mapped[TimeOrderedId]
+    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    state: Mapped[JobState] = mapped_column(state_type(JobState, "state"))
+    model: Mapped[str] = mapped_column(String(256))
+    details: Mapped[JsonObject] = mapped_column("metadata")
+    num_items: Mapped[int]
+    num_succeeded: Mapped[int | None]
+    num_failed: Mapped[int | None]
+    num_cancelled: Mapped[int | None]
+    created_at: Mapped[Moment]
+    started_at: Mapped[dt.datetime | None]
+    finished_at: Mapped[dt.datetime | None]
+
+
+class Item(Base):
+    """One row of a job, in input order, pinned to a profile version; also the queue entry that workers claim."""
+
+    __tablename__ = "items"
+    __table_args__ = (
+        UniqueConstraint("job_id", "position"),
+        UniqueConstraint("job_id", "custom_id"),
+        CheckConstraint("(state = 'running') = (lease_owner IS NOT NULL)", name="lease_while_running"),
+        # The claim reads this index in order: the oldest job first, its groups one after another.
+        Index(
+            "ix_items_queue",
+            *("model", "job_id", "preference_hash", "position"),
+            postgresql_where=text("state = 'queued'"),
+            sqlite_where=text("state = 'queued'"),
+        ),
+        Index(
+            "ix_items_leases",
+            *("lease_owner", "lease_until"),
+            postgresql_where=text("state = 'running'"),
+            sqlite_where=text("state = 'running'"),
+        ),
+        Index("ix_items_counts", "job_id", "state"),
+        Index("ix_items_finished", "job_id", "finished_at"),
+    )
+
+    id: Mapped[RowId]
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    custom_id: Mapped[Name]
+    user_id: Mapped[Name]
+    profile_version: Mapped[int]
+    preference_hash: Mapped[Digest]
+    model: Mapped[str] = mapped_column(String(256))
+    messages: Mapped[list[JsonObject]]
+    sampling: Mapped[JsonObject]
+    state: Mapped[ItemState] = mapped_column(state_type(ItemState, "state"))
+    attempt: Mapped[int]
+    lease_owner: Mapped[uuid.UUID | None]
+    lease_until: Mapped[dt.datetime | None]
+    finished_at: Mapped[dt.datetime | None]
+
+
+class Result(Base):
+    """What the database keeps for an item that ended: its text, or why there is none."""
+
+    __tablename__ = "results"
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"), primary_key=True)
+    text: Mapped[str | None] = mapped_column(Text)
+    finish_reason: Mapped[str | None] = mapped_column(String(16))
+    num_prompt_tokens: Mapped[int | None]
+    num_completion_tokens: Mapped[int | None]
+    reward: Mapped[float | None]
+    rewards: Mapped[list[float] | None]
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+
+
+class IdempotencyRecord(Base):
+    """The answer to a request that carried an `Idempotency-Key`, to be given again to its repeats."""
+
+    __tablename__ = "idempotency_records"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
+    route: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    request_digest: Mapped[Digest]
+    status_code: Mapped[int]
+    response: Mapped[JsonObject]
+    created_at: Mapped[Moment]
+    expires_at: Mapped[dt.datetime] = mapped_column(index=True)
+
+
+class Worker(Base):
+    """One incarnation of a worker process and what it last said of itself."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[TimeOrderedId]
+    model: Mapped[str] = mapped_column(String(256))
+    state: Mapped[WorkerState] = mapped_column(state_type(WorkerState, "state"))
+    message: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[Moment]
+    seen_at: Mapped[dt.datetime] = mapped_column(index=True)

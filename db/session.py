@@ -1,0 +1,109 @@
+"""Engines and transactions. Knows SQLite from PostgreSQL, so that nobody else has to."""
+
+import datetime as dt
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from db.base import UtcDateTime
+
+STATEMENT_TIMEOUT_SECONDS = 60
+CONNECT_TIMEOUT_SECONDS = 5
+
+
+class DatabaseUnreachableError(Exception):
+    """The database does not answer."""
+
+
+class Database:
+    """One database: hands out sessions whose transaction is visible as a `with` block."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.url = normalise_url(url)
+        is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _sqlite_engine(self.url, pool_size) if is_sqlite else _postgresql_engine(self.url, pool_size)
+        # SQLite has one writer: a transaction that will write says so at its start and waits its turn there.
+        self._writing_engine = self.engine.execution_options(padserve_begin="BEGIN IMMEDIATE")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session that may write: committed when the block ends, rolled back when it raises."""
+        with Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that only reads, from one snapshot on SQLite; nothing done in it is kept."""
+        with Session(self.engine, expire_on_commit=False, autoflush=False) as session:
+            yield session
+
+    def check(self) -> None:
+        """Raise `DatabaseUnreachableError`, in one line without credentials, when the database does not answer."""
+        try:
+            with self.engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except SQLAlchemyError as error:
+            where = self.url.render_as_string(hide_password=True)
+            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+            raise DatabaseUnreachableError(f"Cannot reach the database at {where}: {reason}") from error
+
+    def dispose(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+def now(session: Session) -> dt.datetime:
+    """The database's clock: one clock for every lease, whichever machine asks."""
+    if session.get_bind().dialect.name == "sqlite":
+        return dt.datetime.now(dt.UTC)
+    return session.scalars(select(func.clock_timestamp(type_=UtcDateTime))).one()
+
+
+def normalise_url(url: str) -> URL:
+    """The URL with the driver this project uses, whatever short form was given."""
+    parsed = make_url(url)
+    if parsed.drivername in {"postgres", "postgresql"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+def _postgresql_engine(url: URL, pool_size: int) -> Engine:
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s",
+        },
+    )
+
+
+def _sqlite_engine(url: URL, pool_size: int) -> Engine:
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        connect_args={"timeout": STATEMENT_TIMEOUT_SECONDS, "check_same_thread": False},
+    )
+    event.listen(engine, "connect", _prepare_sqlite_connection)
+    event.listen(engine, "begin", _begin_sqlite_transaction)
+    return engine
+
+
+def _prepare_sqlite_connection(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # the driver must not start transactions of its own
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite_transaction(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("padserve_begin", "BEGIN"))

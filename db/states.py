@@ -1,0 +1,62 @@
+"""The states of items, jobs and workers, and the moves between them. Pure data: holds no session and no row."""
+
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class ItemState(StrEnum):
+    """Where one item stands; exactly one of a job's five counters counts it."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class JobState(StrEnum):
+    """Where a job stands: `completed` when every item has ended, `cancelled` when a client ended it."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
+class WorkerState(StrEnum):
+    """What a worker process last said of itself."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+ITEM_MOVES = MappingProxyType(
+    {
+        ItemState.QUEUED: frozenset({ItemState.RUNNING, ItemState.CANCELLED, ItemState.FAILED}),
+        ItemState.RUNNING: frozenset({ItemState.QUEUED, ItemState.SUCCEEDED, ItemState.FAILED, ItemState.CANCELLED}),
+        ItemState.SUCCEEDED: frozenset[ItemState](),
+        ItemState.FAILED: frozenset[ItemState](),
+        ItemState.CANCELLED: frozenset[ItemState](),
+    }
+)
+
+JOB_MOVES = MappingProxyType(
+    {
+        JobState.QUEUED: frozenset({JobState.RUNNING, JobState.COMPLETED, JobState.CANCELLED}),
+        JobState.RUNNING: frozenset({JobState.COMPLETED, JobState.CANCELLED}),
+        JobState.COMPLETED: frozenset[JobState](),
+        JobState.CANCELLED: frozenset[JobState](),
+    }
+)
+
+TERMINAL_ITEM_STATES = tuple(state for state, moves in ITEM_MOVES.items() if not moves)
+TERMINAL_JOB_STATES = tuple(state for state, moves in JOB_MOVES.items() if not moves)
+OPEN_ITEM_STATES = tuple(state for state, moves in ITEM_MOVES.items() if moves)
+OPEN_JOB_STATES = tuple(state for state, moves in JOB_MOVES.items() if moves)
+
+
+def sources_of(target: ItemState) -> tuple[ItemState, ...]:
+    """The states an item may be in before it moves to `target`: what a conditional UPDATE names."""
+    return tuple(state for state, moves in ITEM_MOVES.items() if target in moves)

@@ -1,0 +1,52 @@
+"""The Celery application and the one message it carries: "there is work". All of the worker that the API may import.
+
+SQL is the queue of record. A message holds an id and may be lost, doubled or late without harm, so publishing is
+best effort and bounded in time: what it misses, the reconciler publishes again.
+"""
+
+import uuid
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+DECODE = "padserve.decode"
+PUBLISH_TIMEOUT_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+def create_queue(redis_url: str) -> Celery:
+    """The Celery application on one Redis. Makes no connection."""
+    app = Celery("padserve", broker=redis_url)
+    app.conf.update(
+        task_acks_late=False,  # the lease in SQL is what survives a crash, not the message
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "global_keyprefix": "padserve:",
+            "socket_connect_timeout": PUBLISH_TIMEOUT_SECONDS,
+            "socket_timeout": 30.0,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+            "retry_on_timeout": True,
+        },
+    )
+    return app
+
+
+def enqueue(queue: Celery, job_id: uuid.UUID) -> bool:
+    """Wake a worker for a job that is committed. False when Redis does not answer: the reconciler will try again."""
+    try:
+        queue.send_task(DECODE, args=[str(job_id)], retry=False)
+    except OperationalError:
+        log.warning("enqueue_failed", job_id=str(job_id))
+        return False
+    return True
