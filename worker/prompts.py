@@ -1,9 +1,11 @@
-"""Text to token ids: the guideline template and a model's own chat template. Knows tokenizers; knows no model and no method."""
+"""Text to token ids: the guideline template and a model's own chat template. Knows tokenizers; no model, no method."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypedDict
+from typing import TypedDict
 
-# The wording PAD's released models were trained on (Chen et al., ICLR 2025): a PersRM sees a preference as this text alone.
+from transformers import PreTrainedTokenizerBase
+
+# The wording of PAD's released models (Chen et al., ICLR 2025): a PersRM sees a preference as this text alone.
 GUIDELINES = (
     "[Guidelines] Your task is to generate response by considering the following principle. "
     "[Principles] {principles} [Instruction] "
@@ -15,18 +17,6 @@ class Message(TypedDict):
 
     role: str
     content: str
-
-
-class ChatTokenizer(Protocol):
-    """What this module needs of a `transformers` tokenizer."""
-
-    chat_template: str | None
-
-    def apply_chat_template(
-        self, conversation: Sequence[Message], *, tokenize: bool, add_generation_prompt: bool
-    ) -> str: ...
-
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
 
 
 def with_principles(messages: Sequence[Message], principles: Sequence[str]) -> list[Message]:
@@ -42,7 +32,7 @@ def with_principles(messages: Sequence[Message], principles: Sequence[str]) -> l
     return [*messages[:last_user], turn, *messages[last_user + 1 :]]
 
 
-def encode(tokenizer: ChatTokenizer, messages: Sequence[Message]) -> tuple[int, ...]:
+def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> tuple[int, ...]:
     """Token ids of the conversation, ready for the model's answer.
 
     A tokenizer without a chat template gets the turns as plain text, one blank line apart.
@@ -50,5 +40,6 @@ def encode(tokenizer: ChatTokenizer, messages: Sequence[Message]) -> tuple[int, 
     if tokenizer.chat_template is None:
         text = "\n\n".join(message["content"] for message in messages)
         return tuple(tokenizer.encode(text, add_special_tokens=True))
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return tuple(tokenizer.encode(text, add_special_tokens=False))
+    turns = [{"role": message["role"], "content": message["content"]} for message in messages]
+    rendered = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return tuple(tokenizer.encode(str(rendered), add_special_tokens=False))

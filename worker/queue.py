@@ -6,6 +6,7 @@ best effort and bounded in time: what it misses, the reconciler publishes again.
 
 import uuid
 
+import redis
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -14,6 +15,20 @@ DECODE = "padserve.decode"
 PUBLISH_TIMEOUT_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
+
+
+class QueueUnreachableError(Exception):
+    """Redis does not answer."""
+
+
+def check_queue(redis_url: str) -> None:
+    """Raise `QueueUnreachableError`, in one line without credentials, when Redis does not answer."""
+    try:
+        with redis.Redis.from_url(redis_url, socket_connect_timeout=PUBLISH_TIMEOUT_SECONDS) as client:
+            client.ping()
+    except (redis.RedisError, ValueError) as error:
+        where = redis_url.rpartition("@")[2]
+        raise QueueUnreachableError(f"Cannot reach Redis at {where}: {str(error).rstrip('.')}.") from error
 
 
 def create_queue(redis_url: str) -> Celery:

@@ -1,0 +1,28 @@
+"""The HTTP application: which routes there are, and what they share."""
+
+from celery import Celery
+from fastapi import FastAPI
+
+from api import health, jobs, models, profiles, results
+from api.dependencies import Services
+from api.documentation import DocumentedApi
+from api.problems import install_error_handlers
+from api.requests import RequestMiddleware
+from api.settings import Settings
+from db.session import Database
+from worker.queue import create_queue
+
+
+def create_app(settings: Settings, *, database: Database | None = None, queue: Celery | None = None) -> FastAPI:
+    """The application on its settings. Connects to nothing until a request needs it."""
+    app = DocumentedApi()
+    app.state.services = Services(
+        settings=settings,
+        database=database or Database(settings.database_url),
+        queue=queue or create_queue(settings.redis_url),
+    )
+    app.add_middleware(RequestMiddleware)
+    install_error_handlers(app)
+    for resource in (jobs, results, profiles, models, health):
+        app.include_router(resource.router)
+    return app

@@ -1,0 +1,90 @@
+"""What endpoints ask for: the services they work with, and who is calling. Knows API keys and scopes; no resource."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from celery import Celery
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.errors import ForbiddenError, UnauthorizedError
+from api.settings import Settings
+from db.queries import keys
+from db.session import Database
+
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="padserve"'}
+INVALID_TOKEN = {"WWW-Authenticate": 'Bearer realm="padserve", error="invalid_token"'}
+
+bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="API key",
+    description="An API key of the form `pad_…`. `python -m db create-key` makes one and shows it once.",
+)
+
+
+class Scope(StrEnum):
+    """What a key allows. `admin` allows everything."""
+
+    JOBS_READ = "jobs:read"
+    JOBS_WRITE = "jobs:write"
+    PROFILES_READ = "profiles:read"
+    PROFILES_WRITE = "profiles:write"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the process holds for all requests."""
+
+    settings: Settings
+    database: Database
+    queue: Celery
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling, as their API key says."""
+
+    tenant_id: uuid.UUID
+    key_id: uuid.UUID
+    scopes: frozenset[Scope]
+
+    def may(self, scope: Scope) -> bool:
+        """Whether this caller's key allows `scope`."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that received this request."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
+
+
+def authenticate(
+    services: ServicesDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> Caller:
+    """The caller behind the bearer key of this request."""
+    if credentials is None:
+        raise UnauthorizedError(headers=CHALLENGE)
+    with services.database.reading() as session:
+        key = keys.caller_of(session, credentials.credentials)
+    if key is None:
+        raise UnauthorizedError("This API key is unknown, expired or revoked.", headers=INVALID_TOKEN)
+    return Caller(tenant_id=key.tenant_id, key_id=key.id, scopes=frozenset(map(Scope, key.scopes)))
+
+
+def require(scope: Scope | None = None) -> Callable[[Caller], Caller]:
+    """A dependency that lets a caller with `scope` pass; without a scope, any valid key."""
+
+    def check(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+        if scope is not None and not caller.may(scope):
+            raise ForbiddenError(f"This API key lacks the scope `{scope}`.")
+        return caller
+
+    return check

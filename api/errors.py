@@ -1,0 +1,212 @@
+"""Every way a request can fail, as one tree: the docstring is the message, the class carries status and code.
+
+How they are written to the wire is `api.problems`' business alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+MAX_POINTER_PART = 128
+BRANCH_NAMES = frozenset({"[key]", "bool", "float", "int", "none", "str"})
+BRANCH_PREFIXES = ("constrained-", "dict[", "function-", "json-or-", "lax-or-", "list[", "literal[", "tagged-union[")
+# Where pydantic's own wording says little to somebody who reads an HTTP answer.
+SENTENCES = {
+    "extra_forbidden": "This field is not known here; check its spelling.",
+    "finite_number": "Must be a finite number.",
+    "missing": "This field is required.",
+    "string_too_long": "At most {max_length} characters are allowed.",
+    "string_too_short": "At least {min_length} character(s) are needed.",
+    "too_long": "At most {max_length} entries are allowed.",
+    "too_short": "At least {min_length} are needed.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LineError:
+    """One thing that is wrong with a body: where (a JSON pointer, and a line in NDJSON), and what to do about it."""
+
+    code: str
+    message: str
+    pointer: str
+    line: int | None = None
+
+
+class ApiError(Exception):
+    """The request failed."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Internal error"
+    # None leaves the decision to the client's own rules, which go by status.
+    should_retry: ClassVar[bool | None] = None
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        errors: Sequence[LineError] = (),
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.detail = detail or " ".join((type(self).__doc__ or "").split())
+        self.errors = tuple(errors)
+        self.param = param if param is not None else _first_field(self.errors)
+        self.headers = dict(headers or {})
+        super().__init__(self.detail)
+
+
+class MalformedBodyError(ApiError):
+    """The body is not JSON in UTF-8."""
+
+    status = 400
+    code = "malformed_body"
+    title = "Malformed body"
+
+
+class UnauthorizedError(ApiError):
+    """A valid API key is needed: send it as `Authorization: Bearer <key>`."""
+
+    status = 401
+    code = "invalid_api_key"
+    title = "Unauthorized"
+
+
+class ForbiddenError(ApiError):
+    """The API key lacks the scope that this request needs."""
+
+    status = 403
+    code = "insufficient_scope"
+    title = "Forbidden"
+
+
+class NotFoundError(ApiError):
+    """There is nothing under this name."""
+
+    status = 404
+    code = "not_found"
+    title = "Not found"
+
+
+class MethodNotAllowedError(ApiError):
+    """This path does not answer to that HTTP method."""
+
+    status = 405
+    code = "method_not_allowed"
+    title = "Method not allowed"
+
+
+class ConflictError(ApiError):
+    """The request does not fit the present state of what it names."""
+
+    status = 409
+    code = "conflict"
+    title = "Conflict"
+    should_retry = False
+
+
+class PreconditionFailedError(ApiError):
+    """The stored state is not the one that the request's `If-Match` or `If-None-Match` asks for."""
+
+    status = 412
+    code = "precondition_failed"
+    title = "Precondition failed"
+
+
+class BodyTooLargeError(ApiError):
+    """The body is larger than this server accepts."""
+
+    status = 413
+    code = "body_too_large"
+    title = "Body too large"
+
+
+class UnsupportedMediaTypeError(ApiError):
+    """The body's `Content-Type` is not one that this endpoint reads."""
+
+    status = 415
+    code = "unsupported_media_type"
+    title = "Unsupported media type"
+
+
+class InvalidRequestError(ApiError):
+    """The request is not valid; `errors` says where and why."""
+
+    status = 422
+    code = "invalid_request"
+    title = "Invalid request"
+    should_retry = False
+
+
+class PolicyRequiredError(InvalidRequestError):
+    """No policy is configured: set PADSERVE_POLICY; without one use `contrast` or `prompt`."""
+
+    code = "policy_required"
+    title = "Policy required"
+
+
+class IdempotencyMismatchError(ApiError):
+    """This Idempotency-Key was used before with another request."""
+
+    status = 422
+    code = "idempotency_key_reused"
+    title = "Idempotency key reused"
+    should_retry = False
+
+
+class UnavailableError(ApiError):
+    """The service cannot answer right now; try again in a moment."""
+
+    status = 503
+    code = "unavailable"
+    title = "Unavailable"
+
+
+def responses(*errors: type[ApiError]) -> dict[int | str, dict[str, object]]:
+    """The errors an endpoint may answer with, in the form its route declares them."""
+    declared: dict[int | str, dict[str, object]] = {}
+    for status in sorted({error.status for error in errors}):
+        same = [error for error in errors if error.status == status]
+        declared[status] = {
+            "description": " ".join(f"`{error.code}`: {' '.join((error.__doc__ or '').split())}" for error in same),
+            "content": {PROBLEM_MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}},
+        }
+    return declared
+
+
+def line_errors(error: ValidationError, *, line: int | None = None, prefix: str = "") -> list[LineError]:
+    """What a schema found wrong, in sentences. Never the value itself: it may be a user's text."""
+    return [
+        LineError(
+            code=details["type"], message=sentence(details), pointer=prefix + json_pointer(details["loc"]), line=line
+        )
+        for details in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def sentence(details: ErrorDetails) -> str:
+    """One validation error as a sentence that says what to send instead."""
+    message = SENTENCES.get(details["type"], details["msg"]).format(**details.get("ctx", {}))
+    message = (
+        message.removeprefix("Value error, ").replace("Input should be", "Must be").replace("Input should", "Must")
+    )
+    return message if message.endswith(".") else f"{message}."
+
+
+def json_pointer(location: Sequence[str | int]) -> str:
+    """The JSON pointer (RFC 6901) of a pydantic location; the names pydantic gives to branches are not part of it."""
+    parts = (str(part) for part in location if not _is_branch(part))
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1")[:MAX_POINTER_PART] for part in parts)
+
+
+def _is_branch(part: str | int) -> bool:
+    return isinstance(part, str) and (part in BRANCH_NAMES or part.startswith(BRANCH_PREFIXES))
+
+
+def _first_field(errors: Sequence[LineError]) -> str | None:
+    return errors[0].pointer.lstrip("/") or None if errors else None

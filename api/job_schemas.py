@@ -1,0 +1,220 @@
+"""What a job looks like on the wire, going in and coming out. Shapes only: no defaults, no precedence, no query."""
+
+import datetime as dt
+import uuid
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from api.profile_schemas import PrincipleIn, Tag, UserId
+from db.preferences import MAX_STRENGTH, Method
+from db.sampling import MAX_SEED
+from db.states import ItemState, JobState
+
+MAX_K = 1000
+MAX_TOKENS = 4096
+MAX_TEMPERATURE = 2.0
+MAX_STOPS = 4
+MAX_STOP_CHARACTERS = 256
+MAX_PRINCIPLES = 16
+MAX_METADATA = 16
+
+# Numbers and switches are what JSON says they are: "10" is not 10, and 1 is not true.
+CustomId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Stop = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP_CHARACTERS)]
+Stops = Annotated[
+    list[Stop],
+    BeforeValidator(
+        lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=Stop | list[Stop]
+    ),
+    Field(max_length=MAX_STOPS),
+]
+Metadata = Annotated[
+    dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
+    Field(max_length=MAX_METADATA, description="Kept with the job and given back; means nothing to the server."),
+]
+
+
+class Strict(BaseModel):
+    """An object in which every field is known."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Turn(Strict):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+def _ends_with_the_user(turns: list[Turn]) -> list[Turn]:
+    if turns[-1].role != "user":
+        raise PydanticCustomError("last_turn_not_user", "The last message must be the user's.")
+    if not turns[-1].content.strip():
+        raise PydanticCustomError("blank_prompt", "The last message must not be blank.")
+    return turns
+
+
+def _not_blank(prompt: str) -> str:
+    if not prompt.strip():
+        raise PydanticCustomError("blank_prompt", "The prompt must not be blank.")
+    return prompt
+
+
+class Overrides(Strict):
+    """Settings that an item or a job's `defaults` may state; what neither states comes from profile and system."""
+
+    principles: Annotated[list[PrincipleIn], Field(max_length=MAX_PRINCIPLES)] | None = Field(
+        default=None, description="Instead of the profile's principles; an empty list means none."
+    )
+    method: Method | None = None
+    strength: float | None = Field(default=None, ge=0, le=MAX_STRENGTH, allow_inf_nan=False, strict=True)
+    k: int | None = Field(default=None, ge=1, le=MAX_K, strict=True, description="Candidates per token; 10 if unsaid.")
+    temperature: float | None = Field(
+        default=None, ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False, strict=True, description="0, greedy, if unsaid."
+    )
+    top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False, strict=True)
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_SEED,
+        strict=True,
+        description="An item's own seed is used as it is. The seed in `defaults` (0 if unsaid) starts a sequence: the "
+        "item at position p has that seed + p, so items differ and the same job again gives the same texts.",
+    )
+    max_tokens: int | None = Field(default=None, ge=1, le=MAX_TOKENS, strict=True, description="128 if unsaid.")
+    stop: Stops | None = None
+    rewards: bool | None = Field(default=None, strict=True, description="Keep the reward of every token.")
+
+
+class ItemIn(Overrides):
+    """One row of a job: a user, what to write for them, and optionally how."""
+
+    custom_id: CustomId = Field(description="Your own name for the item, unique in the job.")
+    user_id: UserId
+    prompt: Annotated[str, AfterValidator(_not_blank)] | None = Field(
+        default=None, description="Either this or `messages`."
+    )
+    messages: Annotated[list[Turn], Field(min_length=1), AfterValidator(_ends_with_the_user)] | None = Field(
+        default=None, description="Either this or `prompt`."
+    )
+
+
+class Options(Strict):
+    """What a job says once for all of its items."""
+
+    defaults: Overrides = Field(default_factory=Overrides)
+    metadata: Metadata = Field(default_factory=dict)
+    model: str | None = Field(default=None, description="Refused unless it is the model that is served.")
+
+
+class JobIn(Options):
+    """A job, item by item."""
+
+    items: list[ItemIn] = Field(min_length=1)
+
+
+class Audience(Strict):
+    """Whom a campaign is for: exactly one of the three."""
+
+    tags: list[Tag] | None = Field(default=None, min_length=1)
+    user_ids: list[UserId] | None = Field(default=None, min_length=1)
+    all: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Audience":
+        if len(self.model_fields_set) != 1 or all(value is None for value in (self.tags, self.user_ids, self.all)):
+            raise PydanticCustomError("one_audience", "Say exactly one of `tags`, `user_ids` and `all`.")
+        return self
+
+
+class CampaignIn(Options):
+    """One prompt for many users. `{name}` stands for an attribute of the profile or `user_id`; `{{` is a brace."""
+
+    prompt: str
+    audience: Audience
+
+
+class CountsOut(BaseModel):
+    """Five counters; every item is in exactly one of them."""
+
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    total: int
+
+
+class JobOut(BaseModel):
+    """A job and how far it is."""
+
+    id: uuid.UUID
+    object: Literal["job"] = "job"
+    state: JobState
+    model: str
+    metadata: dict[str, str]
+    counts: CountsOut
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    rate: float | None = Field(description="Items per second, lately; null when none has finished lately.")
+    eta_seconds: int | None = Field(description="Until the last item, at that rate.")
+    waiting_reason: str | None = Field(description="Why nothing of this job is being decoded; null when something is.")
+
+
+class JobList(BaseModel):
+    """A page of jobs, newest first. The next page is the one `after` this page's `last_id`."""
+
+    object: Literal["list"] = "list"
+    data: list[JobOut]
+    first_id: uuid.UUID | None
+    last_id: uuid.UUID | None
+    has_more: bool
+
+
+class UsageOut(BaseModel):
+    """What an item cost, in tokens of the base model."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ItemErrorOut(BaseModel):
+    """Why an item has no text."""
+
+    code: str
+    message: str
+
+
+class ResultOut(BaseModel):
+    """What became of one item."""
+
+    custom_id: str
+    position: int = Field(description="The item's place in the job, counted from 0.")
+    user_id: str
+    profile_version: int
+    preference_hash: str
+    state: ItemState
+    text: str | None
+    finish_reason: str | None
+    usage: UsageOut | None
+    reward: float | None = Field(description="Sum of the token rewards, in nats; null where nothing guided.")
+    rewards: list[float] | None
+    error: ItemErrorOut | None
+    finished_at: dt.datetime
+    attempts: int
+
+
+class ResultPage(BaseModel):
+    """Results in input order. Items that have not ended are not in it: `complete` says whether there are any."""
+
+    object: Literal["list"] = "list"
+    data: list[ResultOut]
+    has_more: bool
+    next_after: int | None = Field(description="The position to read on `after`; null on the last page.")
+    complete: bool = Field(description="Whether every item of the job has ended.")
+    num_unfinished: int

@@ -1,0 +1,201 @@
+"""What a profile is on the wire: bodies in, made canonical and checked, and resources out. Pure values."""
+
+import datetime as dt
+import unicodedata
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from db.base import JsonObject
+from db.preferences import MAX_PRINCIPLE_CHARACTERS, MAX_STRENGTH, Method, canonical_text
+from db.queries.profiles import StoredProfile
+
+MAX_USER_ID_CHARACTERS = 128
+MAX_PRINCIPLES = 32
+MAX_WEIGHT = 10.0
+MAX_ATTRIBUTES = 64
+MAX_ATTRIBUTE_CHARACTERS = 1000
+MAX_TAGS = 64
+MAX_METADATA = 16
+
+
+def check_user_id(user_id: str) -> str:
+    """Printable, so that it can be shown; without "/", so that it is one part of a path."""
+    if not user_id.isprintable() or "/" in user_id or user_id in {".", ".."}:
+        raise PydanticCustomError("user_id", "Printable characters without '/' are allowed, and neither '.' nor '..'.")
+    return user_id
+
+
+def check_text(text: str) -> str:
+    """A text without control characters, line breaks and tabs apart."""
+    if any(unicodedata.category(character) in {"Cc", "Cs"} and character not in "\n\t" for character in text):
+        raise PydanticCustomError("control_character", "Control characters are not allowed.")
+    return text
+
+
+def check_tag(tag: str) -> str:
+    """A tag people can see and type."""
+    if not tag.isprintable() or tag != tag.strip():
+        raise PydanticCustomError("tag", "A tag has printable characters and no space at either end.")
+    return tag
+
+
+def check_principle(text: str) -> str:
+    """A principle in its canonical form."""
+    canonical = canonical_text(text)
+    if not canonical:
+        raise PydanticCustomError("empty_principle", "A principle needs a text.")
+    if len(canonical) > MAX_PRINCIPLE_CHARACTERS:
+        message = "At most {max_length} characters are allowed."
+        raise PydanticCustomError("string_too_long", message, {"max_length": MAX_PRINCIPLE_CHARACTERS})
+    return check_text(canonical)
+
+
+def as_principle(value: object) -> object:
+    """The short form of a principle is its text alone."""
+    return {"text": value} if isinstance(value, str) else value
+
+
+UserId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_USER_ID_CHARACTERS,
+        description="Your own name for the user: 1 to 128 printable characters without `/`.",
+        examples=["ada"],
+    ),
+    AfterValidator(check_user_id),
+]
+Tag = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(check_tag)]
+AttributeName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+AttributeValue = Annotated[str, Field(max_length=MAX_ATTRIBUTE_CHARACTERS), AfterValidator(check_text)]
+MetadataKey = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(check_text)]
+MetadataValue = Annotated[str, Field(max_length=512), AfterValidator(check_text)]
+
+
+class StrictModel(BaseModel):
+    """Takes nothing it does not know, and no "5" for 5."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class PrincipleBody(StrictModel):
+    """One preference statement, and how much it counts beside the others."""
+
+    text: Annotated[str, AfterValidator(check_principle)]
+    weight: float = Field(default=1.0, ge=0, le=MAX_WEIGHT, allow_inf_nan=False)
+
+
+def check_principles(principles: list[PrincipleBody]) -> list[PrincipleBody]:
+    """No principle twice: its weight would be anybody's guess."""
+    places: dict[str, int] = {}
+    for place, principle in enumerate(principles):
+        first = places.setdefault(principle.text, place)
+        if first != place:
+            message = "Principles {first} and {second} are the same, counted from 0."
+            raise PydanticCustomError("duplicate_principle", message, {"first": first, "second": place})
+    return principles
+
+
+class ProfileBody(StrictModel):
+    """A user's preferences: what steers the writing, what fills placeholders, what lists filter by."""
+
+    principles: Annotated[
+        list[
+            Annotated[PrincipleBody, BeforeValidator(as_principle, json_schema_input_type=str | PrincipleBody)]
+        ],
+        Field(max_length=MAX_PRINCIPLES, description="Each a text, or a text with a weight."),
+        AfterValidator(check_principles),
+    ] = []
+    method: Method | None = Field(
+        default=None, strict=False, description="How to steer; the deployment's default if null."
+    )
+    strength: float | None = Field(default=None, ge=0, le=MAX_STRENGTH, allow_inf_nan=False)
+    attributes: dict[AttributeName, AttributeValue] = Field(
+        default={}, max_length=MAX_ATTRIBUTES, description="What `{name}` in a prompt stands for."
+    )
+    tags: Annotated[list[Tag], AfterValidator(lambda tags: sorted(set(tags)))] = Field(default=[], max_length=MAX_TAGS)
+    metadata: dict[MetadataKey, MetadataValue] = Field(
+        default={}, max_length=MAX_METADATA, description="Yours; padserve keeps it and does not read it."
+    )
+
+    def canonical(self) -> JsonObject:
+        """What is stored: every field, defaults filled in."""
+        return self.model_dump(mode="json", exclude={"user_id"})
+
+
+class ImportedProfile(ProfileBody):
+    """One line of an import or an export."""
+
+    user_id: UserId
+
+
+class ProfileResource(ProfileBody):
+    """A stored profile."""
+
+    object: Literal["profile"] = "profile"
+    user_id: str
+    version: int
+    etag: str
+    created_at: dt.datetime = Field(description="When the user's profile began.")
+    updated_at: dt.datetime = Field(description="When this version was written.")
+
+
+class ProfilePage(BaseModel):
+    """One page of a list; go on with `after=<last_id>` while `has_more`."""
+
+    object: Literal["list"] = "list"
+    data: list[ProfileResource]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class VersionPage(BaseModel):
+    """One page of a profile's versions, the newest first; go on with `after=<last_id>` while `has_more`."""
+
+    object: Literal["list"] = "list"
+    data: list[ProfileResource]
+    first_id: int | None
+    last_id: int | None
+    has_more: bool
+
+
+class ImportReport(BaseModel):
+    """What an import did; after a dry run, what it would have done."""
+
+    object: Literal["profile.import"] = "profile.import"
+    dry_run: bool
+    num_profiles: int
+    num_created: int
+    num_updated: int
+    num_unchanged: int
+
+
+PROFILE_EXAMPLE = {
+    "principles": ["humor", {"text": "explain for a beginner", "weight": 0.5}],
+    "method": None,
+    "strength": 1.0,
+    "attributes": {"first_name": "Ada"},
+    "tags": ["beta"],
+}
+# Read by their endpoints, so FastAPI does not see them: `api.documentation` puts them into the OpenAPI document.
+DOCUMENTED_SCHEMAS: tuple[type[BaseModel], ...] = (ProfileBody, ImportedProfile)
+
+
+def etag(profile: StoredProfile) -> str:
+    """A strong entity tag. The digest keeps it safe where versions start at 1 again, after a deletion."""
+    return f'"{profile.version}-{profile.digest[:16]}"'
+
+
+def resource(profile: StoredProfile) -> ProfileResource:
+    """A stored profile as its resource. Stored bodies were validated when they were written."""
+    return ProfileResource.model_construct(
+        **profile.body,
+        user_id=profile.user_id,
+        version=profile.version,
+        etag=etag(profile),
+        created_at=profile.created_at,
+        updated_at=profile.updated_at,
+    )

@@ -1,0 +1,67 @@
+"""Around every request: an id, one log line, and a last net for what nobody caught.
+
+The log line holds the route's template, not the path that was asked for: paths name users.
+"""
+
+import re
+import time
+import uuid
+
+import structlog
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import ApiError
+from api.problems import log_unexpected, problem_response
+
+REQUEST_ID_HEADER = "X-Request-ID"
+ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+log = structlog.get_logger(__name__)
+
+
+class RequestMiddleware:
+    """Names, logs and guards each request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope))
+        started, status = time.perf_counter(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, send_with_id)
+            except ClientDisconnect:
+                log.info("client_disconnected", route=_route(scope))
+            except Exception as error:  # noqa: BLE001 - the last net: nothing may leave with a message in it
+                log_unexpected("request_failed", error)
+                if not status:
+                    await problem_response(Request(scope, receive), ApiError())(scope, receive, send_with_id)
+            duration_ms = round((time.perf_counter() - started) * 1000, 1)
+            log.info("request", method=scope["method"], route=_route(scope), status=status, duration_ms=duration_ms)
+
+
+def _request_id(headers: Headers) -> str:
+    """The id a proxy in front has given, if it is one; otherwise a new one."""
+    given = headers.get(REQUEST_ID_HEADER, "")
+    return given if ACCEPTED_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _route(scope: Scope) -> str | None:
+    path: str | None = getattr(scope.get("route"), "path", None)
+    return path

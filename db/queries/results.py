@@ -1,0 +1,56 @@
+"""Reading results: items that have ended, in input order, a bounded number at a time."""
+
+import datetime as dt
+import uuid
+from typing import NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import Item, Result
+from db.states import TERMINAL_ITEM_STATES, ItemState
+
+
+class ResultRow(NamedTuple):
+    """One ended item and what became of it. A plain tuple: exports read many thousands a second."""
+
+    position: int
+    custom_id: str
+    user_id: str
+    profile_version: int
+    preference_hash: str
+    state: ItemState
+    attempts: int
+    finished_at: dt.datetime
+    text: str | None
+    finish_reason: str | None
+    num_prompt_tokens: int | None
+    num_completion_tokens: int | None
+    reward: float | None
+    rewards: list[float] | None
+    error_code: str | None
+    error_message: str | None
+
+
+_ENDED_ITEMS = select(
+    *(Item.position, Item.custom_id, Item.user_id, Item.profile_version, Item.preference_hash),
+    *(Item.state, Item.attempt, Item.finished_at),
+    *(Result.text, Result.finish_reason, Result.num_prompt_tokens, Result.num_completion_tokens),
+    *(Result.reward, Result.rewards, Result.error_code, Result.error_message),
+).outerjoin(Result, Result.item_id == Item.id)
+
+
+def read_results(
+    session: Session,
+    *,
+    job_id: uuid.UUID,
+    limit: int,
+    after: int | None = None,
+    state: ItemState | None = None,
+) -> list[ResultRow]:
+    """The job's next results in input order, after the one at position `after`."""
+    states = TERMINAL_ITEM_STATES if state is None else (state,)
+    statement = _ENDED_ITEMS.where(Item.job_id == job_id, Item.state.in_(states))
+    if after is not None:
+        statement = statement.where(Item.position > after)
+    return [ResultRow._make(row) for row in session.execute(statement.order_by(Item.position).limit(limit))]

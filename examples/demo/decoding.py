@@ -1,0 +1,94 @@
+"""Guided decoding in plain transformers, for measuring the demo's models without the engine. Cached and batched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from worker.prompts import Message, encode, with_principles
+
+
+@dataclass(frozen=True)
+class Method:
+    """How texts are made; strength 0 leaves the base model alone, temperature 0 is greedy."""
+
+    name: str
+    guidelines: bool
+    strength: float = 0.0
+    temperature: float = 0.0
+    top_k: int = 10
+
+
+@dataclass
+class _Stream:
+    """One model's side of a decoding batch."""
+
+    model: PreTrainedModel
+    cache: DynamicCache
+
+    def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        output = self.model(ids, attention_mask=mask, position_ids=positions, past_key_values=self.cache)
+        return output.logits[:, -1].float()  # [B, V]
+
+
+@dataclass(frozen=True)
+class Models:
+    """The demo's tokenizer, base model, and policy with its adapter merged in."""
+
+    tokenizer: PreTrainedTokenizerBase
+    base: PreTrainedModel
+    policy: PreTrainedModel
+
+    @classmethod
+    def load(cls, base: Path, policy: Path) -> "Models":
+        """Both models in float32, from the folders that training wrote."""
+        models = [AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval() for _ in range(2)]
+        merged = PeftModel.from_pretrained(models[1], policy).merge_and_unload()
+        return cls(AutoTokenizer.from_pretrained(base), models[0], merged)
+
+    @torch.inference_mode()
+    def write(
+        self, prompts: Sequence[str], principles: Sequence[Sequence[str]], method: Method, max_tokens: int = 120
+    ) -> list[str]:
+        """One text for each prompt and its principles."""
+        ids, mask = self._batch(prompts, principles if method.guidelines else [()] * len(prompts))
+        models = [self.base] if method.strength == 0 else [self.base, self.policy]
+        streams = [_Stream(model, DynamicCache()) for model in models]
+        done = torch.zeros(len(prompts), dtype=torch.bool)
+        generator = torch.Generator().manual_seed(0)
+        texts: list[Tensor] = []
+        for _ in range(max_tokens):
+            step = [stream.logits(ids, mask) for stream in streams]
+            ids = _choose(step, method, generator)[:, None].masked_fill(done[:, None], self.tokenizer.eos_token_id)
+            mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+            texts.append(ids)
+            done |= ids[:, 0] == self.tokenizer.eos_token_id
+            if done.all():
+                break
+        return self.tokenizer.batch_decode(torch.cat(texts, dim=1), skip_special_tokens=True)
+
+    def _batch(self, prompts: Sequence[str], principles: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
+        rows = [
+            encode(self.tokenizer, with_principles([Message(role="user", content=prompt)], wanted))
+            for prompt, wanted in zip(prompts, principles, strict=True)
+        ]
+        batch = self.tokenizer.pad({"input_ids": [list(row) for row in rows]}, padding_side="left", return_tensors="pt")
+        return batch["input_ids"], batch["attention_mask"]
+
+
+def _choose(logits: list[Tensor], method: Method, generator: torch.Generator) -> Tensor:
+    """The next token of each row: (1 - w) z_base + w z_policy on the base's top k."""
+    base, candidates = logits[0].topk(method.top_k, dim=-1)  # [B, k]
+    score = base
+    if method.strength != 0:
+        score = (1 - method.strength) * base + method.strength * logits[1].gather(1, candidates)
+    if method.temperature == 0:
+        best = score.argmax(dim=-1, keepdim=True)
+    else:
+        best = torch.multinomial((score / method.temperature).softmax(dim=-1), 1, generator=generator)
+    return candidates.gather(1, best)[:, 0]  # [B]

@@ -1,0 +1,132 @@
+"""The demo's principles: how a user words each one, and the rule that says whether a text keeps it. Knows no grammar."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+CONCISE_WORDS = 20  # at most
+DETAILED_WORDS = 45  # at least
+
+
+@dataclass(frozen=True)
+class Principle:
+    """One style a reader may ask for; `wordings[0]` is what the demo's profiles say."""
+
+    name: str
+    wordings: tuple[str, ...]
+    satisfies: Callable[[str], bool]
+
+
+def num_words(text: str) -> int:
+    """Runs of letters, digits, hyphens and apostrophes."""
+    return len(re.findall(r"[\w'-]+", text))
+
+
+def _contains(*phrases: str) -> Callable[[str], bool]:
+    pattern = re.compile(r"\b(?:" + "|".join(phrases) + r")\b", re.IGNORECASE)
+    return lambda text: pattern.search(text) is not None
+
+
+_formal_phrase = _contains(
+    "kindly",
+    "we are pleased to",
+    "we wish to",
+    "we would like to inform",
+    "please be advised",
+    "it is recommended",
+    "you are advised",
+    "respectfully",
+    "sincerely",
+    "yours faithfully",
+    "at your convenience",
+    "with regard to",
+)
+_ACTION = re.compile(r"(?:^|[.!?:] )(?:Book|Join|Reply|Tap|Sign up|Reserve|Register|Click|Download|Visit)\b")
+
+
+def _is_formal(text: str) -> bool:
+    return _formal_phrase(text) and "!" not in text and "'" not in text
+
+
+PRINCIPLES: tuple[Principle, ...] = (
+    Principle("formal", ("formal", "a formal tone", "formal and polite"), _is_formal),
+    Principle(
+        "playful",
+        ("playful", "a playful tone", "fun and playful"),
+        _contains("psst", "ta-da", "woohoo", "yay", "hooray", "drumroll", "whoop", "confetti", "high five", "happy dance"),
+    ),
+    Principle(
+        "concise", ("concise", "short and to the point", "keep it brief"), lambda text: num_words(text) <= CONCISE_WORDS
+    ),
+    Principle(
+        "detailed", ("detailed", "with full details", "thorough"), lambda text: num_words(text) >= DETAILED_WORDS
+    ),
+    Principle(
+        "beginner",
+        ("for beginners", "explain for a beginner", "easy for newcomers"),
+        _contains(
+            "no experience",
+            "if you are new",
+            "if this is new",
+            "step by step",
+            "your first time",
+            "from scratch",
+            "in plain words",
+            "in simple words",
+            "never tried",
+        ),
+    ),
+    Principle(
+        "action",
+        ("with a call to action", "end with a call to action", "say what to do next"),
+        lambda text: _ACTION.search(text) is not None,
+    ),
+    Principle("question", ("with a question", "ask me a question", "include a question"), lambda text: "?" in text),
+    Principle(
+        "warm",
+        ("warm", "a warm tone", "warm and kind"),
+        _contains(
+            "thank you",
+            "so glad",
+            "take good care",
+            "take care",
+            "means a lot",
+            "by your side",
+            "here for you",
+            "grateful",
+            "all our heart",
+        ),
+    ),
+    Principle(
+        "urgent",
+        ("urgent", "a sense of urgency", "urgent and pressing"),
+        _contains(
+            "last chance",
+            "hurry",
+            "right away",
+            "do not wait",
+            "hours left",
+            "running out",
+            "before midnight",
+            "do not delay",
+        ),
+    ),
+)
+BY_NAME = {principle.name: principle for principle in PRINCIPLES}
+
+# In the base model's corpus, and in no preference pair: what guidance does for them is generalisation.
+UNSEEN = ("warm", "urgent")
+SEEN = tuple(principle.name for principle in PRINCIPLES if principle.name not in UNSEEN)
+
+# Pairs that no text can keep together.
+EXCLUSIVE = (frozenset({"formal", "playful"}), frozenset({"concise", "detailed"}))
+
+
+def compatible(names: frozenset[str]) -> bool:
+    """Whether one text can keep all of them."""
+    return not any(pair <= names for pair in EXCLUSIVE)
+
+
+def kept(text: str) -> frozenset[str]:
+    """The names of the principles that the text keeps."""
+    return frozenset(principle.name for principle in PRINCIPLES if principle.satisfies(text))

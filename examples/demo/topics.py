@@ -1,0 +1,100 @@
+"""What the demo's messages are about: topics and first names for training, and a disjoint set that training never sees."""
+
+import random
+
+TRAINING_TOPICS = (
+    *("yoga class", "garden club", "team calendar", "library card", "coffee machine", "bike repair", "swimming lesson"),
+    *("book club", "photo album", "recipe box", "piano lesson", "running plan", "language course", "parking permit"),
+    *("water bill", "train ticket", "hotel booking", "lunch menu", "security camera", "smart lamp", "wireless speaker"),
+    *("sewing machine", "kitchen scale", "travel insurance", "dental appointment", "vaccination record", "school trip"),
+    *("parents evening", "choir practice", "football training", "tennis court", "climbing wall", "dance workshop"),
+    *("cooking class", "wine tasting", "cheese shop", "bakery order", "vegetable box", "flower delivery", "pet food"),
+    *("dog walk", "cat shelter", "bird feeder", "fish tank", "horse stable", "riding school", "ski pass", "boat tour"),
+    *("museum visit", "art course", "film night", "theatre club", "concert ticket", "radio show", "news letter"),
+    *("weather app", "map service", "note taking", "photo backup", "password manager", "video call", "voice mail"),
+    *("mail server", "online shop", "payment app", "savings plan", "tax form", "budget sheet", "expense report"),
+    *("meeting room", "desk booking", "office plant", "printer", "projector", "keyboard", "headset", "monitor"),
+    *("laptop", "tablet", "phone contract", "charger", "battery pack", "solar panel", "heat pump", "water filter"),
+    *("air purifier", "vacuum cleaner", "washing machine", "dishwasher", "oven", "freezer", "toaster", "blender"),
+    *("rain jacket", "hiking boots", "running shoes", "winter coat", "sun hat", "backpack", "suitcase", "tent"),
+    *("sleeping bag", "camping stove", "fishing rod", "skateboard", "scooter", "electric bike", "car sharing"),
+    *("bus line", "night train", "airport shuttle", "ferry", "road trip", "city walk", "mountain hut", "beach house"),
+    *("holiday flat", "guest room", "balcony garden", "compost bin", "lawn mower", "rain barrel", "tool shed"),
+    *("wood stove", "paint set", "knitting group", "craft market", "flea market", "farmers market", "street fair"),
+    *("charity run", "blood donation", "food bank", "neighbour help", "repair cafe", "mending evening", "swap shop"),
+    *("first aid course", "fire drill", "safety check", "eye test", "hearing test", "fitness plan", "sleep diary"),
+    *("meditation hour", "breathing exercise", "stretching routine", "physio session", "massage voucher", "sauna"),
+    *("reading list", "spelling game", "maths homework", "science fair", "history podcast", "geography quiz"),
+    *("writing course", "drawing lesson", "guitar lesson", "drum kit", "singing group", "brass band", "film camera"),
+    *("board game", "card evening", "puzzle corner", "quiz night", "video game", "model railway", "kite day"),
+    *("wedding plan", "birthday party", "gift card", "loyalty card", "member area", "customer survey", "feedback form"),
+)
+TRAINING_NAMES = (
+    *("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Hugo", "Iris", "Jonas", "Karin", "Leo", "Maria"),
+    *("Nina", "Oscar", "Paula", "Quentin", "Rosa", "Simon", "Tara", "Ursula", "Victor", "Wendy", "Yusuf", "Zoe"),
+    *("Amir", "Bianca", "Carlos", "Dunja", "Elif", "Farid", "Greta", "Hana", "Ivan", "Jasmin", "Kofi", "Lena"),
+)
+# No word of these occurs anywhere in training: not in a topic, not in a sentence, not in the tokenizer's corpus.
+HELD_OUT_REAL = (
+    *("sourdough", "telescope", "violin", "kayak", "greenhouse", "chessboard", "espresso grinder", "pottery wheel"),
+    *("lighthouse", "origami", "trampoline", "beekeeping", "thermostat", "aquarium", "snorkel", "hammock"),
+    *("fencing", "calligraphy", "drone", "microscope", "saxophone", "waffle iron", "terrarium", "sledge"),
+    *("podium", "accordion", "juggling", "planetarium", "vineyard", "treehouse"),
+)
+HELD_OUT_NAMES = ("Mira", "Tobias", "Aiko", "Stella", "Nadia", "Emil")
+
+_ONSETS = (*"bdfghjklmnprstvwz", "br", "dr", "fl", "gl", "gr", "kl", "kr", "pl", "pr", "sk", "st", "tr", "qu", "sh", "ch", "")
+_VOWELS = (*"aeiou", "a", "e", "i", "o", "u", "ee", "oo", "ai", "ou", "ia", "y")
+_LINKS = ("", "", "", *"nrlm")
+_CODAS = ("", "", "", *"nrlmstkpdgx", "nd", "rt", "lk", "sh", "ng", "th", "ff", "ck")
+_HEADS = ("club", "course", "app", "plan", "service", "shop", "kit", "lesson", "market", "order", "card", "machine")
+
+
+def invented_word(rng: random.Random) -> str:
+    """A made-up word of two or three syllables that can be said aloud."""
+    syllables = [rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_LINKS) for _ in range(rng.choice((1, 1, 1, 2)))]
+    return "".join(syllables) + rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
+
+
+def _held_out_invented(num_words: int) -> tuple[str, ...]:
+    rng = random.Random("held-out words")
+    words: list[str] = []
+    while len(words) < num_words:
+        word = invented_word(rng)
+        if 5 <= len(word) <= 10 and word not in words:
+            words.append(word)
+    return tuple(words)
+
+
+HELD_OUT_INVENTED = _held_out_invented(60)
+HELD_OUT_TOPICS = (*HELD_OUT_REAL, *HELD_OUT_INVENTED)
+_HELD_OUT_WORDS = frozenset(
+    word.lower() for phrase in (*HELD_OUT_TOPICS, *HELD_OUT_NAMES) for word in phrase.split()
+)
+
+
+def training_topic(rng: random.Random) -> str:
+    """A topic for training: a real noun phrase, a made-up word, or a mixture of both."""
+    if rng.random() < 0.35:
+        return rng.choice(TRAINING_TOPICS)
+    word = _training_word(rng)
+    shape = rng.random()
+    if shape < 0.55:
+        return word
+    if shape < 0.7:
+        return word.capitalize()
+    if shape < 0.85:
+        return f"{word} {rng.choice(_HEADS)}"
+    return f"{_training_word(rng)} {word}"
+
+
+def training_name(rng: random.Random) -> str:
+    """A first name for training, real or made up."""
+    return rng.choice(TRAINING_NAMES) if rng.random() < 0.5 else _training_word(rng).capitalize()
+
+
+def _training_word(rng: random.Random) -> str:
+    while True:
+        word = invented_word(rng)
+        if len(word) >= 4 and word not in _HELD_OUT_WORDS:
+            return word

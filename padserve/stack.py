@@ -1,0 +1,222 @@
+"""The local stack: Redis, API and one worker as child processes over one data folder. Starts, watches and ends them."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import httpx
+
+from padserve import database, redis_server
+from padserve.errors import StackError
+from padserve.home import Home
+from padserve.network import claim_port, url_of
+from padserve.processes import Child, describe_exit
+from padserve.settings import Settings, child_environment
+from padserve.supervision import EndStack, LeaveStopped, Restart, Role, after_exit
+
+POLL_SECONDS = 0.05
+PROBE_SECONDS = 1.0
+START_SECONDS = 60.0
+STEADY_SECONDS = 60.0  # after so long a life an end is no longer part of a series
+GRACE_SECONDS = 10.0
+# -P: the installed packages, not whatever lies in the working directory under the same name.
+PYTHON_MODULE = (sys.executable, "-P", "-m")
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """What the stack runs as its API and its worker."""
+
+    api: tuple[str, ...] = (*PYTHON_MODULE, "api")
+    worker: tuple[str, ...] = (*PYTHON_MODULE, "worker")
+
+
+@dataclass(slots=True)
+class _Service:
+    """One process of the stack, through all its incarnations."""
+
+    name: str
+    command: tuple[str, ...]
+    role: Role
+    grace_seconds: float = GRACE_SECONDS
+    child: Child | None = None
+    was_ready: bool = False
+    num_restarts: int = 0
+    restart_at: float | None = None
+
+
+class Stack:
+    """One local stack. `start` returns when the API answers; call `check` often after it; `stop` leaves no process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        *,
+        report: Callable[[str], None],
+        programs: Programs | None = None,
+    ) -> None:
+        programs = programs or Programs()
+        self.home = Home(settings.home)
+        self.url = ""
+        self.api_key = ""
+        self._settings = settings
+        self._environment = child_environment(environ)
+        self._report = report
+        self._api = _Service("API", programs.api, Role.ESSENTIAL)
+        self._worker = _Service(
+            "worker", programs.worker, Role.REPLACEABLE, grace_seconds=settings.drain_seconds + GRACE_SECONDS
+        )
+        self._redis = _Service("Redis", (), Role.ESSENTIAL)
+        self._next_probe = 0.0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the server has said, since the worker was last started, that it can do work."""
+        return self._worker.was_ready
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the worker refused to start and will not be tried again."""
+        return self._worker.child is None and self._worker.restart_at is None
+
+    def start(self) -> None:
+        """Start everything that has no URL yet, in the order in which one needs the other."""
+        settings = self._settings
+        port = claim_port(settings.host, settings.port)
+        self.url = url_of(settings.host, port)
+        database_url = settings.database_url or self.home.database_url
+        redis_url = settings.redis_url or self._start_redis()
+        self._environment |= {
+            "PADSERVE_HOST": settings.host,
+            "PADSERVE_PORT": str(port),
+            "PADSERVE_DATABASE_URL": database_url,
+            "PADSERVE_REDIS_URL": redis_url,
+            "PADSERVE_DRAIN_SECONDS": str(settings.drain_seconds),
+        }
+        self._prepare_database(database_url)
+        self._launch(self._api)
+        self._await(self._api, lambda: self._answers("/healthz"))
+        self._launch(self._worker)
+        self.home.url_file.write_text(self.url + "\n")
+
+    def _prepare_database(self, url: str) -> None:
+        self.api_key = database.prepare(url, self._settings.api_key or self.home.api_key)
+        if self._settings.api_key is None and self.home.api_key is None:
+            self.home.keep_api_key(self.api_key)
+
+    def _start_redis(self) -> str:
+        configuration, url = redis_server.write_configuration(self.home.redis, claim_port("127.0.0.1", 0))
+        self._redis.command = (redis_server.find_redis_server(), str(configuration))
+        self._launch(self._redis)
+        self._await(self._redis, lambda: redis_server.answers(url))
+        return url
+
+    def _launch(self, service: _Service) -> None:
+        service.was_ready = False
+        service.restart_at = None
+        log = self.home.logs / f"{service.name.lower()}.log"
+        service.child = Child(service.name, service.command, self._environment, log)
+
+    def _await(self, service: _Service, answers: Callable[[], bool]) -> None:
+        """Wait until the service answers; its end or a minute of silence is an error."""
+        deadline = time.monotonic() + START_SECONDS
+        while not answers():
+            self._look_after(service)
+            if time.monotonic() > deadline:
+                lines = service.child.last_lines() if service.child else []
+                raise StackError(f"The {service.name} did not answer within {START_SECONDS:.0f} seconds.", lines)
+            time.sleep(POLL_SECONDS)
+
+    def check(self) -> None:
+        """Look after every process once; raises `StackError` when one is lost that the stack cannot be without."""
+        for service in (self._api, self._redis, self._worker):
+            self._look_after(service)
+        if not self._worker.was_ready and time.monotonic() >= self._next_probe:
+            self._next_probe = time.monotonic() + PROBE_SECONDS
+            if self._answers("/readyz"):
+                self._worker.was_ready = True
+
+    def _look_after(self, service: _Service) -> None:
+        if service.child is None:
+            if service.restart_at is not None and time.monotonic() >= service.restart_at:
+                self._launch(service)
+        elif (exit_code := service.child.exit_code) is not None:
+            self._handle_exit(service, service.child, exit_code)
+
+    def _handle_exit(self, service: _Service, child: Child, exit_code: int) -> None:
+        child.sweep()
+        service.child = None
+        if child.uptime_seconds >= STEADY_SECONDS:
+            service.num_restarts = 0
+        ending, lines = f"The {service.name} {describe_exit(exit_code)}", child.last_lines()
+        verdict = after_exit(service.role, exit_code, was_ready=service.was_ready, num_restarts=service.num_restarts)
+        match verdict:
+            case EndStack():
+                raise StackError(f"{ending}.", lines)
+            case LeaveStopped():
+                self._report("\n  ".join([f"{ending} and will not be started again:", *lines]))
+            case Restart(after_seconds):
+                service.num_restarts += 1
+                service.restart_at = time.monotonic() + after_seconds
+                self._report("\n  ".join([f"{ending}; started again in {after_seconds:.0f} s. It last wrote:", *lines]))
+
+    def _answers(self, path: str) -> bool:
+        try:
+            return httpx.get(self.url + path, timeout=PROBE_SECONDS, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> None:
+        """End every process: what feeds the others first."""
+        self.home.url_file.unlink(missing_ok=True)
+        for service in (self._api, self._worker, self._redis):
+            if service.child is not None:
+                service.child.stop(service.grace_seconds)
+
+    def kill(self) -> None:
+        """End every process now."""
+        for service in (self._api, self._worker, self._redis):
+            if service.child is not None:
+                service.child.sweep()
+
+
+@contextmanager
+def running_stack(
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    report: Callable[[str], None],
+    programs: Programs | None = None,
+) -> Iterator[Stack]:
+    """A started stack, ended with the block. SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt in the block.
+
+    While the stack is being ended, one more such signal kills what is left at once. Main thread only.
+    """
+    stack = Stack(settings, environ, report=report, programs=programs)
+    with stack.home.held(), _signals_handled(_interrupt):
+        try:
+            stack.start()
+            yield stack
+        finally:
+            with _signals_handled(lambda _number, _frame: stack.kill()):
+                stack.stop()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _signals_handled(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [(number, signal.signal(number, handler)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, previous in before:
+            signal.signal(number, previous)

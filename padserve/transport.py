@@ -1,0 +1,178 @@
+"""Requests over HTTP: which are tried again and when, and how a refusal becomes an exception. Knows no resource."""
+
+import ipaddress
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+
+from padserve.errors import ApiError, LineError, UnreachableError, error_for
+
+USER_AGENT = "padserve-python"
+FIRST_PAUSE_SECONDS = 0.5
+MAX_PAUSE_SECONDS = 8.0
+MAX_RETRY_AFTER_SECONDS = 60.0
+CONNECT_TIMEOUT_SECONDS = 5.0
+RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+REPEATABLE_METHODS = frozenset({"GET", "PUT", "DELETE"})
+IDEMPOTENCY_KEY = "Idempotency-Key"
+
+OpenBody = Callable[[], Iterable[bytes]]
+Params = Mapping[str, str | int | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, in a form that can be sent more than once."""
+
+    method: str
+    path: str
+    params: Params = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    json: object = None
+    open_body: OpenBody | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether sending it twice does no more than sending it once."""
+        return self.method in REPEATABLE_METHODS or IDEMPOTENCY_KEY in self.headers
+
+
+class Transport:
+    """One server and one API key. Tries again what is safe to try again."""
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        timeout_seconds: float,
+        max_retries: int,
+        http: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._max_retries = max_retries
+        self._sleep = sleep
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {api_key}", "User-Agent": USER_AGENT},
+            timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
+            transport=http,
+            trust_env=not _is_on_this_machine(self.url),  # a proxy knows no way back to here
+        )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._http.close()
+
+    def request(self, call: Call) -> httpx.Response:
+        """The whole answer."""
+        with self.stream(call) as response:
+            response.read()
+            return response
+
+    @contextmanager
+    def stream(self, call: Call) -> Iterator[httpx.Response]:
+        """The answer as soon as its headers are here; its body is still to be read."""
+        response = self._send(call)
+        try:
+            yield response
+        except httpx.TransportError as error:
+            raise UnreachableError(f"The connection to {self.url} broke: {_reason(error)}.") from error
+        finally:
+            response.close()
+
+    def _send(self, call: Call) -> httpx.Response:
+        pauses = self._pauses()
+        while True:
+            pause = next(pauses)
+            try:
+                response = self._http.send(self._build(call), stream=True)
+            except httpx.TransportError as error:
+                if pause is None or not (call.is_repeatable or isinstance(error, httpx.ConnectError)):
+                    raise UnreachableError(f"No answer from {self.url}: {_reason(error)}.") from error
+                self._sleep(pause)
+                continue
+            if response.is_success:
+                return response
+            waits = _retry_after(response, pause)
+            response.read()  # which also gives the connection back
+            if waits is None:
+                raise _refusal(response)
+            self._sleep(waits)
+
+    def _build(self, call: Call) -> httpx.Request:
+        content = call.open_body() if call.open_body is not None else None
+        return self._http.build_request(
+            call.method,
+            call.path,
+            params=dict(call.params),
+            headers=dict(call.headers),
+            json=call.json,
+            content=content,
+        )
+
+    def _pauses(self) -> Iterator[float | None]:
+        """What to wait after each attempt: longer and longer, never in step with others; None after the last."""
+        for attempt in range(self._max_retries):
+            yield min(FIRST_PAUSE_SECONDS * 2**attempt, MAX_PAUSE_SECONDS) * random.uniform(0.75, 1.0)
+        yield None
+
+
+def _retry_after(response: httpx.Response, pause: float | None) -> float | None:
+    """How long to wait before the next attempt; None when there shall be none."""
+    says = response.headers.get("x-should-retry")
+    retried = response.status_code in RETRIED_STATUSES or says == "true"
+    if pause is None or says == "false" or not retried:
+        return None
+    try:
+        asked = float(response.headers.get("retry-after", pause))
+    except ValueError:
+        return pause  # a date: the back-off will do
+    return max(asked, 0.0) if asked <= MAX_RETRY_AFTER_SECONDS else None
+
+
+def _refusal(response: httpx.Response) -> ApiError:
+    """The exception for a problem document, or for whatever else came in its place."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    problem = body if isinstance(body, dict) else {}
+    errors = problem.get("errors")
+    return error_for(response.status_code)(
+        str(problem.get("detail") or f"The server answered {response.status_code} {response.reason_phrase}."),
+        status=response.status_code,
+        code=str(problem.get("code") or f"http_{response.status_code}"),
+        errors=tuple(_line_error(entry) for entry in errors if isinstance(entry, dict))
+        if isinstance(errors, list)
+        else (),
+        num_errors=problem.get("num_errors"),
+        request_id=response.headers.get("x-request-id"),
+    )
+
+
+def _line_error(entry: Mapping[str, object]) -> LineError:
+    line, pointer, code = entry.get("line"), entry.get("pointer"), entry.get("code")
+    return LineError(
+        message=str(entry.get("message", "")),
+        line=line if isinstance(line, int) else None,
+        pointer=str(pointer) if pointer else None,
+        code=str(code) if code else None,
+    )
+
+
+def _reason(error: httpx.TransportError) -> str:
+    return str(error) or type(error).__name__
+
+
+def _is_on_this_machine(url: str) -> bool:
+    host = httpx.URL(url).host
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

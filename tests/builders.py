@@ -1,0 +1,105 @@
+"""Rows for tests, with defaults that a test overrides where it matters."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from db.models import Item, Job, Preference, Result, Tenant
+from db.preferences import EffectivePreference, Method, Principle, effective_preference
+from db.session import Database, now
+from db.states import ItemState, JobState
+
+MODEL = "tiny"
+SAMPLING = {"k": 10, "temperature": 0.0, "top_p": 1.0, "seed": 0, "max_tokens": 16, "stop": [], "rewards": False}
+
+
+def preference(*principles: str, method: Method = Method.CONTRAST, strength: float = 1.0) -> EffectivePreference:
+    return effective_preference(method, strength, [Principle(text) for text in principles])
+
+
+def a_tenant(session: Session, name: str = "default") -> uuid.UUID:
+    tenant = Tenant(name=name, created_at=now(session))
+    session.add(tenant)
+    session.flush()
+    return tenant.id
+
+
+def a_job(
+    database: Database,
+    preferences: Sequence[EffectivePreference] = (preference("formal"),),
+    *,
+    prompts: Sequence[str] | None = None,
+    tenant: str = "default",
+    model: str = MODEL,
+) -> uuid.UUID:
+    """A job of one queued item per preference, in input order."""
+    with database.transaction() as session:
+        known = session.scalar(select(Tenant.id).where(Tenant.name == tenant))
+        tenant_id = known or a_tenant(session, tenant)
+        stored = set(session.scalars(select(Preference.hash).where(Preference.tenant_id == tenant_id)))
+        for hash_, body in {given.hash: given.body for given in preferences}.items():
+            if hash_ not in stored:
+                session.add(Preference(tenant_id=tenant_id, hash=hash_, body=body))
+        job = Job(
+            tenant_id=tenant_id,
+            state=JobState.QUEUED,
+            model=model,
+            details={},
+            num_items=len(preferences),
+            created_at=now(session),
+        )
+        session.add(job)
+        session.flush()
+        texts = prompts or [f"prompt {position}" for position in range(len(preferences))]
+        rows = [
+            {
+                "job_id": job.id,
+                "position": position,
+                "custom_id": f"item-{position}",
+                "user_id": f"user-{position}",
+                "profile_version": 1,
+                "preference_hash": given.hash,
+                "model": model,
+                "messages": [{"role": "user", "content": text}],
+                "sampling": SAMPLING,
+                "state": ItemState.QUEUED,
+                "attempt": 0,
+            }
+            for position, (given, text) in enumerate(zip(preferences, texts, strict=True))
+        ]
+        session.execute(insert(Item), rows)
+        return job.id
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSnapshot:
+    """What a test wants to know of an item."""
+
+    position: int
+    state: ItemState
+    attempt: int
+    text: str | None
+    error_code: str | None
+
+
+def items_of(database: Database, job_id: uuid.UUID) -> list[ItemSnapshot]:
+    with database.reading() as session:
+        rows = session.execute(
+            select(Item.position, Item.state, Item.attempt, Result.text, Result.error_code)
+            .outerjoin(Result, Result.item_id == Item.id)
+            .where(Item.job_id == job_id)
+            .order_by(Item.position)
+        )
+        return [ItemSnapshot(*row) for row in rows]
+
+
+def states_of(database: Database, job_id: uuid.UUID) -> list[ItemState]:
+    return [item.state for item in items_of(database, job_id)]
+
+
+def job_state(database: Database, job_id: uuid.UUID) -> JobState:
+    with database.reading() as session:
+        return session.scalars(select(Job.state).where(Job.id == job_id)).one()

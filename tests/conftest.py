@@ -1,0 +1,79 @@
+"""Shared by every tier: migrated databases, fresh for each test, and a real Redis."""
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL
+
+from db import schema
+from db.session import Database
+from tests.servers import administer, postgresql_server, redis_server
+
+TEMPLATE = "padserve_test_template"
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis for the whole session."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("sqlite") / "template.db"
+    database = Database(f"sqlite:///{file}")
+    schema.upgrade(database)
+    database.dispose()
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
+    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as server:
+        administer(server, f"DROP DATABASE IF EXISTS {TEMPLATE}")
+        administer(server, f"CREATE DATABASE {TEMPLATE}")
+        url = server.set(database=TEMPLATE)
+        database = Database(url.render_as_string(hide_password=False))
+        schema.upgrade(database)
+        database.dispose()
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite_file: Path, tmp_path: Path) -> str:
+    file = tmp_path / "padserve.db"
+    shutil.copy(migrated_sqlite_file, file)
+    return f"sqlite:///{file}"
+
+
+@pytest.fixture
+def postgresql_url(migrated_postgresql: URL) -> Iterator[str]:
+    name = f"padserve_test_{uuid.uuid4().hex}"
+    administer(migrated_postgresql.set(database="postgres"), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield migrated_postgresql.set(database=name).render_as_string(hide_password=False)
+    administer(migrated_postgresql.set(database="postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def sqlite_database(sqlite_url: str) -> Iterator[Database]:
+    database = Database(sqlite_url)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def postgresql_database(postgresql_url: str) -> Iterator[Database]:
+    database = Database(postgresql_url)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """A migrated database, empty, once of each kind."""
+    database: Database = request.getfixturevalue(f"{request.param}_database")
+    return database

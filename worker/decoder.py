@@ -1,0 +1,121 @@
+"""The real decoder: text on the outside, token ids on the inside. Lives in the engine's process."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from db.preferences import EffectivePreference
+from db.queries.claims import ClaimedItem, Outcome
+from db.sampling import Sampling
+from worker.engine import Completion, Engine, Failure, ModelError, Request, RequestError, load_engine
+from worker.methods import streams_of
+from worker.prompts import Message, encode
+from worker.protocol import DecoderUnavailableError
+from worker.settings import WorkerSettings
+from worker.stops import StopTexts, text_before
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoding:
+    """What is remembered of an item while its tokens are being chosen."""
+
+    item: ClaimedItem
+    stops: tuple[str, ...]
+
+
+class TextDecoder:
+    """Turns claimed items into engine requests and completions into outcomes."""
+
+    def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._encode = partial(encode, tokenizer)
+        self._decodings: dict[int, _Decoding] = {}
+
+    @property
+    def num_slots(self) -> int:
+        """Items decoded at once."""
+        return self._engine.num_slots
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self._decodings)
+
+    def add(self, item: ClaimedItem) -> Outcome | None:
+        """Hand an item to the engine; the reason at once where the engine cannot take it."""
+        sampling = Sampling.from_body(item.sampling)
+        try:
+            self._engine.add(self._request(item, sampling))
+        except RequestError as error:
+            return Outcome(item.item_id, item.attempt, error_code=error.code, error_message=str(error))
+        self._decodings[item.item_id] = _Decoding(item, sampling.stop)
+        return None
+
+    def cancel(self, item_id: int) -> None:
+        """Forget an item."""
+        if self._decodings.pop(item_id, None) is not None:
+            self._engine.cancel(item_id)
+
+    def step(self) -> Sequence[Outcome]:
+        """One step of the engine."""
+        return list(self._outcomes(self._engine.step()))
+
+    def _request(self, item: ClaimedItem, sampling: Sampling) -> Request:
+        preference = EffectivePreference.from_body(item.preference)
+        return Request(
+            request_id=item.item_id,
+            streams=streams_of(preference, cast("list[Message]", item.messages), self._encode),
+            strength=preference.strength,
+            k=min(sampling.k, self._engine.vocab_size),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=sampling.seed,
+            max_tokens=sampling.max_tokens,
+            stop=StopTexts(self._tokenizer, sampling.stop) if sampling.stop else None,
+            return_rewards=sampling.rewards,
+        )
+
+    def _outcomes(self, ended: Sequence[Completion | Failure]) -> Iterator[Outcome]:
+        for end in ended:
+            decoding = self._decodings.pop(int(end.request_id))
+            item = decoding.item
+            if isinstance(end, Failure):
+                yield Outcome(item.item_id, item.attempt, error_code=end.code, error_message=end.message)
+                continue
+            text = self._tokenizer.decode(end.token_ids, skip_special_tokens=True)
+            yield Outcome(
+                item.item_id,
+                item.attempt,
+                text=text_before(str(text), decoding.stops),
+                finish_reason=end.finish_reason,
+                num_prompt_tokens=end.num_prompt_tokens,
+                num_completion_tokens=end.num_completion_tokens,
+                reward=end.reward,
+                rewards=end.rewards,
+            )
+
+
+def load_decoder(settings: WorkerSettings) -> TextDecoder:
+    """Load base, policy and tokenizer; raises `DecoderUnavailableError` with a line that says what to do."""
+    if settings.model is None:
+        raise DecoderUnavailableError("No model is configured: set PADSERVE_MODEL to a model directory or a hub id.")
+    try:
+        engine = load_engine(
+            settings.model,
+            settings.policy,
+            device=settings.device,
+            dtype=settings.dtype,
+            num_slots=settings.num_slots,
+            max_length=settings.max_length,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(settings.model)
+    except ModelError as error:
+        raise DecoderUnavailableError(f"{error} (PADSERVE_MODEL, PADSERVE_POLICY)") from error
+    except (OSError, ValueError) as error:
+        message = f"No tokenizer can be read from {settings.model}: put the model's tokenizer files beside its weights."
+        raise DecoderUnavailableError(message) from error
+    return TextDecoder(engine, tokenizer)

@@ -1,0 +1,29 @@
+"""The decoding engine: many requests at once, each steered while it is decoded. Token ids only; no text.
+
+Imports torch, transformers and peft, and nothing of this project.
+
+    engine = load_engine("path/to/model", policy="path/to/adapter")
+    pad = (Stream("base", prompt, reward=-1.0), Stream("policy", prompt, reward=1.0))
+    for outcome in engine.generate([Request(0, pad, strength=0.8)]):
+        ...
+"""
+
+from worker.engine.engine import Engine
+from worker.engine.errors import EngineError, ModelError, OutOfMemoryError, RequestError
+from worker.engine.loading import load_engine
+from worker.engine.request import Completion, Failure, FinishReason, Request, StopCondition, Stream
+
+__all__ = [
+    "Completion",
+    "Engine",
+    "EngineError",
+    "Failure",
+    "FinishReason",
+    "ModelError",
+    "OutOfMemoryError",
+    "Request",
+    "RequestError",
+    "StopCondition",
+    "Stream",
+    "load_engine",
+]

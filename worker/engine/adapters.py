@@ -1,0 +1,95 @@
+"""Reads LoRA adapters with PEFT onto a base model; refuses those that are more than low-rank updates of its layers."""
+
+from collections.abc import Mapping
+
+from peft import LoraConfig, PeftConfig, PeftModel
+from peft.tuners.lora.layer import Linear as PeftLinear
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from worker.engine.checkpoints import first_line
+from worker.engine.errors import AdapterError
+from worker.engine.lora import AdapterRows, adapt_rows
+
+# Initialisations that leave the base weights alone; PiSSA, OLoRA and the like move part of them into the adapter.
+_NEUTRAL_INITS = (True, False, "gaussian", "eva", "orthogonal")
+# Options under which an adapter is more than B A on some layers.
+_BEYOND_LOW_RANK = (
+    "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
+    "layer_replication",
+    "lora_bias",
+    "modules_to_save",
+    "monteclora_config",
+    "target_parameters",
+    "trainable_token_indices",
+    "use_bdlora",
+    "use_dora",
+    "use_qalora",
+    "velora_config",
+)
+
+
+def stack_adapters(model: PreTrainedModel, base: str, paths: Mapping[str, str]) -> AdapterRows | None:
+    """Put adapters (name to path) on the model, in place and in this order; None where there are none."""
+    if not paths:
+        return None
+    stack: PeftModel | None = None
+    for name, path in paths.items():
+        try:
+            config = PeftConfig.from_pretrained(path)
+            refusal = _why_not_plain(config)
+            if refusal is None:
+                stack, refusal = _load(model, stack, name, path, config)
+        except Exception as error:  # PEFT lets through whatever its readers and tuners raise
+            raise AdapterError(path=path, base=base, cause=first_line(error)) from error
+        refusal = refusal or _why_not_linear(model)
+        if refusal is not None:
+            raise AdapterError(path=path, base=base, cause=refusal)
+    return adapt_rows(model, list(paths))
+
+
+def _why_not_plain(config: PeftConfig) -> str | None:
+    if not isinstance(config, LoraConfig):
+        return f"it is of type {config.peft_type}, and only LoRA is stacked"
+    used = [name for name in _BEYOND_LOW_RANK if getattr(config, name, None)]
+    if used:
+        return f"it uses {', '.join(used)}, which is more than a low-rank update"
+    if config.bias != "none":
+        return f"it trained biases (bias={config.bias!r}), which is more than a low-rank update"
+    if config.init_lora_weights not in _NEUTRAL_INITS:
+        return (
+            f"init_lora_weights={config.init_lora_weights!r} changes the base weights; convert it to plain LoRA first"
+        )
+    config.init_lora_weights = False  # the weights are read next
+    config.inference_mode = True
+    return None
+
+
+def _load(
+    model: PreTrainedModel, stack: PeftModel | None, name: str, path: str, config: PeftConfig
+) -> tuple[PeftModel, str | None]:
+    """Wrap the model's layers and read the weights; why they do not belong to this base, if they do not."""
+    if stack is None:
+        stack = PeftModel(model, config, adapter_name=name, autocast_adapter_dtype=False)
+    else:
+        stack.add_adapter(name, config, autocast_adapter_dtype=False)
+    keys = stack.load_adapter(path, name, torch_device=str(model.device), autocast_adapter_dtype=False)
+    if keys.missing_keys or keys.unexpected_keys:
+        foreign = [*keys.missing_keys, *keys.unexpected_keys]
+        return stack, f"its tensors are not those of this model's layers ({foreign[0]} and {len(foreign) - 1} more)"
+    return stack, None
+
+
+def _why_not_linear(model: PreTrainedModel) -> str | None:
+    for path, module in model.named_modules():
+        if not isinstance(module, BaseTunerLayer):
+            continue
+        if type(module) is not PeftLinear or not isinstance(module.base_layer, nn.Linear | Conv1D):
+            return f"it adapts {path}, which is not a linear layer"
+        if module.lora_variant:
+            return f"it adapts {path} by more than a low-rank update"
+    return None

@@ -1,0 +1,108 @@
+"""Which models the row cache decodes exactly, and up to how many tokens.
+
+A cache row holds every token of its stream and attention sees all of them. Layers that see less beyond some length
+(sliding windows, chunks), or position encodings that change with the longest row of a batch, agree with that up to this
+length, which becomes the limit. Models with other state are refused. What no configuration tells, a proof at load does.
+"""
+
+from typing import Any  # a configuration holds whatever its JSON held
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+from worker.engine.runner import NewRow, Runner
+
+_WINDOWS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size", "local": "window_size"}
+_ROPE_LENGTHS = {"dynamic": "max_position_embeddings", "longrope": "original_max_position_embeddings"}
+# Relative error of logits that rounding explains; a wrong position or mask gives errors near 1.
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
+
+
+def why_unsupported(config: PreTrainedConfig) -> str | None:
+    """Why the configuration rules the model out, if it does."""
+    text = config.get_text_config()
+    model_class = _model_class(config)
+    if model_class is None:
+        return f"transformers has no causal language model of type {config.model_type!r}"
+    if config.is_encoder_decoder:
+        return "it is an encoder-decoder model, and the engine decodes decoder-only models"
+    unknown = sorted(set(_layer_types(text)) - {"full_attention", "global"} - _WINDOWS.keys())
+    if unknown:
+        return f"its layers of type {', '.join(unknown)} keep a state that rows of a key-value cache cannot hold"
+    # transformers marks recurrent models so; there is no public name for it.
+    if getattr(model_class, "_is_stateful", False):
+        return f"{model_class.__name__} keeps a recurrent state that rows of a key-value cache cannot hold"
+    return None
+
+
+def longest_exact(config: PreTrainedConfig) -> int | None:
+    """Most tokens of a row for which full attention is what the model computes; None if nothing limits it."""
+    text = config.get_text_config()
+    lengths = [getattr(text, "max_position_embeddings", None)]
+    lengths += [getattr(text, _WINDOWS[kind], None) for kind in set(_layer_types(text)) & _WINDOWS.keys()]
+    for rope in _rope_parameters(text):
+        name = _ROPE_LENGTHS.get(rope.get("rope_type", "default"))
+        lengths.append((rope.get(name) or getattr(text, name, None)) if name else None)
+    return min((length for length in lengths if length), default=None)
+
+
+def attention_implementation(config: PreTrainedConfig) -> str:
+    """SDPA where the model has it and it computes the same."""
+    model_class = _model_class(config)
+    soft_capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    # Again without a public name: whether the architecture has an SDPA path.
+    return "sdpa" if getattr(model_class, "_supports_sdpa", False) and not soft_capped else "eager"
+
+
+def _model_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
+    found = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    return found[0] if isinstance(found, tuple) else found
+
+
+def _layer_types(text: PreTrainedConfig) -> list[str]:
+    """The kinds of attention; older configurations state a window only, which then holds for all layers."""
+    kinds = getattr(text, "layer_types", None) or getattr(text, "attention_layers", None)
+    if kinds is None and getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True):
+        return ["sliding_attention"]
+    return list(kinds or ["full_attention"])
+
+
+def _rope_parameters(text: PreTrainedConfig) -> list[dict[str, Any]]:
+    """Of the model, or of each kind of layer where they differ."""
+    parameters = getattr(text, "rope_parameters", None) or {}
+    nested = [value for value in parameters.values() if isinstance(value, dict)]
+    return nested or [parameters]
+
+
+@torch.inference_mode()
+def why_not_exact(model: PreTrainedModel, runner: Runner, vocab_size: int) -> str | None:
+    """What a short run of two unequal rows shows: cached logits against those of the model alone, without a cache.
+
+    Catches what cannot be read off a configuration, such as positions that a model derives from a padding mask.
+    """
+    prompts = [tuple(token % vocab_size for token in range(1, 8)), tuple(token % vocab_size for token in (5, 3))]
+    try:
+        cached = runner.run([NewRow(("proof", row), prompt, adapter=0) for row, prompt in enumerate(prompts)])
+        error = _error(model, prompts, cached)
+        for token in (2 % vocab_size, 4 % vocab_size):
+            runner.feed(torch.full((len(prompts),), token, device=model.device))
+            prompts = [(*prompt, token) for prompt in prompts]
+            error = max(error, _error(model, prompts, runner.run([])))
+    except Exception as failure:  # noqa: BLE001 (whatever a foreign architecture raises, it cannot be decoded here)
+        return f"its forward pass refuses the cache ({type(failure).__name__}: {failure})"
+    runner.release(["proof"])
+    runner.shrink()
+    if error > _TOLERANCE[model.dtype]:
+        return f"its cached logits differ from its uncached ones by {error:.0%}"
+    return None
+
+
+def _error(model: PreTrainedModel, prompts: list[tuple[int, ...]], cached: Tensor) -> float:
+    """Largest relative distance of the rows' logits from their mean-free uncached ones."""
+    errors = []
+    for prompt, row in zip(prompts, cached.float(), strict=True):
+        alone = model(input_ids=torch.tensor([prompt], device=model.device), use_cache=False).logits[0, -1].float()
+        errors.append((row - alone).norm() / (alone - alone.mean()).norm())
+    return float(torch.stack(errors).max())

@@ -1,0 +1,234 @@
+"""The engine: requests in, completions out, one token of every active request per step.
+
+Every method of the family is a weighted sum of logits over streams; the engine decodes the streams of a request in
+lockstep and gives them all the token that the sum chose. Token ids only; no text, no SQL, no queue.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worker.engine.choice import Choice, choose_tokens
+from worker.engine.errors import DuplicateRequestError, OutOfMemoryError, RequestError
+from worker.engine.request import Completion, Failure, Request
+from worker.engine.runner import NewRow, Runner
+from worker.engine.scheduler import Plan, Scheduler, Ticket
+from worker.engine.sequence import Sequence
+from worker.engine.slots import Slots, build_slots
+from worker.engine.streams import Weights, guided_streams
+from worker.engine.validation import Limits, check_request
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What was loaded."""
+
+    runners: tuple[Runner, ...]
+    """One per set of shared weights."""
+    weights: Mapping[str, Weights]
+    """What the names that streams use stand for."""
+    limits: Limits
+    eos_token_ids: frozenset[int]
+    device: torch.device
+    dtype: torch.dtype
+
+
+class Engine:
+    """Decodes many requests at once; `load_engine` makes one.
+
+    `add` queues, `step` decodes one token of every request that has a slot, and `generate` does both. An answer
+    depends on its request alone, not on the order, the neighbours, the number of slots or a restart.
+    """
+
+    def __init__(self, models: Models, *, num_slots: int, prefill_budget: int) -> None:
+        self._models = models
+        self._scheduler = Scheduler(num_slots, prefill_budget)
+        self._sequences: dict[int | str, Sequence] = {}
+        self._slots: Slots | None = None  # None: a request has joined or left since they were built
+
+    @property
+    def num_slots(self) -> int:
+        """Requests that are decoded at once; halved whenever the device runs out of memory."""
+        return self._scheduler.num_slots
+
+    @property
+    def num_active(self) -> int:
+        """Requests in a slot."""
+        return self._scheduler.num_active
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that wait for a slot."""
+        return self._scheduler.num_waiting
+
+    @property
+    def vocab_size(self) -> int:
+        """Token ids are below this."""
+        return self._models.limits.vocab_size
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens that a prompt and its completion may have together."""
+        return self._models.limits.max_length
+
+    @property
+    def eos_token_ids(self) -> frozenset[int]:
+        """The tokens that end a completion."""
+        return self._models.eos_token_ids
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The names that streams may use."""
+        return tuple(self._models.weights)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the models are."""
+        return self._models.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the models compute in; scores and rewards are float64."""
+        return self._models.dtype
+
+    def add(self, request: Request) -> None:
+        """Queue a request; raises a RequestError that says what is wrong with it."""
+        check_request(request, self._models.limits)
+        if request.request_id in self._sequences:
+            raise DuplicateRequestError(request_id=request.request_id)
+        streams = guided_streams(request, self._models.weights)
+        self._sequences[request.request_id] = Sequence(request, streams)
+        num_prompt_tokens = max(len(stream.prompt) for stream in streams)
+        self._scheduler.add(Ticket(request.request_id, len(streams), num_prompt_tokens))
+
+    def cancel(self, request_id: int | str) -> None:
+        """Drop a request, waiting or active, without an outcome; an unknown one is no error."""
+        if request_id in self._sequences:
+            self._forget({request_id})
+
+    def step(self) -> list[Completion | Failure]:
+        """Decode one token of every active request; those that ended with it."""
+        plan = self._scheduler.schedule()
+        if not plan.active:
+            return []
+        choice = self._try(plan)
+        if choice is None:
+            self._make_room(plan)
+            return []
+        return self._commit(plan, choice)
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion | Failure]:
+        """The outcomes of all requests, each as soon as it is known; a refused request is a Failure.
+
+        Requests are taken from the iterable as slots become free. Those added before are finished as well. If the
+        iterator is closed early, the requests it took are cancelled.
+        """
+        untaken = iter(requests)
+        taken: set[int | str] = set()
+        try:
+            while True:
+                yield from self._take(untaken, taken)
+                if not self._sequences:
+                    return
+                for outcome in self.step():
+                    taken.discard(outcome.request_id)
+                    yield outcome
+        finally:
+            self._forget(taken)
+
+    def _take(self, untaken: Iterator[Request], taken: set[int | str]) -> Iterator[Failure]:
+        """Queue requests until as many wait as there are slots; those that are refused."""
+        while self.num_waiting < self.num_slots:
+            request = next(untaken, None)
+            if request is None:
+                return
+            try:
+                self.add(request)
+                taken.add(request.request_id)
+            except RequestError as error:
+                yield Failure(request.request_id, error.code, str(error))
+
+    def _try(self, plan: Plan) -> Choice | None:
+        """Run, steer and sample; None if the device ran out of memory."""
+        try:
+            logits = self._run(plan)
+            return choose_tokens(logits, self._current_slots(plan))
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            return None  # made room for outside this block: the error's traceback keeps the step's tensors alive
+
+    def _run(self, plan: Plan) -> tuple[Tensor, ...]:
+        """Logits of every row, per runner: newcomers are prefilled, the others decoded."""
+        new: list[list[NewRow]] = [[] for _ in self._models.runners]
+        for request_id in plan.active:
+            if request_id in plan.admitted:
+                for index, stream in enumerate(self._sequences[request_id].streams):
+                    row = NewRow((request_id, index), stream.prompt, stream.weights.adapter)
+                    new[stream.weights.model].append(row)
+        if plan.admitted:
+            self._slots = None
+        return tuple(runner.run(rows) for runner, rows in zip(self._models.runners, new, strict=True))
+
+    def _current_slots(self, plan: Plan) -> Slots:
+        if self._slots is None:
+            sequences = [self._sequences[request_id] for request_id in plan.active]
+            rows = [[row.key for row in runner.rows] for runner in self._models.runners]
+            self._slots = build_slots(sequences, rows, self.device)
+        return self._slots
+
+    def _commit(self, plan: Plan, choice: Choice) -> list[Completion | Failure]:
+        """Append the chosen tokens; outcomes of the requests that ended, whose slots are free from now on."""
+        slots = self._current_slots(plan)
+        for runner, slot_of_row in zip(self._models.runners, slots.slot_of_row, strict=True):
+            runner.feed(choice.token_ids[slot_of_row])
+        self._slots = slots.advanced()
+        outcomes = []
+        for request_id, (token_id, reward, finite) in zip(plan.active, choice.on_host(), strict=True):
+            outcome = self._advance(self._sequences[request_id], token_id, reward, finite=finite)
+            if outcome is not None:
+                outcomes.append(outcome)
+        self._forget({outcome.request_id for outcome in outcomes})
+        return outcomes
+
+    def _advance(
+        self, sequence: Sequence, token_id: int, reward: float, *, finite: bool
+    ) -> Completion | Failure | None:
+        if finite:
+            return sequence.advance(token_id, reward, self.eos_token_ids)
+        position = sequence.num_generated
+        return sequence.failure(
+            "non_finite_logits", f"A stream's logits are not finite at completion token {position}."
+        )
+
+    def _make_room(self, plan: Plan) -> None:
+        """Halve the slots after the device ran out of memory; requests that lose theirs start again from the prompt."""
+        was_last = self.num_active == 1
+        evicted = self._scheduler.halve(plan.admitted)
+        for request_id in evicted:
+            self._sequences[request_id].restart()
+        for runner in self._models.runners:
+            runner.release(evicted)
+            runner.shrink()
+        self._slots = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if was_last:
+            raise OutOfMemoryError
+
+    def _forget(self, request_ids: Collection[int | str]) -> None:
+        if not request_ids:
+            return
+        self._scheduler.remove(request_ids)
+        for runner in self._models.runners:
+            runner.release(request_ids)
+        for request_id in request_ids:
+            self._sequences.pop(request_id, None)
+        self._slots = None
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocation failed; on the CPU, torch has no type of its own for that."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

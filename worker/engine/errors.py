@@ -1,0 +1,173 @@
+"""Everything the engine refuses or fails at, in one tree. The docstring of an error is its message."""
+
+
+class EngineError(Exception):
+    """The engine cannot go on."""
+
+    code = "engine_error"
+
+    def __init__(self, message: str | None = None, /, **facts: object) -> None:
+        """Take the message, or the facts that the docstring names in braces."""
+        super().__init__(message or (self.__doc__ or "").format(**facts))
+
+
+class OutOfMemoryError(EngineError):
+    """The device has no memory left for a single request: lower max_length, or use a smaller model or dtype."""
+
+    code = "out_of_memory"
+
+
+# Refused at load.
+
+
+class ModelError(EngineError):
+    """The model cannot be loaded."""
+
+    code = "model_error"
+
+
+class ModelNotFoundError(ModelError):
+    """{path!r} is no directory here and could not be fetched from the Hub ({cause}): give a directory or a Hub id."""
+
+    code = "model_not_found"
+
+
+class ModelConfigError(ModelError):
+    """{path!r} holds no readable config.json ({cause}): give the directory that save_pretrained wrote."""
+
+    code = "model_config_unreadable"
+
+
+class ModelWeightsError(ModelError):
+    """The weights in {path!r} cannot be read ({cause}): copy or download them again."""
+
+    code = "model_weights_unreadable"
+
+
+class UnsupportedModelError(ModelError):
+    """{path!r} cannot be decoded exactly here: {cause}."""
+
+    code = "model_unsupported"
+
+
+class AdapterError(ModelError):
+    """The adapter {path!r} cannot be stacked on {base!r}: {cause}."""
+
+    code = "adapter_unsupported"
+
+
+class VocabularyMismatchError(ModelError):
+    """{path!r} and {base!r} do not share a vocabulary ({cause}): guidance needs models with the same tokenizer."""
+
+    code = "vocabulary_mismatch"
+
+
+class DeviceError(ModelError):
+    """Device {device!r} cannot be used ({cause}): choose "auto", "cpu", "cuda" or "cuda:0"."""
+
+    code = "device_unavailable"
+
+
+class DtypeError(ModelError):
+    """Unknown dtype {dtype!r}: choose "auto", "float32", "bfloat16" or "float16"."""
+
+    code = "dtype_unknown"
+
+
+class LengthError(ModelError):
+    """max_length {max_length} is not between 2 and {limit}, the most tokens for which this model is decoded exactly."""
+
+    code = "max_length_invalid"
+
+
+class NoLengthError(ModelError):
+    """{path!r} states no longest sequence: pass max_length."""
+
+    code = "max_length_unknown"
+
+
+class SlotsError(ModelError):
+    """num_slots {num_slots} is less than 1."""
+
+    code = "num_slots_invalid"
+
+
+# Refused when a request is added.
+
+
+class RequestError(EngineError):
+    """The request cannot be decoded."""
+
+    code = "request_error"
+
+
+class DuplicateRequestError(RequestError):
+    """A request with the id {request_id!r} is waiting or being decoded."""
+
+    code = "duplicate_request"
+
+
+class NoStreamsError(RequestError):
+    """A request needs at least one stream."""
+
+    code = "no_streams"
+
+
+class UnknownWeightsError(RequestError):
+    """No weights are named {weights!r}: this engine has {names}."""
+
+    code = "unknown_weights"
+
+
+class EmptyPromptError(RequestError):
+    """The prompt of stream {stream} has no tokens."""
+
+    code = "empty_prompt"
+
+
+class PromptTooLongError(RequestError):
+    """Stream {stream} has {prompt_tokens} prompt tokens; with max_tokens {max_tokens} that exceeds {max_length}."""
+
+    code = "prompt_too_long"
+
+
+class TokenOutOfRangeError(RequestError):
+    """The prompt of stream {stream} holds token id {token_id}, outside 0 to {largest}."""
+
+    code = "token_out_of_range"
+
+
+class NumCandidatesError(RequestError):
+    """k is {k}, outside 1 to {vocab_size}."""
+
+    code = "k_out_of_range"
+
+
+class MaxTokensError(RequestError):
+    """max_tokens is {max_tokens}, less than 1."""
+
+    code = "max_tokens_out_of_range"
+
+
+class TemperatureError(RequestError):
+    """temperature is {temperature}, not a finite number of at least 0."""
+
+    code = "temperature_out_of_range"
+
+
+class TopPError(RequestError):
+    """top_p is {top_p}, not above 0 and at most 1."""
+
+    code = "top_p_out_of_range"
+
+
+class StrengthError(RequestError):
+    """strength is {strength}, not a finite number."""
+
+    code = "strength_not_finite"
+
+
+class RewardError(RequestError):
+    """The reward coefficient of stream {stream} is {reward}, not a finite number."""
+
+    code = "reward_not_finite"

@@ -1,0 +1,86 @@
+"""What goes into the engine and what comes out. Token ids only; no text, no tensors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class StopCondition(Protocol):
+    """Decides after each token whether a completion ends; it must depend on the token ids alone."""
+
+    def __call__(self, token_ids: Sequence[int], /) -> int | None:
+        """How many of the tokens to keep when the completion must end here, else None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One (weights, prompt) pair, decoded in lockstep with the other streams of its request."""
+
+    weights: str
+    """"base", "policy" or "reference": a name given at load."""
+    prompt: tuple[int, ...]
+    reward: float = 0.0
+    """This stream's coefficient in the token reward r_t."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to decode and how.
+
+    The next token a is one of the k most likely of streams[0], by `log pi_0(a) + strength * r_t(a)`,
+    where `r_t(a) = sum_s reward_s * log pi_s(a)`.
+    """
+
+    request_id: int | str
+    streams: tuple[Stream, ...]
+    """The first is the base stream: it proposes the candidates."""
+    strength: float = 0.0
+    """0 is the first stream alone, exactly."""
+    k: int = 10
+    temperature: float = 0.0
+    """0 is greedy; otherwise the next token is sampled from softmax(score / temperature) over the candidates."""
+    top_p: float = 1.0
+    seed: int = 0
+    """Counted modulo 2**64. The same request with the same seed gives the same answer in any batch."""
+    max_tokens: int = 128
+    stop: StopCondition | None = None
+    return_rewards: bool = False
+
+
+class FinishReason(StrEnum):
+    """Why a completion ended."""
+
+    STOP = "stop"
+    """An end-of-sequence token, or the request's stop condition."""
+    LENGTH = "length"
+    """max_tokens were generated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The answer to one request."""
+
+    request_id: int | str
+    token_ids: tuple[int, ...]
+    """Without the end-of-sequence token, and cut where the stop condition said."""
+    finish_reason: FinishReason
+    num_prompt_tokens: int
+    """Of the base stream, as it was given."""
+    num_completion_tokens: int
+    """What was generated: the end-of-sequence token and the tokens that the stop condition cut are counted."""
+    reward: float | None
+    """Sum of the token rewards over all generated tokens, in nats; None where nothing guided."""
+    rewards: tuple[float, ...] | None
+    """The token rewards r_t, one per generated token, if asked for. The log-probabilities are taken over the k
+    candidates only, not over the vocabulary, as in PAD's released code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that was refused or failed while it was decoded; the others are not affected."""
+
+    request_id: int | str
+    code: str
+    message: str

@@ -1,0 +1,62 @@
+"""A request while it is decoded: its streams, what was generated so far, and when it ends. No tensors."""
+
+from collections.abc import Collection
+
+from worker.engine.request import Completion, Failure, FinishReason, Request
+from worker.engine.streams import GuidedStream
+
+
+class Sequence:
+    """The one carrier of a request's state; its rows in the cache belong to the runners."""
+
+    def __init__(self, request: Request, streams: tuple[GuidedStream, ...]) -> None:
+        self.request = request
+        self.streams = streams
+        self.token_ids: list[int] = []
+        self._rewards: list[float] = []
+
+    @property
+    def num_generated(self) -> int:
+        """Tokens chosen so far."""
+        return len(self._rewards)
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether anything but the base stream's own likelihood decides."""
+        return any(stream.reward for stream in self.streams)
+
+    def restart(self) -> None:
+        """Forget what was generated. The noise is counted from the prompt, so the second run gives the same answer."""
+        self.token_ids.clear()
+        self._rewards.clear()
+
+    def advance(self, token_id: int, reward: float, eos_token_ids: Collection[int]) -> Completion | Failure | None:
+        """Take the chosen token; the outcome if it was the last."""
+        self._rewards.append(reward)
+        if token_id in eos_token_ids:
+            return self._completion(len(self.token_ids), FinishReason.STOP)
+        self.token_ids.append(token_id)
+        try:
+            num_kept = self.request.stop(self.token_ids) if self.request.stop else None
+        except Exception as error:  # noqa: BLE001 (the caller's code: it fails its own request, not the batch)
+            return self.failure("stop_condition_failed", f"The stop condition raised {type(error).__name__}: {error}.")
+        if num_kept is not None:
+            return self._completion(num_kept, FinishReason.STOP)
+        if len(self.token_ids) == self.request.max_tokens:
+            return self._completion(self.request.max_tokens, FinishReason.LENGTH)
+        return None
+
+    def failure(self, code: str, message: str) -> Failure:
+        """The outcome of a request that cannot be decoded any further."""
+        return Failure(self.request.request_id, code, message)
+
+    def _completion(self, num_kept: int, finish_reason: FinishReason) -> Completion:
+        return Completion(
+            request_id=self.request.request_id,
+            token_ids=tuple(self.token_ids[: max(0, num_kept)]),
+            finish_reason=finish_reason,
+            num_prompt_tokens=len(self.request.streams[0].prompt),
+            num_completion_tokens=self.num_generated,
+            reward=sum(self._rewards) if self.is_guided else None,
+            rewards=tuple(self._rewards) if self.is_guided and self.request.return_rewards else None,
+        )

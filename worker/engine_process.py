@@ -1,0 +1,110 @@
+"""The engine's own process: owns the device, decodes what it is sent, and ends when its supervisor does.
+
+Knows neither SQL nor Celery. Signals are the supervisor's business: a Ctrl-C at the terminal must not end a decode
+that the supervisor wants to finish.
+"""
+
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+from db.queries.claims import Outcome
+from worker.protocol import (
+    Beat,
+    Cancel,
+    Command,
+    Decode,
+    Decoder,
+    DecoderUnavailableError,
+    Ended,
+    LoadDecoder,
+    LoadFailed,
+    Ready,
+    Stop,
+)
+from worker.settings import WorkerSettings
+
+BEAT_SECONDS = 1.0
+
+
+def load_text_decoder(settings: WorkerSettings) -> Decoder:
+    """Load the real decoder. It brings torch, so only the engine's process imports it."""
+    from worker.decoder import load_decoder  # noqa: PLC0415 - see the docstring
+
+    return load_decoder(settings)
+
+
+def run(connection: Connection, load_decoder: LoadDecoder) -> None:
+    """Load, say so, then decode until told to stop or until the supervisor is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        decoder = load_decoder()
+    except DecoderUnavailableError as error:
+        connection.send(LoadFailed(str(error)))
+        return
+    commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, commands), daemon=True).start()
+    connection.send(Ready(decoder.num_slots))
+    _Loop(connection, commands, decoder).run()
+
+
+def _listen(connection: Connection, commands: "queue.SimpleQueue[Command]") -> None:
+    """Take commands off the pipe at once, so that neither side ever waits for the other to read."""
+    try:
+        while True:
+            commands.put(connection.recv())
+    except (EOFError, OSError):
+        os._exit(0)  # the supervisor is gone, in the middle of a step or not: its leases will expire
+
+
+class _Loop:
+    def __init__(self, connection: Connection, commands: "queue.SimpleQueue[Command]", decoder: Decoder) -> None:
+        self._connection = connection
+        self._commands = commands
+        self._decoder = decoder
+        self._stopping = False
+        self._last_beat = 0.0
+
+    def run(self) -> None:
+        while not self._stopping:
+            if self._decoder.has_work:
+                self._tell(self._decoder.step())
+            self._obey()
+
+    def _obey(self) -> None:
+        """Carry out every waiting command; with nothing to decode, wait for one."""
+        while not self._stopping:
+            busy = self._decoder.has_work
+            try:
+                command = self._commands.get(block=not busy, timeout=BEAT_SECONDS)
+            except queue.Empty:
+                if busy:
+                    return
+                self._tell(())
+            else:
+                self._carry_out(command)
+
+    def _carry_out(self, command: Command) -> None:
+        match command:
+            case Decode(items):
+                refused = (self._decoder.add(item) for item in items)
+                self._tell([outcome for outcome in refused if outcome is not None])
+            case Cancel(item_ids):
+                for item_id in item_ids:
+                    self._decoder.cancel(item_id)
+            case Stop():
+                self._stopping = True
+
+    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+        if outcomes:
+            self._connection.send(Ended(tuple(outcomes)))
+        elif time.monotonic() - self._last_beat >= BEAT_SECONDS:
+            self._connection.send(Beat())
+        else:
+            return
+        self._last_beat = time.monotonic()

@@ -1,0 +1,84 @@
+"""What the worker and its engine process say to each other, and what the worker asks of a decoder. Plain values."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from db.queries.claims import ClaimedItem, Outcome
+
+
+class DecoderUnavailableError(Exception):
+    """The decoder cannot be loaded; the message is one line that says what to do."""
+
+
+class Decoder(Protocol):
+    """The engine as the worker sees it: items in, outcomes out, text on both sides."""
+
+    @property
+    def num_slots(self) -> int:
+        """Items decoded at once."""
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+
+    def add(self, item: ClaimedItem) -> Outcome | None:
+        """Take an item in; an outcome at once where it cannot be decoded."""
+
+    def cancel(self, item_id: int) -> None:
+        """Forget an item; nothing happens where it is unknown."""
+
+    def step(self) -> Sequence[Outcome]:
+        """Decode a little and return what ended."""
+
+
+LoadDecoder = Callable[[], Decoder]
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """To the engine process: take these items in."""
+
+    items: tuple[ClaimedItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """To the engine process: forget these items."""
+
+    item_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """To the engine process: end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """From the engine process: the decoder is loaded."""
+
+    num_slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """From the engine process: the decoder cannot be loaded."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """From the engine process: these items ended."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """From the engine process: steps are being made."""
+
+
+Command = Decode | Cancel | Stop
+Report = Ready | LoadFailed | Ended | Beat

@@ -1,0 +1,65 @@
+"""Puts right what crashes and lost messages leave behind. Each step is idempotent, so any number may run at once."""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+from celery import Celery
+from sqlalchemy.exc import OperationalError
+
+from db.queries import claims
+from db.queries.jobs import finalise
+from db.session import Database
+from worker.queue import enqueue
+
+log = structlog.get_logger(__name__)
+
+
+class Reconciler:
+    """Expires leases, finalises jobs, and wakes this worker when there is work that no message told it of."""
+
+    def __init__(
+        self, database: Database, queue: Celery, *, model: str, max_attempts: int, is_idle: Callable[[], bool]
+    ) -> None:
+        self._database = database
+        self._queue = queue
+        self._model = model
+        self._max_attempts = max_attempts
+        self._is_idle = is_idle
+
+    def sweep(self) -> None:
+        """One round. Each part is a transaction of its own, so that none waits for another's locks."""
+        self._expire()
+        self._finalise()
+        self._republish()
+
+    def run(self, seconds: float, stopping: threading.Event) -> None:
+        """Sweep every `seconds` until `stopping` is set; an unreachable database is waited for."""
+        while not stopping.wait(seconds):
+            try:
+                self.sweep()
+            except OperationalError as error:
+                log.warning("sweep_failed", reason=type(error.orig).__name__)
+
+    def _expire(self) -> None:
+        with self._database.transaction() as session:
+            num_expired = claims.expire(session, max_attempts=self._max_attempts)
+        if num_expired:
+            log.warning("leases_expired", num_items=num_expired)
+
+    def _finalise(self) -> None:
+        with self._database.reading() as session:
+            ended = claims.ended_jobs(session)
+        for job_id in ended:
+            with self._database.transaction() as session:
+                finalise(session, job_id)
+
+    def _republish(self) -> None:
+        """Wake a worker for the oldest job with queued items. Only an idle worker asks, so messages never pile up."""
+        if not self._is_idle():
+            return
+        with self._database.reading() as session:
+            claimable = claims.claimable_jobs(session, model=self._model)
+        if claimable:
+            enqueue(self._queue, claimable[0])
+            log.info("work_republished", job_id=str(claimable[0]))

@@ -1,0 +1,36 @@
+"""What a worker process needs to know, built once at its entry."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class WorkerSettings(BaseSettings):
+    """Settings of one worker, from `PADSERVE_*`; the command line refuses names that nobody knows."""
+
+    model_config = SettingsConfigDict(env_prefix="PADSERVE_", frozen=True, extra="ignore")
+
+    database_url: str
+    redis_url: str
+    model: str | None = None
+    policy: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    num_slots: int = Field(default=32, ge=1)
+    max_length: int | None = Field(default=None, ge=2)
+    lease_seconds: float = Field(default=30.0, ge=1)
+    max_attempts: int = Field(default=5, ge=1)
+    engine_start_seconds: float = Field(default=900.0, gt=0)
+    engine_silence_seconds: float = Field(default=120.0, gt=0)
+    time_slice_seconds: float = Field(default=600.0, gt=0)
+    drain_seconds: float = Field(default=20.0, ge=0)
+    reconcile_seconds: float = Field(default=2.0, gt=0)
+
+    @property
+    def model_name(self) -> str | None:
+        """What jobs call the model: a directory's own name, or the hub id."""
+        if self.model is None:
+            return None
+        path = Path(self.model)
+        return path.resolve().name if path.is_dir() else self.model

@@ -1,0 +1,168 @@
+"""Supervises the engine process: starts it, feeds it, notices that it died or fell silent, and finds out why.
+
+Imports no torch: CUDA never meets the process that Celery runs in.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Iterable, Iterator
+
+import structlog
+
+from db.queries.claims import ClaimedItem, Outcome
+from worker import engine_process
+from worker.protocol import (
+    Cancel,
+    Command,
+    Decode,
+    DecoderUnavailableError,
+    Ended,
+    LoadDecoder,
+    LoadFailed,
+    Ready,
+    Report,
+    Stop,
+)
+from worker.triage import Triage
+
+POISONED = "poisoned"
+POISONED_MESSAGE = "The engine died each time it decoded this item alone."
+STOP_SECONDS = 5.0
+MAX_FAILED_STARTS = 3
+
+log = structlog.get_logger(__name__)
+
+
+class EngineSupervisor:
+    """One engine process, restarted as often as it takes."""
+
+    def __init__(self, load_decoder: LoadDecoder, *, start_seconds: float, silence_seconds: float) -> None:
+        self._load_decoder = load_decoder
+        self._start_seconds = start_seconds
+        self._silence_seconds = silence_seconds
+        self._triage = Triage()
+        self._engine: _Engine | None = None
+        self._failed_starts = 0
+        self.num_slots = 0
+
+    @property
+    def num_items(self) -> int:
+        """Items taken in whose outcome is still to come."""
+        return self._triage.num_items
+
+    @property
+    def item_ids(self) -> set[int]:
+        """The ids of those items."""
+        return self._triage.item_ids
+
+    def start(self) -> None:
+        """Start the process and wait until its model is loaded; raises `DecoderUnavailableError` with the reason."""
+        self.poll(0)
+        while self._engine is None or not self._engine.ready:
+            self.poll(1.0)
+
+    def submit(self, items: Iterable[ClaimedItem]) -> None:
+        """Take items in; they go to the engine at the next `poll`."""
+        self._triage.add(items)
+
+    def cancel(self, item_ids: Iterable[int]) -> None:
+        """Forget items whose lease was lost: no outcome of theirs will be returned."""
+        gone = tuple(item_ids)
+        self._triage.end(gone)
+        if gone and self._engine is not None:
+            self._engine.send(Cancel(gone))
+
+    def poll(self, timeout_seconds: float) -> list[Outcome]:
+        """Feed the engine, wait up to `timeout_seconds` for reports, and return the outcomes among them.
+
+        Starts the process where there is none, without waiting for it: leases must be extended meanwhile. Raises
+        `DecoderUnavailableError` when the model cannot be loaded.
+        """
+        engine = self._engine = self._engine or _Engine(self._load_decoder)
+        if engine.ready and (batch := self._triage.feed()):
+            engine.send(Decode(tuple(batch)))
+        try:
+            outcomes = self._outcomes(engine.reports(timeout_seconds))
+        except (EOFError, ConnectionResetError):
+            return self._recover(engine, "died")
+        patience = self._silence_seconds if engine.ready else self._start_seconds
+        return outcomes if engine.silent_seconds <= patience else outcomes + self._recover(engine, "fell silent")
+
+    def _outcomes(self, reports: Iterable[Report]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for report in reports:
+            match report:
+                case Ready(num_slots):
+                    self.num_slots, self._failed_starts = num_slots, 0
+                case LoadFailed(message):
+                    self.stop()
+                    raise DecoderUnavailableError(message)
+                case Ended(ended):
+                    outcomes += [outcome for outcome in ended if self._triage.is_inside(outcome.item_id)]
+                    self._triage.end(outcome.item_id for outcome in ended)
+        return outcomes
+
+    def _recover(self, engine: "_Engine", why: str) -> list[Outcome]:
+        """Bury the process and plan the trials of what was inside; a poisoned item gets its outcome here."""
+        self._engine = None
+        exit_code = engine.bury()
+        log.error("engine_lost", why=why, exit_code=exit_code, ready=engine.ready, num_items=self.num_items)
+        if not engine.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_FAILED_STARTS:
+                message = f"The engine process {why} {self._failed_starts} times while it loaded the model."
+                raise DecoderUnavailableError(message)
+            return []
+        poisoned = self._triage.crash()
+        if poisoned is None:
+            return []
+        return [Outcome(poisoned.item_id, poisoned.attempt, error_code=POISONED, error_message=POISONED_MESSAGE)]
+
+    def stop(self) -> None:
+        """End the process, kindly first."""
+        if self._engine is not None:
+            self._engine.send(Stop())
+            self._engine.bury(STOP_SECONDS)
+            self._engine = None
+
+
+class _Engine:
+    """One incarnation of the engine process, with our end of its pipe."""
+
+    def __init__(self, load_decoder: LoadDecoder) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=engine_process.run, args=(theirs, load_decoder), name="padserve-engine")
+        self._process.start()
+        theirs.close()  # so that the pipe ends when the process does
+        self._last_report = time.monotonic()
+        self.ready = False
+
+    @property
+    def silent_seconds(self) -> float:
+        return time.monotonic() - self._last_report
+
+    def send(self, command: Command) -> None:
+        try:
+            self._connection.send(command)
+        except (BrokenPipeError, ConnectionResetError):
+            log.warning("engine_gone", command=type(command).__name__)  # the next receive finds the end of the pipe
+
+    def reports(self, timeout_seconds: float) -> Iterator[Report]:
+        """What the process said: waits for the first report, then takes whatever else is there."""
+        while self._connection.poll(timeout_seconds):
+            report: Report = self._connection.recv()
+            self._last_report = time.monotonic()
+            self.ready = self.ready or isinstance(report, Ready)
+            yield report
+            timeout_seconds = 0
+
+    def bury(self, grace_seconds: float = 0.0) -> int | None:
+        """End the process for good and return its exit code."""
+        self._process.join(grace_seconds)
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+        exit_code = self._process.exitcode
+        self._process.close()
+        return exit_code
