@@ -32,8 +32,8 @@ def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
-    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as server:
+def migrated_postgresql() -> Iterator[URL]:
+    with postgresql_server() as server:
         administer(server, f"DROP DATABASE IF EXISTS {TEMPLATE}")
         administer(server, f"CREATE DATABASE {TEMPLATE}")
         url = server.set(database=TEMPLATE)

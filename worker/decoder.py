@@ -86,11 +86,13 @@ class TextDecoder:
             if isinstance(end, Failure):
                 yield Outcome(item.item_id, item.attempt, error_code=end.code, error_message=end.message)
                 continue
-            text = self._tokenizer.decode(end.token_ids, skip_special_tokens=True)
+            text = str(self._tokenizer.decode(list(end.token_ids), skip_special_tokens=True))
             yield Outcome(
                 item.item_id,
                 item.attempt,
-                text=text_before(str(text), decoding.stops),
+                text=text_before(text, decoding.stops).replace(
+                    "\0", "\N{REPLACEMENT CHARACTER}"
+                ),  # PostgreSQL has no NUL
                 finish_reason=end.finish_reason,
                 num_prompt_tokens=end.num_prompt_tokens,
                 num_completion_tokens=end.num_completion_tokens,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, StatementError
 
 from db.queries import claims
 from db.queries.claims import Outcome
@@ -123,13 +123,34 @@ class Decoding:
             claims.mark_started(session, job_ids)
 
     def _save(self) -> None:
-        with self._database.transaction() as session:
-            jobs = claims.save(session, owner=self.owner, outcomes=self._unsaved)
+        try:
+            jobs = self._save_together(self._unsaved)
+        except OperationalError:
+            raise
+        except StatementError:
+            jobs = self._save_one_by_one()
         self._unsaved.clear()
         self._save_timer.restart()
         for job_id in jobs:
             with self._database.transaction() as session:
                 finalise(session, job_id)
+
+    def _save_together(self, outcomes: list[Outcome]) -> set[uuid.UUID]:
+        with self._database.transaction() as session:
+            return claims.save(session, owner=self.owner, outcomes=outcomes)
+
+    def _save_one_by_one(self) -> set[uuid.UUID]:
+        """One outcome that the database cannot hold fails its own item; its neighbours are kept."""
+        jobs: set[uuid.UUID] = set()
+        for outcome in self._unsaved:
+            try:
+                jobs |= self._save_together([outcome])
+            except OperationalError:
+                raise
+            except StatementError as error:
+                log.error("result_refused", item_id=outcome.item_id, reason=type(error).__name__)  # noqa: TRY400 - holds the text
+                jobs |= self._save_together([_refused(outcome)])
+        return jobs
 
     def _heartbeat(self) -> None:
         with self._database.transaction() as session:
@@ -162,3 +183,8 @@ class Decoding:
             log.warning("database_unavailable", reason=type(error.orig).__name__)
             self.stopping.wait(RETRY_SECONDS)
             return None
+
+
+def _refused(outcome: Outcome) -> Outcome:
+    message = "The database could not hold this item's result."
+    return Outcome(outcome.item_id, outcome.attempt, error_code="result_refused", error_message=message)

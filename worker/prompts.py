@@ -1,7 +1,7 @@
 """Text to token ids: the guideline template and a model's own chat template. Knows tokenizers; no model, no method."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from transformers import PreTrainedTokenizerBase
 
@@ -35,11 +35,14 @@ def with_principles(messages: Sequence[Message], principles: Sequence[str]) -> l
 def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> tuple[int, ...]:
     """Token ids of the conversation, ready for the model's answer.
 
-    A tokenizer without a chat template gets the turns as plain text, one blank line apart.
+    A client's text stays text: where it spells one of the model's control tokens, it does not become that token. A
+    tokenizer without a chat template gets the turns as plain text, one blank line apart.
     """
     if tokenizer.chat_template is None:
         text = "\n\n".join(message["content"] for message in messages)
-        return tuple(tokenizer.encode(text, add_special_tokens=True))
+        return tuple(tokenizer.encode(text, split_special_tokens=True))
     turns = [{"role": message["role"], "content": message["content"]} for message in messages]
-    rendered = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    return tuple(tokenizer.encode(str(rendered), add_special_tokens=False))
+    token_ids = tokenizer.apply_chat_template(
+        turns, add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True
+    )
+    return tuple(cast("list[int]", token_ids))

@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 # Threads: a busy worker still answers, and SIGTERM waits for the task, which sees `stopping` and gives its leases back.
 CELERY_ARGUMENTS = (
+    "--quiet",
     "worker",
     "--pool=threads",
     "--concurrency=1",

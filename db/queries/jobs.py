@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from db.base import JsonObject
+from db.base import JsonObject, new_id
 from db.models import Item, Job, Result
 from db.session import now
 from db.states import OPEN_ITEM_STATES, OPEN_JOB_STATES, ItemState, JobState
@@ -70,8 +70,9 @@ class Window:
     seconds: float
 
 
-def insert_job(session: Session, *, tenant_id: uuid.UUID, job_id: uuid.UUID, model: str, metadata: JsonObject) -> None:
-    """Store a job without items yet; `set_num_items` completes it in the same transaction."""
+def insert_job(session: Session, *, tenant_id: uuid.UUID, model: str, metadata: JsonObject) -> uuid.UUID:
+    """Store a job without items yet, and return its id; `set_num_items` completes it in the same transaction."""
+    job_id = new_id()
     session.execute(
         insert(Job).values(
             id=job_id,
@@ -83,6 +84,7 @@ def insert_job(session: Session, *, tenant_id: uuid.UUID, job_id: uuid.UUID, mod
             created_at=now(session),
         )
     )
+    return job_id
 
 
 def set_num_items(session: Session, job_id: uuid.UUID, num_items: int) -> None:

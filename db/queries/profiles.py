@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from sqlalchemy import Select, and_, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from db.batches import batches
 from db.base import JsonObject, new_id
+from db.batches import batches
 from db.conflicts import insert_or_ignore
 from db.models import Profile, ProfileTag, ProfileVersion
 from db.preferences import digest

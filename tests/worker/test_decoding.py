@@ -140,6 +140,18 @@ def test_a_poisoned_item_fails_and_its_batch_is_decoded(database: Database, supe
     assert [item.text for item in ended if item.position != 7] == [text for text in prompts if text != "kill"]
 
 
+def test_a_result_that_the_database_cannot_hold_fails_its_own_item_alone(
+    postgresql_database: Database, supervisor: EngineSupervisor
+) -> None:
+    # PostgreSQL stores no NUL. Such a result once failed its whole batch, was given back, and came again for ever.
+    job_id = a_job(postgresql_database, [preference("formal")] * 3, prompts=["a", "b\0", "c"])
+
+    a_decoding(postgresql_database, supervisor).run()
+
+    assert [item.text for item in items_of(postgresql_database, job_id)] == ["a", None, "c"]
+    assert items_of(postgresql_database, job_id)[1].error_code == "result_refused"
+
+
 def test_a_time_slice_that_ends_says_that_work_is_left(database: Database, supervisor: EngineSupervisor) -> None:
     job_id = a_job(database, [preference("formal")] * 60, prompts=["slow"] * 60)
 

@@ -1,0 +1,108 @@
+"""Real processes for system tests: a Redis, an API and workers that can be killed and started again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import redis
+
+from tests.servers import free_port, redis_executable
+
+ROOT = Path(__file__).parents[2]
+KEY = "pad_system_test-key-of-no-consequence"
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not in {seconds:.0f} seconds: {what}"
+        time.sleep(0.02)
+
+
+@dataclass
+class Stack:
+    """One database, one Redis, one API and any number of workers, in one folder."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    redis_port: int
+    api_port: int
+    _processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    @property
+    def client(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=f"http://127.0.0.1:{self.api_port}", headers={"Authorization": f"Bearer {KEY}"}, timeout=60
+        )
+
+    def start_redis(self) -> "subprocess.Popen[bytes]":
+        """Without persistence: whatever was in it is gone when it dies."""
+        options = ("--port", self.redis_port, "--bind", "127.0.0.1", "--dir", self.folder, "--save", "")
+        process = self._start("redis", [redis_executable(), *map(str, options)])
+        wait_until(self._redis_answers, 30, "Redis answers")
+        return process
+
+    def start_api(self) -> "subprocess.Popen[bytes]":
+        process = self._start("api", [sys.executable, "-m", "api"])
+        wait_until(self._api_answers, 60, "the API answers")
+        return process
+
+    def start_worker(self) -> "subprocess.Popen[bytes]":
+        return self._start("worker", [sys.executable, "-m", "worker"])
+
+    def stop(self) -> None:
+        """End every process that was started here; the API and the workers kindly, so that engines end too."""
+        for process in reversed(self._processes):
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    def _start(self, name: str, command: list[str]) -> "subprocess.Popen[bytes]":
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(command, cwd=ROOT, env=dict(self.environment), stdout=log, stderr=log)
+        self._processes.append(process)
+        return process
+
+    def _redis_answers(self) -> bool:
+        with suppress(redis.RedisError), redis.Redis(port=self.redis_port) as client:
+            return bool(client.ping())
+        return False
+
+    def _api_answers(self) -> bool:
+        with suppress(httpx.HTTPError), self.client as client:
+            return client.get("/healthz").status_code == httpx.codes.OK
+        return False
+
+
+@contextmanager
+def a_stack(folder: Path, database_url: str, **settings: object) -> Iterator[Stack]:
+    """A stack with nothing started yet; whatever was started is ended with the block."""
+    redis_port, api_port = free_port(), free_port()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PADSERVE_")}
+    given = {f"PADSERVE_{name.upper()}": str(value) for name, value in settings.items()}
+    environment = inherited | {
+        "OMP_NUM_THREADS": "1",
+        "PADSERVE_DATABASE_URL": database_url,
+        "PADSERVE_REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
+        "PADSERVE_PORT": str(api_port),
+        **given,
+    }
+    stack = Stack(folder, environment, redis_port, api_port)
+    try:
+        yield stack
+    finally:
+        stack.stop()

@@ -1,0 +1,156 @@
+"""kill -9 of a worker, of its engine or of Redis, in the middle of a job: every item is done exactly once."""
+
+import signal
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from db.preferences import EffectivePreference, Method
+from db.queries.claims import ClaimedItem
+from db.queries.keys import create_key, create_tenant
+from db.session import Database
+from tests.builders import SAMPLING, preference
+from tests.system.processes import KEY, Stack, a_stack, wait_until
+from tests.tiny_model import write_tiny_model, write_tiny_policy
+from worker.decoder import load_decoder
+from worker.settings import WorkerSettings
+
+NUM_ITEMS = 240
+MAX_TOKENS = 120
+PREFERENCES = [preference(text, method=Method.PAD) for text in ("formal", "playful", "brief")]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    write_tiny_model(folder / "tiny")
+    write_tiny_policy(folder / "policy", folder / "tiny")
+    return folder / "tiny", folder / "policy"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def stack(request: pytest.FixtureRequest, models: tuple[Path, Path], tmp_path: Path) -> Iterator[Stack]:
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    database = Database(url)
+    with database.transaction() as session:
+        create_key(session, create_tenant(session, "default").id, "test", ["admin"], secret=KEY)
+    database.dispose()
+    model, policy = models
+    with a_stack(
+        tmp_path, url, model=model, policy=policy, device="cpu", num_slots=8, lease_seconds=3, reconcile_seconds=0.5
+    ) as stack:
+        yield stack
+
+
+def items() -> list[dict[str, object]]:
+    return [
+        {
+            "custom_id": f"item-{position}",
+            "user_id": f"user-{position % len(PREFERENCES)}",
+            "prompt": f"write about thing {position}",
+            "max_tokens": MAX_TOKENS,
+            "temperature": 0.8,
+            "seed": position,
+        }
+        for position in range(NUM_ITEMS)
+    ]
+
+
+def submit(client: httpx.Client) -> str:
+    for number, given in enumerate(PREFERENCES):
+        body = {"principles": [given.principles[0].text], "method": "pad", "strength": 1.0}
+        client.put(f"/v1/profiles/user-{number}", json=body).raise_for_status()
+    response = client.post("/v1/jobs", json={"items": items()})
+    response.raise_for_status()
+    return str(response.json()["id"])
+
+
+def num_done(client: httpx.Client, job_id: str) -> int:
+    counts = client.get(f"/v1/jobs/{job_id}").raise_for_status().json()["counts"]
+    assert sum(counts[name] for name in ("queued", "running", "succeeded", "failed", "cancelled")) == NUM_ITEMS
+    return int(counts["succeeded"] + counts["failed"])
+
+
+def expected_texts(models: tuple[Path, Path]) -> list[str | None]:
+    """What the same items give when nothing is killed and no process is involved at all."""
+    model, policy = models
+    decoder = load_decoder(
+        WorkerSettings(
+            database_url="-", redis_url="-", model=str(model), policy=str(policy), device="cpu", num_slots=16
+        )
+    )
+    for position in range(NUM_ITEMS):
+        decoder.add(_claimed(position, PREFERENCES[position % len(PREFERENCES)]))
+    texts: dict[int, str | None] = {}
+    while decoder.has_work:
+        texts.update((outcome.item_id, outcome.text) for outcome in decoder.step())
+    return [texts[position] for position in range(NUM_ITEMS)]
+
+
+def _claimed(position: int, given: EffectivePreference) -> ClaimedItem:
+    sampling = {**SAMPLING, "max_tokens": MAX_TOKENS, "temperature": 0.8, "seed": position}
+    messages: list[dict[str, object]] = [{"role": "user", "content": f"write about thing {position}"}]
+    return ClaimedItem(position, uuid.UUID(int=0), 1, messages, given.body, sampling)
+
+
+def engine_of(worker: "subprocess.Popen[bytes]") -> psutil.Process:
+    (engine,) = [
+        child for child in psutil.Process(worker.pid).children() if "resource_tracker" not in " ".join(child.cmdline())
+    ]
+    return engine
+
+
+def test_killing_everything_in_the_middle_of_a_job_loses_and_doubles_nothing(
+    stack: Stack, models: tuple[Path, Path]
+) -> None:
+    redis = stack.start_redis()
+    stack.start_api()
+    worker = stack.start_worker()
+    with stack.client as client:
+        job_id = submit(client)
+
+        wait_until(lambda: num_done(client, job_id) >= 10, 120, "the first worker has finished some items")
+        engine = engine_of(worker)
+        worker.kill()
+        worker.wait()
+        wait_until(lambda: not engine.is_running(), 10, "the engine has ended with its worker")
+        worker = stack.start_worker()
+
+        done = num_done(client, job_id)
+        wait_until(lambda: num_done(client, job_id) >= done + 10, 120, "the second worker has gone on")
+        redis.kill()
+        redis.wait()
+        redis = stack.start_redis()
+
+        done = num_done(client, job_id)
+        wait_until(lambda: num_done(client, job_id) >= min(done + 10, NUM_ITEMS), 120, "Redis is not needed to go on")
+        engine_of(worker).send_signal(signal.SIGKILL)
+
+        wait_until(lambda: client.get(f"/v1/jobs/{job_id}").json()["state"] == "completed", 180, "the job is completed")
+        page = client.get(f"/v1/jobs/{job_id}/results", params={"limit": 1000}).json()
+
+    results = page["data"]
+    assert [result["custom_id"] for result in results] == [f"item-{position}" for position in range(NUM_ITEMS)]
+    assert [result["error"] for result in results] == [None] * NUM_ITEMS
+    assert [result["text"] for result in results] == expected_texts(models)
+
+
+def test_a_job_submitted_while_redis_is_down_is_decoded_when_it_is_back(stack: Stack) -> None:
+    redis = stack.start_redis()
+    stack.start_api()
+    stack.start_worker()
+    with stack.client as client:
+        wait_until(lambda: client.get("/readyz").status_code == httpx.codes.OK, 120, "the stack is ready")
+        redis.kill()
+        redis.wait()
+
+        job_id = submit(client)
+        stack.start_redis()
+
+        wait_until(lambda: client.get(f"/v1/jobs/{job_id}").json()["state"] == "completed", 180, "the job is completed")
+        assert num_done(client, job_id) == NUM_ITEMS
