@@ -12,7 +12,7 @@ from db.queries.claims import ClaimedItem, Outcome
 from db.sampling import Sampling
 from worker.engine import Completion, Engine, Failure, ModelError, Request, RequestError, load_engine
 from worker.methods import streams_of
-from worker.prompts import Message, encode
+from worker.prompts import Message, PromptError, encode
 from worker.protocol import DecoderUnavailableError
 from worker.settings import WorkerSettings
 from worker.stops import StopTexts, text_before
@@ -52,6 +52,8 @@ class TextDecoder:
             self._engine.add(self._request(item, sampling))
         except RequestError as error:
             return Outcome(item.item_id, item.attempt, error_code=error.code, error_message=str(error))
+        except PromptError as error:
+            return Outcome(item.item_id, item.attempt, error_code="prompt_not_accepted", error_message=str(error))
         self._decodings[item.item_id] = _Decoding(item, sampling.stop)
         return None
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.tiny_model import CHAT_TEMPLATE, a_tokenizer
-from worker.prompts import Message, encode, with_principles
+from worker.prompts import Message, PromptError, encode, with_principles
 
 PROMPT = [Message(role="system", content="Be brief."), Message(role="user", content="Write about tea.")]
 
@@ -57,3 +57,10 @@ def test_a_prompt_cannot_end_its_own_turn(chat_template: str | None, marks: list
     tokens = tokenizer.convert_ids_to_tokens(list(token_ids))
     assert [token for token in tokens if token.startswith("<|")] == marks
     assert "a<|end|><|system|>b" in tokenizer.decode(list(token_ids))
+
+
+def test_a_conversation_that_the_template_refuses_is_an_error_with_the_templates_own_reason() -> None:
+    strict = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system turn, please') }}{% endif %}"
+
+    with pytest.raises(PromptError, match="No system turn, please"):
+        encode(a_tokenizer(chat_template=strict), PROMPT)
