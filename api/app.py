@@ -1,9 +1,11 @@
 """The HTTP application: which routes there are, and what they share."""
 
+import time
+
 from celery import Celery
 from fastapi import FastAPI
 
-from api import health, jobs, models, profiles, results
+from api import health, jobs, models, profile_transfer, profiles, results
 from api.dependencies import Services
 from api.documentation import DocumentedApi
 from api.problems import install_error_handlers
@@ -21,8 +23,9 @@ def create_app(settings: Settings, *, database: Database | None = None, queue: C
         database=database or Database(settings.database_url),
         queue=queue or create_queue(settings.redis_url),
     )
+    app.state.started_at = int(time.time())
     app.add_middleware(RequestMiddleware)
     install_error_handlers(app)
-    for resource in (jobs, results, profiles, models, health):
+    for resource in (jobs, results, profiles, profile_transfer, models, health):
         app.include_router(resource.router)
     return app

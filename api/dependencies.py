@@ -1,7 +1,7 @@
 """What endpoints ask for: the services they work with, and who is calling. Knows API keys and scopes; no resource."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
@@ -20,7 +20,7 @@ INVALID_TOKEN = {"WWW-Authenticate": 'Bearer realm="padserve", error="invalid_to
 
 bearer = HTTPBearer(
     auto_error=False,
-    scheme_name="API key",
+    scheme_name="ApiKey",
     description="An API key of the form `pad_…`. `python -m db create-key` makes one and shows it once.",
 )
 
@@ -57,8 +57,8 @@ class Caller:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
-def services_of(request: Request) -> Services:
-    """The services of the application that received this request."""
+async def services_of(request: Request) -> Services:
+    """The services of the application that received this request. Async, so that no thread is asked for it."""
     services: Services = request.app.state.services
     return services
 
@@ -79,10 +79,10 @@ def authenticate(
     return Caller(tenant_id=key.tenant_id, key_id=key.id, scopes=frozenset(map(Scope, key.scopes)))
 
 
-def require(scope: Scope | None = None) -> Callable[[Caller], Caller]:
+def require(scope: Scope | None = None) -> Callable[[Caller], Awaitable[Caller]]:
     """A dependency that lets a caller with `scope` pass; without a scope, any valid key."""
 
-    def check(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+    async def check(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
         if scope is not None and not caller.may(scope):
             raise ForbiddenError(f"This API key lacks the scope `{scope}`.")
         return caller

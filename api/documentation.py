@@ -3,12 +3,15 @@
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi_swagger import patch_fastapi
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
 
+from api import job_schemas, profile_schemas
 from api.problems import Problem
-from api.profile_schemas import DOCUMENTED_SCHEMAS
 
 SUMMARY = "Bulk text generation, each item steered while it is decoded by its reader's stored preferences."
 DESCRIPTION = """
@@ -16,7 +19,7 @@ DESCRIPTION = """
 2. `PUT /v1/profiles/{user_id}` stores what a user prefers.
 3. `POST /v1/jobs` submits items, each naming a user; `GET /v1/jobs/{id}/results` reads what was written for them.
 
-Every failure is an RFC 9457 problem with a stable `code`. Every answer carries `X-Request-ID`: quote it when you ask for help.
+Every failure is an RFC 9457 problem with a stable `code`. Every answer carries `X-Request-ID`: quote it to get help.
 """
 TAGS = [
     {"name": "jobs", "description": "Submit items in bulk, follow them, read what was written."},
@@ -24,7 +27,21 @@ TAGS = [
     {"name": "models", "description": "What this deployment decodes with."},
     {"name": "health", "description": "For load balancers and monitors. No key needed."},
 ]
+ASSETS_PATH = "/docs/assets"
 REF_TEMPLATE = "#/components/schemas/{model}"
+
+
+def interactive_page(request: Request) -> HTMLResponse:
+    """The page at /docs."""
+    root = request.scope.get("root_path", "").rstrip("/")
+    return get_swagger_ui_html(
+        title="padserve",
+        openapi_url=f"{root}/openapi.json",
+        swagger_js_url=f"{root}{ASSETS_PATH}/swagger-ui-bundle.js",
+        swagger_css_url=f"{root}{ASSETS_PATH}/swagger-ui.css",
+        swagger_favicon_url=f"{root}{ASSETS_PATH}/favicon-32x32.png",
+        swagger_ui_parameters={"persistAuthorization": True, "tryItOutEnabled": True, "displayRequestDuration": True},
+    )
 
 
 class DocumentedApi(FastAPI):
@@ -42,15 +59,19 @@ class DocumentedApi(FastAPI):
             swagger_ui_oauth2_redirect_url=None,
             telemetry={"logs": False},  # it would record exception messages, which may quote user text
         )
-        patch_fastapi(self, redirect_from_root_to_docs=False)
+        self.mount(ASSETS_PATH, StaticFiles(packages=[("fastapi_swagger", "resources")]))
+        self.get("/docs", include_in_schema=False)(interactive_page)
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         document = super().openapi()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         if "Problem" not in schemas:
-            _, definitions = models_json_schema(
-                [(schema, "validation") for schema in (Problem, *DOCUMENTED_SCHEMAS)], ref_template=REF_TEMPLATE
-            )
+            models: list[type[BaseModel]] = [
+                Problem,
+                *job_schemas.DOCUMENTED_SCHEMAS,
+                *profile_schemas.DOCUMENTED_SCHEMAS,
+            ]
+            _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF_TEMPLATE)
             schemas.update(definitions["$defs"])
         return document

@@ -13,13 +13,17 @@ from pydantic_core import ErrorDetails
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
 MAX_POINTER_PART = 128
+MAX_ERRORS_SHOWN = 100
 BRANCH_NAMES = frozenset({"[key]", "bool", "float", "int", "none", "str"})
 BRANCH_PREFIXES = ("constrained-", "dict[", "function-", "json-or-", "lax-or-", "list[", "literal[", "tagged-union[")
 # Where pydantic's own wording says little to somebody who reads an HTTP answer.
 SENTENCES = {
+    "dict_type": "Must be a JSON object.",
     "extra_forbidden": "This field is not known here; check its spelling.",
     "finite_number": "Must be a finite number.",
+    "list_type": "Must be a list.",
     "missing": "This field is required.",
+    "model_type": "Must be a JSON object.",
     "string_too_long": "At most {max_length} characters are allowed.",
     "string_too_short": "At least {min_length} character(s) are needed.",
     "too_long": "At most {max_length} entries are allowed.",
@@ -53,9 +57,11 @@ class ApiError(Exception):
         errors: Sequence[LineError] = (),
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
+        num_errors: int | None = None,
     ) -> None:
         self.detail = detail or " ".join((type(self).__doc__ or "").split())
         self.errors = tuple(errors)
+        self.num_errors = len(self.errors) if num_errors is None else num_errors
         self.param = param if param is not None else _first_field(self.errors)
         self.headers = dict(headers or {})
         super().__init__(self.detail)
@@ -167,6 +173,24 @@ class UnavailableError(ApiError):
     title = "Unavailable"
 
 
+class Findings:
+    """What is wrong with a long body: everything is counted, the first `MAX_ERRORS_SHOWN` are kept."""
+
+    def __init__(self) -> None:
+        self.shown: list[LineError] = []
+        self.num_errors = 0
+
+    def add(self, *errors: LineError) -> None:
+        """Note what is wrong."""
+        self.num_errors += len(errors)
+        self.shown += errors[: MAX_ERRORS_SHOWN - len(self.shown)]
+
+    def raise_if_any(self) -> None:
+        """Refuse the body with `InvalidRequestError`, unless nothing was wrong."""
+        if self.num_errors:
+            raise InvalidRequestError(errors=self.shown, num_errors=self.num_errors)
+
+
 def responses(*errors: type[ApiError]) -> dict[int | str, dict[str, object]]:
     """The errors an endpoint may answer with, in the form its route declares them."""
     declared: dict[int | str, dict[str, object]] = {}
@@ -191,7 +215,8 @@ def line_errors(error: ValidationError, *, line: int | None = None, prefix: str 
 
 def sentence(details: ErrorDetails) -> str:
     """One validation error as a sentence that says what to send instead."""
-    message = SENTENCES.get(details["type"], details["msg"]).format(**details.get("ctx", {}))
+    ours = SENTENCES.get(details["type"])
+    message = details["msg"] if ours is None else ours.format(**details.get("ctx", {}))
     message = (
         message.removeprefix("Value error, ").replace("Input should be", "Must be").replace("Input should", "Must")
     )

@@ -4,10 +4,21 @@ import datetime as dt
 import uuid
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from api.profile_schemas import PrincipleIn, Tag, UserId
+from api.profile_schemas import (
+    MAX_METADATA,
+    MAX_PRINCIPLES,
+    MetadataKey,
+    MetadataValue,
+    PrincipleBody,
+    StrictModel,
+    Tag,
+    UserId,
+    as_principle,
+    check_principles,
+)
 from db.preferences import MAX_STRENGTH, Method
 from db.sampling import MAX_SEED
 from db.states import ItemState, JobState
@@ -17,32 +28,29 @@ MAX_TOKENS = 4096
 MAX_TEMPERATURE = 2.0
 MAX_STOPS = 4
 MAX_STOP_CHARACTERS = 256
-MAX_PRINCIPLES = 16
-MAX_METADATA = 16
 
-# Numbers and switches are what JSON says they are: "10" is not 10, and 1 is not true.
+
+def _as_list(value: object) -> object:
+    """The short form of one stop text is the text alone."""
+    return [value] if isinstance(value, str) else value
+
+
 CustomId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Stop = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP_CHARACTERS)]
-Stops = Annotated[
-    list[Stop],
-    BeforeValidator(
-        lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=Stop | list[Stop]
-    ),
+StopText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP_CHARACTERS)]
+Stop = Annotated[
+    list[StopText],
     Field(max_length=MAX_STOPS),
+    BeforeValidator(_as_list, json_schema_input_type=StopText | list[StopText]),
 ]
-Metadata = Annotated[
-    dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
-    Field(max_length=MAX_METADATA, description="Kept with the job and given back; means nothing to the server."),
+Principles = Annotated[
+    list[Annotated[PrincipleBody, BeforeValidator(as_principle, json_schema_input_type=str | PrincipleBody)]],
+    Field(max_length=MAX_PRINCIPLES),
+    AfterValidator(check_principles),
 ]
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA)]
 
 
-class Strict(BaseModel):
-    """An object in which every field is known."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Turn(Strict):
+class Turn(StrictModel):
     """One turn of a conversation."""
 
     role: Literal["system", "user", "assistant"]
@@ -63,30 +71,29 @@ def _not_blank(prompt: str) -> str:
     return prompt
 
 
-class Overrides(Strict):
+class Overrides(StrictModel):
     """Settings that an item or a job's `defaults` may state; what neither states comes from profile and system."""
 
-    principles: Annotated[list[PrincipleIn], Field(max_length=MAX_PRINCIPLES)] | None = Field(
+    principles: Principles | None = Field(
         default=None, description="Instead of the profile's principles; an empty list means none."
     )
-    method: Method | None = None
-    strength: float | None = Field(default=None, ge=0, le=MAX_STRENGTH, allow_inf_nan=False, strict=True)
-    k: int | None = Field(default=None, ge=1, le=MAX_K, strict=True, description="Candidates per token; 10 if unsaid.")
+    method: Method | None = Field(default=None, strict=False)
+    strength: float | None = Field(default=None, ge=0, le=MAX_STRENGTH, allow_inf_nan=False)
+    k: int | None = Field(default=None, ge=1, le=MAX_K, description="Candidates per token; 10 if unsaid.")
     temperature: float | None = Field(
-        default=None, ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False, strict=True, description="0, greedy, if unsaid."
+        default=None, ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False, description="0, which is greedy, if unsaid."
     )
-    top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False, strict=True)
+    top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False, description="1 if unsaid.")
     seed: int | None = Field(
         default=None,
         ge=0,
         le=MAX_SEED,
-        strict=True,
         description="An item's own seed is used as it is. The seed in `defaults` (0 if unsaid) starts a sequence: the "
         "item at position p has that seed + p, so items differ and the same job again gives the same texts.",
     )
-    max_tokens: int | None = Field(default=None, ge=1, le=MAX_TOKENS, strict=True, description="128 if unsaid.")
-    stop: Stops | None = None
-    rewards: bool | None = Field(default=None, strict=True, description="Keep the reward of every token.")
+    max_tokens: int | None = Field(default=None, ge=1, le=MAX_TOKENS, description="128 if unsaid.")
+    stop: Stop | None = Field(default=None, description="A text, or up to 4, before which the answer ends.")
+    rewards: bool | None = Field(default=None, description="Keep the reward of every token.")
 
 
 class ItemIn(Overrides):
@@ -102,11 +109,11 @@ class ItemIn(Overrides):
     )
 
 
-class Options(Strict):
+class Options(StrictModel):
     """What a job says once for all of its items."""
 
     defaults: Overrides = Field(default_factory=Overrides)
-    metadata: Metadata = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict, description="Yours; kept with the job and given back.")
     model: str | None = Field(default=None, description="Refused unless it is the model that is served.")
 
 
@@ -116,7 +123,7 @@ class JobIn(Options):
     items: list[ItemIn] = Field(min_length=1)
 
 
-class Audience(Strict):
+class Audience(StrictModel):
     """Whom a campaign is for: exactly one of the three."""
 
     tags: list[Tag] | None = Field(default=None, min_length=1)
@@ -218,3 +225,9 @@ class ResultPage(BaseModel):
     next_after: int | None = Field(description="The position to read on `after`; null on the last page.")
     complete: bool = Field(description="Whether every item of the job has ended.")
     num_unfinished: int
+
+
+ITEM_EXAMPLE = {"custom_id": "letter-1", "user_id": "ada", "prompt": "Write two sentences about our new tea."}
+CAMPAIGN_EXAMPLE = {"prompt": "Write a reminder for {first_name} about tea.", "audience": {"tags": ["beta"]}}
+# Read or written by their endpoints, so FastAPI does not see them: `api.documentation` puts them into the document.
+DOCUMENTED_SCHEMAS: tuple[type[BaseModel], ...] = (JobIn, CampaignIn, ItemIn, ResultOut)

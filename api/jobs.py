@@ -1,5 +1,196 @@
-"""Placeholder: this resource has no routes yet."""
+"""Jobs over HTTP: submit, list, follow, cancel."""
 
-from fastapi import APIRouter
+import hashlib
+import uuid
+from collections.abc import AsyncIterator
+from typing import Annotated
 
-router = APIRouter()
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from starlette.responses import JSONResponse
+
+from api.bodies import JSON, NDJSON_TYPES, SpooledBody, require_media_type, spool
+from api.campaigns import read_campaign
+from api.dependencies import Caller, Scope, ServicesDep, require
+from api.errors import (
+    BodyTooLargeError,
+    ConflictError,
+    ForbiddenError,
+    IdempotencyMismatchError,
+    InvalidRequestError,
+    LineError,
+    MalformedBodyError,
+    NotFoundError,
+    UnauthorizedError,
+    UnavailableError,
+    UnsupportedMediaTypeError,
+    responses,
+)
+from api.etags import Preconditions, preconditions
+from api.item_rows import json_rows, ndjson_rows
+from api.item_source import ItemSource
+from api.job_schemas import CAMPAIGN_EXAMPLE, ITEM_EXAMPLE, JobList, JobOut
+from api.job_views import job_view, record_of, view_of
+from api.submission import accept
+from db.preferences import digest
+from db.queries import jobs
+from db.queries.idempotency import RequestKey
+from db.states import JobState
+
+SCHEMAS = "#/components/schemas"
+SUBMISSION = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            JSON: {
+                "schema": {"anyOf": [{"$ref": f"{SCHEMAS}/JobIn"}, {"$ref": f"{SCHEMAS}/CampaignIn"}]},
+                "examples": {
+                    "items": {"value": {"items": [ITEM_EXAMPLE], "defaults": {"max_tokens": 200}}},
+                    "campaign": {"value": CAMPAIGN_EXAMPLE},
+                },
+            },
+            **{
+                media_type: {"schema": {"$ref": f"{SCHEMAS}/ItemIn"}, "example": ITEM_EXAMPLE}
+                for media_type in NDJSON_TYPES
+            },
+        },
+    }
+}
+ROUTE = "POST /v1/jobs"
+FASTEST_POLL_SECONDS = 1
+SLOWEST_POLL_SECONDS = 30
+POLLS_PER_JOB = 20
+
+router = APIRouter(
+    tags=["jobs"], responses=responses(UnauthorizedError, ForbiddenError, InvalidRequestError, UnavailableError)
+)
+
+
+def job_id_of(job_id: Annotated[str, Path(description="The job's `id`.")]) -> uuid.UUID:
+    """A dependency: the id in the path. What is no id names no job."""
+    try:
+        return uuid.UUID(job_id)
+    except ValueError:
+        raise NotFoundError from None
+
+
+async def submitted_body(request: Request, services: ServicesDep) -> AsyncIterator[SpooledBody]:
+    """A dependency: the whole body, before any transaction begins; closed when the answer has left."""
+    is_json = require_media_type(request, JSON, *NDJSON_TYPES) == JSON
+    settings = services.settings
+    body = await spool(request, max_bytes=settings.max_json_bytes if is_json else settings.max_body_bytes)
+    with body.file:
+        yield body
+
+
+Reader = Annotated[Caller, Depends(require(Scope.JOBS_READ))]
+Writer = Annotated[Caller, Depends(require(Scope.JOBS_WRITE))]
+JobId = Annotated[uuid.UUID, Depends(job_id_of)]
+Conditions = Annotated[Preconditions, Depends(preconditions)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x20-\x7e]+$",
+        description="Your name for this request: repeats within 24 hours get the same answer and make no second job.",
+    ),
+]
+
+
+@router.post(
+    "/v1/jobs",
+    summary="Submit a job",
+    status_code=202,
+    response_model=JobOut,
+    responses=responses(
+        MalformedBodyError, BodyTooLargeError, UnsupportedMediaTypeError, InvalidRequestError, IdempotencyMismatchError
+    ),
+    openapi_extra=SUBMISSION,
+)
+def submit_job(
+    caller: Writer,
+    services: ServicesDep,
+    body: Annotated[SpooledBody, Depends(submitted_body)],
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Store items to be written, each pinned to its user's profile as it is now. All or nothing.
+
+    Three forms: a JSON object with `items`; NDJSON, one item per line after an optional first line with `defaults`,
+    `metadata` or `model`; or a campaign, one `prompt` for an `audience`.
+    """
+    key = None
+    if idempotency_key is not None:
+        sent = hashlib.sha256(f"{body.media_type}\n{body.digest}".encode()).hexdigest()
+        key = RequestKey(caller.tenant_id, ROUTE, idempotency_key, sent)
+    answer = accept(services, caller.tenant_id, _read(body), key)
+    headers = {"Location": f"/v1/jobs/{answer.job['id']}"}
+    if answer.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return JSONResponse(answer.job, status_code=answer.status_code, headers=headers)
+
+
+@router.get("/v1/jobs", summary="List jobs")
+def list_jobs(
+    caller: Reader,
+    services: ServicesDep,
+    after: Annotated[uuid.UUID | None, Query(description="The `last_id` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="Jobs per page.")] = 20,
+    state: JobState | None = None,
+) -> JobList:
+    """Your jobs, the newest first."""
+    with services.database.reading() as session:
+        found = jobs.list_jobs(session, tenant_id=caller.tenant_id, limit=limit + 1, after=after, state=state)
+        page = [job_view(session, job) for job in found[:limit]]
+    return JobList(
+        data=page,
+        first_id=page[0].id if page else None,
+        last_id=page[-1].id if page else None,
+        has_more=len(found) > limit,
+    )
+
+
+@router.get("/v1/jobs/{job_id}", summary="Follow a job", response_model=JobOut, responses=responses(NotFoundError))
+def read_job(
+    job_id: JobId, caller: Reader, services: ServicesDep, conditions: Conditions, response: Response
+) -> Response | JobOut:
+    """A job and how far it is. With `If-None-Match`, 304 while nothing has moved; `Retry-After`: when to ask again."""
+    with services.database.reading() as session:
+        job = view_of(session, caller.tenant_id, job_id)
+    headers = _polling_headers(job)
+    if conditions.not_modified(headers["ETag"].removeprefix("W/")):
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return job
+
+
+@router.post("/v1/jobs/{job_id}/cancel", summary="Cancel a job", responses=responses(NotFoundError, ConflictError))
+def cancel_job(job_id: JobId, caller: Writer, services: ServicesDep) -> JobOut:
+    """End a job now. What is finished is kept, the rest is cancelled. Cancelling twice is as good as once."""
+    with services.database.transaction() as session:
+        record_of(session, caller.tenant_id, job_id)
+        jobs.cancel(session, job_id)
+        job = view_of(session, caller.tenant_id, job_id)
+    if job.state is JobState.COMPLETED:
+        raise ConflictError("The job is completed: there is nothing left to cancel.")
+    return job
+
+
+def _read(body: SpooledBody) -> ItemSource:
+    """The form of submission that the body is in."""
+    if body.media_type != JSON:
+        return ndjson_rows(body)
+    value = body.json()
+    if not isinstance(value, dict):
+        raise InvalidRequestError(errors=[LineError("not_an_object", "A job is a JSON object.", "")])
+    is_campaign = "items" not in value and ("audience" in value or "prompt" in value)
+    return read_campaign(value) if is_campaign else json_rows(value)
+
+
+def _polling_headers(job: JobOut) -> dict[str, str]:
+    """The tag changes when the job moves on; rate and estimate change with the clock alone, and do not count."""
+    progress = job.model_dump(mode="json", exclude={"rate", "eta_seconds"})
+    headers = {"ETag": f'W/"{digest(progress)[:32]}"'}
+    if job.finished_at is None:
+        seconds = (job.eta_seconds or 0) // POLLS_PER_JOB
+        headers["Retry-After"] = str(min(max(seconds, FASTEST_POLL_SECONDS), SLOWEST_POLL_SECONDS))
+    return headers

@@ -1,11 +1,10 @@
-"""The one place that writes failures to the wire: `application/problem+json` (RFC 9457), readable by openai clients too.
+"""The one place that writes failures to the wire: `application/problem+json` (RFC 9457), which openai clients read too.
 
 Everything that can leave a route arrives here: the project's own errors, FastAPI's and Starlette's, a database that
 does not answer, and what nobody expected. No answer and no log line holds a value from the request.
 """
 
 import json
-import traceback
 from collections.abc import Sequence
 
 import structlog
@@ -19,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.errors import (
+    MAX_ERRORS_SHOWN,
     PROBLEM_MEDIA_TYPE,
     ApiError,
     BodyTooLargeError,
@@ -31,9 +31,9 @@ from api.errors import (
     json_pointer,
     sentence,
 )
+from db.logs import places_of
 from db.session import DatabaseUnreachableError
 
-MAX_ERRORS_SHOWN = 100
 RETRY_AFTER_SECONDS = 5
 # What openai clients branch on; everything else of theirs goes by status.
 OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 409: "conflict_error"}
@@ -113,7 +113,7 @@ def problem_response(request: Request, error: ApiError) -> Response:
         "code": error.code,
     }
     if shown:
-        body |= {"errors": shown, "num_errors": len(error.errors)}
+        body |= {"errors": shown, "num_errors": error.num_errors}
     body["error"] = {
         "message": _message_with_errors(error),
         "type": OPENAI_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error"),  # noqa: PLR2004 - HTTP's own border
@@ -129,9 +129,7 @@ def problem_response(request: Request, error: ApiError) -> Response:
 
 def log_unexpected(event: str, error: BaseException) -> None:
     """Log where and what kind, never the message: database errors quote the values they were given."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-8:]]
-    log.error(event, error=type(error).__name__, where=where)
+    log.error(event, error=type(error).__name__, where=places_of(error))
 
 
 def _shown(error: LineError) -> dict[str, object]:

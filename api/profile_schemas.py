@@ -102,9 +102,7 @@ class ProfileBody(StrictModel):
     """A user's preferences: what steers the writing, what fills placeholders, what lists filter by."""
 
     principles: Annotated[
-        list[
-            Annotated[PrincipleBody, BeforeValidator(as_principle, json_schema_input_type=str | PrincipleBody)]
-        ],
+        list[Annotated[PrincipleBody, BeforeValidator(as_principle, json_schema_input_type=str | PrincipleBody)]],
         Field(max_length=MAX_PRINCIPLES, description="Each a text, or a text with a weight."),
         AfterValidator(check_principles),
     ] = []
@@ -131,11 +129,24 @@ class ImportedProfile(ProfileBody):
     user_id: UserId
 
 
-class ProfileResource(ProfileBody):
+class StoredPrinciple(BaseModel):
+    """A principle as it is stored."""
+
+    text: str
+    weight: float
+
+
+class ProfileResource(BaseModel):
     """A stored profile."""
 
     object: Literal["profile"] = "profile"
     user_id: str
+    principles: list[StoredPrinciple]
+    method: Method | None
+    strength: float | None
+    attributes: dict[str, str]
+    tags: list[str]
+    metadata: dict[str, str]
     version: int
     etag: str
     created_at: dt.datetime = Field(description="When the user's profile began.")
@@ -190,12 +201,14 @@ def etag(profile: StoredProfile) -> str:
 
 
 def resource(profile: StoredProfile) -> ProfileResource:
-    """A stored profile as its resource. Stored bodies were validated when they were written."""
-    return ProfileResource.model_construct(
-        **profile.body,
-        user_id=profile.user_id,
-        version=profile.version,
-        etag=etag(profile),
-        created_at=profile.created_at,
-        updated_at=profile.updated_at,
+    """A stored profile as its resource."""
+    return ProfileResource.model_validate(
+        {
+            **profile.body,
+            "user_id": profile.user_id,
+            "version": profile.version,
+            "etag": etag(profile),
+            "created_at": profile.created_at,
+            "updated_at": profile.updated_at,
+        }
     )

@@ -1,10 +1,9 @@
 """The API's settings. Built once, at the entry, and passed down; nothing here is read at import."""
 
-from pathlib import Path
-
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from db.model_names import model_name
 from db.preferences import METHODS_WITH_POLICY, Method
 
 MEBIBYTE = 2**20
@@ -13,7 +12,7 @@ MEBIBYTE = 2**20
 class Settings(BaseSettings):
     """What the API must know, each from `PADSERVE_<NAME>`; the settings of other processes are none of its business."""
 
-    model_config = SettingsConfigDict(env_prefix="PADSERVE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="PADSERVE_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     database_url: str
     redis_url: str
@@ -24,15 +23,13 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=200 * MEBIBYTE, ge=1)
     max_json_bytes: int = Field(default=16 * MEBIBYTE, ge=1)
     max_items: int = Field(default=200_000, ge=1)
+    max_import_profiles: int = Field(default=200_000, ge=1)
     max_prompt_characters: int = Field(default=32_000, ge=1)
 
     @property
     def model_name(self) -> str | None:
         """The name clients know the model by: a folder's last component, or the hub id; None without a model."""
-        if not self.model:
-            return None
-        is_folder = self.model.startswith(("/", ".", "~")) or Path(self.model).exists()
-        return Path(self.model).resolve().name if is_folder else self.model
+        return model_name(self.model) if self.model else None
 
     @property
     def default_method(self) -> Method:

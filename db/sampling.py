@@ -1,7 +1,7 @@
 """How one item's tokens are chosen, apart from its preference. Pure values: no table, no tokenizer."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 MAX_SEED = 2**63 - 1
 
@@ -25,7 +25,15 @@ class Sampling:
     @property
     def body(self) -> dict[str, object]:
         """The JSON object that is stored with the item."""
-        return {**asdict(self), "stop": list(self.stop)}
+        return {
+            "k": self.k,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "seed": self.seed,
+            "max_tokens": self.max_tokens,
+            "stop": list(self.stop),
+            "rewards": self.rewards,
+        }
 
     @classmethod
     def from_body(cls, body: Mapping[str, object]) -> "Sampling":

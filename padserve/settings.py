@@ -23,7 +23,14 @@ _SERVICE_NAMES = frozenset(
     {
         *("DATABASE_URL", "REDIS_URL", "DTYPE", "NUM_SLOTS", "MAX_LENGTH", "LEASE_SECONDS", "MAX_ATTEMPTS"),
         *("ENGINE_START_SECONDS", "ENGINE_SILENCE_SECONDS", "TIME_SLICE_SECONDS", "DRAIN_SECONDS"),
-        *("RECONCILE_SECONDS", "MAX_BODY_BYTES", "MAX_JSON_BYTES", "MAX_ITEMS", "MAX_PROMPT_CHARACTERS"),
+        *(
+            "RECONCILE_SECONDS",
+            "MAX_BODY_BYTES",
+            "MAX_JSON_BYTES",
+            "MAX_ITEMS",
+            "MAX_PROMPT_CHARACTERS",
+            "MAX_IMPORT_PROFILES",
+        ),
     }
 )
 KNOWN_NAMES = frozenset(PREFIX + name for name in _LOCAL_NAMES | _SERVICE_NAMES)

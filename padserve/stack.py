@@ -22,7 +22,7 @@ POLL_SECONDS = 0.05
 PROBE_SECONDS = 1.0
 START_SECONDS = 60.0
 STEADY_SECONDS = 60.0  # after so long a life an end is no longer part of a series
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 15.0  # longer than the API lets a request take to finish
 # -P: the installed packages, not whatever lies in the working directory under the same name.
 PYTHON_MODULE = (sys.executable, "-P", "-m")
 
@@ -117,7 +117,6 @@ class Stack:
         return url
 
     def _launch(self, service: _Service) -> None:
-        service.was_ready = False
         service.restart_at = None
         log = self.home.logs / f"{service.name.lower()}.log"
         service.child = Child(service.name, service.command, self._environment, log)
@@ -136,7 +135,7 @@ class Stack:
         """Look after every process once; raises `StackError` when one is lost that the stack cannot be without."""
         for service in (self._api, self._redis, self._worker):
             self._look_after(service)
-        if not self._worker.was_ready and time.monotonic() >= self._next_probe:
+        if self._worker.child is not None and not self.is_ready and time.monotonic() >= self._next_probe:
             self._next_probe = time.monotonic() + PROBE_SECONDS
             if self._answers("/readyz"):
                 self._worker.was_ready = True
@@ -155,11 +154,12 @@ class Stack:
             service.num_restarts = 0
         ending, lines = f"The {service.name} {describe_exit(exit_code)}", child.last_lines()
         verdict = after_exit(service.role, exit_code, was_ready=service.was_ready, num_restarts=service.num_restarts)
+        service.was_ready = False
         match verdict:
             case EndStack():
                 raise StackError(f"{ending}.", lines)
             case LeaveStopped():
-                self._report("\n  ".join([f"{ending} and will not be started again:", *lines]))
+                self._report("\n  ".join([f"{ending}, and would again: put this right, then start anew.", *lines]))
             case Restart(after_seconds):
                 service.num_restarts += 1
                 service.restart_at = time.monotonic() + after_seconds

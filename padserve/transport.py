@@ -17,11 +17,12 @@ MAX_PAUSE_SECONDS = 8.0
 MAX_RETRY_AFTER_SECONDS = 60.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
-REPEATABLE_METHODS = frozenset({"GET", "PUT", "DELETE"})
+REPEATABLE_METHODS = frozenset({"GET", "PUT", "PATCH", "DELETE"})  # our patches are merge patches
 IDEMPOTENCY_KEY = "Idempotency-Key"
 
 OpenBody = Callable[[], Iterable[bytes]]
-Params = Mapping[str, str | int | bool]
+Param = str | int | bool
+Params = Mapping[str, Param | list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,12 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     json: object = None
     open_body: OpenBody | None = None
+    repeats_safely: bool = False
 
     @property
     def is_repeatable(self) -> bool:
         """Whether sending it twice does no more than sending it once."""
-        return self.method in REPEATABLE_METHODS or IDEMPOTENCY_KEY in self.headers
+        return self.repeats_safely or self.method in REPEATABLE_METHODS or IDEMPOTENCY_KEY in self.headers
 
 
 class Transport:
@@ -85,6 +87,16 @@ class Transport:
             raise UnreachableError(f"The connection to {self.url} broke: {_reason(error)}.") from error
         finally:
             response.close()
+
+    def lines(self, call: Call) -> Iterator[str]:
+        """The answer's lines as they arrive. Only a line feed ends one: JSON texts may hold other separators."""
+        rest = b""
+        with self.stream(call) as response:
+            for chunk in response.iter_bytes():
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from (line.decode() for line in lines if line)
+        if rest:
+            yield rest.decode()
 
     def _send(self, call: Call) -> httpx.Response:
         pauses = self._pauses()

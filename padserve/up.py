@@ -3,10 +3,12 @@
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
+from padserve.display import say
 from padserve.errors import StackError
 from padserve.settings import Settings
 from padserve.stack import Programs, Stack, running_stack
@@ -23,8 +25,7 @@ def run(settings: Settings, environ: Mapping[str, str], console: Console, progra
     if settings.model is None:
         raise StackError(NO_MODEL)
 
-    def report(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    report = partial(say, console)
 
     try:
         with running_stack(settings, environ, report=report, programs=programs) as stack:

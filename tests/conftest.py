@@ -1,5 +1,6 @@
 """Shared by every tier: migrated databases, fresh for each test, and a real Redis."""
 
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from db import schema
 from db.session import Database
 from tests.servers import administer, postgresql_server, redis_server
 
-TEMPLATE = "padserve_test_template"
+TEMPLATE = f"padserve_test_template_{os.getpid()}"  # a given server may be shared with other runs
 
 
 @pytest.fixture(scope="session")
@@ -34,13 +35,13 @@ def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def migrated_postgresql() -> Iterator[URL]:
     with postgresql_server() as server:
-        administer(server, f"DROP DATABASE IF EXISTS {TEMPLATE}")
         administer(server, f"CREATE DATABASE {TEMPLATE}")
         url = server.set(database=TEMPLATE)
         database = Database(url.render_as_string(hide_password=False))
         schema.upgrade(database)
         database.dispose()
         yield url
+        administer(server, f"DROP DATABASE {TEMPLATE}")
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from functools import partial
 
 from pydantic import ValidationError
 
+from db.logs import configure_logs
 from db.session import Database, DatabaseUnreachableError
 from db.states import WorkerState
 from worker.decoding import Decoding, DecodingPolicy
 from worker.engine_process import load_text_decoder
-from worker.logs import configure_logs
 from worker.presence import Presence
 from worker.protocol import DecoderUnavailableError
 from worker.queue import QueueUnreachableError, check_queue, create_queue

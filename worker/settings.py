@@ -1,15 +1,15 @@
 """What a worker process needs to know, built once at its entry."""
 
-from pathlib import Path
-
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from db.model_names import model_name
 
 
 class WorkerSettings(BaseSettings):
     """Settings of one worker, from `PADSERVE_*`; the command line refuses names that nobody knows."""
 
-    model_config = SettingsConfigDict(env_prefix="PADSERVE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="PADSERVE_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     database_url: str
     redis_url: str
@@ -29,8 +29,5 @@ class WorkerSettings(BaseSettings):
 
     @property
     def model_name(self) -> str | None:
-        """What jobs call the model: a directory's own name, or the hub id."""
-        if self.model is None:
-            return None
-        path = Path(self.model)
-        return path.resolve().name if path.is_dir() else self.model
+        """What jobs call the model; None without one."""
+        return model_name(self.model) if self.model else None

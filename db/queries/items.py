@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
@@ -10,13 +10,11 @@ from sqlalchemy.orm import Session
 from db.base import JsonObject
 from db.conflicts import insert_or_ignore
 from db.models import Item, Preference, Tenant
-from db.sampling import Sampling
 from db.states import ItemState
 
 
-@dataclass(frozen=True, slots=True)
-class NewItem:
-    """One accepted item, pinned to a profile version and with everything resolved."""
+class NewItem(NamedTuple):
+    """One accepted item, pinned to a profile version and with everything resolved. A tuple: there are many."""
 
     position: int
     custom_id: str
@@ -24,7 +22,7 @@ class NewItem:
     profile_version: int
     preference_hash: str
     messages: list[JsonObject]
-    sampling: Sampling
+    sampling: JsonObject
 
 
 def insert_items(session: Session, *, job_id: uuid.UUID, model: str, items: Sequence[NewItem]) -> None:
@@ -39,7 +37,7 @@ def insert_items(session: Session, *, job_id: uuid.UUID, model: str, items: Sequ
             "profile_version": item.profile_version,
             "preference_hash": item.preference_hash,
             "messages": item.messages,
-            "sampling": item.sampling.body,
+            "sampling": item.sampling,
         }
         for item in items
     ]

@@ -3,11 +3,10 @@
 import datetime as dt
 import uuid
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    CursorResult,
     Row,
     ScalarSelect,
     Select,
@@ -46,6 +45,11 @@ class Counts:
     cancelled: int
     total: int
 
+    @property
+    def unfinished(self) -> int:
+        """How many items have not ended."""
+        return self.queued + self.running
+
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
@@ -70,8 +74,10 @@ class Window:
     seconds: float
 
 
-def insert_job(session: Session, *, tenant_id: uuid.UUID, model: str, metadata: JsonObject) -> uuid.UUID:
-    """Store a job without items yet, and return its id; `set_num_items` completes it in the same transaction."""
+def insert_job(
+    session: Session, *, tenant_id: uuid.UUID, model: str, metadata: JsonObject, num_items: int
+) -> uuid.UUID:
+    """Store a job whose items follow in the same transaction; return its id."""
     job_id = new_id()
     session.execute(
         insert(Job).values(
@@ -80,16 +86,11 @@ def insert_job(session: Session, *, tenant_id: uuid.UUID, model: str, metadata: 
             state=JobState.QUEUED,
             model=model,
             details=metadata,
-            num_items=0,
+            num_items=num_items,
             created_at=now(session),
         )
     )
     return job_id
-
-
-def set_num_items(session: Session, job_id: uuid.UUID, num_items: int) -> None:
-    """Say how many items the job was stored with."""
-    session.execute(update(Job).where(Job.id == job_id).values(num_items=num_items), execution_options=_UNSYNCHRONISED)
 
 
 def find_job(session: Session, *, tenant_id: uuid.UUID, job_id: uuid.UUID) -> JobRecord | None:
@@ -171,23 +172,20 @@ def cancel(session: Session, job_id: uuid.UUID) -> bool:
     """
     open_items = select(Item.id).where(Item.job_id == job_id, Item.state.in_(OPEN_ITEM_STATES)).order_by(Item.id)
     locked = open_items.with_for_update().cte("locked").prefix_with("MATERIALIZED", dialect="postgresql")
-    cancelled = session.execute(
+    session.execute(
         update(Item)
         .where(Item.id.in_(select(locked.c.id)), Item.state.in_(OPEN_ITEM_STATES))
         .values(state=ItemState.CANCELLED, lease_owner=None, lease_until=None, finished_at=now(session)),
         execution_options=_UNSYNCHRONISED,
     )
-    if not cast("CursorResult[object]", cancelled).rowcount:
-        finalise(session, job_id)  # its last item ended, but nobody has said so yet
-        return False
-    reasons = select(Item.id, literal(CANCELLED_CODE), literal(CANCELLED_MESSAGE))
-    session.execute(
-        insert(Result).from_select(
-            ["item_id", "error_code", "error_message"],
-            reasons.where(Item.job_id == job_id, Item.state == ItemState.CANCELLED),
-        )
+    cancelled = select(Item.id, literal(CANCELLED_CODE), literal(CANCELLED_MESSAGE)).where(
+        Item.job_id == job_id, Item.state == ItemState.CANCELLED
     )
-    return freeze_counts(session, job_id, JobState.CANCELLED)
+    if not freeze_counts(session, job_id, JobState.CANCELLED, cancelled.exists()):
+        finalise(session, job_id)  # its last item may have ended without anybody having said so
+        return False
+    session.execute(insert(Result).from_select(["item_id", "error_code", "error_message"], cancelled))
+    return True
 
 
 def freeze_counts(session: Session, job_id: uuid.UUID, state: JobState, *conditions: ColumnElement[bool]) -> bool:

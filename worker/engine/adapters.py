@@ -1,8 +1,11 @@
 """Reads LoRA adapters with PEFT onto a base model; refuses those that are more than low-rank updates of its layers."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import cast
 
-from peft import LoraConfig, PeftConfig, PeftModel
+from peft import LoraConfig, PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
 from peft.tuners.lora.layer import Linear as PeftLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
@@ -43,7 +46,8 @@ def stack_adapters(model: PreTrainedModel, base: str, paths: Mapping[str, str]) 
             config = PeftConfig.from_pretrained(path)
             refusal = _why_not_plain(config)
             if refusal is None:
-                stack, refusal = _load(model, stack, name, path, config)
+                with _peft_on_newer_transformers():
+                    stack, refusal = _load(model, stack, name, path, config)
         except Exception as error:  # PEFT lets through whatever its readers and tuners raise
             raise AdapterError(path=path, base=base, cause=first_line(error)) from error
         refusal = refusal or _why_not_linear(model)
@@ -77,11 +81,24 @@ def _load(
         stack = PeftModel(model, config, adapter_name=name, autocast_adapter_dtype=False)
     else:
         stack.add_adapter(name, config, autocast_adapter_dtype=False)
-    keys = stack.load_adapter(path, name, torch_device=str(model.device), autocast_adapter_dtype=False)
-    if keys.missing_keys or keys.unexpected_keys:
-        foreign = [*keys.missing_keys, *keys.unexpected_keys]
-        return stack, f"its tensors are not those of this model's layers ({foreign[0]} and {len(foreign) - 1} more)"
+    weights = load_peft_weights(path, device=str(model.device))
+    others = [key for key in weights if ".lora_" not in key]
+    if others:
+        return stack, f"it holds {others[0]} and {len(others) - 1} more tensors that are not low-rank updates"
+    # PEFT annotates the pair of (missing, unexpected) keys by a word that is no type.
+    missing, unexpected = cast("tuple[list[str], list[str]]", set_peft_model_state_dict(stack, weights, name))
+    foreign = [*unexpected, *(key for key in missing if f".{name}." in key)]
+    if foreign:
+        return stack, f"it was made for another model: {foreign[0]} and {len(foreign) - 1} more tensors do not match"
     return stack, None
+
+
+@contextmanager
+def _peft_on_newer_transformers() -> Iterator[None]:
+    """PEFT reads an attribute that transformers has renamed: nothing that whoever loads a model could act on."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 def _why_not_linear(model: PreTrainedModel) -> str | None:

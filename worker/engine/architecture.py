@@ -24,10 +24,10 @@ def why_unsupported(config: PreTrainedConfig) -> str | None:
     """Why the configuration rules the model out, if it does."""
     text = config.get_text_config()
     model_class = _model_class(config)
-    if model_class is None:
-        return f"transformers has no causal language model of type {config.model_type!r}"
     if config.is_encoder_decoder:
         return "it is an encoder-decoder model, and the engine decodes decoder-only models"
+    if model_class is None:
+        return f"transformers has no causal language model of type {config.model_type!r}"
     unknown = sorted(set(_layer_types(text)) - {"full_attention", "global"} - _WINDOWS.keys())
     if unknown:
         return f"its layers of type {', '.join(unknown)} keep a state that rows of a key-value cache cannot hold"

@@ -7,7 +7,6 @@ which request a row belongs to, nor which of its positions are filled: the atten
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
@@ -25,6 +24,8 @@ class Prefill:
 class Decode:
     """The coming forward runs one token of each of the rows 0 to n - 1."""
 
+    rows: Tensor
+    """[n], 0 to n - 1, made once for all layers."""
     positions: Tensor
     """[n], where each row's token goes."""
     num_keys: int
@@ -97,10 +98,8 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
 
     @staticmethod
     def _write_token(cached: Tensor, new: Tensor, access: Decode) -> Tensor:
-        num_rows = new.shape[0]
-        rows = torch.arange(num_rows, device=new.device)
-        cached[rows, :, access.positions] = new[:, :, 0]
-        return cached[:num_rows, :, : access.num_keys]
+        cached[access.rows, :, access.positions] = new[:, :, 0]
+        return cached[: new.shape[0], :, : access.num_keys]
 
     # What transformers asks of a cache to build masks and positions: not used, since both are given.
 

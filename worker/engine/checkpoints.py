@@ -97,7 +97,7 @@ class Checkpoint:
             raise UnsupportedModelError(path=self.path, cause="it has no vocabulary head")
         model.requires_grad_(requires_grad=False)
         model.train(mode=False)
-        placed: PreTrainedModel = model.to(device)
+        placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]  # its decorator hides the signature
         return placed
 
     def _file(self, name: str) -> Path | None:

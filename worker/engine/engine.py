@@ -4,7 +4,7 @@ Every method of the family is a weighted sum of logits over streams; the engine 
 lockstep and gives them all the token that the sum chose. Token ids only; no text, no SQL, no queue.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -113,13 +113,13 @@ class Engine:
         plan = self._scheduler.schedule()
         if not plan.active:
             return []
-        choice = self._try(plan)
+        choice = self._decode(plan)
         if choice is None:
             self._make_room(plan)
             return []
         return self._commit(plan, choice)
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion | Failure]:
+    def generate(self, requests: Iterable[Request]) -> Generator[Completion | Failure, None, None]:
         """The outcomes of all requests, each as soon as it is known; a refused request is a Failure.
 
         Requests are taken from the iterable as slots become free. Those added before are finished as well. If the
@@ -150,7 +150,7 @@ class Engine:
             except RequestError as error:
                 yield Failure(request.request_id, error.code, str(error))
 
-    def _try(self, plan: Plan) -> Choice | None:
+    def _decode(self, plan: Plan) -> Choice | None:
         """Run, steer and sample; None if the device ran out of memory."""
         try:
             logits = self._run(plan)

@@ -20,11 +20,15 @@ class AdapterRows:
     def __init__(self, num_adapters: int) -> None:
         self.num_adapters = num_adapters
         self.any_adapted = False
+        self._selected: list[int] = []
         self.excluded: Tensor | None = None
         """[rows, 1, adapters], true where an adapter must not touch the row; None when all rows use the only one."""
 
-    def select(self, adapter_of_row: Sequence[int], device: torch.device) -> None:
+    def select(self, adapter_of_row: list[int], device: torch.device) -> None:
         """Set each row's adapter: 1 for the first, 0 for none."""
+        if adapter_of_row == self._selected:
+            return  # most steps decode the rows of the step before: nothing to copy to the device
+        self._selected = adapter_of_row
         self.any_adapted = any(adapter_of_row)
         if not self.any_adapted or (self.num_adapters == 1 and all(adapter_of_row)):
             self.excluded = None

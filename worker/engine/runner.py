@@ -56,10 +56,9 @@ class Runner:
         self._last = _LastPosition(head)
         self._no_logits = torch.empty(0, head.weight.shape[0], dtype=model.dtype, device=self._device)
         self.rows: list[Row] = []
-        self._tokens = torch.empty(
-            0, dtype=torch.long, device=self._device
-        )  # [n], each row's newest token, not yet run
-        self._positions = torch.empty(0, dtype=torch.long, device=self._device)  # [n], where it goes
+        # [n] each: the newest token of every row, which is not in the cache yet, and the position where it goes.
+        self._tokens = torch.empty(0, dtype=torch.long, device=self._device)
+        self._positions = torch.empty(0, dtype=torch.long, device=self._device)
 
     @torch.inference_mode()
     def run(self, new: Sequence[NewRow]) -> Tensor:
@@ -113,8 +112,8 @@ class Runner:
         """Run each row's pending token against its own cached positions."""
         num_keys = max(row.length for row in self.rows)
         self._cache.reserve(len(self.rows), num_keys)
-        self._cache.expect(Decode(self._positions, num_keys))
-        keys = torch.arange(num_keys, device=self._device)
+        rows, keys = (torch.arange(count, device=self._device) for count in (len(self.rows), num_keys))
+        self._cache.expect(Decode(rows, self._positions, num_keys))
         visible = keys <= self._positions[:, None]  # [n, keys]
         self._select_adapters([row.adapter for row in self.rows])
         return self._forward(self._tokens[:, None], self._positions[:, None], visible[:, None, None, :])
@@ -133,7 +132,7 @@ class Runner:
         with self._last.at(last):
             return self._forward(tokens, positions.expand(len(new), -1), visible.expand(len(new), 1, -1, -1))
 
-    def _select_adapters(self, adapter_of_row: Sequence[int]) -> None:
+    def _select_adapters(self, adapter_of_row: list[int]) -> None:
         if self._adapters is not None:
             self._adapters.select(adapter_of_row, self._device)
 

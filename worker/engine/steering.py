@@ -33,10 +33,9 @@ def propose(logits: Tensor, num_candidates: int) -> Candidates:
     keys = _total_order(values[:, :num_candidates], token_ids[:, :num_candidates])
     # Looking at the values costs nothing on the CPU and a synchronisation elsewhere.
     if num_candidates < vocab_size and (not values.is_cpu or (values[:, -1] == values[:, -2]).any()):
-        last = values[:, num_candidates - 1 : num_candidates]  # [S, 1]
-        keys = torch.cat(
-            [keys.masked_fill(values[:, :num_candidates] == last, _LOWEST), _ties(logits, last, num_candidates)], 1
-        )
+        last = values[:, num_candidates - 1, None]  # [S, 1]
+        above = keys.masked_fill(values[:, :num_candidates] == last, _LOWEST)
+        keys = torch.cat([above, _ties(logits, last, num_candidates)], dim=1)
     token_ids = _token_ids(keys.topk(num_candidates).values).clamp_(0, vocab_size - 1)
     return Candidates(token_ids, logits.gather(1, token_ids), finite)
 

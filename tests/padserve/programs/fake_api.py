@@ -1,12 +1,14 @@
-"""Stands in for the API: answers 200 to everything, on the port that the stack chose; SIGTERM ends it."""
+"""Stands in for the API, on the port that the stack chose: alive at once, ready when the worker has said that it is."""
 
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.send_response(200)
+        good = self.path == "/healthz" or Path(os.environ["PADSERVE_TEST_READY_FILE"]).exists()
+        self.send_response(200 if good else 503)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

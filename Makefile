@@ -1,0 +1,63 @@
+# Every target works from a clean clone: what it needs is installed into .venv first, once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+# The model that `make up` serves: yours if PADSERVE_MODEL is set, with your PADSERVE_POLICY or none; else the demo's.
+DEMO_MODEL := examples/demo/model
+ifeq ($(PADSERVE_MODEL)$(PADSERVE_POLICY),)
+UP_MODEL := PADSERVE_MODEL=$(DEMO_MODEL)/base PADSERVE_POLICY=$(DEMO_MODEL)/policy
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo demo-model up test check clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED_DEV) ## Install everything that developing needs into .venv
+
+demo: $(INSTALLED) ## Run a real job on a private stack and show what guidance changes (2 minutes)
+	@$(BIN)/python -m examples.demo
+
+up: $(INSTALLED) ## Serve API and worker from here, data in .padserve; PADSERVE_MODEL chooses the model
+	@$(UP_MODEL) $(BIN)/padserve up
+
+test: $(INSTALLED_DEV) ## Run every test
+	@$(BIN)/python -m pytest
+
+check: $(INSTALLED_DEV) ## Linters, types, import contracts, and whether the migrations match the tables
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export PADSERVE_DATABASE_URL="sqlite:///$$folder/check.db" && \
+	  $(BIN)/alembic upgrade head && $(BIN)/alembic check
+
+demo-model: $(INSTALLED_DEV) ## Train the demo's models again, from nothing (long)
+	$(BIN)/python -m examples.demo.train
+
+clean: ## Remove .venv, caches and the data of local stacks
+	rm -rf $(VENV) .padserve build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "padserve needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "Python cannot make a virtual environment here; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing padserve into $(VENV) (a few minutes the first time) ..."
+	@$(PIP_INSTALL) -e ".[worker,embedded]"
+	@touch $@
+
+$(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing padserve and what developing needs into $(VENV) (a few minutes the first time) ..."
+	@$(PIP_INSTALL) -e ".[dev]"
+	@touch $(INSTALLED) $@

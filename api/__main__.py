@@ -1,0 +1,87 @@
+"""`python -m api`: serve the HTTP API until told to end.
+
+A start that cannot succeed ends with one line on standard error and exit code 1.
+"""
+
+import errno
+import signal
+import socket
+import sys
+
+import structlog
+import uvicorn
+from pydantic import ValidationError
+
+from api.app import create_app
+from api.errors import sentence
+from api.settings import Settings
+from db.logs import configure_logs
+from db.session import Database, DatabaseUnreachableError
+from worker.queue import QueueUnreachableError, check_queue, create_queue
+
+SHUTDOWN_SECONDS = 10
+BACKLOG = 2048
+# How long a thread that computes keeps the interpreter while others wait: short, so that polls answer during an import.
+SWITCH_SECONDS = 0.0005
+
+log = structlog.get_logger("api")
+
+
+class StartError(Exception):
+    """The API cannot start."""
+
+
+def main() -> int:
+    """Serve; returns the exit code."""
+    configure_logs()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        settings = read_settings()
+        database = Database(settings.database_url)
+        database.check()
+        check_queue(settings.redis_url)
+        listener = listen(settings.host, settings.port)
+    except (StartError, DatabaseUnreachableError, QueueUnreachableError) as error:
+        sys.stderr.write(f"padserve api: {error}\n")
+        return 1
+    app = create_app(settings, database=database, queue=create_queue(settings.redis_url))
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS
+    )
+    log.info("listening", host=settings.host, port=listener.getsockname()[1])
+    server = uvicorn.Server(config)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Uvicorn raises the signal once more when it has finished; then it must not end the process with an error.
+        signal.signal(number, server.handle_exit)
+    with listener:
+        server.run(sockets=[listener])
+    database.dispose()
+    return 0
+
+
+def read_settings() -> Settings:
+    """The settings in the environment; raises `StartError` for the first that is missing or unreadable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise StartError(f"PADSERVE_{str(first['loc'][0]).upper()}: {sentence(first)}") from error
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; raises `StartError` when the port is taken or the host is not ours."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # With the protocol named: only then does asyncio switch Nagle's algorithm off, which costs 40 ms an answer.
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
+        raise StartError(f"Cannot listen on {host} port {port}: {reason}.") from error
+    return listener
+
+
+if __name__ == "__main__":
+    sys.exit(main())

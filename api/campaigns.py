@@ -1,0 +1,141 @@
+"""Campaigns: one prompt for many users, with placeholders that their profiles fill."""
+
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from api.errors import InvalidRequestError, LineError, line_errors
+from api.inspection import Inspection
+from api.item_rows import as_user_turn
+from api.item_source import Candidate, Place, ReadOptions
+from api.job_schemas import Audience, CampaignIn, Options, Overrides
+from db.batches import batches
+from db.queries.profiles import PinnedProfile, audience, resolve_profiles
+
+USERS_PER_BATCH = 500
+SAYS_NOTHING = Overrides()
+# Plain names alone: no attribute, no index, no conversion, no format. Whatever else has a brace is refused.
+_TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]{0,63})\}|[{}]")
+
+
+class TemplateError(ValueError):
+    """The prompt has a brace that is neither part of a `{name}` nor doubled. The message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A prompt cut into texts and the names between them: `texts[0] + value(names[0]) + texts[1] + ...`."""
+
+    texts: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def missing(self, values: Mapping[str, str]) -> list[str]:
+        """The names without a value, each once."""
+        return [name for name in dict.fromkeys(self.names) if name not in values]
+
+    def expand(self, values: Mapping[str, str]) -> str:
+        """The prompt with every name replaced by its value; a value is text and is never looked into."""
+        filled = (values[name] + text for name, text in zip(self.names, self.texts[1:], strict=True))
+        return self.texts[0] + "".join(filled)
+
+
+def parse_template(prompt: str) -> Template:
+    """The template that a prompt stands for; `{{` and `}}` are braces. Raises `TemplateError`."""
+    texts, names, end = [""], list[str](), 0
+    for token in _TOKEN.finditer(prompt):
+        texts[-1] += prompt[end : token.start()]
+        end = token.end()
+        if token[1] is not None:
+            names.append(token[1])
+            texts.append("")
+        elif len(token[0]) == 2:  # noqa: PLR2004 - a doubled brace
+            texts[-1] += token[0][0]
+        else:
+            message = (
+                f"The brace at character {token.start() + 1} is not part of a {{name}}; write it twice to mean it."
+            )
+            raise TemplateError(message)
+    texts[-1] += prompt[end:]
+    return Template(tuple(texts), tuple(names))
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A job of one item per profile in the audience; each item's custom_id is its user's id."""
+
+    head: ReadOptions
+    template: Template
+    whom: Audience
+
+    def candidates(self, session: Session, tenant_id: uuid.UUID, inspection: Inspection) -> Iterator[Candidate]:
+        """The items: in the order of `user_ids` where those are given, otherwise in the order of the user ids."""
+        for place, profile in self._profiles(session, tenant_id, inspection):
+            inspection.count_row()
+            values = {**_attributes(profile), "user_id": profile.user_id}
+            missing = self.template.missing(values)
+            prompt = "" if missing else self.template.expand(values)
+            if missing:
+                named = ", ".join(f"`{name}`" for name in missing)
+                message = f"The profile of user `{profile.user_id}` has no attribute {named}."
+                inspection.add(place.error("missing_attribute", message))
+            elif not prompt.strip():
+                message = f"The prompt for user `{profile.user_id}` is blank."
+                inspection.add(place.error("blank_prompt", message))
+            else:
+                yield Candidate(profile.user_id, profile, [as_user_turn(prompt)], place, "", SAYS_NOTHING)
+
+    def _profiles(
+        self, session: Session, tenant_id: uuid.UUID, inspection: Inspection
+    ) -> Iterator[tuple[Place, PinnedProfile]]:
+        if self.whom.user_ids is not None:
+            yield from _named_profiles(session, tenant_id, self.whom.user_ids, inspection)
+            return
+        at_prompt = Place(prefix="/prompt")
+        for profile in audience(session, tenant_id, tags=self.whom.tags or ()):
+            yield at_prompt, profile
+
+
+def read_campaign(body: Mapping[str, object]) -> Campaign:
+    """The campaign that a JSON object describes. Raises all that is wrong with it by itself."""
+    errors: list[LineError] = []
+    campaign, template = None, None
+    try:
+        campaign = CampaignIn.model_validate(body)
+    except ValidationError as error:
+        errors += line_errors(error)
+    try:
+        template = parse_template(str(body.get("prompt", "")))
+    except TemplateError as error:
+        errors.append(LineError("placeholder", str(error), "/prompt"))
+    if campaign is None or template is None:
+        raise InvalidRequestError("The campaign was refused and nothing was stored.", errors=errors)
+    options = Options.model_construct(defaults=campaign.defaults, metadata=campaign.metadata, model=campaign.model)
+    return Campaign(ReadOptions(options), template, campaign.audience)
+
+
+def _named_profiles(
+    session: Session, tenant_id: uuid.UUID, user_ids: Sequence[str], inspection: Inspection
+) -> Iterator[tuple[Place, PinnedProfile]]:
+    first_places: dict[str, str] = {}
+    for batch in batches(enumerate(user_ids), USERS_PER_BATCH):
+        profiles = resolve_profiles(session, tenant_id, [user_id for _, user_id in batch])
+        for index, user_id in batch:
+            place = Place(prefix=f"/audience/user_ids/{index}")
+            first = first_places.setdefault(user_id, place.label)
+            if first != place.label:
+                message = f"{first} names the same user."
+                inspection.add(place.error("duplicate_custom_id", message))
+            elif user_id not in profiles:
+                message = f"There is no profile for user `{user_id}`: store one first."
+                inspection.add(place.error("unknown_user", message))
+            else:
+                yield place, profiles[user_id]
+
+
+def _attributes(profile: PinnedProfile) -> dict[str, str]:
+    attributes = profile.body.get("attributes")
+    return {str(name): str(value) for name, value in attributes.items()} if isinstance(attributes, dict) else {}

@@ -1,0 +1,67 @@
+"""The seam between the forms in which a job can be submitted and what is made of its items."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sqlalchemy.orm import Session
+
+from api.errors import LineError
+from api.inspection import Inspection
+from api.job_schemas import Options, Overrides
+from db.base import JsonObject
+from db.queries.profiles import PinnedProfile
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something was written: a line of NDJSON, or a part of one JSON text."""
+
+    line: int | None = None
+    prefix: str = ""
+
+    @property
+    def label(self) -> str:
+        """How one row tells of another; no two places have the same."""
+        return f"`{self.prefix}`" if self.line is None else f"Line {self.line}"
+
+    def error(self, code: str, message: str, pointer: str = "") -> LineError:
+        """Something is wrong here."""
+        return LineError(code=code, message=message, pointer=self.prefix + pointer, line=self.line)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One item that is right in itself, and the profile of its user."""
+
+    custom_id: str
+    profile: PinnedProfile
+    messages: list[JsonObject]
+    place: Place
+    text_pointer: str
+    """Where, within the place, its text was written."""
+    own: Overrides
+    """What it says itself, before defaults and profile."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """A job's options, and what was wrong with them: then they are as if unsaid, and the items are still looked at."""
+
+    options: Options = field(default_factory=Options)
+    place: Place = Place()
+    errors: Sequence[LineError] = ()
+
+
+class ItemSource(Protocol):
+    """One form of submission."""
+
+    @property
+    def head(self) -> ReadOptions:
+        """What the job says once for all of its items."""
+        ...
+
+    def candidates(self, session: Session, tenant_id: uuid.UUID, inspection: Inspection) -> Iterator[Candidate]:
+        """The items, in order; `inspection` counts every row and is told what is wrong with the others."""
+        ...

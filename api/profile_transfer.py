@@ -1,0 +1,147 @@
+"""Profiles as NDJSON: import all or nothing, export everything. An export is a valid import that changes nothing."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import ValidationError
+from starlette.responses import StreamingResponse
+
+from api.bodies import (
+    NDJSON,
+    NDJSON_TYPES,
+    JsonSyntaxError,
+    SpooledBody,
+    ndjson_response,
+    parse_json,
+    request_body,
+    spooled,
+)
+from api.dependencies import Caller, ServicesDep
+from api.errors import (
+    BodyTooLargeError,
+    Findings,
+    ForbiddenError,
+    InvalidRequestError,
+    LineError,
+    PolicyRequiredError,
+    UnauthorizedError,
+    UnavailableError,
+    UnsupportedMediaTypeError,
+    line_errors,
+    responses,
+)
+from api.profile_schemas import PROFILE_EXAMPLE, ImportedProfile, ImportReport
+from api.profiles import Reader, TagFilter, Writer, require_policy
+from api.settings import Settings
+from db.batches import batches
+from db.queries import profile_imports, profiles
+from db.queries.profile_imports import ImportCounts, NewProfile
+
+ROWS_PER_STATEMENT = 1000
+
+router = APIRouter(
+    tags=["profiles"], responses=responses(UnauthorizedError, ForbiddenError, InvalidRequestError, UnavailableError)
+)
+
+
+@router.post(
+    "/v1/profiles:import",
+    summary="Import profiles",
+    responses=responses(BodyTooLargeError, UnsupportedMediaTypeError, InvalidRequestError),
+    openapi_extra=request_body(
+        {"$ref": "#/components/schemas/ImportedProfile"}, *NDJSON_TYPES, example={"user_id": "ada", **PROFILE_EXAMPLE}
+    ),
+)
+def import_profiles(
+    caller: Writer,
+    services: ServicesDep,
+    body: Annotated[SpooledBody, Depends(spooled(*NDJSON_TYPES))],
+    dry_run: Annotated[bool, Query(description="Check everything and count, but store nothing.")] = False,  # noqa: FBT002 - a query parameter
+) -> ImportReport:
+    """Create or replace one profile per line. Nothing is stored when any line is wrong; every wrong line is named."""
+    num_profiles = _check(body, services.settings)
+    counts = _count(services, caller, body) if dry_run else _store(services, caller, body)
+    return ImportReport(
+        dry_run=dry_run,
+        num_profiles=num_profiles,
+        num_created=counts.num_created,
+        num_updated=counts.num_updated,
+        num_unchanged=counts.num_unchanged,
+    )
+
+
+@router.get(
+    "/v1/profiles:export",
+    summary="Export profiles",
+    response_class=StreamingResponse,
+    responses={200: {"content": {NDJSON: {"schema": {"$ref": "#/components/schemas/ImportedProfile"}}}}},
+)
+def export_profiles(caller: Reader, services: ServicesDep, tag: TagFilter = []) -> StreamingResponse:  # noqa: B006 - FastAPI copies defaults
+    """One profile per line, by user id, in the form that an import takes."""
+
+    def rows() -> Iterator[object]:
+        """Page after page, each in a short transaction: a slow reader holds no connection."""
+        after: str | None = None
+        while True:
+            with services.database.reading() as session:
+                page = profiles.list_profiles(
+                    session, caller.tenant_id, tags=tag, after=after, limit=profiles.ROWS_PER_QUERY
+                )
+            yield from ({"user_id": profile.user_id, **profile.body} for profile in page)
+            if len(page) < profiles.ROWS_PER_QUERY:
+                return
+            after = page[-1].user_id
+
+    return ndjson_response(rows(), headers={"Content-Disposition": 'attachment; filename="profiles.ndjson"'})
+
+
+def _check(body: SpooledBody, settings: Settings) -> int:
+    """How many profiles the body holds; raises with everything that is wrong."""
+    findings = Findings()
+    lines_of: dict[str, int] = {}
+    num_profiles = 0
+    for line, text in body.lines():
+        num_profiles += 1
+        if num_profiles > settings.max_import_profiles:
+            raise BodyTooLargeError(f"More than {settings.max_import_profiles} profiles: send them in parts.")
+        try:
+            profile = ImportedProfile.model_validate(parse_json(text))
+            require_policy(profile.method, settings)
+        except ValidationError as error:
+            findings.add(*line_errors(error, line=line))
+        except JsonSyntaxError as error:
+            findings.add(LineError("invalid_json", f"This line is not valid JSON: {error}.", "", line))
+        except PolicyRequiredError as error:
+            findings.add(LineError(error.code, error.detail, "/method", line))
+        else:
+            first = lines_of.setdefault(profile.user_id, line)
+            if first != line:
+                message = f"Line {first} has the same user_id."
+                findings.add(LineError("duplicate_user_id", message, "/user_id", line))
+    findings.raise_if_any()
+    return num_profiles
+
+
+def _count(services: ServicesDep, caller: Caller, body: SpooledBody) -> ImportCounts:
+    counts = ImportCounts()
+    with services.database.reading() as session:
+        for batch in batches(_profiles(body), ROWS_PER_STATEMENT):
+            counts += profile_imports.count_differences(session, caller.tenant_id, batch)
+    return counts
+
+
+def _store(services: ServicesDep, caller: Caller, body: SpooledBody) -> ImportCounts:
+    counts = ImportCounts()
+    with services.database.transaction() as session:
+        profile_imports.wait_for_other_imports(session, caller.tenant_id)
+        for batch in batches(_profiles(body), ROWS_PER_STATEMENT):
+            counts += profile_imports.store_profiles(session, caller.tenant_id, batch)
+    return counts
+
+
+def _profiles(body: SpooledBody) -> Iterator[NewProfile]:
+    """The checked body once more: reading it twice is cheaper than keeping it."""
+    for _, text in body.lines():
+        profile = ImportedProfile.model_validate(parse_json(text))
+        yield NewProfile(profile.user_id, profile.canonical())

@@ -1,0 +1,57 @@
+"""Logs of every process: one JSON object a line on standard error, ours and the libraries' alike.
+
+An exception is logged as its type and its places, never as its message: database errors quote the values they were
+given, and those are prompts and profiles. That is why logging lives beside the database.
+"""
+
+import logging
+import sys
+import traceback
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+MAX_FRAMES = 8
+
+
+def configure_logs(level: int = logging.INFO) -> None:
+    """Send everything through one formatter; libraries speak from WARNING up."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                without_exception_message,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    for ours in ("api", "worker"):
+        logging.getLogger(ours).setLevel(level)
+
+
+def without_exception_message(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Replace an exception by its type and its places."""
+    given = event.pop("exc_info", None)
+    error = given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event["error"], event["where"] = type(error).__name__, places_of(error)
+    return event
+
+
+def places_of(error: BaseException) -> list[str]:
+    """Where an exception went through, innermost last."""
+    frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]

@@ -1,0 +1,130 @@
+"""What the server answers, as frozen values. Unknown fields are ignored: an older client reads a newer server."""
+
+import datetime as dt
+import json
+import math
+from dataclasses import dataclass, field
+
+ENDED_STATES = frozenset({"completed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Principle:
+    """One preference statement, and how much it counts beside the others."""
+
+    text: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One version of a user's stored preferences."""
+
+    user_id: str
+    version: int
+    etag: str
+    created_at: dt.datetime
+    updated_at: dt.datetime
+    principles: tuple[Principle, ...] = ()
+    method: str | None = None
+    strength: float | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import of profiles did; after a dry run, what it would have done."""
+
+    num_profiles: int
+    num_created: int
+    num_updated: int
+    num_unchanged: int
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Five exclusive counters that add up to `total`."""
+
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    total: int
+
+    @property
+    def ended(self) -> int:
+        """Items in a terminal state."""
+        return self.succeeded + self.failed + self.cancelled
+
+    @property
+    def percent_ended(self) -> int:
+        """Rounded down: 100 means every single one."""
+        return math.floor(100 * self.ended / self.total) if self.total else 100
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job and how far it is; `rate` is in items per second."""
+
+    id: str
+    state: str
+    model: str
+    counts: Counts
+    created_at: dt.datetime
+    started_at: dt.datetime | None = None
+    finished_at: dt.datetime | None = None
+    rate: float | None = None
+    eta_seconds: float | None = None
+    waiting_reason: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it will change any more."""
+        return self.state in ENDED_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an item cost, in tokens of the base model."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ItemError:
+    """Why an item has no text."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one item: its text, or why there is none."""
+
+    custom_id: str
+    position: int
+    user_id: str
+    state: str
+    profile_version: int
+    preference_hash: str
+    text: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    reward: float | None = None
+    rewards: tuple[float, ...] | None = None
+    error: ItemError | None = None
+    attempts: int = 0
+    finished_at: dt.datetime | None = None
+
+
+def position_of(line: str) -> int:
+    """The place, in its job, of the item that a line of results is about."""
+    return int(json.loads(line)["position"])

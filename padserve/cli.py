@@ -1,0 +1,61 @@
+"""The `padserve` command: which commands there are, and how their errors end. What each does is in `cli_*`."""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from padserve import cli_jobs, cli_keys, cli_profiles, cli_up
+from padserve.context import create_context
+from padserve.display import show_error
+from padserve.errors import PadserveError
+
+FAILED = 1
+
+
+class App(typer.Typer):
+    """An application whose own errors end in readable lines and exit code 1."""
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        """Run one command line."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except PadserveError as error:
+            show_error(Console(stderr=True), error)
+            sys.exit(FAILED)
+
+
+app = App(
+    help="Write the same content for many people, each in the way that person prefers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("up")(cli_up.up)
+for command in (cli_jobs.submit, cli_jobs.campaign, cli_jobs.status, cli_jobs.jobs, cli_jobs.results, cli_jobs.cancel):
+    app.command()(command)
+app.add_typer(cli_profiles.app, name="profiles")
+app.add_typer(cli_keys.app, name="keys")
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
+    if wanted:
+        sys.stdout.write(f"padserve {version('padserve')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def prepare(
+    context: typer.Context,
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Write the same content for many people, each in the way that person prefers.
+
+    Start a server here with `padserve up`, or name one with PADSERVE_URL and PADSERVE_API_KEY.
+    """
+    context.obj = create_context()

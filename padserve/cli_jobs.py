@@ -1,0 +1,149 @@
+"""`padserve submit`, `campaign`, `status`, `jobs`, `results` and `cancel`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from padserve.answers import Job
+from padserve.client import Campaign, Client
+from padserve.context import CommandContext, context_of
+from padserve.display import job_line, job_progress, say, show_table
+from padserve.files import write_lines
+from padserve.ndjson import Source
+
+STANDARD_INPUT = "-"
+NOT_ALL_SUCCEEDED = 1
+INTERRUPTED = 130
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+Wait = Annotated[bool, typer.Option("--wait", "-w", help="Wait until it has ended; exit code 1 if an item failed.")]
+Method = Annotated[str | None, typer.Option(help="none, prompt, pad, mixture or contrast, where an item says nothing.")]
+Strength = Annotated[float | None, typer.Option(help="How strongly to guide, where an item says nothing.")]
+MaxTokens = Annotated[int | None, typer.Option(help="Tokens per text at most, where an item says nothing.")]
+Key = Annotated[str | None, typer.Option("--key", help="An Idempotency-Key: the same key never makes a second job.")]
+
+
+def submit(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(help="An NDJSON file with one item per line; - is standard input.")],
+    *,
+    wait: Wait = False,
+    method: Method = None,
+    strength: Strength = None,
+    max_tokens: MaxTokens = None,
+    key: Key = None,
+) -> None:
+    """Submit a file of items: {"custom_id", "user_id", "prompt"} and what they override, one per line."""
+    source: Source = sys.stdin.buffer if file == STANDARD_INPUT else Path(file)
+    _submit(context_of(context), source, _defaults(method, strength, max_tokens), key, wait=wait)
+
+
+def campaign(
+    context: typer.Context,
+    prompt: Annotated[str, typer.Argument(help="What to write; {first_name} stands for that attribute of a profile.")],
+    *,
+    tag: Annotated[list[str] | None, typer.Option(help="For every user with this tag; may be repeated.")] = None,
+    user: Annotated[list[str] | None, typer.Option(help="For this user; may be repeated.")] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="For every user there is.")] = False,
+    wait: Wait = False,
+    method: Method = None,
+    strength: Strength = None,
+    max_tokens: MaxTokens = None,
+    key: Key = None,
+) -> None:
+    """Submit one prompt for many users."""
+    if sum((bool(tag), bool(user), everyone)) != 1:
+        raise typer.BadParameter("Say for whom: either --tag, or --user, or --all.")
+    source = Campaign(prompt, tags=tag or (), user_ids=user or (), everyone=everyone)
+    _submit(context_of(context), source, _defaults(method, strength, max_tokens), key, wait=wait)
+
+
+def status(
+    context: typer.Context,
+    job_id: JobId,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it until it has ended.")] = False,
+) -> None:
+    """Say how far a job is."""
+    given = context_of(context)
+    with given.client() as client:
+        if watch:
+            _follow(given, client, job_id)
+        else:
+            say(given.answers, job_line(client.job(job_id)))
+
+
+def jobs(
+    context: typer.Context,
+    *,
+    state: Annotated[str | None, typer.Option(help="Only queued, running, completed or cancelled ones.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
+) -> None:
+    """List jobs, the newest first."""
+    given = context_of(context)
+    with given.client() as client:
+        newest = [
+            job for job, _ in zip(client.jobs(state=state, page_size=min(limit, 100)), range(limit), strict=False)
+        ]
+    rows = [(job.id, f"{job.created_at.astimezone():%Y-%m-%d %H:%M:%S}", job_line(job)) for job in newest]
+    if rows:
+        show_table(given.answers, ("job", "created", "state"), rows)
+    else:
+        say(given.notes, "There are no jobs.")
+
+
+def results(
+    context: typer.Context,
+    job_id: JobId,
+    *,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.", dir_okay=False)] = None,
+    state: Annotated[str | None, typer.Option(help="Only succeeded, failed or cancelled items.")] = None,
+) -> None:
+    """Write results as NDJSON, in input order. May be asked while the job runs: what has ended is there."""
+    given = context_of(context)
+    with given.client() as client:
+        num_lines = write_lines(client.result_lines(job_id, state=state), output)
+    if output is not None:
+        say(given.notes, f"{num_lines} results are in {output}.")
+
+
+def cancel(context: typer.Context, job_id: JobId) -> None:
+    """End a job. What has finished is kept."""
+    given = context_of(context)
+    with given.client() as client:
+        say(given.answers, job_line(client.cancel(job_id)))
+
+
+def _submit(
+    given: CommandContext, source: Source | Campaign, defaults: dict[str, object], key: str | None, *, wait: bool
+) -> None:
+    with given.client() as client:
+        job = client.submit(source, defaults=defaults, idempotency_key=key)
+        say(given.answers, job.id)
+        if wait:
+            _follow(given, client, job.id)
+        else:
+            say(given.notes, f"{job.counts.total} items are queued. Follow them: padserve status {job.id} --watch")
+
+
+def _follow(given: CommandContext, client: Client, job_id: str) -> None:
+    try:
+        with job_progress(given.notes) as on_progress:
+            job = client.wait(job_id, on_progress=on_progress)
+    except KeyboardInterrupt:
+        say(given.notes, f"The job goes on without you: padserve status {job_id} --watch, or padserve cancel {job_id}")
+        raise typer.Exit(INTERRUPTED) from None
+    _conclude(given, job)
+
+
+def _conclude(given: CommandContext, job: Job) -> None:
+    say(given.notes, job_line(job))
+    if job.counts.succeeded < job.counts.total:
+        raise typer.Exit(NOT_ALL_SUCCEEDED)
+
+
+def _defaults(method: str | None, strength: float | None, max_tokens: int | None) -> dict[str, object]:
+    given = {"method": method, "strength": strength, "max_tokens": max_tokens}
+    return {name: value for name, value in given.items() if value is not None}

@@ -1,0 +1,138 @@
+"""`padserve profiles ...`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter
+
+from padserve.answers import Principle, Profile
+from padserve.context import context_of
+from padserve.display import say, show_table
+from padserve.files import write_lines
+from padserve.ndjson import Source
+
+STANDARD_INPUT = "-"
+
+app = typer.Typer(help="What users prefer.", no_args_is_help=True, rich_markup_mode=None)
+UserId = Annotated[str, typer.Argument(metavar="USER", help="Your own name for the user.")]
+Tag = Annotated[list[str] | None, typer.Option(help="Only profiles with this tag; may be repeated.")]
+
+_PROFILE = TypeAdapter(Profile)
+
+
+@app.command()
+def get(context: typer.Context, user_id: UserId) -> None:
+    """Show one profile as JSON."""
+    given = context_of(context)
+    with given.client() as client:
+        profile = client.profiles.get(user_id)
+    say(given.answers, _PROFILE.dump_json(profile, indent=2).decode())
+
+
+@app.command("set")
+def set_(
+    context: typer.Context,
+    user_id: UserId,
+    *,
+    principle: Annotated[
+        list[str] | None, typer.Option("--principle", "-p", help="A preference; may be repeated. TEXT or TEXT=WEIGHT.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="none, prompt, pad, mixture or contrast.")] = None,
+    strength: Annotated[float | None, typer.Option(help="How strongly to guide.")] = None,
+    attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, for prompts; may be repeated.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")] = None,
+) -> None:
+    """Create or replace one profile: what is not said is not in it."""
+    given = context_of(context)
+    with given.client() as client:
+        profile = client.profiles.put(
+            user_id,
+            principles=[_principle(text) for text in principle or ()],
+            method=method,
+            strength=strength,
+            attributes=dict(_pair(text) for text in attribute or ()),
+            tags=tag or (),
+        )
+    say(given.answers, f"{profile.user_id} is at version {profile.version}.")
+
+
+@app.command()
+def delete(context: typer.Context, user_id: UserId) -> None:
+    """Remove a profile with all its versions."""
+    given = context_of(context)
+    with given.client() as client:
+        client.profiles.delete(user_id)
+    say(given.answers, f"{user_id} is removed.")
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    *,
+    tag: Tag = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 100,
+) -> None:
+    """List profiles by user."""
+    given = context_of(context)
+    with given.client() as client:
+        found = client.profiles.list(tags=tag or (), page_size=min(limit, 1000))
+        rows = [_row(profile) for profile, _ in zip(found, range(limit), strict=False)]
+    if rows:
+        show_table(given.answers, ("user", "version", "method", "principles", "tags"), rows)
+    else:
+        say(given.notes, "There are no profiles.")
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(help="An NDJSON file with one profile per line; - is standard input.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check, and say what would happen.")] = False,
+) -> None:
+    """Create or replace the profiles of a file, all or none."""
+    given = context_of(context)
+    source: Source = sys.stdin.buffer if file == STANDARD_INPUT else Path(file)
+    with given.client() as client:
+        report = client.profiles.import_(source, dry_run=dry_run)
+    counts = f"{report.num_created} created, {report.num_updated} updated, {report.num_unchanged} unchanged"
+    say(given.answers, f"{counts} (dry run: nothing was stored)." if dry_run else f"{counts}.")
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    *,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.", dir_okay=False)] = None,
+    tag: Tag = None,
+) -> None:
+    """Write profiles as NDJSON, in the form that `import` takes."""
+    given = context_of(context)
+    with given.client() as client:
+        num_lines = write_lines(client.profiles.export_lines(tags=tag or ()), output)
+    if output is not None:
+        say(given.notes, f"{num_lines} profiles are in {output}.")
+
+
+def _principle(text: str) -> Principle:
+    words, separator, weight = text.rpartition("=")
+    try:
+        return Principle(words, float(weight)) if separator else Principle(text)
+    except ValueError:
+        return Principle(text)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE.", param_hint="--attribute")
+    return name, value
+
+
+def _row(profile: Profile) -> tuple[str, ...]:
+    principles = ", ".join(
+        entry.text if entry.weight == 1 else f"{entry.text} ({entry.weight:g})" for entry in profile.principles
+    )
+    return profile.user_id, str(profile.version), profile.method or "", principles, ", ".join(profile.tags)

@@ -1,0 +1,179 @@
+"""The Python client: jobs and profiles of one server, with answers as frozen values. Knows the endpoints, not HTTP."""
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter
+
+from padserve import ndjson
+from padserve.answers import Job, Result, position_of
+from padserve.errors import JobTimeoutError, SettingsError, UnreachableError
+from padserve.ndjson import Source
+from padserve.profiles import Profiles
+from padserve.transport import IDEMPOTENCY_KEY, Call, Params, Transport
+
+TIMEOUT_SECONDS = 120.0
+MAX_RETRIES = 4
+FIRST_POLL_SECONDS = 0.2
+MAX_POLL_SECONDS = 2.0
+POLL_GROWTH = 1.5
+NO_SERVER = "No server is named: pass url and api_key, or set PADSERVE_URL and PADSERVE_API_KEY."
+
+_JOB = TypeAdapter(Job)
+_JOBS = TypeAdapter(list[Job])
+_RESULT = TypeAdapter(Result)
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """One prompt for many users: `{name}` stands for an attribute of the profile. Give exactly one audience."""
+
+    prompt: str
+    tags: Sequence[str] = ()
+    user_ids: Sequence[str] = ()
+    everyone: bool = False
+
+    @property
+    def body(self) -> dict[str, object]:
+        """What is sent; the server checks it."""
+        audiences: dict[str, object] = {"tags": list(self.tags), "user_ids": list(self.user_ids), "all": self.everyone}
+        return {"prompt": self.prompt, "audience": {name: value for name, value in audiences.items() if value}}
+
+
+class Client:
+    """One server, for one tenant. Use it as a context manager, or `close` it.
+
+    Requests that are safe to repeat are repeated when the connection or the server fails; a submission carries an
+    Idempotency-Key, so it is safe too. Every failure is a `PadserveError`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        max_retries: int = MAX_RETRIES,
+        http: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        url = url or os.environ.get("PADSERVE_URL")
+        api_key = api_key or os.environ.get("PADSERVE_API_KEY")
+        if not url or not api_key:
+            raise SettingsError(NO_SERVER)
+        self._sleep = sleep
+        self._max_retries = max_retries
+        self._transport = Transport(
+            url, api_key, timeout_seconds=timeout_seconds, max_retries=max_retries, http=http, sleep=sleep
+        )
+        self.profiles = Profiles(self._transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._transport.close()
+
+    def submit(
+        self,
+        source: Source | Campaign,
+        *,
+        defaults: Mapping[str, object] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Submit items (JSON objects, an NDJSON file or its path) or a campaign; the job is stored when this returns.
+
+        `defaults` holds what items leave unsaid (`method`, `strength`, `max_tokens`, ...). A call with the same
+        `idempotency_key` and content gives the same job.
+        """
+        headers = {IDEMPOTENCY_KEY: idempotency_key or uuid.uuid4().hex}
+        options: dict[str, object] = {}
+        if defaults:
+            options["defaults"] = dict(defaults)
+        if metadata:
+            options["metadata"] = dict(metadata)
+        if isinstance(source, Campaign):
+            return self._job(Call("POST", "/v1/jobs", headers=headers, json={**source.body, **options}))
+        headers["Content-Type"] = ndjson.MEDIA_TYPE
+        with ndjson.opened(source, first=options) as body:
+            return self._job(Call("POST", "/v1/jobs", headers=headers, open_body=body))
+
+    def job(self, job_id: str) -> Job:
+        """The job as it stands now."""
+        return self._job(Call("GET", _path(job_id)))
+
+    def jobs(self, *, state: str | None = None, page_size: int = 100) -> Iterator[Job]:
+        """Every job, the newest first; pages are read as they are needed."""
+        params: Params = {"limit": page_size} if state is None else {"limit": page_size, "state": state}
+        while True:
+            page = self._transport.request(Call("GET", "/v1/jobs", params=params)).json()
+            yield from _JOBS.validate_python(page["data"])
+            if not page["has_more"]:
+                return
+            params = {**params, "after": page["last_id"]}
+
+    def cancel(self, job_id: str) -> Job:
+        """End the job: what has finished is kept, everything else is cancelled."""
+        return self._job(Call("POST", _path(job_id) + "/cancel", repeats_safely=True))
+
+    def wait(
+        self, job_id: str, *, on_progress: Callable[[Job], None] | None = None, timeout_seconds: float | None = None
+    ) -> Job:
+        """Ask until the job has ended, and return it; `on_progress` sees every answer."""
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        pause = FIRST_POLL_SECONDS
+        while True:
+            job = self.job(job_id)
+            if on_progress is not None:
+                on_progress(job)
+            if job.has_ended:
+                return job
+            if deadline is not None and time.monotonic() >= deadline:
+                raise JobTimeoutError(
+                    f"Job {job_id} has not ended: {job.counts.ended} of {job.counts.total} items have."
+                )
+            self._sleep(pause)
+            pause = min(pause * POLL_GROWTH, MAX_POLL_SECONDS)
+
+    def results(self, job_id: str, *, state: str | None = None) -> Iterator[Result]:
+        """What became of the items that have ended, in input order, as they arrive."""
+        return (_RESULT.validate_json(line) for line in self.result_lines(job_id, state=state))
+
+    def result_lines(self, job_id: str, *, state: str | None = None) -> Iterator[str]:
+        """The same as NDJSON, a line at a time. A broken connection is taken up after the last line it brought."""
+        params: Params = {} if state is None else {"state": state}
+        num_breaks = 0
+        while True:
+            try:
+                call = Call("GET", _path(job_id) + "/results", params=params, headers={"Accept": ndjson.MEDIA_TYPE})
+                for line in self._transport.lines(call):
+                    yield line
+                    params = {**params, "after": position_of(line)}
+                    num_breaks = 0
+            except UnreachableError:
+                num_breaks += 1
+                if num_breaks > self._max_retries:
+                    raise
+            else:
+                return
+
+    def _job(self, call: Call) -> Job:
+        return _JOB.validate_json(self._transport.request(call).content)
+
+
+def _path(job_id: str) -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}"

@@ -1,0 +1,51 @@
+"""What every command has at hand: the settings, and a console for answers and one for everything else."""
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from padserve.client import Client
+from padserve.errors import PadserveError
+from padserve.home import Home
+from padserve.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    import typer
+
+NO_SERVER = "No server is running here: start one with `padserve up`, or set PADSERVE_URL and PADSERVE_API_KEY."
+NO_KEY = "PADSERVE_API_KEY is not set, and no key of a local server was found in {home}."
+
+
+@dataclass(frozen=True, slots=True)
+class CommandContext:
+    """Built once for each command line."""
+
+    settings: Settings
+    answers: Console = field(default_factory=Console)
+    notes: Console = field(default_factory=lambda: Console(stderr=True))
+
+    def client(self) -> Client:
+        """A client of the server that the environment names, else of the one that runs on this data folder."""
+        home = Home(self.settings.home)
+        url = self.settings.url or home.url
+        if url is None:
+            raise PadserveError(NO_SERVER)
+        api_key = self.settings.api_key or home.api_key
+        if api_key is None:
+            raise PadserveError(NO_KEY.format(home=home.path))
+        return Client(url, api_key)
+
+
+def create_context() -> CommandContext:
+    """From the environment; the only place of the command line that reads it."""
+    return CommandContext(read_settings(os.environ))
+
+
+def context_of(context: "typer.Context") -> CommandContext:
+    """What the running command was given."""
+    given = context.find_object(CommandContext)
+    if given is None:
+        raise PadserveError("This command was started outside of `padserve`.")
+    return given

@@ -1,0 +1,30 @@
+"""Lines to a file or to standard output. A file appears whole or not at all."""
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from padserve.errors import SourceError
+
+
+def write_lines(lines: Iterable[str], path: Path | None) -> int:
+    """Write the lines and return how many; None is standard output."""
+    if path is None:
+        return _write(lines, sys.stdout.buffer.write)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            num_lines = _write(lines, file.write)
+        partial.replace(path)
+    except OSError as error:
+        raise SourceError(f"Cannot write {path}: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return num_lines
+
+
+def _write(lines: Iterable[str], write: Callable[[bytes], int]) -> int:
+    num_lines = 0
+    for num_lines, line in enumerate(lines, start=1):  # noqa: B007 - counted
+        write(line.encode() + b"\n")
+    return num_lines

@@ -1,0 +1,62 @@
+"""Bodies are read strictly and in bounded memory."""
+
+import hashlib
+import io
+from collections.abc import Iterator
+
+import pytest
+
+from api.bodies import JsonSyntaxError, SpooledBody, ndjson_response, parse_json
+from api.errors import BodyTooLargeError, MalformedBodyError
+
+
+def spooled(data: bytes) -> SpooledBody:
+    return SpooledBody(io.BytesIO(data), len(data), hashlib.sha256(data).hexdigest())
+
+
+def test_lines_are_numbered_as_an_editor_does_and_can_be_read_again() -> None:
+    body = spooled(b"\xef\xbb\xbfone\r\n\n \nfour\n")
+
+    assert list(body.lines()) == [(1, b"one"), (4, b"four")]
+    assert list(body.lines()) == [(1, b"one"), (4, b"four")]
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
+def test_a_line_may_be_as_long_as_the_limit_and_no_longer(ending: bytes) -> None:
+    assert list(spooled(b"x" * 10 + ending).lines(max_line_bytes=10)) == [(1, b"x" * 10)]
+    with pytest.raises(BodyTooLargeError, match="Line 2 "):
+        list(spooled(b"\n" + b"x" * 11 + ending).lines(max_line_bytes=10))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b'{"a": NaN}', "line 1 column 7"),
+        (b"[\n1,\n]", "line 3 column 1"),
+        (b'{"a": 1e999}', "a number is too large"),
+        (b'{"a": {"b": 1, "b": 2}}', "an object has the same key twice"),
+        (b'"\\ud800"', "line 1"),
+        (b"\xff", "line 1"),
+    ],
+)
+def test_what_is_not_strict_json_is_refused_with_a_place_or_a_reason(data: bytes, said: str) -> None:
+    with pytest.raises(JsonSyntaxError, match=said):
+        parse_json(data)
+    with pytest.raises(MalformedBodyError):
+        spooled(data).json()
+
+
+def test_a_syntax_error_never_repeats_the_text() -> None:
+    with pytest.raises(JsonSyntaxError) as raised:
+        parse_json(b'{"a": swordfish}')
+
+    assert "swordfish" not in str(raised.value)
+
+
+def test_rows_that_cannot_be_made_fail_before_the_answer_begins() -> None:
+    def rows() -> Iterator[object]:
+        raise LookupError
+        yield
+
+    with pytest.raises(LookupError):
+        ndjson_response(rows())

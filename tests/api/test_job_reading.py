@@ -1,0 +1,215 @@
+"""A job tells at any moment where each of its items stands, how fast it goes and, if nothing runs, why."""
+
+import datetime as dt
+import uuid
+from itertools import product
+
+import pytest
+from sqlalchemy import update
+from starlette.testclient import TestClient
+
+from api.settings import Settings
+from db.models import Item, Job
+from db.queries import jobs, workers
+from db.session import Database, now
+from db.states import ItemState, JobState, WorkerState
+from tests.api.conftest import Api
+from tests.api.submissions import Json, accepted, an_item, end_item, give_profile, set_running, submit
+
+
+@pytest.fixture
+def api(settings: Settings, database: Database) -> Api:
+    return Api(settings, database)
+
+
+@pytest.fixture
+def client(api: Api) -> TestClient:
+    client = api.client()
+    give_profile(client)
+    return client
+
+
+def a_job(client: TestClient, num_items: int = 1) -> uuid.UUID:
+    return accepted(submit(client, *[an_item(f"item-{number}") for number in range(num_items)]))
+
+
+def read(client: TestClient, job_id: uuid.UUID) -> Json:
+    answer = client.get(f"/v1/jobs/{job_id}")
+    assert answer.status_code == 200
+    return dict(answer.json())
+
+
+def a_worker(database: Database, state: WorkerState, message: str | None = None) -> None:
+    worker_id = uuid.uuid4()
+    with database.transaction() as session:
+        workers.register(session, worker_id=worker_id, model="hub/tiny-model")
+        workers.report(session, worker_id=worker_id, state=state, message=message)
+
+
+@pytest.mark.parametrize("num_states", range(1, 4))
+def test_the_five_counters_add_up_in_every_mix_of_states(api: Api, client: TestClient, num_states: int) -> None:
+    for states in product(ItemState, repeat=num_states):
+        job_id = a_job(client, num_states)
+        for position, state in enumerate(states):
+            if state is ItemState.RUNNING:
+                set_running(api.database, job_id, position)
+            elif state is not ItemState.QUEUED:
+                end_item(api.database, job_id, position, state)
+
+        counts = read(client, job_id)["counts"]
+
+        assert counts == {**{state.value: states.count(state) for state in ItemState}, "total": num_states}
+
+
+def test_counts_are_frozen_when_a_job_ends(api: Api, client: TestClient) -> None:
+    job_id = a_job(client, 3)
+    for position, state in enumerate([ItemState.SUCCEEDED, ItemState.FAILED, ItemState.SUCCEEDED]):
+        end_item(api.database, job_id, position, state)
+    with api.database.transaction() as session:
+        assert jobs.finalise(session, job_id)
+        session.execute(update(Item).where(Item.job_id == job_id).values(state=ItemState.FAILED))
+
+    job = read(client, job_id)
+
+    assert (job["state"], job["finished_at"] is not None) == ("completed", True)
+    assert job["counts"] == {"queued": 0, "running": 0, "succeeded": 2, "failed": 1, "cancelled": 0, "total": 3}
+    assert (job["rate"], job["eta_seconds"], job["waiting_reason"]) == (None, None, None)
+
+
+def test_the_rate_is_taken_over_the_last_seconds_and_gives_the_time_left(api: Api, client: TestClient) -> None:
+    job_id = a_job(client, 10)
+    for position in range(4):
+        end_item(api.database, job_id, position)
+    with api.database.transaction() as session:
+        moment = now(session)
+        started_at, earlier = moment - dt.timedelta(minutes=5), moment - dt.timedelta(minutes=1)
+        session.execute(update(Job).values(state=JobState.RUNNING, started_at=started_at))
+        session.execute(update(Item).where(Item.position == 0).values(finished_at=earlier))
+
+    job = read(client, job_id)
+
+    assert job["rate"] == pytest.approx(3 / 30)
+    assert job["eta_seconds"] == pytest.approx(60, abs=1)
+
+
+def test_a_job_that_finished_nothing_lately_has_no_rate(client: TestClient) -> None:
+    job = read(client, a_job(client))
+
+    assert (job["rate"], job["eta_seconds"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "reason"),
+    [
+        (None, None, workers.NO_WORKER),
+        (WorkerState.LOADING, None, workers.LOADING),
+        (
+            WorkerState.FAILED,
+            "The worker could not start: no such model.",
+            "The worker could not start: no such model.",
+        ),
+        (WorkerState.READY, None, "Waiting for a worker to take its first items."),
+    ],
+)
+def test_a_job_that_waits_says_why(
+    api: Api, client: TestClient, state: WorkerState | None, message: str | None, reason: str
+) -> None:
+    if state is not None:
+        a_worker(api.database, state, message)
+
+    assert read(client, a_job(client))["waiting_reason"] == reason
+
+
+def test_a_job_behind_others_says_how_many_items_are_before_it(api: Api, client: TestClient) -> None:
+    a_worker(api.database, WorkerState.READY)
+    a_job(client, 3)
+    a_job(client, 2)
+    last = a_job(client)
+
+    assert read(client, last)["waiting_reason"] == "Behind 5 items of earlier jobs."
+
+
+def test_other_tenants_items_are_not_counted(api: Api, client: TestClient) -> None:
+    a_worker(api.database, WorkerState.READY)
+    rival = api.client(tenant="rival")
+    give_profile(rival)
+    a_job(rival, 5)
+
+    assert read(client, a_job(client))["waiting_reason"] == "Waiting for a worker to take its first items."
+
+
+def test_a_job_that_runs_does_not_wait(api: Api, client: TestClient) -> None:
+    job_id = a_job(client, 2)
+    set_running(api.database, job_id, 0)
+
+    assert read(client, job_id)["waiting_reason"] is None
+
+
+def test_a_poll_is_answered_with_304_until_the_job_moves_on(api: Api, client: TestClient) -> None:
+    job_id = a_job(client, 2)
+    first = client.get(f"/v1/jobs/{job_id}")
+    known = {"If-None-Match": first.headers["etag"]}
+
+    unmoved = client.get(f"/v1/jobs/{job_id}", headers=known)
+    end_item(api.database, job_id, 0)
+    moved = client.get(f"/v1/jobs/{job_id}", headers=known)
+
+    assert (unmoved.status_code, unmoved.content) == (304, b"")
+    assert (moved.status_code, moved.headers["etag"] != first.headers["etag"]) == (200, True)
+    assert int(unmoved.headers["retry-after"]) >= 1
+
+
+def test_a_finished_job_need_not_be_polled_again(client: TestClient) -> None:
+    job_id = a_job(client)
+    client.post(f"/v1/jobs/{job_id}/cancel")
+
+    assert "retry-after" not in client.get(f"/v1/jobs/{job_id}").headers
+
+
+def test_jobs_are_listed_newest_first_in_pages(client: TestClient) -> None:
+    newest_first = [str(a_job(client)) for _ in range(5)][::-1]
+
+    pages: list[list[str]] = []
+    after: dict[str, str] = {}
+    while True:
+        page = client.get("/v1/jobs", params={"limit": 2, **after}).json()
+        pages.append([job["id"] for job in page["data"]])
+        assert (page["first_id"], page["last_id"]) == (pages[-1][0], pages[-1][-1])
+        if not page["has_more"]:
+            break
+        after = {"after": page["last_id"]}
+
+    assert pages == [newest_first[:2], newest_first[2:4], newest_first[4:]]
+
+
+def test_a_listed_job_is_the_job(client: TestClient) -> None:
+    job_id = a_job(client, 3)
+
+    (listed,) = client.get("/v1/jobs").json()["data"]
+
+    assert listed == read(client, job_id)
+
+
+def test_jobs_are_listed_by_state(client: TestClient) -> None:
+    cancelled, queued = a_job(client), a_job(client)
+    client.post(f"/v1/jobs/{cancelled}/cancel")
+
+    def listed(state: str) -> list[str]:
+        return [job["id"] for job in client.get("/v1/jobs", params={"state": state}).json()["data"]]
+
+    assert (listed("queued"), listed("cancelled"), listed("running")) == ([str(queued)], [str(cancelled)], [])
+
+
+def test_a_list_of_nothing_is_empty(client: TestClient) -> None:
+    assert client.get("/v1/jobs").json() == {
+        "object": "list",
+        "data": [],
+        "first_id": None,
+        "last_id": None,
+        "has_more": False,
+    }
+
+
+@pytest.mark.parametrize("params", [{"limit": "0"}, {"limit": "101"}, {"after": "x"}, {"state": "lost"}], ids=str)
+def test_a_wrong_parameter_is_refused(client: TestClient, params: dict[str, str]) -> None:
+    assert client.get("/v1/jobs", params=params).status_code == 422

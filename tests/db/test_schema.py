@@ -1,0 +1,74 @@
+"""The migrations make the tables that the models describe, once, however many migrators there are."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect
+
+from db import schema
+from db.models import Tenant
+from db.session import Database
+
+
+def test_the_migrated_schema_is_what_the_models_describe(database: Database) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+
+        assert compare_metadata(context, Tenant.metadata) == []
+
+
+def test_a_migrated_database_is_current_and_an_empty_one_is_not(database: Database) -> None:
+    with database.engine.connect() as connection:
+        assert schema.is_current(connection)
+
+    empty(database)
+
+    with database.engine.connect() as connection:
+        assert not schema.is_current(connection)
+
+
+def test_upgrading_again_changes_nothing(database: Database) -> None:
+    tables = inspect(database.engine).get_table_names()
+
+    schema.upgrade(database)
+
+    assert inspect(database.engine).get_table_names() == tables
+
+
+def test_migrators_at_the_same_moment_end_with_one_schema(postgresql_database: Database) -> None:
+    empty(postgresql_database)
+    barrier = threading.Barrier(3)
+
+    def migrate(_: int) -> None:
+        barrier.wait()
+        schema.upgrade(postgresql_database)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(migrate, range(3)))
+
+    with postgresql_database.engine.connect() as connection:
+        assert schema.is_current(connection)
+
+
+@pytest.mark.parametrize("table", sorted(Tenant.metadata.tables))
+def test_every_constraint_and_index_has_a_name(sqlite_database: Database, table: str) -> None:
+    inspector = inspect(sqlite_database.engine)
+
+    named = [
+        *inspector.get_indexes(table),
+        *inspector.get_unique_constraints(table),
+        *inspector.get_foreign_keys(table),
+        inspector.get_pk_constraint(table),
+    ]
+
+    assert [entry for entry in named if not entry["name"]] == []
+
+
+def empty(database: Database) -> None:
+    """Remove every table."""
+    Tenant.metadata.drop_all(database.engine)
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE alembic_version")

@@ -1,0 +1,76 @@
+"""The real API on a loopback port, with everything behind it but a worker."""
+
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+from structlog.testing import capture_logs
+
+from api.app import create_app
+from api.settings import Settings
+from db.queries import claims, keys
+from db.queries.claims import Outcome
+from db.session import Database
+from padserve import Client
+
+MODEL = "hub/tiny-model"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running API, and the database behind it."""
+
+    url: str
+    api_key: str
+    database: Database
+
+    def client(self) -> Client:
+        return Client(self.url, self.api_key, max_retries=0)
+
+    def decode(self, num_items: int, *, error_code: str | None = None) -> None:
+        """Do a worker's part for the next items: each gets its prompt in capitals, or the error."""
+        owner = uuid.uuid4()
+        with self.database.transaction() as session:
+            claimed = claims.claim(session, owner=owner, model=MODEL, limit=num_items, lease_seconds=60)
+            claims.mark_started(session, {item.job_id for item in claimed})
+        assert len(claimed) == num_items
+        outcomes = [
+            Outcome(item.item_id, item.attempt, error_code=error_code, error_message="No.")
+            if error_code
+            else Outcome(
+                item.item_id,
+                item.attempt,
+                text=str(item.messages[-1]["content"]).upper(),
+                finish_reason="stop",
+                num_prompt_tokens=3,
+                num_completion_tokens=4,
+            )
+            for item in claimed
+        ]
+        with self.database.transaction() as session:
+            claims.save(session, owner=owner, outcomes=outcomes)
+
+
+@contextmanager
+def running_api(database: Database, redis_url: str) -> Iterator[Server]:
+    """The API in a thread of this process, with one tenant and one key."""
+    with database.transaction() as session:
+        tenant = keys.create_tenant(session, "default")
+        _, api_key = keys.create_key(session, tenant.id, "test", ["admin"])
+    database_url = database.url.render_as_string(hide_password=False)
+    settings = Settings(database_url=database_url, redis_url=redis_url, model=MODEL, policy="hub/policy")
+    listener = socket.create_server(("127.0.0.1", 0))
+    running = uvicorn.Server(uvicorn.Config(create_app(settings, database=database), log_config=None, access_log=False))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        with capture_logs():  # the terminal is the command line's
+            yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", api_key, database)
+    finally:
+        running.should_exit = True
+        thread.join()
+        listener.close()

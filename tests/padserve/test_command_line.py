@@ -1,0 +1,201 @@
+"""The `padserve` command as people type it, against the real API."""
+
+import io
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from padserve.cli import app
+from tests.padserve.running_api import Server
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one command line ended."""
+
+    exit_code: int
+    output: str
+    errors: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command line in an empty folder where no server is named."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("URL", "API_KEY", "HOME", "DATABASE_URL", "MODEL"):
+        monkeypatch.delenv(f"PADSERVE_{name}", raising=False)
+
+    def run(*arguments: str) -> Ended:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            app(arguments, prog_name="padserve")
+        output, errors = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Ended(ended.value.code, output, errors)
+
+    return run
+
+
+@pytest.fixture
+def padserve(offline: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command line against a server that knows the user ada."""
+    monkeypatch.setenv("PADSERVE_URL", server.url)
+    monkeypatch.setenv("PADSERVE_API_KEY", server.api_key)
+    offline("profiles", "set", "ada", "-p", "formal", "--attribute", "first_name=Ada", "--tag", "beta")
+    return offline
+
+
+def test_without_a_server_one_line_says_how_to_get_one(offline: Run) -> None:
+    ended = offline("jobs")
+
+    assert ended.exit_code == 1
+    assert ended.errors == (
+        "Error: No server is running here: start one with `padserve up`, or set PADSERVE_URL and PADSERVE_API_KEY.\n"
+    )
+
+
+def test_the_server_and_key_of_a_stack_in_this_folder_are_found(offline: Run, server: Server, tmp_path: Path) -> None:
+    (tmp_path / ".padserve").mkdir()
+    (tmp_path / ".padserve" / "url").write_text(f"{server.url}\n")
+    (tmp_path / ".padserve" / "api_key").write_text(f"{server.api_key}\n")
+
+    assert offline("jobs").exit_code == 0
+
+
+def test_up_without_a_model_says_what_to_set(offline: Run) -> None:
+    ended = offline("up")
+
+    assert ended.exit_code == 1
+    assert "PADSERVE_MODEL is not set" in ended.errors
+
+
+def test_an_unknown_setting_is_refused_by_every_command(offline: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PADSERVE_PROT", "80")
+
+    ended = offline("up")
+
+    assert ended.exit_code == 1
+    assert ended.errors == "Error: PADSERVE_PROT is not a known setting: did you mean PADSERVE_PORT?\n"
+
+
+def test_a_wrong_key_is_one_line(padserve: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PADSERVE_API_KEY", "wrong")
+
+    ended = padserve("jobs")
+
+    assert (ended.exit_code, ended.output) == (1, "")
+    assert ended.errors == "Error: This API key is unknown, expired or revoked.\n"
+
+
+def test_a_file_is_submitted_and_its_results_are_written_to_another(
+    padserve: Run, server: Server, tmp_path: Path
+) -> None:
+    Path("items.ndjson").write_text('{"custom_id": "a", "user_id": "ada", "prompt": "hi"}\n')
+
+    submitted = padserve("submit", "items.ndjson", "--max-tokens", "9")
+    job_id = submitted.output.strip()
+    server.decode(1)
+    waited = padserve("status", job_id, "--watch")
+    fetched = padserve("results", job_id, "-o", "out.ndjson")
+
+    assert "1 items are queued" in submitted.errors
+    assert (waited.exit_code, waited.errors.splitlines()[-1]) == (0, "completed: 1 of 1 items (100 %)")
+    assert fetched.errors == "1 results are in out.ndjson.\n"
+    assert json.loads(Path("out.ndjson").read_text())["text"] == "HI"
+    assert padserve("results", job_id).output == Path("out.ndjson").read_text()
+    assert [file.name for file in tmp_path.glob(".*")] == [], "no partial file is left"
+
+
+def test_standard_input_can_be_submitted(padserve: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = '{"custom_id": "a", "user_id": "ada", "prompt": "hi"}\n'
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(item.encode())))
+
+    assert padserve("submit", "-").exit_code == 0
+
+
+def test_every_wrong_line_of_a_file_is_listed(padserve: Run) -> None:
+    Path("items.ndjson").write_text('{"custom_id": "a", "user_id": "nobody", "prompt": "hi"}\nnot json\n')
+
+    ended = padserve("submit", "items.ndjson")
+
+    assert ended.exit_code == 1
+    title, *lines = ended.errors.splitlines()
+    assert title.startswith("Error: ")
+    assert [line.split(":")[0] for line in lines] == ["  line 1, /user_id", "  line 2"]
+
+
+def test_items_that_failed_give_exit_code_1(padserve: Run, server: Server) -> None:
+    job_id = padserve("campaign", "Dear {first_name}", "--tag", "beta").output.strip()
+    server.decode(1, error_code="poisoned")
+
+    ended = padserve("status", job_id, "--watch")
+
+    assert ended.exit_code == 1
+    assert "1 failed" in ended.errors
+
+
+@pytest.mark.parametrize("audience", [(), ("--all", "--user", "ada")])
+def test_a_campaign_needs_exactly_one_audience(padserve: Run, audience: tuple[str, ...]) -> None:
+    ended = padserve("campaign", "Hi", *audience)
+
+    assert ended.exit_code == 2
+    assert "either --tag, or --user, or --all" in ended.errors
+
+
+def test_jobs_are_listed_with_whole_ids_and_can_be_cancelled(padserve: Run) -> None:
+    job_id = padserve("campaign", "Hi", "--all").output.strip()
+
+    cancelled = padserve("cancel", job_id)
+
+    assert cancelled.output == "cancelled: 1 of 1 items (100 %), 1 cancelled\n"
+    assert padserve("jobs").output.splitlines()[1].split()[0] == job_id
+    assert padserve("cancel", job_id).exit_code == 1
+
+
+def test_profiles_are_set_shown_listed_moved_and_removed(padserve: Run) -> None:
+    padserve("profiles", "set", "bob", "-p", "humor", "-p", "short=0.5", "--method", "mixture")
+
+    shown = json.loads(padserve("profiles", "get", "bob").output)
+    assert shown["principles"] == [{"text": "humor", "weight": 1.0}, {"text": "short", "weight": 0.5}]
+    assert re.search(r"bob +1 +mixture +humor, short \(0.5\)", padserve("profiles", "list").output)
+    assert padserve("profiles", "export", "-o", "all.ndjson").errors == "2 profiles are in all.ndjson.\n"
+    assert padserve("profiles", "delete", "bob").output == "bob is removed.\n"
+    dry_run = padserve("profiles", "import", "all.ndjson", "--dry-run").output
+    assert dry_run == "1 created, 0 updated, 1 unchanged (dry run: nothing was stored).\n"
+    assert padserve("profiles", "import", "all.ndjson").output == "1 created, 0 updated, 1 unchanged.\n"
+
+
+def test_keys_are_made_listed_and_revoked_in_the_database(
+    padserve: Run, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PADSERVE_DATABASE_URL", server.database.url.render_as_string(hide_password=False))
+
+    made = padserve("keys", "create", "--name", "reader", "--scope", "jobs:read", "--days", "30")
+    monkeypatch.setenv("PADSERVE_API_KEY", made.output.strip())
+    assert padserve("jobs").exit_code == 0
+    assert padserve("profiles", "list").errors.startswith("Error: This API key lacks the scope")
+
+    listed = padserve("keys", "list")
+    key_id = next(line.split()[0] for line in listed.output.splitlines() if "reader" in line)
+    assert made.output.strip() not in listed.output
+    assert padserve("keys", "revoke", key_id).output == f"{key_id} is revoked.\n"
+    assert padserve("jobs").exit_code == 1
+    assert padserve("keys", "revoke", key_id).exit_code == 1
+
+
+def test_keys_without_a_database_are_one_line(offline: Run) -> None:
+    ended = offline("keys", "list")
+
+    assert ended.exit_code == 1
+    assert "There is no database in" in ended.errors
+
+
+def test_the_version_is_shown(offline: Run) -> None:
+    assert re.fullmatch(r"padserve \d+\.\d+\.\d+\n", offline("--version").output)

@@ -1,0 +1,107 @@
+"""The files that deploy: what they start, with which settings. No Docker is needed to read them."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml  # type: ignore[import-untyped] # published without types
+
+from padserve.settings import KNOWN_NAMES
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES = COMPOSE["services"]
+DOCKERFILES = tuple(sorted((ROOT / "docker").glob("*.Dockerfile")))
+
+
+def extras_of(dockerfile: str) -> set[str]:
+    (extras,) = re.findall(r'pip install -c constraints.txt "\.\[(.*?)\]"', (ROOT / "docker" / dockerfile).read_text())
+    return set(extras.split(","))
+
+
+def make(*arguments: str, **settings: str) -> str:
+    """What make would run."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PADSERVE_")}
+    command = ["make", "--dry-run", "--assume-old=.venv/.installed", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment | settings, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_every_service_is_started_and_watched() -> None:
+    assert set(SERVICES) == {"api", "worker", "worker-cpu", "migrate", "postgres", "redis"}
+    assert all("healthcheck" in service for service in SERVICES.values())
+
+
+def test_api_and_workers_wait_for_the_migration_and_for_healthy_servers() -> None:
+    for name in ("api", "worker", "worker-cpu"):
+        conditions = {other: how["condition"] for other, how in SERVICES[name]["depends_on"].items()}
+        assert conditions == {
+            "migrate": "service_completed_successfully",
+            "postgres": "service_healthy",
+            "redis": "service_healthy",
+        }
+
+
+def test_one_worker_has_a_gpu_and_the_other_has_none() -> None:
+    (device,) = SERVICES["worker"]["deploy"]["resources"]["reservations"]["devices"]
+
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    assert "deploy" not in SERVICES["worker-cpu"]
+    assert (SERVICES["worker"]["profiles"], SERVICES["worker-cpu"]["profiles"]) == (["gpu"], ["cpu"])
+
+
+def test_redis_forgets_nothing() -> None:
+    command = " ".join(SERVICES["redis"]["command"])
+
+    assert "--maxmemory-policy noeviction" in command
+    assert "--appendonly yes" in command
+
+
+def test_every_setting_in_the_deployment_files_is_known() -> None:
+    files = (ROOT / "docker-compose.yml", ROOT / "Makefile", *DOCKERFILES)
+
+    named = {name for file in files for name in re.findall(r"\bPADSERVE_[A-Z_]+\b", file.read_text())}
+
+    assert named
+    assert named <= KNOWN_NAMES
+
+
+def test_every_folder_that_a_service_mounts_or_builds_from_is_in_a_checkout_or_made_by_its_user() -> None:
+    for service in SERVICES.values():
+        if "build" in service:
+            assert (ROOT / service["build"]["dockerfile"]).is_file()
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            assert source == "./models" or source in COMPOSE["volumes"]
+
+
+def test_the_api_image_has_no_torch_and_the_worker_image_has() -> None:
+    assert extras_of("api.Dockerfile") == {"postgres"}
+    assert extras_of("worker.Dockerfile") == {"postgres", "worker"}
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_images_run_as_a_user_without_privileges(dockerfile: Path) -> None:
+    lines = dockerfile.read_text().splitlines()
+
+    assert lines.index("USER padserve") < next(index for index, line in enumerate(lines) if line.startswith("CMD"))
+
+
+def test_make_up_serves_the_demo_model_unless_another_is_named() -> None:
+    demo = make("up").splitlines()[-1]
+
+    assert "PADSERVE_MODEL=examples/demo/model/base PADSERVE_POLICY=examples/demo/model/policy" in demo
+    assert "examples/demo" not in make("up", PADSERVE_MODEL="gpt2")
+    assert "examples/demo" not in make("up", "PADSERVE_MODEL=gpt2")
+
+
+def test_make_lists_its_targets() -> None:
+    environment = {**os.environ, "MAKEFLAGS": ""}
+    command = ["make", "help"]
+    listed = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+
+    for target in ("install", "demo", "up", "test", "check", "clean"):
+        assert f"make {target} " in listed
