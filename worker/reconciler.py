@@ -7,7 +7,7 @@ import structlog
 from celery import Celery
 from sqlalchemy.exc import OperationalError
 
-from db.queries import claims
+from db.queries import claims, idempotency
 from db.queries.jobs import finalise
 from db.session import Database
 from worker.queue import enqueue
@@ -32,6 +32,7 @@ class Reconciler:
         self._expire()
         self._finalise()
         self._republish()
+        self._forget()
 
     def run(self, seconds: float, stopping: threading.Event) -> None:
         """Sweep every `seconds` until `stopping` is set; an unreachable database is waited for."""
@@ -53,6 +54,10 @@ class Reconciler:
         for job_id in ended:
             with self._database.transaction() as session:
                 finalise(session, job_id)
+
+    def _forget(self) -> None:
+        with self._database.transaction() as session:
+            idempotency.forget_expired(session)
 
     def _republish(self) -> None:
         """Wake a worker for the oldest job with queued items. Only an idle worker asks, so messages never pile up."""

@@ -20,8 +20,8 @@ from tests.tiny_model import write_tiny_model, write_tiny_policy
 from worker.decoder import load_decoder
 from worker.settings import WorkerSettings
 
-NUM_ITEMS = 240
-MAX_TOKENS = 120
+NUM_ITEMS = 160
+MAX_TOKENS = 80
 PREFERENCES = [preference(text, method=Method.PAD) for text in ("formal", "playful", "brief")]
 
 
