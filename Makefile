@@ -23,10 +23,10 @@ help: ## Show this list
 install: $(INSTALLED_DEV) ## Install everything that developing needs into .venv
 
 demo: $(INSTALLED) ## Run a real job on a private stack and show what guidance changes (2 minutes)
-	@$(BIN)/python -m examples.demo
+	@exec $(BIN)/python -m examples.demo
 
 up: $(INSTALLED) ## Serve API and worker from here, data in .padserve; PADSERVE_MODEL chooses the model
-	@$(UP_MODEL) $(BIN)/padserve up
+	@exec env $(UP_MODEL) $(BIN)/padserve up
 
 test: $(INSTALLED_DEV) ## Run every test
 	@$(BIN)/python -m pytest

@@ -2,7 +2,6 @@
 
 import time
 
-from celery import Celery
 from fastapi import FastAPI
 
 from api import health, jobs, models, profile_transfer, profiles, results
@@ -12,10 +11,10 @@ from api.problems import install_error_handlers
 from api.requests import RequestMiddleware
 from api.settings import Settings
 from db.session import Database
-from worker.queue import create_queue
+from worker.queue import Queue, create_queue
 
 
-def create_app(settings: Settings, *, database: Database | None = None, queue: Celery | None = None) -> FastAPI:
+def create_app(settings: Settings, *, database: Database | None = None, queue: Queue | None = None) -> FastAPI:
     """The application on its settings. Connects to nothing until a request needs it."""
     app = DocumentedApi()
     app.state.services = Services(

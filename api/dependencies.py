@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from celery import Celery
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
@@ -14,6 +13,7 @@ from api.errors import ForbiddenError, UnauthorizedError
 from api.settings import Settings
 from db.queries import keys
 from db.session import Database
+from worker.queue import Queue
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="padserve"'}
 INVALID_TOKEN = {"WWW-Authenticate": 'Bearer realm="padserve", error="invalid_token"'}
@@ -41,7 +41,7 @@ class Services:
 
     settings: Settings
     database: Database
-    queue: Celery
+    queue: Queue
 
 
 @dataclass(frozen=True, slots=True)

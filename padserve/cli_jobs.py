@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from padserve.answers import Job
 from padserve.client import Campaign, Client
 from padserve.context import CommandContext, context_of
 from padserve.display import job_line, job_progress, say, show_table
@@ -135,11 +134,6 @@ def _follow(given: CommandContext, client: Client, job_id: str) -> None:
     except KeyboardInterrupt:
         say(given.notes, f"The job goes on without you: padserve status {job_id} --watch, or padserve cancel {job_id}")
         raise typer.Exit(INTERRUPTED) from None
-    _conclude(given, job)
-
-
-def _conclude(given: CommandContext, job: Job) -> None:
-    say(given.notes, job_line(job))
     if job.counts.succeeded < job.counts.total:
         raise typer.Exit(NOT_ALL_SUCCEEDED)
 

@@ -12,7 +12,8 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from db.models import ApiKey
 from db.queries import keys
-from db.session import Database, DatabaseUnreachableError
+from db.session import Database
+from padserve import database
 from padserve.context import CommandContext, context_of
 from padserve.display import say, show_table
 from padserve.errors import PadserveError
@@ -50,7 +51,7 @@ def create(
     given = context_of(context)
     expires_at = None if days is None else dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
     scopes = scope or [each for each in Scope if each is not Scope.ADMIN]
-    with _database(given) as database, database.transaction() as session:
+    with _database(given) as opened, opened.transaction() as session:
         owner = keys.create_tenant(session, tenant)
         _, text = keys.create_key(session, owner.id, name, scopes, expires_at=expires_at)
     say(given.answers, text)
@@ -61,7 +62,7 @@ def create(
 def list_(context: typer.Context) -> None:
     """List keys: never their text."""
     given = context_of(context)
-    with _database(given) as database, database.reading() as session:
+    with _database(given) as opened, opened.reading() as session:
         rows = [_row(key) for key in keys.list_keys(session)]
     if rows:
         show_table(given.answers, ("id", "name", "prefix", "scopes", "created", "state"), rows)
@@ -75,7 +76,7 @@ def revoke(
 ) -> None:
     """End a key now."""
     given = context_of(context)
-    with _database(given) as database, database.transaction() as session:
+    with _database(given) as opened, opened.transaction() as session:
         if not keys.revoke_key(session, key_id):
             raise PadserveError(f"There is no active key with the id {key_id}.")
     say(given.answers, f"{key_id} is revoked.")
@@ -86,16 +87,11 @@ def _database(given: CommandContext) -> Iterator[Database]:
     home = Home(given.settings.home)
     if given.settings.database_url is None and not home.database.exists():
         raise PadserveError(NO_DATABASE.format(home=home.path))
-    database = Database(given.settings.database_url or home.database_url, pool_size=1)
     try:
-        database.check()
-        yield database
-    except DatabaseUnreachableError as error:
-        raise PadserveError(str(error)) from error
+        with database.opened(given.settings.database_url or home.database_url) as opened:
+            yield opened
     except (OperationalError, ProgrammingError) as error:
         raise PadserveError(NOT_MIGRATED) from error
-    finally:
-        database.dispose()
 
 
 def _row(key: ApiKey) -> tuple[str, ...]:

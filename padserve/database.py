@@ -1,40 +1,54 @@
-"""The database of a local stack, made ready before its API starts. Knows the one tenant and the one key it needs."""
+"""The database as the local stack and the key commands open it: migrated, and with a first tenant and key."""
 
-from sqlalchemy.exc import IntegrityError
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import ArgumentError, IntegrityError
 
 from db import schema
 from db.queries import keys
 from db.session import Database, DatabaseUnreachableError
-from padserve.errors import StackError
+from padserve.errors import PadserveError
 
 TENANT = "default"
 KEY_NAME = "padserve up"
 KEY_SCOPES = ("admin",)
+NOT_A_URL = (
+    "PADSERVE_DATABASE_URL is not the URL of a database that is supported: name a postgresql:// or sqlite:// one."
+)
+NO_DRIVER = "The database's driver is not installed: pip install 'padserve[postgres]'."
 REVOKED = (
     "The API key that this stack uses was revoked: delete its api_key file for a new one, or set PADSERVE_API_KEY."
 )
 
 
-def prepare(url: str, api_key: str | None) -> str:
-    """Migrate, and see to it that the tenant and the key exist; returns the key, a new one where none was given."""
-    database = Database(url)
+@contextmanager
+def opened(url: str) -> Iterator[Database]:
+    """The database if it answers, closed with the block; otherwise `PadserveError` in one line."""
+    try:
+        database = Database(url, pool_size=1)
+    except ArgumentError as error:
+        raise PadserveError(NOT_A_URL) from error
+    except ImportError as error:
+        raise PadserveError(NO_DRIVER) from error
     try:
         database.check()
-        schema.upgrade(database)
-        return _ensure_key(database, api_key)
+        yield database
     except DatabaseUnreachableError as error:
-        raise StackError(str(error)) from error
+        raise PadserveError(str(error)) from error
     finally:
         database.dispose()
 
 
-def _ensure_key(database: Database, api_key: str | None) -> str:
-    try:
-        with database.transaction() as session:
-            if api_key is not None and keys.caller_of(session, api_key) is not None:
-                return api_key
-            tenant = keys.create_tenant(session, TENANT)
-            _, text = keys.create_key(session, tenant.id, KEY_NAME, KEY_SCOPES, secret=api_key)
-            return text
-    except IntegrityError as error:
-        raise StackError(REVOKED) from error
+def prepare(url: str, api_key: str | None) -> str:
+    """Migrate, and see to it that the tenant and the key exist; returns the key, a new one where none was given."""
+    with opened(url) as database:
+        schema.upgrade(database)
+        try:
+            with database.transaction() as session:
+                if api_key is not None and keys.caller_of(session, api_key) is not None:
+                    return api_key
+                tenant = keys.create_tenant(session, TENANT)
+                return keys.create_key(session, tenant.id, KEY_NAME, KEY_SCOPES, secret=api_key)[1]
+        except IntegrityError as error:
+            raise PadserveError(REVOKED) from error

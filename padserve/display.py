@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from padserve.answers import Job
@@ -15,6 +15,7 @@ from padserve.errors import ApiError, PadserveError, StackError
 
 LINE_SECONDS = 5.0
 MAX_ERRORS_SHOWN = 20
+BAR_WIDTH = 24
 UNLIMITED_WIDTH = 10_000
 
 
@@ -81,19 +82,22 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def job_progress(console: Console) -> Iterator[Callable[[Job], None]]:
-    """A function that shows each new state of a job: a bar on a terminal, a line every few seconds elsewhere."""
+    """A function that shows each new state of a job: a bar on a terminal, a line every few seconds elsewhere.
+
+    The state it has ended in stays to be read in both.
+    """
     if not console.is_terminal:
         yield _line_by_line(console)
         return
-    columns = (TextColumn("{task.fields[percent]:>3} %"), BarColumn(), TextColumn("{task.fields[line]}", markup=False))
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=None, percent=0, line="")
+    line_column = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
+    with Progress(BarColumn(BAR_WIDTH), line_column, console=console, transient=True) as progress:
+        task = progress.add_task("", total=None)
 
         def update(job: Job) -> None:
             counts = job.counts
-            progress.update(
-                task, total=counts.total, completed=counts.ended, percent=counts.percent_ended, line=job_line(job)
-            )
+            progress.update(task, total=counts.total, completed=counts.ended, description=job_line(job))
+            if job.has_ended:
+                say(progress.console, job_line(job))
 
         yield update
 

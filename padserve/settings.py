@@ -14,7 +14,7 @@ DEFAULT_HOME = ".padserve"
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 MAX_PORT = 65535
-DEFAULT_DRAIN_SECONDS = 5.0  # less than a worker's own default: somebody at a keyboard waits for it
+DEFAULT_DRAIN_SECONDS = 2.0  # less than a worker's own default: somebody at a keyboard waits for it
 
 # The local stack and the client.
 _LOCAL_NAMES = frozenset({"HOME", "HOST", "PORT", "API_KEY", "URL", "MODEL", "POLICY", "DEVICE"})
@@ -50,7 +50,6 @@ class Settings:
     database_url: str | None = None
     redis_url: str | None = None
     model: str | None = None
-    policy: str | None = None
     drain_seconds: float = DEFAULT_DRAIN_SECONDS
 
 
@@ -73,7 +72,6 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         database_url=get("DATABASE_URL"),
         redis_url=get("REDIS_URL"),
         model=get("MODEL"),
-        policy=get("POLICY"),
         drain_seconds=_read_seconds("DRAIN_SECONDS", get("DRAIN_SECONDS"), DEFAULT_DRAIN_SECONDS),
     )
 

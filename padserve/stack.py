@@ -23,6 +23,8 @@ PROBE_SECONDS = 1.0
 START_SECONDS = 60.0
 STEADY_SECONDS = 60.0  # after so long a life an end is no longer part of a series
 GRACE_SECONDS = 15.0  # longer than the API lets a request take to finish
+# Threads that spin while they wait for each other would take the cores from the rest of the stack.
+MACHINE_IS_SHARED = {"OMP_WAIT_POLICY": "PASSIVE"}
 # -P: the installed packages, not whatever lies in the working directory under the same name.
 PYTHON_MODULE = (sys.executable, "-P", "-m")
 
@@ -65,7 +67,7 @@ class Stack:
         self.url = ""
         self.api_key = ""
         self._settings = settings
-        self._environment = child_environment(environ)
+        self._environment = MACHINE_IS_SHARED | child_environment(environ)
         self._report = report
         self._api = _Service("API", programs.api, Role.ESSENTIAL)
         self._worker = _Service(
@@ -202,6 +204,9 @@ def running_stack(
         try:
             stack.start()
             yield stack
+        except KeyboardInterrupt:
+            report("Stopping what was started (once more: at once) ...")
+            raise
         finally:
             with _signals_handled(lambda _number, _frame: stack.kill()):
                 stack.stop()

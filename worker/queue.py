@@ -11,6 +11,8 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+Queue = Celery  # for signatures elsewhere: only this module and `worker.tasks` know that it is Celery
+
 DECODE = "padserve.decode"
 PUBLISH_TIMEOUT_SECONDS = 2.0
 
@@ -31,7 +33,7 @@ def check_queue(redis_url: str) -> None:
         raise QueueUnreachableError(f"Cannot reach Redis at {where}: {str(error).rstrip('.')}.") from error
 
 
-def create_queue(redis_url: str) -> Celery:
+def create_queue(redis_url: str) -> Queue:
     """The Celery application on one Redis. Makes no connection."""
     app = Celery("padserve", broker=redis_url)
     app.conf.update(
@@ -57,7 +59,7 @@ def create_queue(redis_url: str) -> Celery:
     return app
 
 
-def enqueue(queue: Celery, job_id: uuid.UUID) -> bool:
+def enqueue(queue: Queue, job_id: uuid.UUID) -> bool:
     """Wake a worker for a job that is committed. False when Redis does not answer: the reconciler will try again."""
     try:
         queue.send_task(DECODE, args=[str(job_id)], retry=False)

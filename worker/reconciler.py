@@ -4,13 +4,12 @@ import threading
 from collections.abc import Callable
 
 import structlog
-from celery import Celery
 from sqlalchemy.exc import OperationalError
 
 from db.queries import claims, idempotency
 from db.queries.jobs import finalise
 from db.session import Database
-from worker.queue import enqueue
+from worker.queue import Queue, enqueue
 
 log = structlog.get_logger(__name__)
 
@@ -19,7 +18,7 @@ class Reconciler:
     """Expires leases, finalises jobs, and wakes this worker when there is work that no message told it of."""
 
     def __init__(
-        self, database: Database, queue: Celery, *, model: str, max_attempts: int, is_idle: Callable[[], bool]
+        self, database: Database, queue: Queue, *, model: str, max_attempts: int, is_idle: Callable[[], bool]
     ) -> None:
         self._database = database
         self._queue = queue

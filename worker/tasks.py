@@ -7,12 +7,11 @@ import uuid
 from collections.abc import Callable
 
 import structlog
-from celery import Celery
 from celery.signals import worker_shutting_down
 
 from worker.decoding import Decoding
 from worker.protocol import DecoderUnavailableError
-from worker.queue import DECODE, enqueue
+from worker.queue import DECODE, Queue, enqueue
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +28,7 @@ CELERY_ARGUMENTS = (
 )
 
 
-def serve(app: Celery, decoding: Decoding, on_failure: Callable[[str], None]) -> None:
+def serve(app: Queue, decoding: Decoding, on_failure: Callable[[str], None]) -> None:
     """Consume messages until the process is told to end. Blocks."""
     busy = threading.Lock()
 

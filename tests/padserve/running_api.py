@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from api.app import create_app
 from api.settings import Settings
-from db.queries import claims, keys
+from db.queries import claims, jobs, keys
 from db.queries.claims import Outcome
 from db.session import Database
 from padserve import Client
@@ -52,7 +52,8 @@ class Server:
             for item in claimed
         ]
         with self.database.transaction() as session:
-            claims.save(session, owner=owner, outcomes=outcomes)
+            for job_id in claims.save(session, owner=owner, outcomes=outcomes):
+                jobs.finalise(session, job_id)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import httpx
 import pytest
@@ -21,53 +20,9 @@ from padserve import (
     SourceError,
     UnreachableError,
 )
+from tests.padserve.scripted_server import Script, a_job, problem
 
 ITEM = {"custom_id": "1", "user_id": "ada", "prompt": "Hello"}
-JOB: dict[str, object] = {
-    "id": "0190",
-    "state": "queued",
-    "model": "tiny",
-    "metadata": {},
-    "counts": {"queued": 1, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 0, "total": 1},
-    "created_at": "2026-11-23T10:00:00Z",
-    "started_at": None,
-    "finished_at": None,
-    "rate": None,
-    "eta_seconds": None,
-    "waiting_reason": "No worker is running.",
-    "something_new": {"from": "a newer server"},
-}
-Answer = httpx.Response | httpx.TransportError
-
-
-@dataclass
-class Script:
-    """Gives its answers one after another and keeps what was asked and how long the client paused."""
-
-    answers: list[Answer]
-    requests: list[httpx.Request] = field(default_factory=list)
-    pauses: list[float] = field(default_factory=list)
-
-    def client(self, *, max_retries: int = 4) -> Client:
-        http = httpx.MockTransport(self._answer)
-        return Client("http://padserve.test", "key", max_retries=max_retries, http=http, sleep=self.pauses.append)
-
-    def _answer(self, request: httpx.Request) -> httpx.Response:
-        request.read()
-        self.requests.append(request)
-        answer = self.answers.pop(0)
-        if isinstance(answer, httpx.TransportError):
-            raise answer
-        return answer
-
-
-def problem(status: int, code: str, **headers: str) -> httpx.Response:
-    body = {"type": "urn:padserve:problem", "status": status, "code": code, "detail": "Because."}
-    return httpx.Response(status, json=body, headers={"Content-Type": "application/problem+json", **headers})
-
-
-def a_job(**changes: object) -> httpx.Response:
-    return httpx.Response(200, json=JOB | changes)
 
 
 @pytest.mark.parametrize(
@@ -227,57 +182,6 @@ def test_a_job_is_waited_for_until_it_has_ended_with_every_state_shown() -> None
 def test_a_wait_can_be_limited() -> None:
     with pytest.raises(JobTimeoutError, match="0 of 1 items"):
         Script([a_job()]).client().wait("0190", timeout_seconds=0)
-
-
-def result_line(position: int, text: str) -> bytes:
-    row: dict[str, object] = {
-        "custom_id": str(position),
-        "position": position,
-        "user_id": "ada",
-        "state": "succeeded",
-        "profile_version": 1,
-        "preference_hash": "f00",
-        "text": text,
-    }
-    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
-
-
-class BrokenStream(httpx.SyncByteStream):
-    """Brings some bytes, then breaks."""
-
-    def __init__(self, *chunks: bytes) -> None:
-        self._chunks = chunks
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._chunks
-        raise httpx.RemoteProtocolError("peer closed connection")
-
-
-def test_results_go_on_after_the_last_line_when_the_connection_breaks() -> None:
-    cut = result_line(0, "a") + result_line(1, "b") + result_line(2, "c")[:9]
-    broken = httpx.Response(200, stream=BrokenStream(cut))
-    script = Script([broken, httpx.Response(200, content=result_line(2, "c"))])
-
-    texts = [result.text for result in script.client().results("0190")]
-
-    assert texts == ["a", "b", "c"]
-    assert script.requests[1].url.params["after"] == "1"
-
-
-def test_results_that_never_arrive_are_an_error_in_the_end() -> None:
-    script = Script([httpx.Response(200, stream=BrokenStream()) for _ in range(3)])
-
-    with pytest.raises(UnreachableError, match="broke"):
-        list(script.client(max_retries=2).results("0190"))
-
-
-@pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\x0b", "\r"])
-def test_only_a_line_feed_ends_a_line_of_results(separator: str) -> None:
-    script = Script([httpx.Response(200, content=result_line(0, f"one{separator}two"))])
-
-    (result,) = script.client().results("0190")
-
-    assert result.text == f"one{separator}two"
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,9 @@ def test_a_port_that_is_none_is_refused(port: str) -> None:
 def test_an_empty_variable_counts_as_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    settings = read_settings({"PADSERVE_POLICY": "", "PADSERVE_PORT": "", "HOME": "/somewhere"})
+    settings = read_settings({"PADSERVE_MODEL": "", "PADSERVE_PORT": "", "HOME": "/somewhere"})
 
-    assert (settings.policy, settings.port, settings.home) == (None, 8000, tmp_path / ".padserve")
+    assert (settings.model, settings.port, settings.home) == (None, 8000, tmp_path / ".padserve")
 
 
 def test_child_processes_do_not_inherit_the_key_or_empty_settings() -> None:

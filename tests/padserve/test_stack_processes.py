@@ -1,76 +1,29 @@
 """Real processes: `padserve up` with stand-ins for API and worker (their own tests are elsewhere), a real Redis."""
 
-import os
 import signal
 import socket
 import stat
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import psutil
 import pytest
 
-PROGRAMS = Path(__file__).parent / "programs"
-ROOT = Path(__file__).parents[2]
+from tests.padserve.local_stack import PROGRAMS, SECONDS, WITH_STAND_INS, LocalStack, all_gone
+
 WORKER = (sys.executable, str(PROGRAMS / "fake_worker.py"))
 REFUSING_WORKER = (sys.executable, "-c", "import sys; sys.exit('no such model')")
 CRASHING_WORKER = (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
-SECONDS = 60.0
 
 pytestmark = pytest.mark.timeout(120)
 
 
-class Up:
-    """One `padserve up` on a data folder."""
-
-    def __init__(self, home: Path, worker: Sequence[str] = WORKER, **settings: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PADSERVE_")}
-        self.environment = environment | {
-            "PADSERVE_HOME": str(home),
-            "PADSERVE_PORT": "0",
-            "PADSERVE_MODEL": "hub/model",
-            "PADSERVE_TEST_READY_FILE": f"{home}-ready",
-            "PYTHONPATH": str(ROOT),
-            **{f"PADSERVE_{name}": value for name, value in settings.items()},
-        }
-        self.home = home
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROGRAMS / "fake_up.py"), *worker],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.output = ""
-
-    def read_until(self, text: str) -> str:
-        """What it has printed, up to the line that holds `text`."""
-        assert self.process.stdout is not None
-        while text not in self.output:
-            line = self.process.stdout.readline()
-            assert line, f"it ended before it printed {text!r}: {self.output}"
-            self.output += line
-        return self.output
-
-    def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def child(self, name: str) -> psutil.Process:
-        return next(child for child in self.children() if name in " ".join(child.cmdline()))
-
-    def end(self) -> tuple[int, str]:
-        """Its exit code and everything it printed."""
-        rest, _ = self.process.communicate(timeout=SECONDS)
-        return self.process.returncode, self.output + rest
-
-
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
-    started: list[Up] = []
+def up(tmp_path: Path) -> Iterator[Callable[..., LocalStack]]:
+    started: list[LocalStack] = []
 
-    def start(*, worker: Sequence[str] = WORKER, **settings: str) -> Up:
-        started.append(Up(tmp_path / "home", worker, **settings))
+    def start(*, worker: Sequence[str] = WORKER, **settings: str) -> LocalStack:
+        started.append(LocalStack(tmp_path / "home", (*WITH_STAND_INS, *worker), **settings))
         return started[-1]
 
     yield start
@@ -80,13 +33,8 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
         stack.process.communicate(timeout=SECONDS)
 
 
-def all_gone(processes: Sequence[psutil.Process]) -> bool:
-    _, alive = psutil.wait_procs(processes, timeout=SECONDS)
-    return not alive
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_every_process_and_is_no_error(up: Callable[..., Up], number: signal.Signals) -> None:
+def test_a_signal_ends_every_process_and_is_no_error(up: Callable[..., LocalStack], number: signal.Signals) -> None:
     stack = up()
     stack.read_until("Ready")
     children = stack.children()
@@ -100,7 +48,7 @@ def test_a_signal_ends_every_process_and_is_no_error(up: Callable[..., Up], numb
     assert all_gone(children)
 
 
-def test_no_process_outlives_a_stack_that_is_killed(up: Callable[..., Up]) -> None:
+def test_no_process_outlives_a_stack_that_is_killed(up: Callable[..., LocalStack]) -> None:
     stack = up()
     stack.read_until("Ready")
     children = stack.children()
@@ -110,7 +58,7 @@ def test_no_process_outlives_a_stack_that_is_killed(up: Callable[..., Up]) -> No
     assert all_gone(children)
 
 
-def test_a_folder_that_was_left_by_a_killed_stack_can_be_used_again_with_its_key(up: Callable[..., Up]) -> None:
+def test_a_folder_that_was_left_by_a_killed_stack_can_be_used_again_with_its_key(up: Callable[..., LocalStack]) -> None:
     first = up()
     first.read_until("Ready")
     key = (first.home / "api_key").read_text()
@@ -124,7 +72,7 @@ def test_a_folder_that_was_left_by_a_killed_stack_can_be_used_again_with_its_key
     assert stat.S_IMODE((second.home / "api_key").stat().st_mode) == 0o600
 
 
-def test_a_second_stack_on_the_same_folder_is_refused_in_one_line(up: Callable[..., Up]) -> None:
+def test_a_second_stack_on_the_same_folder_is_refused_in_one_line(up: Callable[..., LocalStack]) -> None:
     first = up()
     first.read_until("Ready")
 
@@ -136,7 +84,7 @@ def test_a_second_stack_on_the_same_folder_is_refused_in_one_line(up: Callable[.
     assert first.process.poll() is None
 
 
-def test_a_port_in_use_is_refused_in_one_line_and_nothing_is_left(up: Callable[..., Up]) -> None:
+def test_a_port_in_use_is_refused_in_one_line_and_nothing_is_left(up: Callable[..., LocalStack]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
@@ -146,7 +94,9 @@ def test_a_port_in_use_is_refused_in_one_line_and_nothing_is_left(up: Callable[.
     assert output == f"Port {port} on 127.0.0.1 is in use: free it, or choose another with PADSERVE_PORT.\n"
 
 
-def test_a_redis_and_a_database_that_are_named_are_used(up: Callable[..., Up], tmp_path: Path, redis_url: str) -> None:
+def test_a_redis_and_a_database_that_are_named_are_used(
+    up: Callable[..., LocalStack], tmp_path: Path, redis_url: str
+) -> None:
     stack = up(REDIS_URL=redis_url, DATABASE_URL=f"sqlite:///{tmp_path / 'elsewhere.db'}")
 
     stack.read_until("Ready")
@@ -158,7 +108,7 @@ def test_a_redis_and_a_database_that_are_named_are_used(up: Callable[..., Up], t
 
 @pytest.mark.parametrize(("lost", "name"), [("fake_api", "API"), ("redis-server", "Redis")])
 def test_the_stack_ends_with_an_error_when_a_process_it_needs_is_lost(
-    up: Callable[..., Up], lost: str, name: str
+    up: Callable[..., LocalStack], lost: str, name: str
 ) -> None:
     stack = up()
     stack.read_until("Ready")
@@ -172,7 +122,7 @@ def test_the_stack_ends_with_an_error_when_a_process_it_needs_is_lost(
     assert all_gone(children)
 
 
-def test_a_worker_that_is_killed_is_replaced_and_what_it_started_is_ended(up: Callable[..., Up]) -> None:
+def test_a_worker_that_is_killed_is_replaced_and_what_it_started_is_ended(up: Callable[..., LocalStack]) -> None:
     stack = up()
     stack.read_until("Ready")
     worker = stack.child("fake_worker")
@@ -188,8 +138,8 @@ def test_a_worker_that_is_killed_is_replaced_and_what_it_started_is_ended(up: Ca
     assert stack.child("fake_worker").pid != worker.pid
 
 
-def test_a_worker_that_refuses_to_start_leaves_the_api_up_and_says_why(up: Callable[..., Up]) -> None:
-    stack = up(worker=REFUSING_WORKER, HOST="127.0.0.1")
+def test_a_worker_that_refuses_to_start_leaves_the_api_up_and_says_why(up: Callable[..., LocalStack]) -> None:
+    stack = up(worker=REFUSING_WORKER)
 
     output = stack.read_until("no such model")
 
@@ -197,7 +147,7 @@ def test_a_worker_that_refuses_to_start_leaves_the_api_up_and_says_why(up: Calla
     assert stack.child("fake_api").is_running()
 
 
-def test_a_worker_that_crashes_again_and_again_is_started_less_and_less_often(up: Callable[..., Up]) -> None:
+def test_a_worker_that_crashes_again_and_again_is_started_less_and_less_often(up: Callable[..., LocalStack]) -> None:
     stack = up(worker=CRASHING_WORKER)
 
     output = stack.read_until("started again in 2 s")
@@ -205,7 +155,7 @@ def test_a_worker_that_crashes_again_and_again_is_started_less_and_less_often(up
     assert output.index("started again in 1 s") < output.index("started again in 2 s")
 
 
-def test_a_chosen_key_is_used_and_not_written_down(up: Callable[..., Up]) -> None:
+def test_a_chosen_key_is_used_and_not_written_down(up: Callable[..., LocalStack]) -> None:
     stack = up(API_KEY="my-own-key")
 
     output = stack.read_until("Ready")
@@ -218,7 +168,7 @@ def test_a_chosen_key_is_used_and_not_written_down(up: Callable[..., Up]) -> Non
 def test_a_data_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    exit_code, output = Up(tmp_path / "file" / "home").end()
+    exit_code, output = LocalStack(tmp_path / "file" / "home", (*WITH_STAND_INS, *WORKER)).end()
 
     assert exit_code == 1
     assert output == f"Cannot use {tmp_path / 'file' / 'home'} as a data folder: Not a directory.\n"

@@ -3,13 +3,12 @@
 import uuid
 from typing import cast
 
-from celery import Celery
-
 from db.queries import claims
 from db.queries.claims import Outcome
 from db.session import Database
 from db.states import ItemState, JobState
 from tests.builders import MODEL, a_job, job_state, states_of
+from worker.queue import Queue
 from worker.reconciler import Reconciler
 
 
@@ -25,7 +24,7 @@ class RecordingQueue:
 
 
 def a_reconciler(database: Database, queue: RecordingQueue, *, idle: bool = True) -> Reconciler:
-    return Reconciler(database, cast("Celery", queue), model=MODEL, max_attempts=3, is_idle=lambda: idle)
+    return Reconciler(database, cast("Queue", queue), model=MODEL, max_attempts=3, is_idle=lambda: idle)
 
 
 def test_work_whose_message_was_lost_is_published_again(database: Database) -> None:
