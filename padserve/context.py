@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import typer
 
 NO_SERVER = "No server is running here: start one with `padserve up`, or set PADSERVE_URL and PADSERVE_API_KEY."
+MAX_RETRIES = 3  # a few seconds: somebody waits at the terminal
 NO_KEY = "PADSERVE_API_KEY is not set, and no key of a local server was found in {home}."
 
 
@@ -35,7 +36,7 @@ class CommandContext:
         api_key = self.settings.api_key or home.api_key
         if api_key is None:
             raise PadserveError(NO_KEY.format(home=home.path))
-        return Client(url, api_key)
+        return Client(url, api_key, max_retries=MAX_RETRIES)
 
 
 def create_context() -> CommandContext:

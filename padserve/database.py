@@ -13,13 +13,9 @@ from padserve.errors import PadserveError
 TENANT = "default"
 KEY_NAME = "padserve up"
 KEY_SCOPES = ("admin",)
-NOT_A_URL = (
-    "PADSERVE_DATABASE_URL is not the URL of a database that is supported: name a postgresql:// or sqlite:// one."
-)
+NOT_A_URL = "PADSERVE_DATABASE_URL is not the URL of a supported database: name a postgresql:// or sqlite:// one."
 NO_DRIVER = "The database's driver is not installed: pip install 'padserve[postgres]'."
-REVOKED = (
-    "The API key that this stack uses was revoked: delete its api_key file for a new one, or set PADSERVE_API_KEY."
-)
+REVOKED = "This stack's API key was revoked: delete its api_key file for a new one, or set PADSERVE_API_KEY."
 
 
 @contextmanager

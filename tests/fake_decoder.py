@@ -73,3 +73,11 @@ def load_nothing() -> EchoDecoder:
 def load_and_die() -> EchoDecoder:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
+
+
+def load_slowly(pid_file: str) -> EchoDecoder:
+    unfinished = Path(pid_file).with_suffix(".new")
+    unfinished.write_text(str(os.getpid()))
+    unfinished.rename(pid_file)
+    time.sleep(3600)
+    raise AssertionError

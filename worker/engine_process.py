@@ -33,6 +33,8 @@ BEAT_SECONDS = 1.0
 
 def load_text_decoder(settings: WorkerSettings) -> Decoder:
     """Load the real decoder. It brings torch, so only the engine's process imports it."""
+    # Read when torch is loaded: threads that spin while they wait cost several times their work on shared cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from worker.decoder import load_decoder  # noqa: PLC0415 - see the docstring
 
     return load_decoder(settings)
@@ -42,13 +44,13 @@ def run(connection: Connection, load_decoder: LoadDecoder) -> None:
     """Load, say so, then decode until told to stop or until the supervisor is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, commands), daemon=True).start()
     try:
         decoder = load_decoder()
     except DecoderUnavailableError as error:
         connection.send(LoadFailed(str(error)))
         return
-    commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, commands), daemon=True).start()
     connection.send(Ready(decoder.num_slots))
     _Loop(connection, commands, decoder).run()
 
@@ -59,7 +61,7 @@ def _listen(connection: Connection, commands: "queue.SimpleQueue[Command]") -> N
         while True:
             commands.put(connection.recv())
     except (EOFError, OSError):
-        os._exit(0)  # the supervisor is gone, in the middle of a step or not: its leases will expire
+        os._exit(0)  # the supervisor is gone, while loading, in a step or waiting: its leases will expire
 
 
 class _Loop:

@@ -5,13 +5,14 @@ best effort and bounded in time: what it misses, the reconciler publishes again.
 """
 
 import uuid
+from typing import TypeAlias
 
 import redis
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-Queue = Celery  # for signatures elsewhere: only this module and `worker.tasks` know that it is Celery
+Queue: TypeAlias = Celery  # for signatures elsewhere: only this module and `worker.tasks` know that it is Celery
 
 DECODE = "padserve.decode"
 PUBLISH_TIMEOUT_SECONDS = 2.0

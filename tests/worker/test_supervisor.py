@@ -1,14 +1,18 @@
 """The engine process dies, hangs or cannot start, and the supervisor deals with it. Real processes, a fake decoder."""
 
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from db.queries.claims import ClaimedItem, Outcome
 from tests.fake_decoder import load_and_die, load_echo, load_nothing
+from tests.system.processes import wait_until
 from worker.protocol import DecoderUnavailableError
 from worker.supervisor import EngineSupervisor
 
@@ -95,3 +99,23 @@ def test_an_engine_that_always_dies_while_loading_is_given_up() -> None:
 
     with pytest.raises(DecoderUnavailableError, match="died 3 times while it loaded"):
         supervisor.start()
+
+
+def test_an_engine_that_is_still_loading_ends_with_its_supervisor(tmp_path: Path) -> None:
+    # It used to look at its pipe only once the model was there: a killed worker left it loading, the device with it.
+    program = f"""
+from functools import partial
+from tests.fake_decoder import load_slowly
+from worker.supervisor import EngineSupervisor
+supervisor = EngineSupervisor(partial(load_slowly, {str(tmp_path / "pid")!r}), start_seconds=60, silence_seconds=60)
+supervisor.start()
+"""
+    worker = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        wait_until((tmp_path / "pid").exists, 30, "the engine is loading")
+    finally:
+        worker.kill()
+        worker.wait()
+
+    engine = int((tmp_path / "pid").read_text())
+    wait_until(lambda: not psutil.pid_exists(engine), 10, "the engine has ended")
