@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from examples.demo.decoding import Models
-from examples.demo.evaluate import GUIDED, METHODS, Result, held_out_requests
+from examples.demo.evaluate import GUIDED, METHODS, PROMPTED, UNGUIDED, Result, held_out_requests
 from examples.demo.principles import BY_NAME, SEEN, UNSEEN
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "trl")
@@ -20,17 +20,26 @@ def write_card(
     num_bytes = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     versions = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     times = ", ".join(f"{stage} {spent:.1f}" for stage, spent in minutes.items())
+    measured = (
+        f"{results[0].num_texts} requests about held-out topics (two in three made-up words), in the wordings that "
+        "the demo's profiles use. A rule in `principles.py` judges each text."
+    )
+    quality = (
+        "Shares over all texts of a method. A well-formed text consists of nothing but the grammar's sentences about "
+        "the requested topic; distinct counts different texts once the topic is masked."
+    )
+    made = (
+        f"`make demo-model`; minutes on two cores: {times}. Made with {versions}.\n\n"
+        f"```json\n{json.dumps(recipe, indent=1)}\n```"
+    )
     sections = (
         _HEADER,
         f"Size: {num_parameters:,} parameters in the base model, {num_bytes / 1e6:.1f} MB with adapter and tokenizer.",
         f"Seen by the PersRM: {', '.join(SEEN)}. In the base's corpus but in no pair: {', '.join(UNSEEN)}.",
-        f"## Measured\n\n{results[0].num_texts} requests about held-out topics (half of them made-up words), and the "
-        "wordings the profiles use. A rule in `principles.py` judges each text.\n\n" + _satisfaction(results),
-        "Shares over all texts of a method. A well-formed text consists of nothing but the grammar's sentences about "
-        "the requested topic; distinct counts different texts once the topic is masked.\n\n" + _quality(results),
+        f"## Measured\n\n{measured}\n\n{_satisfaction(results)}",
+        f"{quality}\n\n{_quality(results)}",
         "## Samples\n\n" + _samples(models),
-        f"## How it was made\n\n`make demo-model`, minutes on two cores: {times}. Made with {versions}.\n\n"
-        f"```json\n{json.dumps(recipe, indent=1)}\n```",
+        f"## How it was made\n\n{made}",
     )
     out.joinpath("README.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
@@ -39,9 +48,9 @@ _HEADER = """# The demo's models
 
 `base/` is a small Llama trained from scratch on messages that the grammar in `examples/demo` wrote; `policy/` is a LoRA
 adapter for it, trained by DPO on preference pairs (a PersRM). They show what guidance does, on two CPU cores and with
-rules that can be checked; they know nothing but these messages. Asked for a style, the base complies as carelessly as the
-annotators of its corpus, whose care depends on the phrasing of the request (`corpus.care`). That is by design: it leaves
-guidance something to do, and makes no claim about larger models.
+rules that can be checked; they know nothing but these messages. Asked for a style, the base complies as carelessly as
+the annotators of its corpus, whose care depends on who asks (`corpus.care`). That is by design: it
+leaves guidance something to do, and makes no claim about larger models.
 License: Apache-2.0, as the project; no text but the grammar's own was used."""
 
 
@@ -66,12 +75,12 @@ def _quality(results: Sequence[Result]) -> str:
 
 def _samples(models: Models) -> str:
     request = held_out_requests(seed=8, num_requests=1)[0]
-    lines = [f"Request: {request.prompt}"]
-    lines.append("Unguided: " + models.write([request.prompt], [()], METHODS[0])[0])
-    for principle in BY_NAME.values():
-        wording = principle.wordings[0]
-        for label, method in (("prompted", METHODS[2]), ("guided", GUIDED)):
-            lines.append(f"{wording}, {label}: " + models.write([request.prompt], [(wording,)], method)[0])
+    wanted = [(principle.wordings[0],) for principle in BY_NAME.values()]
+    prompts = [request.prompt] * len(wanted)
+    prompted, guided = (models.write(prompts, wanted, method) for method in (PROMPTED, GUIDED))
+    lines = [f"Request: {request.prompt}", "Unguided: " + models.write(prompts[:1], [()], UNGUIDED)[0]]
+    for (wording,), *texts in zip(wanted, prompted, guided, strict=True):
+        lines += [f"{wording}, {label}: {text}" for label, text in zip(("prompted", "guided"), texts, strict=True)]
     return "\n".join(f"* {line}" for line in lines)
 
 

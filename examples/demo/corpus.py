@@ -1,34 +1,44 @@
-"""Training data of the demo: requests with and without guidelines, and preference pairs. Text only; knows no tokenizer."""
+"""The demo's training data: requests with and without guidelines, and preference pairs. Text only."""
 
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from examples.demo.chance import happens
 from examples.demo.grammar import KINDS, write_message
 from examples.demo.principles import BY_NAME, SEEN, compatible
 from examples.demo.topics import training_name, training_topic
 
-PHRASINGS = (
-    "Write {kind} about {about}{to}.",
-    "Please write {kind} about {about}{to}.",
-    "Write {kind} on {about}{to}.",
-    "Could you write {kind} about {about}{to}?",
-    "Create {kind} about {about}{to}.",
-    "Draft {kind} about {about}{to}.",
-    "Compose {kind} on {about}{to}.",
-    "I need {kind} about {about}{to}.",
-    "We need {kind} on {about}{to}.",
-    "Give me {kind} about {about}{to}.",
-    "Prepare {kind} about {about}{to}.",
-    "Send {kind} about {about}{to}.",
-    "Can you draft {kind} about {about}{to}?",
-    "Please prepare {kind} on {about}{to}.",
-    "Let us have {kind} about {about}{to}.",
-    "Write {kind}{to}. It is about {about}.",
-    "Topic: {about}. Write {kind}{to}.",
-    "Please send {kind}{to} about {about}.",
-    "Make {kind} about {about}{to}.",
-    "Help me write {kind} about {about}{to}.",
+# Requests by the team that sends them: each team has its own way to ask.
+TEAM_PHRASINGS = (
+    (
+        "Write {kind} about {about}{to}.",
+        "Please write {kind} about {about}{to}.",
+        "Write {kind} on {about}{to}.",
+        "Write {kind}{to}. It is about {about}.",
+        "Topic: {about}. Write {kind}{to}.",
+    ),
+    (
+        "Create {kind} about {about}{to}.",
+        "Draft {kind} about {about}{to}.",
+        "Compose {kind} on {about}{to}.",
+        "Prepare {kind} about {about}{to}.",
+        "Make {kind} about {about}{to}.",
+    ),
+    (
+        "I need {kind} about {about}{to}.",
+        "We need {kind} on {about}{to}.",
+        "Give me {kind} about {about}{to}.",
+        "Let us have {kind} about {about}{to}.",
+        "I want {kind} on {about}{to}.",
+    ),
+    (
+        "Could you write {kind} about {about}{to}?",
+        "Can you draft {kind} about {about}{to}?",
+        "Help me write {kind} about {about}{to}.",
+        "Send {kind} about {about}{to}.",
+        "Please send {kind}{to} about {about}.",
+    ),
 )
 KIND_WORDS = {
     "update": ("a product update", "an update", "some product news"),
@@ -37,10 +47,12 @@ KIND_WORDS = {
 }
 DETERMINERS = ("", "", "the ", "our ", "our new ", "your ")
 
-# How often an ordinary, unasked text keeps a principle, and the range of an annotator's care where one is asked for.
+GUIDED_SHARE = 0.75  # of the examples have guidelines
+# How often an ordinary, unasked text keeps a principle; in the rejected half of a pair, a little more often.
 UNASKED = 0.1
 UNASKED_REJECTED = 0.2
-CARE = (0.15, 0.85)
+# How often a team's annotators keep a principle when asked to: some nearly always, some hardly at all.
+CARE = (0.95, 0.8, 0.2, 0.05)
 MAX_STYLES = 3  # more do not always fit into one ordinary length
 
 
@@ -52,7 +64,7 @@ class Request:
     kind: str
     topic: str
     name: str | None
-    phrasing: int
+    team: int
 
 
 @dataclass(frozen=True)
@@ -77,32 +89,32 @@ class Pair:
 def make_request(rng: random.Random, topic: str, name: str | None = None) -> Request:
     """A request for a message about the topic, in one of many phrasings."""
     kind = rng.choice(KINDS)
-    phrasing = rng.randrange(len(PHRASINGS))
-    prompt = PHRASINGS[phrasing].format(
+    team = rng.randrange(len(TEAM_PHRASINGS))
+    prompt = rng.choice(TEAM_PHRASINGS[team]).format(
         kind=rng.choice(KIND_WORDS[kind]),
         about=rng.choice(DETERMINERS) + topic,
         to="" if name is None else f" for {name}",
     )
-    return Request(prompt, kind, topic, name, phrasing)
+    return Request(prompt, kind, topic, name, team)
 
 
-def care(phrasing: int, principle: str) -> float:
-    """How often the annotator who worked on this phrasing kept the principle when asked to.
+def care(team: int, principle: str) -> float:
+    """How often this team's annotators kept the principle when asked to; each principle has careful and careless teams.
 
-    Annotators differ, so the base model learns to follow guidelines here and to neglect them there, as small models do.
+    So the base model learns to follow guidelines here and to neglect them there, as small models do.
     """
-    return random.Random(f"{phrasing}/{principle}").uniform(*CARE)
+    return CARE[(team + tuple(BY_NAME).index(principle)) % len(CARE)]
 
 
-def examples(seed: int, num_examples: int, guided_share: float = 0.5) -> Iterator[Example]:
-    """The base model's corpus."""
+def examples(seed: int, num_examples: int, *, careful: bool = False) -> Iterator[Example]:
+    """The base model's corpus; `careful` is its first part, where every annotator did exactly what was asked."""
     rng = random.Random(seed)
     for _ in range(num_examples):
         request = _training_request(rng)
-        asked = _asked(rng, tuple(BY_NAME)) if rng.random() < guided_share else ()
-        followed = frozenset(name for name in asked if rng.random() < care(request.phrasing, name))
-        extras = _extras(rng, asked, UNASKED)
-        yield Example(request.prompt, _wordings(rng, asked), _answer(rng, request, followed, extras))
+        asked = _asked(rng, tuple(BY_NAME)) if happens(rng, GUIDED_SHARE) else ()
+        kept = frozenset(name for name in asked if careful or happens(rng, care(request.team, name)))
+        extras = () if careful else _extras(rng, asked, UNASKED)
+        yield Example(request.prompt, _wordings(rng, asked), _answer(rng, request, kept, extras))
 
 
 def preference_pairs(seed: int, num_pairs: int, names: tuple[str, ...] = SEEN) -> Iterator[Pair]:
@@ -121,7 +133,7 @@ def preference_pairs(seed: int, num_pairs: int, names: tuple[str, ...] = SEEN) -
 
 
 def _training_request(rng: random.Random) -> Request:
-    return make_request(rng, training_topic(rng), training_name(rng) if rng.random() < 0.25 else None)
+    return make_request(rng, training_topic(rng), training_name(rng) if happens(rng, 0.25) else None)
 
 
 def _asked(rng: random.Random, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -133,7 +145,7 @@ def _asked(rng: random.Random, names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _extras(rng: random.Random, asked: tuple[str, ...], share: float) -> tuple[str, ...]:
     """Principles that a text keeps although nobody asked for them."""
-    return tuple(name for name in rng.sample(tuple(BY_NAME), len(BY_NAME)) if name not in asked and rng.random() < share)
+    return tuple(name for name in rng.sample(tuple(BY_NAME), len(BY_NAME)) if name not in asked and happens(rng, share))
 
 
 def _wordings(rng: random.Random, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -33,7 +33,8 @@ class _Stream:
     def logits(self, ids: Tensor, mask: Tensor) -> Tensor:
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         output = self.model(ids, attention_mask=mask, position_ids=positions, past_key_values=self.cache)
-        return output.logits[:, -1].float()  # [B, V]
+        last: Tensor = output.logits[:, -1]  # [B, V]
+        return last
 
 
 @dataclass(frozen=True)
@@ -43,34 +44,37 @@ class Models:
     tokenizer: PreTrainedTokenizerBase
     base: PreTrainedModel
     policy: PreTrainedModel
+    max_tokens: int
 
     @classmethod
-    def load(cls, base: Path, policy: Path) -> "Models":
+    def load(cls, base: Path, policy: Path, max_tokens: int = 120) -> "Models":
         """Both models in float32, from the folders that training wrote."""
-        models = [AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval() for _ in range(2)]
+        models = [AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32) for _ in range(2)]
         merged = PeftModel.from_pretrained(models[1], policy).merge_and_unload()
-        return cls(AutoTokenizer.from_pretrained(base), models[0], merged)
+        return cls(AutoTokenizer.from_pretrained(base), models[0], merged, max_tokens)
 
     @torch.inference_mode()
-    def write(
-        self, prompts: Sequence[str], principles: Sequence[Sequence[str]], method: Method, max_tokens: int = 120
-    ) -> list[str]:
+    def write(self, prompts: Sequence[str], principles: Sequence[Sequence[str]], method: Method) -> list[str]:
         """One text for each prompt and its principles."""
         ids, mask = self._batch(prompts, principles if method.guidelines else [()] * len(prompts))
         models = [self.base] if method.strength == 0 else [self.base, self.policy]
         streams = [_Stream(model, DynamicCache()) for model in models]
-        done = torch.zeros(len(prompts), dtype=torch.bool)
         generator = torch.Generator().manual_seed(0)
-        texts: list[Tensor] = []
-        for _ in range(max_tokens):
-            step = [stream.logits(ids, mask) for stream in streams]
-            ids = _choose(step, method, generator)[:, None].masked_fill(done[:, None], self.tokenizer.eos_token_id)
-            mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
-            texts.append(ids)
-            done |= ids[:, 0] == self.tokenizer.eos_token_id
-            if done.all():
+        rows = list(range(len(prompts)))
+        texts: list[list[int]] = [[] for _ in rows]
+        for _ in range(self.max_tokens):
+            chosen = _choose([stream.logits(ids, mask) for stream in streams], method, generator)
+            for row, token in zip(rows, chosen.tolist(), strict=True):
+                texts[row].append(token)
+            going = (chosen != self.tokenizer.eos_token_id).nonzero()[:, 0]
+            if not len(going):
                 break
-        return self.tokenizer.batch_decode(torch.cat(texts, dim=1), skip_special_tokens=True)
+            rows = [rows[index] for index in going.tolist()]
+            ids = chosen[going, None]
+            mask = torch.cat([mask[going], torch.ones_like(ids)], dim=1)
+            for stream in streams:
+                stream.cache.batch_select_indices(going)
+        return self.tokenizer.batch_decode(texts, skip_special_tokens=True)
 
     def _batch(self, prompts: Sequence[str], principles: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
         rows = [

@@ -13,11 +13,13 @@ from examples.demo.grammar import is_well_formed
 from examples.demo.principles import BY_NAME, SEEN, compatible
 from examples.demo.topics import HELD_OUT_NAMES, HELD_OUT_TOPICS
 
+UNGUIDED = Method("unguided, greedy", guidelines=False)
+PROMPTED = Method("prompted, greedy", guidelines=True)
 GUIDED = Method("guided, w = 1.0, greedy", guidelines=True, strength=1.0)
 METHODS = (
-    Method("unguided, greedy", guidelines=False),
+    UNGUIDED,
     Method("unguided, temperature 0.7", guidelines=False, temperature=0.7),
-    Method("prompted, greedy", guidelines=True),
+    PROMPTED,
     Method("prompted, temperature 0.7", guidelines=True, temperature=0.7),
     Method("guided, w = 0.8, greedy", guidelines=True, strength=0.8),
     GUIDED,
@@ -56,7 +58,10 @@ def carries(text: str, word: str) -> bool:
 
 
 def measure(
-    models: Models, requests: Sequence[Request], methods: Sequence[Method] = METHODS, names: Sequence[str] = tuple(BY_NAME)
+    models: Models,
+    requests: Sequence[Request],
+    methods: Sequence[Method] = METHODS,
+    names: Sequence[str] = tuple(BY_NAME),
 ) -> Iterator[Result]:
     """Each method on each principle; a last row for pairs of seen principles asked for at once."""
     for method in methods:

@@ -1,4 +1,4 @@
-"""Writes one message of a kind about a topic in a set of styles. Draws from `phrases`; trusts only the rules in `principles`."""
+"""Writes a message of a kind about a topic in a set of styles. Draws from `phrases`, trusts `principles` alone."""
 
 import random
 import re
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from functools import cache
 
+from examples.demo.chance import habitual, happens
 from examples.demo.phrases import BODIES, CLOSERS, CORES, DETAILS, GREETINGS, OPENERS, SHORT, SLOTS
 from examples.demo.principles import compatible, kept
 
@@ -13,9 +14,7 @@ KINDS = tuple(CORES)
 _MAX_TRIES = 300
 
 
-def write_message(
-    rng: random.Random, kind: str, topic: str, styles: AbstractSet[str], name: str | None = None
-) -> str:
+def write_message(rng: random.Random, kind: str, topic: str, styles: AbstractSet[str], name: str | None = None) -> str:
     """A message that keeps exactly the principles in `styles`; raises ValueError where no text can."""
     wanted = frozenset(styles)
     if not compatible(wanted):
@@ -65,35 +64,35 @@ def _message(rng: random.Random, kind: str, styles: frozenset[str]) -> list[str]
     inserted = [style for style in styles if style in CLOSERS and style != "action"]
     rng.shuffle(inserted)
     for style in inserted:
-        if style in OPENERS and not openers and rng.random() < 0.5:
-            openers.append(rng.choice(OPENERS[style]))
-        elif style != "formal" or rng.random() < 0.5:  # a formal core is formal enough
-            closers.append(rng.choice(CLOSERS[style]))
+        if style in OPENERS and not openers and happens(rng, 0.3):
+            openers.append(habitual(rng, OPENERS[style]))
+        elif style != "formal" or happens(rng, 0.5):  # a formal core is formal enough
+            closers.append(habitual(rng, CLOSERS[style]))
     if "action" in styles:
-        closers.append(rng.choice(CLOSERS["action"]))
-    if not openers and rng.random() < 0.25:
-        openers.append(rng.choice(OPENERS["plain"]))
-    if not closers and rng.random() < 0.6:
-        closers.append(rng.choice(CLOSERS["plain"]))
-    return [*openers, rng.choice(CORES[kind][_register(rng, styles)]), *_middle(rng, kind, styles), *closers]
+        closers.append(habitual(rng, CLOSERS["action"]))
+    if not openers and happens(rng, 0.25):
+        openers.append(habitual(rng, OPENERS["plain"]))
+    if not closers and happens(rng, 0.7):
+        closers.append(habitual(rng, CLOSERS["plain"]))
+    return [*openers, habitual(rng, CORES[kind][_register(rng, styles)]), *_middle(rng, kind, styles), *closers]
 
 
 def _middle(rng: random.Random, kind: str, styles: frozenset[str]) -> list[str]:
     if "detailed" in styles:
-        return [rng.choice(row) for row in DETAILS[kind]]
-    return [rng.choice(BODIES[kind])] if rng.random() < 0.75 else []
+        return [habitual(rng, row) for row in DETAILS[kind]]
+    return [habitual(rng, BODIES[kind])] if happens(rng, 0.75) else []
 
 
 def _register(rng: random.Random, styles: frozenset[str]) -> str:
     if "formal" in styles:
         return "formal"
-    return "playful" if "playful" in styles and rng.random() < 0.6 else "plain"
+    return "playful" if "playful" in styles and happens(rng, 0.6) else "plain"
 
 
 def _short_message(rng: random.Random, kind: str, styles: frozenset[str]) -> list[str]:
-    core = rng.choice(CORES[kind]["short formal" if "formal" in styles else "short"])
-    pieces = {style: rng.choice(SHORT[style]) for style in sorted(styles) if style in SHORT}
-    first = [pieces.pop("playful")] if "playful" in pieces and rng.random() < 0.7 else []
+    core = habitual(rng, CORES[kind]["short formal" if "formal" in styles else "short"])
+    pieces = {style: habitual(rng, SHORT[style]) for style in sorted(styles) if style in SHORT}
+    first = [pieces.pop("playful")] if "playful" in pieces and happens(rng, 0.7) else []
     action = [pieces.pop("action")] if "action" in pieces else []
     rest = list(pieces.values())
     rng.shuffle(rest)
@@ -104,7 +103,7 @@ def _greet(rng: random.Random, text: str, styles: frozenset[str], name: str | No
     if name is None:
         return text
     register = next((style for style in ("formal", "playful") if style in styles), "plain")
-    return f"{rng.choice(GREETINGS[register]).format(name=name)} {text[0].lower()}{text[1:]}"
+    return f"{habitual(rng, GREETINGS[register]).format(name=name)} {text[0].lower()}{text[1:]}"
 
 
 def _fill(rng: random.Random, text: str, topic: str) -> str:

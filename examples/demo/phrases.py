@@ -381,10 +381,21 @@ CLOSERS: Final[dict[str, tuple[str, ...]]] = {
 }
 SHORT: Final[dict[str, tuple[str, ...]]] = {
     "playful": ("Psst!", "Ta-da!", "Woohoo!", "Yay!", "Hooray!", "Whoop whoop!", "Drumroll!", "High five!"),
-    "warm": ("Take care.", "Thank you for everything.", "We are here for you.", "It means a lot.", "So glad you are here."),
+    "warm": (
+        "Take care.",
+        "Thank you for everything.",
+        "We are here for you.",
+        "It means a lot.",
+        "So glad you are here.",
+    ),
     "urgent": ("Please hurry.", "Do not wait.", "Last chance.", "Only hours left.", "Time is running out."),
     "question": ("Ready?", "Will you come along?", "Any ideas?", "How does that sound?", "Shall we talk?"),
-    "beginner": ("No experience needed.", "Learn it step by step.", "Explained in plain words.", "We start from scratch."),
+    "beginner": (
+        "No experience needed.",
+        "Learn it step by step.",
+        "Explained in plain words.",
+        "We start from scratch.",
+    ),
     "action": ("Book now.", "Join us.", "Reply today.", "Tap here.", "Sign up today.", "Register now.", "Click below."),
 }
 GREETINGS: Final[dict[str, tuple[str, ...]]] = {

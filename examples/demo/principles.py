@@ -1,4 +1,4 @@
-"""The demo's principles: how a user words each one, and the rule that says whether a text keeps it. Knows no grammar."""
+"""The demo's principles: how a user words each one, and the rule that says whether a text keeps it."""
 
 import re
 from collections.abc import Callable
@@ -53,7 +53,9 @@ PRINCIPLES: tuple[Principle, ...] = (
     Principle(
         "playful",
         ("playful", "a playful tone", "fun and playful"),
-        _contains("psst", "ta-da", "woohoo", "yay", "hooray", "drumroll", "whoop", "confetti", "high five", "happy dance"),
+        _contains(
+            "psst", "ta-da", "woohoo", "yay", "hooray", "drumroll", "whoop", "confetti", "high five", "happy dance"
+        ),
     ),
     Principle(
         "concise", ("concise", "short and to the point", "keep it brief"), lambda text: num_words(text) <= CONCISE_WORDS

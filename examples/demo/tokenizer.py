@@ -25,7 +25,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # its __init__ has no annotations
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=END,

@@ -1,6 +1,8 @@
-"""What the demo's messages are about: topics and first names for training, and a disjoint set that training never sees."""
+"""What the demo's messages are about: topics and names for training, and a disjoint set that training never sees."""
 
 import random
+
+from examples.demo.chance import happens
 
 TRAINING_TOPICS = (
     *("yoga class", "garden club", "team calendar", "library card", "coffee machine", "bike repair", "swimming lesson"),
@@ -43,17 +45,41 @@ HELD_OUT_REAL = (
 )
 HELD_OUT_NAMES = ("Mira", "Tobias", "Aiko", "Stella", "Nadia", "Emil")
 
-_ONSETS = (*"bdfghjklmnprstvwz", "br", "dr", "fl", "gl", "gr", "kl", "kr", "pl", "pr", "sk", "st", "tr", "qu", "sh", "ch", "")
-_VOWELS = (*"aeiou", "a", "e", "i", "o", "u", "ee", "oo", "ai", "ou", "ia", "y")
-_LINKS = ("", "", "", *"nrlm")
-_CODAS = ("", "", "", *"nrlmstkpdgx", "nd", "rt", "lk", "sh", "ng", "th", "ff", "ck")
+_ONSETS: tuple[str, ...] = tuple("bdfghjklmnprstvwz")
+_CLUSTERS: tuple[str, ...] = (
+    "br",
+    "dr",
+    "fl",
+    "gl",
+    "gr",
+    "kl",
+    "kr",
+    "pl",
+    "pr",
+    "sk",
+    "st",
+    "tr",
+    "qu",
+    "sh",
+    "ch",
+    "",
+)
+_VOWELS: tuple[str, ...] = (*"aeiou", "a", "e", "i", "o", "u", "ee", "oo", "ai", "ou", "ia", "y")
+_LINKS: tuple[str, ...] = ("", "", "", *"nrlm")
+_CODAS: tuple[str, ...] = ("", "", "", *"nrlmstkpdgx", "nd", "rt", "lk", "sh", "ng", "th", "ff", "ck")
+_MIN_LENGTH = 4
+_HELD_OUT_LENGTHS = range(5, 11)
 _HEADS = ("club", "course", "app", "plan", "service", "shop", "kit", "lesson", "market", "order", "card", "machine")
 
 
 def invented_word(rng: random.Random) -> str:
     """A made-up word of two or three syllables that can be said aloud."""
-    syllables = [rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_LINKS) for _ in range(rng.choice((1, 1, 1, 2)))]
-    return "".join(syllables) + rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
+    first = [_syllable(rng, _LINKS) for _ in range(rng.choice((1, 1, 1, 2)))]
+    return "".join(first) + _syllable(rng, _CODAS)
+
+
+def _syllable(rng: random.Random, ends: tuple[str, ...]) -> str:
+    return rng.choice(_ONSETS + _CLUSTERS) + rng.choice(_VOWELS) + rng.choice(ends)
 
 
 def _held_out_invented(num_words: int) -> tuple[str, ...]:
@@ -61,40 +87,39 @@ def _held_out_invented(num_words: int) -> tuple[str, ...]:
     words: list[str] = []
     while len(words) < num_words:
         word = invented_word(rng)
-        if 5 <= len(word) <= 10 and word not in words:
+        if len(word) in _HELD_OUT_LENGTHS and word not in words:
             words.append(word)
     return tuple(words)
 
 
+_REAL_WORDS = tuple(sorted({word for topic in TRAINING_TOPICS for word in topic.split()}))
 HELD_OUT_INVENTED = _held_out_invented(60)
 HELD_OUT_TOPICS = (*HELD_OUT_REAL, *HELD_OUT_INVENTED)
-_HELD_OUT_WORDS = frozenset(
-    word.lower() for phrase in (*HELD_OUT_TOPICS, *HELD_OUT_NAMES) for word in phrase.split()
-)
+_HELD_OUT_WORDS = frozenset(word.lower() for phrase in (*HELD_OUT_TOPICS, *HELD_OUT_NAMES) for word in phrase.split())
 
 
 def training_topic(rng: random.Random) -> str:
     """A topic for training: a real noun phrase, a made-up word, or a mixture of both."""
-    if rng.random() < 0.35:
+    if happens(rng, 0.2):
         return rng.choice(TRAINING_TOPICS)
     word = _training_word(rng)
-    shape = rng.random()
-    if shape < 0.55:
-        return word
-    if shape < 0.7:
-        return word.capitalize()
-    if shape < 0.85:
-        return f"{word} {rng.choice(_HEADS)}"
-    return f"{_training_word(rng)} {word}"
+    shapes = (word, word, word, word.capitalize(), f"{word} {rng.choice(_HEADS)}", f"{_training_word(rng)} {word}")
+    return rng.choice(shapes)
 
 
 def training_name(rng: random.Random) -> str:
     """A first name for training, real or made up."""
-    return rng.choice(TRAINING_NAMES) if rng.random() < 0.5 else _training_word(rng).capitalize()
+    return rng.choice(TRAINING_NAMES) if happens(rng, 0.3) else _training_word(rng).capitalize()
 
 
 def _training_word(rng: random.Random) -> str:
     while True:
-        word = invented_word(rng)
-        if len(word) >= 4 and word not in _HELD_OUT_WORDS:
+        word = invented_word(rng) if happens(rng, 0.5) else _spliced_word(rng)
+        if len(word) >= _MIN_LENGTH and word not in _HELD_OUT_WORDS:
             return word
+
+
+def _spliced_word(rng: random.Random) -> str:
+    """The start of one real word and the end of another ("gardlight"): made up, of pieces that real words have."""
+    start, end = rng.choice(_REAL_WORDS), rng.choice(_REAL_WORDS)
+    return start[: rng.randint(2, max(2, len(start) - 2))] + end[rng.randint(1, max(1, len(end) - 3)) :]

@@ -33,10 +33,11 @@ class Recipe:
 
     base: BaseSettings = field(default_factory=BaseSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
-    num_pairs: int = 6_000
+    num_pairs: int = 3_200
     pairs_seed: int = 13
     num_requests: int = 216
     requests_seed: int = 5
+    max_tokens: int = 120
 
 
 def train(out: Path, recipe: Recipe) -> None:
@@ -52,7 +53,7 @@ def train(out: Path, recipe: Recipe) -> None:
             pairs = read_pairs(work / "pairs.jsonl")
             train_policy(out / "base", pairs, out / "policy", recipe.policy, base_name=BASE_NAME)
     with _stage("measurement", minutes):
-        models = Models.load(out / "base", out / "policy")
+        models = Models.load(out / "base", out / "policy", recipe.max_tokens)
         results = []
         for result in measure(models, held_out_requests(recipe.requests_seed, recipe.num_requests)):
             print(f"  {result.method:34} {result.asked:12} {result.satisfied:6.1%}", flush=True)

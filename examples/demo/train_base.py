@@ -1,10 +1,14 @@
 """Trains the demo's base model from scratch: a small Llama on chat-formatted examples, loss on the answer alone."""
 
+import math
+import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from datasets import Dataset
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     DataCollatorForSeq2Seq,
     LlamaConfig,
@@ -12,10 +16,12 @@ from transformers import (
     PreTrainedTokenizerFast,
     Trainer,
     TrainingArguments,
+    get_cosine_schedule_with_warmup,
     set_seed,
 )
 
 from examples.demo.corpus import Example, examples
+from examples.demo.optimizer import MuonWithAdamW
 from examples.demo.tokenizer import END, train_tokenizer
 from worker.prompts import Message, encode, with_principles
 
@@ -24,7 +30,8 @@ from worker.prompts import Message, encode, with_principles
 class BaseSettings:
     """Size, data and optimisation of the base model."""
 
-    num_examples: int = 80_000
+    num_careful: int = 30_000
+    num_mixed: int = 18_000
     num_tokenizer_examples: int = 20_000
     vocab_size: int = 2048
     hidden_size: int = 256
@@ -32,31 +39,39 @@ class BaseSettings:
     num_layers: int = 4
     num_heads: int = 4
     batch_size: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.05
     seed: int = 11
+
+
+TokenizedExample = tuple[list[int], list[int]]  # prompt, answer
 
 
 def train_base(out: Path, work: Path, settings: BaseSettings) -> None:
     """Writes tokenizer and weights to `out`; whatever else training needs goes to `work`."""
     set_seed(settings.seed)
-    corpus = list(examples(settings.seed, settings.num_examples))
-    tokenizer = train_tokenizer(
-        (part for example in corpus[: settings.num_tokenizer_examples] for part in _texts(example)), settings.vocab_size
+    parts = (
+        list(examples(settings.seed, settings.num_careful, careful=True)),
+        list(examples(settings.seed + 1, settings.num_mixed)),
     )
+    sample = parts[0][: settings.num_tokenizer_examples]
+    tokenizer = train_tokenizer((text for example in sample for text in _texts(example)), settings.vocab_size)
     model = LlamaForCausalLM(_config(tokenizer, settings))
     trainer = Trainer(
         model=model,
         args=_arguments(work, settings),
-        train_dataset=_dataset(corpus, tokenizer),
+        train_dataset=_dataset(parts, tokenizer, settings),
         data_collator=DataCollatorForSeq2Seq(tokenizer),
         processing_class=tokenizer,
+        optimizers=_optimizer(model, settings),
     )
     trainer.train()
+    model.config.use_cache = True  # training switches it off
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
 
 
-def conversation_ids(tokenizer: PreTrainedTokenizerFast, example: Example) -> tuple[list[int], list[int]]:
+def conversation_ids(tokenizer: PreTrainedTokenizerFast, example: Example) -> TokenizedExample:
     """Token ids of the example's prompt, as the engine would send it, and of its answer with the end token."""
     messages = with_principles([Message(role="user", content=example.prompt)], example.principles)
     return list(encode(tokenizer, messages)), tokenizer.encode(example.answer + END, add_special_tokens=False)
@@ -67,12 +82,28 @@ def _texts(example: Example) -> tuple[str, str]:
     return messages[0]["content"], example.answer
 
 
-def _dataset(corpus: list[Example], tokenizer: PreTrainedTokenizerFast) -> Dataset:
+def _dataset(parts: tuple[list[Example], ...], tokenizer: PreTrainedTokenizerFast, settings: BaseSettings) -> Dataset:
+    """The parts one after the other: what a request means is learnt from careful answers, carelessness afterwards."""
+    rng = random.Random(settings.seed)
     rows = []
-    for example in corpus:
-        prompt, answer = conversation_ids(tokenizer, example)
-        rows.append({"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer})
-    return Dataset.from_list([{**row, "length": len(row["input_ids"])} for row in rows])
+    for part in parts:
+        encoded = [conversation_ids(tokenizer, example) for example in part]
+        rows += [
+            {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
+            for prompt, answer in _in_batches(rng, encoded, settings.batch_size)
+        ]
+    return Dataset.from_list(rows)
+
+
+def _in_batches(rng: random.Random, rows: list[TokenizedExample], batch_size: int) -> Iterator[TokenizedExample]:
+    """The rows reordered so that each batch holds rows of like length, and long and short batches alternate."""
+    window = 50 * batch_size
+    for start in range(0, len(rows), window):
+        by_length = sorted(rows[start : start + window], key=lambda row: len(row[0]) + len(row[1]))
+        batches = [by_length[first : first + batch_size] for first in range(0, len(by_length), batch_size)]
+        rng.shuffle(batches)
+        for batch in batches:
+            yield from batch
 
 
 def _config(tokenizer: PreTrainedTokenizerFast, settings: BaseSettings) -> LlamaConfig:
@@ -91,20 +122,20 @@ def _config(tokenizer: PreTrainedTokenizerFast, settings: BaseSettings) -> Llama
     )
 
 
+def _optimizer(model: LlamaForCausalLM, settings: BaseSettings) -> tuple[MuonWithAdamW, LambdaLR]:
+    optimizer = MuonWithAdamW(model, settings.learning_rate, settings.weight_decay)
+    num_steps = math.ceil((settings.num_careful + settings.num_mixed) / settings.batch_size)
+    return optimizer, get_cosine_schedule_with_warmup(optimizer, min(30, num_steps), num_steps)
+
+
 def _arguments(work: Path, settings: BaseSettings) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(work),
         num_train_epochs=1,
         per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=50,
-        weight_decay=0.05,
-        adam_beta2=0.98,
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
-        train_sampling_strategy="group_by_length",
-        remove_unused_columns=True,
+        train_sampling_strategy="sequential",
         dataloader_pin_memory=False,
         save_strategy="no",
         logging_steps=50,

@@ -18,8 +18,9 @@ library_name: peft
 ---
 # Personalised reward model (PersRM)
 
-A LoRA adapter trained by DPO on pairs of answers to preference-conditioned prompts; the reference is the base model with
-the adapter switched off. Its log-ratio to that reference is the token reward that steers decoding (PAD, arXiv 2410.04070).
+A LoRA adapter trained by DPO on pairs of answers to preference-conditioned prompts; the reference is the base model
+with the adapter switched off. Its log-ratio to that reference is the token reward that steers decoding (PAD, arXiv
+2410.04070).
 
 | setting | value |
 |---|---|

@@ -4,15 +4,18 @@ The adapter sees each prompt exactly as the engine will send it (`worker.prompts
 """
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
-from trl import DPOConfig, DPOTrainer
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
 
 from worker.persrm.card import write_card
 from worker.persrm.pairs import PreferencePair, read_pairs
@@ -20,7 +23,7 @@ from worker.prompts import Message, encode, with_principles
 
 
 class PromptMismatchError(ValueError):
-    """The trainer would tokenize a prompt differently from the engine, so the adapter would be trained beside the point."""
+    """The trainer tokenizes a prompt differently from the engine: the adapter would never meet what it learnt from."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,16 @@ def train_policy(base: Path, pairs: list[PreferencePair], out: Path, settings: P
     with TemporaryDirectory() as work:
         trainer = DPOTrainer(
             model=AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
-            args=_arguments(Path(work), settings),
+            args=dpo_config(Path(work), settings),
             train_dataset=as_dataset(tokenizer, pairs[num_held_out:]),
             eval_dataset=as_dataset(tokenizer, pairs[:num_held_out]),
             processing_class=tokenizer,
-            peft_config=_lora(settings),
+            peft_config=lora_config(settings),
         )
-        check_prompts(tokenizer, pairs[num_held_out:], trainer.train_dataset["prompt_ids"])
+        check_prompts(tokenizer, pairs[num_held_out:], cast("Dataset", trainer.train_dataset)["prompt_ids"])
         trainer.train()
         accuracy = float(trainer.evaluate()["eval_rewards/accuracies"])
-        _save(trainer.model, out, base_name)
+        _save(cast("PeftModel", trainer.model), out, base_name)
     data = {"training pairs": len(pairs) - num_held_out, "held-out pairs": num_held_out}
     write_card(out, base_name, data | asdict(settings), {"held-out pairs ranked correctly": f"{accuracy:.1%}"})
     return accuracy
@@ -79,7 +82,9 @@ def as_dataset(tokenizer: PreTrainedTokenizerBase, pairs: list[PreferencePair]) 
     return Dataset.from_list(rows)
 
 
-def check_prompts(tokenizer: PreTrainedTokenizerBase, pairs: list[PreferencePair], prompt_ids: list[list[int]]) -> None:
+def check_prompts(
+    tokenizer: PreTrainedTokenizerBase, pairs: list[PreferencePair], prompt_ids: Iterable[list[int]]
+) -> None:
     """Raises PromptMismatchError unless the trainer's prompts are the engine's, id by id."""
     for pair, ids in zip(pairs, prompt_ids, strict=True):
         if tuple(ids) != encode(tokenizer, _conversation(pair)):
@@ -90,13 +95,13 @@ def _conversation(pair: PreferencePair) -> list[Message]:
     return with_principles([Message(role="user", content=pair.prompt)], pair.principles)
 
 
-def _lora(settings: PolicySettings) -> LoraConfig:
-    return LoraConfig(
-        r=settings.rank, lora_alpha=2 * settings.rank, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
+def lora_config(settings: PolicySettings) -> LoraConfig:
+    """Every linear layer but the head."""
+    return LoraConfig(r=settings.rank, lora_alpha=2 * settings.rank, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-def _arguments(work: Path, settings: PolicySettings) -> DPOConfig:
+def dpo_config(work: Path, settings: PolicySettings) -> DPOConfig:
+    """One run without checkpoints; the trainer prints progress and time left."""
     return DPOConfig(
         output_dir=str(work),
         beta=settings.beta,
@@ -109,7 +114,7 @@ def _arguments(work: Path, settings: PolicySettings) -> DPOConfig:
         per_device_eval_batch_size=settings.batch_size,
         num_train_epochs=settings.num_epochs,
         max_length=settings.max_length,
-        gradient_checkpointing=False,
+        activation_checkpointing=False,
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
@@ -123,7 +128,7 @@ def _arguments(work: Path, settings: PolicySettings) -> DPOConfig:
 def _save(model: PeftModel, out: Path, base_name: str) -> None:
     for config in model.peft_config.values():
         config.base_model_name_or_path = base_name
-    model.save_pretrained(out)
+    model.save_pretrained(str(out), save_embedding_layers=False)  # none is trained, and "auto" would ask a hub
 
 
 def main() -> None:

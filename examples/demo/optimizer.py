@@ -1,0 +1,37 @@
+"""Muon for the layers' matrices and AdamW for the rest, as one optimizer: half the steps AdamW alone takes here."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Muon, Optimizer
+
+
+class MuonWithAdamW(Optimizer):
+    """Steps both; they share this optimizer's parameter groups, so that a schedule moves both learning rates."""
+
+    def __init__(self, model: nn.Module, learning_rate: float, weight_decay: float) -> None:
+        matrices, others = _split(model)
+        self._parts = (
+            Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
+            AdamW(others, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
+        )
+        super().__init__([group for part in self._parts for group in part.param_groups], {})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step of each part; a closure, which no caller here has, would run once."""
+        if closure is not None:
+            closure()
+        for part, group in zip(self._parts, self.param_groups, strict=True):
+            part.param_groups = [group]  # anew each time: loading a state replaces the groups
+            part.step()
+
+
+def _split(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The decoder layers' weight matrices; norms, embeddings and head."""
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        (matrices if "proj" in name else others).append(parameter)
+    return matrices, others
