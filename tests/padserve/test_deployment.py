@@ -22,12 +22,19 @@ def extras_of(dockerfile: str) -> set[str]:
 
 
 def make(*arguments: str, **settings: str) -> str:
-    """What make would run."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PADSERVE_")}
-    command = ["make", "--dry-run", "--assume-old=.venv/.installed", *arguments]
+    """What a make of its own prints: `make test` hands its flags and level on, and a nested make reports its folder."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PADSERVE_", "MAKE", "MFLAGS"))
+    }
+    command = ["make", *arguments]
     return subprocess.run(
-        command, cwd=ROOT, env=environment | settings, check=True, capture_output=True, text=True
+        command, cwd=ROOT, env=inherited | settings, check=True, capture_output=True, text=True
     ).stdout
+
+
+def make_up(*arguments: str, **settings: str) -> str:
+    """The command that `make up` would run."""
+    return make("--dry-run", "--assume-old=.venv/.installed", "up", *arguments, **settings).splitlines()[-1]
 
 
 def test_every_service_is_started_and_watched() -> None:
@@ -91,17 +98,13 @@ def test_images_run_as_a_user_without_privileges(dockerfile: Path) -> None:
 
 
 def test_make_up_serves_the_demo_model_unless_another_is_named() -> None:
-    demo = make("up").splitlines()[-1]
-
-    assert "PADSERVE_MODEL=examples/demo/model/base PADSERVE_POLICY=examples/demo/model/policy" in demo
-    assert "examples/demo" not in make("up", PADSERVE_MODEL="gpt2")
-    assert "examples/demo" not in make("up", "PADSERVE_MODEL=gpt2")
+    assert "PADSERVE_MODEL=examples/demo/model/base PADSERVE_POLICY=examples/demo/model/policy" in make_up()
+    assert "examples/demo" not in make_up(PADSERVE_MODEL="gpt2")
+    assert "examples/demo" not in make_up("PADSERVE_MODEL=gpt2")
 
 
 def test_make_lists_its_targets() -> None:
-    environment = {**os.environ, "MAKEFLAGS": ""}
-    command = ["make", "help"]
-    listed = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+    listed = make("help")
 
     for target in ("install", "demo", "up", "test", "check", "clean"):
         assert f"make {target} " in listed
