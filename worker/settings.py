@@ -17,7 +17,7 @@ class WorkerSettings(BaseSettings):
     policy: str | None = None
     device: str = "auto"
     dtype: str = "auto"
-    num_slots: int = Field(default=32, ge=1)
+    num_slots: int | None = Field(default=None, ge=1)
     max_length: int | None = Field(default=None, ge=2)
     lease_seconds: float = Field(default=30.0, ge=1)
     max_attempts: int = Field(default=5, ge=1)

@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 import torch
 
-from tests.engine.models import Family, gpt2, llama, save, save_adapter
+from tests.engine.models import Family, gpt2, llama, save_family
 from tests.engine.oracle import Oracle
 from worker.engine import Engine, load_engine
 
@@ -23,15 +23,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
-    families = {}
-    for name, make in ARCHITECTURES.items():
-        folder = tmp_path_factory.mktemp(name)
-        families[name] = Family(
-            base=save(make(seed=0), folder / "base"),
-            policy=save_adapter(make(seed=0), folder / "policy", seed=1),
-            reference=save(make(seed=2), folder / "reference"),
-        )
-    return families
+    return {name: save_family(name, tmp_path_factory.mktemp(name)) for name in ARCHITECTURES}
 
 
 @pytest.fixture(params=[*ARCHITECTURES])
@@ -58,7 +50,7 @@ def _engine(family: Family) -> Engine:
 
 @cache
 def _oracle(family: Family) -> Oracle:
-    return Oracle(family)
+    return Oracle.of(family)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Tiny random models on disk. Their weights are large, so that the most likely token is not always the same."""
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,42 +9,66 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
-from transformers import (
-    AutoModelForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-)
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 VOCAB_SIZE = 97
 EOS = 96
 MAX_LENGTH = 256
+WINDOW = 8
+POISON = 95
+"""The token that breaks a poisoned model."""
 
-
-def llama(seed: int, **changes: Any) -> PreTrainedModel:  # noqa: ANN401 (whatever a configuration takes)
-    torch.manual_seed(seed)
-    config = {
-        "vocab_size": VOCAB_SIZE,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": MAX_LENGTH,
-        "initializer_range": 0.3,
-        "bos_token_id": None,
-        "eos_token_id": EOS,
-        "pad_token_id": None,
-    }
-    return LlamaForCausalLM(LlamaConfig(**(config | changes)))
-
-
-def gpt2(seed: int, **changes: Any) -> PreTrainedModel:  # noqa: ANN401 (as above)
-    torch.manual_seed(seed)
-    config = {
+_SHAPE: dict[str, Any] = {
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": MAX_LENGTH,
+    "initializer_range": 0.3,
+    "bos_token_id": None,
+    "eos_token_id": EOS,
+    "pad_token_id": None,
+}
+_ONE_OF_EACH = ["sliding_attention", "full_attention"]
+# Some heads are untied that are tied in practice: at random weights, a tied one repeats the last token.
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "llama": _SHAPE,
+    "qwen2": _SHAPE | {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1},
+    "qwen3": _SHAPE,
+    "mistral": _SHAPE | {"sliding_window": WINDOW},
+    "gemma2": _SHAPE
+    | {
+        "sliding_window": WINDOW,
+        "layer_types": _ONE_OF_EACH,
+        "query_pre_attn_scalar": 12,
+        "attn_logit_softcapping": 3.0,
+        "final_logit_softcapping": 4.0,
+        "tie_word_embeddings": False,
+    },
+    "gemma3_text": _SHAPE
+    | {
+        "sliding_window": WINDOW,
+        "layer_types": _ONE_OF_EACH,
+        "query_pre_attn_scalar": 12,
+        "tie_word_embeddings": False,
+    },
+    "phi3": _SHAPE | {"sliding_window": WINDOW},
+    "olmo2": _SHAPE,
+    "granite": _SHAPE
+    | {
+        "logits_scaling": 4.0,
+        "embedding_multiplier": 3.0,
+        "attention_multiplier": 0.2,
+        "residual_multiplier": 0.7,
+    },
+    "cohere": _SHAPE | {"logit_scale": 0.3, "tie_word_embeddings": False},
+    "gpt_neox": _SHAPE | {"num_key_value_heads": None},
+    "phi": _SHAPE | {"num_key_value_heads": None},
+    "gpt2": {
         "vocab_size": VOCAB_SIZE,
         "n_embd": 32,
         "n_layer": 2,
@@ -52,8 +77,30 @@ def gpt2(seed: int, **changes: Any) -> PreTrainedModel:  # noqa: ANN401 (as abov
         "initializer_range": 0.3,
         "bos_token_id": None,
         "eos_token_id": EOS,
-    }
-    return GPT2LMHeadModel(GPT2Config(**(config | changes)))
+    },
+}
+_ADAPTED = {
+    "gpt2": ["c_attn", "c_proj"],
+    "gpt_neox": ["query_key_value", "dense_4h_to_h"],
+    "phi": ["q_proj", "v_proj", "fc2"],
+    "phi3": ["qkv_proj", "down_proj"],
+}
+
+
+def tiny(model_type: str, seed: int, **changes: Any) -> PreTrainedModel:  # noqa: ANN401 (whatever a configuration takes)
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(model_type, **(ARCHITECTURES[model_type] | changes))
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # transformers'
+    model.train(mode=False)
+    return model
+
+
+def llama(seed: int, **changes: Any) -> PreTrainedModel:  # noqa: ANN401 (as above)
+    return tiny("llama", seed, **changes)
+
+
+def gpt2(seed: int, **changes: Any) -> PreTrainedModel:  # noqa: ANN401 (as above)
+    return tiny("gpt2", seed, **changes)
 
 
 def save(model: PreTrainedModel, path: Path) -> str:
@@ -67,6 +114,11 @@ def read(path: str) -> PreTrainedModel:
     return model
 
 
+def change(path: Path, **entries: object) -> None:
+    """Replace entries of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
 @contextmanager
 def peft_on_newer_transformers() -> Iterator[None]:
     """PEFT reads an attribute that transformers has renamed."""
@@ -78,12 +130,11 @@ def peft_on_newer_transformers() -> Iterator[None]:
 def save_adapter(model: PreTrainedModel, path: Path, seed: int, **changes: Any) -> str:  # noqa: ANN401 (as above)
     """A LoRA adapter on the model whose B is not zero, as after training."""
     torch.manual_seed(seed)
-    is_gpt2 = isinstance(model, GPT2LMHeadModel)
     config: dict[str, Any] = {
         "r": 4,
         "lora_alpha": 8,
-        "target_modules": ["c_attn", "c_proj"] if is_gpt2 else ["q_proj", "v_proj", "down_proj"],
-        "fan_in_fan_out": is_gpt2,
+        "target_modules": _ADAPTED.get(model.config.model_type, ["q_proj", "v_proj", "down_proj"]),
+        "fan_in_fan_out": model.config.model_type == "gpt2",
         "task_type": "CAUSAL_LM",
     }
     with peft_on_newer_transformers():
@@ -96,6 +147,13 @@ def save_adapter(model: PreTrainedModel, path: Path, seed: int, **changes: Any) 
     return str(path)
 
 
+def merge(base: PreTrainedModel, adapter: str) -> PreTrainedModel:
+    """The base with the adapter's update in its own weights."""
+    with peft_on_newer_transformers():
+        merged: PreTrainedModel = PeftModel.from_pretrained(base, adapter).merge_and_unload()
+    return merged
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """The directories of one architecture: a base, an adapter on it as policy, and a separate model as reference."""
@@ -103,3 +161,20 @@ class Family:
     base: str
     policy: str
     reference: str
+
+
+def save_family(model_type: str, folder: Path) -> Family:
+    return Family(
+        base=save(tiny(model_type, seed=0), folder / "base"),
+        policy=save_adapter(tiny(model_type, seed=0), folder / "policy", seed=1),
+        reference=save(tiny(model_type, seed=2), folder / "reference"),
+    )
+
+
+def save_poisoned(model_type: str, folder: Path) -> tuple[str, str]:
+    """A base, one token of which has an embedding that is not a number and a logit that never wins, and an adapter."""
+    model, clean = (tiny(model_type, seed=0, tie_word_embeddings=False) for _ in range(2))
+    with torch.no_grad():
+        model.get_input_embeddings().get_parameter("weight")[POISON] = torch.nan
+        model.get_parameter("lm_head.weight")[POISON] = 0
+    return save(model, folder / "base"), save_adapter(clean, folder / "policy", seed=1)

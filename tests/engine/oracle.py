@@ -4,14 +4,21 @@ Shares no code with the engine: not the noise, not the choice of candidates, not
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Self, TypeAlias
 
 import torch
 from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from tests.engine.models import EOS, Family, peft_on_newer_transformers, read
 from worker.engine import Request
+
+LanguageModel: TypeAlias = Callable[[Tensor], Tensor]
+"""Token ids [1, n] to the logits [V] of what comes next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +30,19 @@ class Answer:
 
 
 class Oracle:
-    """Plain transformers and PEFT, on one family's directories."""
+    """Plain transformers and PEFT, one model per name that streams use."""
 
-    def __init__(self, family: Family) -> None:
-        base = read(family.base)
+    def __init__(self, models: Mapping[str, LanguageModel]) -> None:
+        self._models = models
+        self._known: dict[tuple[str, tuple[int, ...]], list[float]] = {}
+
+    @classmethod
+    def of(cls, family: Family) -> Self:
+        """On one family's directories."""
         with peft_on_newer_transformers():
             adapted = PeftModel.from_pretrained(read(family.base), family.policy)
-        self._models = {"base": base, "policy": adapted, "reference": read(family.reference)}
+        base, reference = read(family.base), read(family.reference)
+        return cls({"base": uncached(base), "policy": uncached(adapted), "reference": uncached(reference)})
 
     def answer(self, request: Request) -> Answer:
         token_ids: list[int] = []
@@ -58,9 +71,45 @@ class Oracle:
 
     @torch.no_grad()
     def _logits(self, weights: str, prefix: list[int]) -> list[float]:
-        output = self._models[weights](input_ids=torch.tensor([prefix]), use_cache=False)
-        logits: list[float] = output.logits[0, -1].tolist()
-        return logits
+        key = (weights, tuple(prefix))
+        if key not in self._known:
+            self._known[key] = self._models[weights](torch.tensor([prefix])).tolist()
+        return self._known[key]
+
+
+def uncached(model: PreTrainedModel | PeftModel) -> LanguageModel:
+    def logits(token_ids: Tensor) -> Tensor:
+        of_all: Tensor = model(input_ids=token_ids, use_cache=False).logits
+        return of_all[0, -1]
+
+    return logits
+
+
+def behind_a_value_head(model: PreTrainedModel, weight: Tensor, bias: Tensor | None) -> LanguageModel:
+    """`lm_head(V h + v)` of the last hidden state h, as in PAD's released code."""
+
+    def logits(token_ids: Tensor) -> Tensor:
+        decoder = model.get_decoder()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+        hidden = decoder(input_ids=token_ids, use_cache=False).last_hidden_state[0, -1]
+        valued = weight @ hidden if bias is None else weight @ hidden + bias
+        of_all: Tensor = model.get_output_embeddings()(valued)  # type: ignore[no-untyped-call]  # as above
+        return of_all
+
+    return logits
+
+
+@cache
+def generate_greedily(path: str, text: tuple[int, ...], max_tokens: int) -> tuple[int, ...]:
+    """The model's own `generate`, without the end-of-sequence token."""
+    ids = read(path).generate(  # type: ignore[operator]  # transformers types it as a tensor
+        torch.tensor([text]),
+        attention_mask=torch.ones(1, len(text), dtype=torch.long),
+        max_new_tokens=max_tokens,
+        do_sample=False,
+        pad_token_id=0,
+    )
+    generated = tuple(ids[0, len(text) :].tolist())
+    return generated[: generated.index(EOS)] if EOS in generated else generated
 
 
 def _draw(request: Request, score: dict[int, float], position: int) -> int:

@@ -35,18 +35,18 @@ def test_each_method_equals_the_oracle(engine: Engine, oracle: Oracle, method: s
 
 
 def test_the_order_of_requests_changes_no_answer(engine: Engine) -> None:
-    requests = mixed_batch()
+    requests = mixed_batch(max_tokens=8)
     expected = token_ids(decode(engine, requests))
 
-    for seed in range(3):
+    for seed in range(2):
         shuffled = random.Random(seed).sample(requests, k=len(requests))
 
         assert token_ids(decode(engine, shuffled)) == expected
 
 
-@pytest.mark.parametrize("num_slots", [1, 2, 5])
+@pytest.mark.parametrize("num_slots", [1, 5])
 def test_the_number_of_slots_changes_no_answer(family: Family, engine: Engine, num_slots: int) -> None:
-    requests = mixed_batch()
+    requests = mixed_batch(max_tokens=8)
     narrow = make_engine(family, num_slots=num_slots)
 
     completions = decode(narrow, requests)
@@ -55,7 +55,7 @@ def test_the_number_of_slots_changes_no_answer(family: Family, engine: Engine, n
 
 
 def test_the_time_of_admission_changes_no_answer(engine: Engine) -> None:
-    requests = mixed_batch()
+    requests = mixed_batch(max_tokens=8)
     expected = token_ids(decode(engine, requests))
 
     outcomes = []
@@ -67,9 +67,10 @@ def test_the_time_of_admission_changes_no_answer(engine: Engine) -> None:
     assert {c.request_id: c.token_ids for c in outcomes if isinstance(c, Completion)} == expected
 
 
-def test_the_prefill_budget_changes_no_answer(family: Family, engine: Engine) -> None:
-    requests = mixed_batch()
-    frugal = make_engine(family, prefill_budget=1)
+@pytest.mark.parametrize("prefill_budget", [1, 30])
+def test_the_prefill_budget_changes_no_answer(family: Family, engine: Engine, prefill_budget: int) -> None:
+    requests = mixed_batch(max_tokens=8)
+    frugal = make_engine(family, num_slots=6, prefill_budget=prefill_budget)
 
     completions = decode(frugal, requests)
 

@@ -2,31 +2,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import torch
 from torch import Tensor
 
-from tests.engine.conftest import ARCHITECTURES, make_engine
-from tests.engine.models import Family, save, save_adapter
+from tests.engine.conftest import make_engine
+from tests.engine.forwards import OUT_OF_MEMORY, fail_when
+from tests.engine.models import POISON, Family, save_poisoned
 from tests.engine.requests import METHODS, decode, mixed_batch, pad, pad_with_reference, plain, prompt, token_ids
 from worker.engine import Completion, Engine, Failure, OutOfMemoryError, Request, load_engine
-from worker.engine.runner import NewRow, Runner, vocabulary_head
+from worker.engine.layout import Piece
+from worker.engine.runner import Runner
 
-POISON = 95
+WHOLE_PROMPTS, PIECES = 4096, 8
+"""Prefill budgets."""
 
 
 def without_poison(seed: int, num_tokens: int) -> tuple[int, ...]:
     return tuple(token_id % POISON for token_id in prompt(seed, num_tokens))
 
 
-@pytest.fixture(params=[*ARCHITECTURES])
+@pytest.fixture
+def family(families: dict[str, Family]) -> Family:
+    return families["llama"]
+
+
+@pytest.fixture(params=[("llama", WHOLE_PROMPTS), ("gpt2", PIECES)])
 def poisoned(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    """A model with one token whose embedding is not a number, and whose logit never wins."""
-    model = ARCHITECTURES[request.param](seed=0, tie_word_embeddings=False)
-    adapter = save_adapter(ARCHITECTURES[request.param](seed=0, tie_word_embeddings=False), tmp_path / "policy", seed=1)
-    with torch.no_grad():
-        model.get_input_embeddings().get_parameter("weight")[POISON] = torch.nan
-        vocabulary_head(model).weight[POISON] = 0
-    return load_engine(save(model, tmp_path / "base"), adapter, num_slots=4)
+    model_type, prefill_budget = request.param
+    return load_engine(*save_poisoned(model_type, tmp_path), num_slots=4, prefill_budget=prefill_budget)
 
 
 @pytest.mark.parametrize("broken_first", [True, False])
@@ -53,38 +55,38 @@ def test_a_row_with_non_finite_logits_fails_alone(poisoned: Engine, *, broken_fi
     assert token_ids(completions) == token_ids(expected)
 
 
-def fail_when(monkeypatch: pytest.MonkeyPatch, num_rows: int, error: Exception, *, after: int = 0) -> list[int]:
-    """Forward passes of more rows than this fail, once some have succeeded; the sizes of those that failed."""
-    forward = Runner._forward  # noqa: SLF001 (the narrowest place where a device runs out of memory)
-    calls = [0]
-    failed = []
+@pytest.mark.parametrize("how", ["cancelled", "evicted"])
+def test_a_half_read_prompt_with_broken_states_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    frugal = load_engine(*save_poisoned("llama", tmp_path), prefill_budget=80)
+    broken = Request("broken", pad((*without_poison(0, 50), POISON, *without_poison(1, 30))), strength=0.5)
+    healthy = [Request(i, pad(without_poison(i, n)), strength=0.5, max_tokens=8) for i, n in enumerate([3, 40, 5, 6])]
+    expected = token_ids(decode(frugal, healthy))
+    frugal.add(broken)
+    frugal.step()
+    frugal.step()  # the poison is read, the prompt is not at its end
 
-    def limited(runner: Runner, tokens: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
-        calls[0] += 1
-        if calls[0] > after and len(tokens) > num_rows:
-            failed.append(len(tokens))
-            raise error
-        return forward(runner, tokens, positions, visible)
+    if how == "evicted":
+        fail_when(monkeypatch, 0, OUT_OF_MEMORY[0])
+        with pytest.raises(OutOfMemoryError):
+            frugal.step()
+        monkeypatch.undo()
+    frugal.cancel("broken")
 
-    monkeypatch.setattr(Runner, "_forward", limited)
-    return failed
-
-
-ERRORS = [
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
-    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
-]
+    assert token_ids(decode(frugal, healthy)) == expected
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=["device", "cpu"])
-@pytest.mark.parametrize("after", [0, 1, 7, 12])
+@pytest.mark.parametrize(
+    ("after", "prefill_budget"), [(0, WHOLE_PROMPTS), (7, WHOLE_PROMPTS), (1, PIECES), (10, PIECES)]
+)
 def test_running_out_of_memory_halves_the_slots_and_changes_no_answer(
-    family: Family, engine: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception, after: int
+    family: Family, engine: Engine, monkeypatch: pytest.MonkeyPatch, after: int, prefill_budget: int
 ) -> None:
     requests = mixed_batch()
     expected = token_ids(decode(engine, requests))
-    wide = make_engine(family, num_slots=16)
-    failed = fail_when(monkeypatch, 9, error, after=after)
+    wide = make_engine(family, num_slots=16, prefill_budget=prefill_budget)
+    failed = fail_when(monkeypatch, 9, OUT_OF_MEMORY[after % 2], after=after)
 
     completions = decode(wide, requests)
 
@@ -102,10 +104,10 @@ def test_running_out_of_memory_in_a_second_model_leaves_the_first_consistent(
     run = Runner.run
     failures = iter([False, False, True, False, True])
 
-    def limited(runner: Runner, new: Sequence[NewRow]) -> Tensor:
-        if runner is fresh._models.runners[1] and next(failures, False):  # noqa: SLF001 (as above)
-            raise ERRORS[0]
-        return run(runner, new)
+    def limited(runner: Runner, pieces: Sequence[Piece]) -> Tensor:
+        if runner is fresh._models.runners[1] and next(failures, False):  # noqa: SLF001 (the second model)
+            raise OUT_OF_MEMORY[0]
+        return run(runner, pieces)
 
     fresh.add(requests[0])
     fresh.step()
@@ -116,9 +118,30 @@ def test_running_out_of_memory_in_a_second_model_leaves_the_first_consistent(
     assert fresh.num_slots < 8
 
 
+def test_running_out_of_memory_at_the_vocabulary_head_repeats_the_step(
+    family: Family, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = mixed_batch()
+    expected = token_ids(decode(engine, requests))
+    fresh = make_engine(family, num_slots=16, prefill_budget=60)
+    columns = Runner.columns
+    failures = iter([False, True, False, False, True])
+
+    def limited(runner: Runner, hidden: Tensor, rows: Tensor, token_ids: Tensor) -> Tensor:
+        if next(failures, False):
+            raise OUT_OF_MEMORY[0]
+        return columns(runner, hidden, rows, token_ids)
+
+    monkeypatch.setattr(Runner, "columns", limited)
+    completions = decode(fresh, requests)
+
+    assert next(failures, None) is None
+    assert token_ids(completions) == expected
+
+
 def test_no_memory_for_a_single_request_is_an_error(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = make_engine(family)
-    fail_when(monkeypatch, 0, ERRORS[0])
+    fail_when(monkeypatch, 0, OUT_OF_MEMORY[0])
     for index in range(4):
         fresh.add(Request(index, plain((1, 2, 3))))
 

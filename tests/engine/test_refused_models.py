@@ -1,27 +1,23 @@
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
 import torch
 from transformers import (
+    BloomConfig,
     GPTNeoConfig,
-    GPTNeoForCausalLM,
     LlamaConfig,
     MambaConfig,
     MambaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    PreTrainedModel,
+    PreTrainedConfig,
     T5Config,
 )
 
-from tests.engine.models import MAX_LENGTH, Family, llama, save, save_adapter
-from tests.engine.requests import decode, plain, prompt
-from worker.engine import ModelError, Request, load_engine
-from worker.engine.architecture import longest_exact, why_unsupported
+from tests.engine.models import MAX_LENGTH, Family, change, llama, save
+from worker.engine import ModelError, load_engine
+from worker.engine.architecture import why_unsupported
 
 pytestmark = pytest.mark.usefixtures("offline")
 
@@ -41,10 +37,6 @@ def refusal(base: str, policy: str | None = None, **options: object) -> ModelErr
         load_engine(base, policy, **options)  # type: ignore[arg-type]  # wrong on purpose, here and there
     assert "\n" not in str(refused.value)
     return refused.value
-
-
-def change(path: Path, **entries: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
 @pytest.mark.parametrize("path", ["/no/such/folder", "./no/such/folder", "no such folder", "nobody/nothing"])
@@ -102,7 +94,24 @@ def test_an_unknown_architecture_or_one_without_a_language_model(base: str, tmp_
 def test_a_recurrent_model(tmp_path: Path) -> None:
     model = MambaForCausalLM(MambaConfig(vocab_size=97, hidden_size=8, num_hidden_layers=1, state_size=4))
 
-    assert "keep a state that rows" in str(refusal(save(model, tmp_path), max_length=64))
+    assert "keeps a recurrent state that rows" in str(refusal(save(model, tmp_path), max_length=64))
+
+
+@pytest.mark.parametrize("config", [GPTNeoConfig(), BloomConfig()], ids=["local layers", "slopes"])
+def test_a_model_whose_attention_cannot_be_replaced(tmp_path: Path, config: PreTrainedConfig) -> None:
+    config.save_pretrained(tmp_path)
+
+    error = refusal(str(tmp_path), max_length=64)
+
+    assert error.code == "model_unsupported"
+    assert "does not let its attention be replaced" in str(error)
+
+
+def test_a_model_that_states_a_window_and_does_not_heed_it_is_decoded_up_to_that_window(tmp_path: Path) -> None:
+    path = save(llama(seed=0, sliding_window=100), tmp_path)
+
+    assert "do not pass on their window of 100 tokens; a max_length of at most that works" in str(refusal(path))
+    assert load_engine(path, max_length=100).max_length == 100
 
 
 def test_an_encoder_decoder_and_mixed_attention_are_ruled_out_by_their_configuration() -> None:
@@ -127,86 +136,6 @@ def test_a_model_whose_cached_logits_are_wrong_is_found_out(base: str, monkeypat
     assert "cached logits differ from its uncached ones" in str(refusal(base))
 
 
-@pytest.mark.parametrize(
-    ("config", "limit"),
-    [
-        (LlamaConfig(max_position_embeddings=500), 500),
-        (MistralConfig(max_position_embeddings=500, sliding_window=60), 60),
-        (MistralConfig(max_position_embeddings=500, sliding_window=None), 500),
-        (GPTNeoConfig(max_position_embeddings=500, window_size=70), 70),
-        (
-            LlamaConfig(
-                max_position_embeddings=500, rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
-            ),
-            500,
-        ),
-        (
-            LlamaConfig(
-                max_position_embeddings=500,
-                rope_parameters={
-                    "rope_type": "longrope",
-                    "rope_theta": 1e4,
-                    "original_max_position_embeddings": 80,
-                    "short_factor": [1.0] * 64,
-                    "long_factor": [1.0] * 64,
-                },
-            ),
-            80,
-        ),
-    ],
-    ids=["positions", "window", "no window", "local layers", "dynamic rope", "long rope"],
-)
-def test_the_longest_exact_length(config: LlamaConfig, limit: int) -> None:
-    assert longest_exact(config) == limit
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: MistralForCausalLM(
-            MistralConfig(
-                vocab_size=97,
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                sliding_window=24,
-                initializer_range=0.3,
-                eos_token_id=96,
-            )
-        ),
-        lambda: GPTNeoForCausalLM(
-            GPTNeoConfig(
-                vocab_size=97,
-                hidden_size=32,
-                num_layers=2,
-                num_heads=4,
-                attention_types=[[["global", "local"], 1]],
-                window_size=24,
-                initializer_range=0.3,
-                eos_token_id=96,
-            )
-        ),
-    ],
-    ids=["mistral", "gpt_neo"],
-)
-def test_a_model_with_windows_is_exact_up_to_its_window(tmp_path: Path, make: Callable[[], PreTrainedModel]) -> None:
-    torch.manual_seed(0)
-    model = make()
-    engine = load_engine(save(model, tmp_path))
-    texts = [prompt(0, 20), prompt(1, 3)]
-
-    completions = decode(engine, [Request(i, plain(t), max_tokens=24 - len(t)) for i, t in enumerate(texts)])
-
-    assert engine.max_length == 24
-    for index, text in enumerate(texts):
-        prefix = list(text)
-        for token_id in completions[index].token_ids:
-            assert token_id == model(input_ids=torch.tensor([prefix]), use_cache=False).logits[0, -1].argmax()
-            prefix.append(token_id)
-
-
 @pytest.mark.parametrize("max_length", [1, MAX_LENGTH + 1])
 def test_an_impossible_length(base: str, max_length: int) -> None:
     error = refusal(base, max_length=max_length)
@@ -214,8 +143,9 @@ def test_an_impossible_length(base: str, max_length: int) -> None:
     assert str(error).startswith(f"max_length {max_length} is not between 2 and {MAX_LENGTH}")
 
 
-def test_a_shorter_length_is_kept_to(base: str) -> None:
-    assert load_engine(base, max_length=40).max_length == 40
+@pytest.mark.parametrize("max_length", [2, 3, 40])
+def test_a_shorter_length_is_kept_to(base: str, max_length: int) -> None:
+    assert load_engine(base, max_length=max_length).max_length == max_length
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:99", "abacus"])
@@ -232,6 +162,11 @@ def test_an_unknown_dtype(base: str) -> None:
 
 def test_no_slots(base: str) -> None:
     assert refusal(base, num_slots=0).code == "num_slots_invalid"
+
+
+@pytest.mark.parametrize("prefill_budget", [0, -1])
+def test_no_prompt_tokens_per_step(base: str, prefill_budget: int) -> None:
+    assert "prefill_budget" in str(refusal(base, prefill_budget=prefill_budget))
 
 
 def test_a_policy_with_another_vocabulary_size(base: str, tmp_path: Path) -> None:
@@ -251,65 +186,3 @@ def test_a_policy_with_another_tokenizer(base: str, tmp_path: Path) -> None:
     assert load_engine(str(own), policy).weights == ("base", "policy")
     change(tmp_path / "policy" / "tokenizer.json", model={"vocab": {"a": 1, "b": 0}})
     assert "tokenizers differ" in str(refusal(str(own), policy))
-
-
-ADAPTERS_BEYOND_LOW_RANK: dict[str, dict[str, object]] = {
-    "use_dora": {"use_dora": True},
-    "modules_to_save": {"modules_to_save": ["lm_head"]},
-    "biases": {"bias": "all"},
-    "embed_tokens": {"target_modules": ["embed_tokens"]},
-    "target_parameters": {"target_modules": [], "target_parameters": ["q_proj.weight"]},
-}
-
-
-@pytest.mark.parametrize("name", ADAPTERS_BEYOND_LOW_RANK)
-def test_an_adapter_that_is_more_than_a_low_rank_update(base: str, tmp_path: Path, name: str) -> None:
-    policy = save_adapter(llama(seed=0), tmp_path, seed=1, **ADAPTERS_BEYOND_LOW_RANK[name])
-
-    error = refusal(base, policy)
-
-    assert error.code == "adapter_unsupported"
-    assert name in str(error)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"init_lora_weights": "pissa"}, "changes the base weights"),
-        ({"target_modules": ["nothing_here"]}, "nothing_here"),
-        ({"target_modules": ["q_proj"]}, "made for another model"),
-        ({"target_modules": ["q_proj", "v_proj", "down_proj", "o_proj"]}, "made for another model"),
-    ],
-    ids=["pissa", "no such module", "too many tensors", "too few tensors"],
-)
-def test_an_adapter_that_does_not_fit_its_base(
-    families: dict[str, Family], tmp_path: Path, changes: dict[str, object], words: str
-) -> None:
-    policy = Path(shutil.copytree(families["llama"].policy, tmp_path / "policy"))
-    change(policy / "adapter_config.json", **changes)
-
-    error = refusal(families["llama"].base, str(policy))
-
-    assert error.code == "adapter_unsupported"
-    assert words in str(error)
-
-
-def test_an_adapter_of_another_type(base: str, tmp_path: Path) -> None:
-    config = {"peft_type": "IA3", "target_modules": ["k_proj", "down_proj"], "feedforward_modules": ["down_proj"]}
-    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
-
-    assert "only LoRA is stacked" in str(refusal(base, str(tmp_path)))
-
-
-def test_an_adapter_made_for_another_base(base: str, tmp_path: Path) -> None:
-    for name, shape in {"wider": {"hidden_size": 48}, "deeper": {"num_hidden_layers": 3}}.items():
-        policy = save_adapter(llama(seed=0, **shape), tmp_path / name, seed=1)
-
-        assert refusal(base, policy).code == "adapter_unsupported"
-
-
-def test_an_adapter_without_its_weights(families: dict[str, Family], tmp_path: Path) -> None:
-    policy = Path(shutil.copytree(families["llama"].policy, tmp_path / "policy"))
-    (policy / "adapter_model.safetensors").unlink()
-
-    assert refusal(families["llama"].base, str(policy)).code == "adapter_unsupported"

@@ -1,5 +1,6 @@
 import math
 import pickle
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -7,8 +8,8 @@ import pytest
 
 from tests.engine.conftest import make_engine
 from tests.engine.models import MAX_LENGTH, VOCAB_SIZE, Family
-from tests.engine.requests import decode, pad, plain, prompt
-from worker.engine import Engine, Failure, Request, RequestError, Stream, load_engine
+from tests.engine.requests import decode, pad, plain, prompt, token_ids
+from worker.engine import Completion, Engine, Failure, Request, RequestError, Stream, load_engine
 
 GOOD = Request("good", pad(prompt(1, 10)), strength=0.8, max_tokens=4)
 
@@ -24,9 +25,9 @@ REFUSED = [
     (
         with_policy(Stream("policy", (1,) * 300)),
         "prompt_too_long",
-        f"300 prompt tokens; .* 4 that exceeds {MAX_LENGTH}",
+        f"Stream 1 has 300 prompt tokens; with max_tokens 4 that exceeds {MAX_LENGTH}",
     ),
-    (replace(GOOD, max_tokens=MAX_LENGTH - 9), "prompt_too_long", f"10 prompt .* 247 that exceeds {MAX_LENGTH}"),
+    (replace(GOOD, max_tokens=MAX_LENGTH - 9), "prompt_too_long", f"0 has 10 prompt .* 247 that exceeds {MAX_LENGTH}"),
     (with_policy(Stream("policy", (1, VOCAB_SIZE))), "token_out_of_range", "token id 97, outside 0 to 96"),
     (with_policy(Stream("policy", (1, -1))), "token_out_of_range", "token id -1"),
     (with_policy(Stream("policy", (1,), reward=math.inf)), "reward_not_finite", "stream 1 is inf"),
@@ -68,14 +69,17 @@ def test_an_id_that_is_in_use_is_refused_and_free_again_afterwards(engine: Engin
 
 
 def test_refused_requests_are_failures_of_generate_and_hold_no_one_up(engine: Engine) -> None:
-    requests = [request for request, _, _ in REFUSED] + [GOOD]
-    requests = [replace(request, request_id=index) for index, request in enumerate(requests)]
+    refused = [replace(request, request_id=index) for index, (request, _, _) in enumerate(REFUSED)]
+    accepted = [replace(GOOD, request_id=f"good {seed}", temperature=1.0, seed=seed) for seed in range(len(refused))]
+    expected = token_ids(decode(engine, accepted))
 
-    outcomes = {outcome.request_id: outcome for outcome in engine.generate(requests)}
+    outcomes = list(engine.generate(request for pair in zip(refused, accepted, strict=True) for request in pair))
 
-    codes = [outcome.code for index in range(len(REFUSED)) if isinstance(outcome := outcomes[index], Failure)]
-    assert codes == [code for _, code, _ in REFUSED]
-    assert not isinstance(outcomes[len(REFUSED)], Failure)
+    failures = {outcome.request_id: outcome for outcome in outcomes if isinstance(outcome, Failure)}
+    assert [failures[index].code for index in range(len(REFUSED))] == [code for _, code, _ in REFUSED]
+    assert all(re.search(message, failures[index].message) for index, (_, _, message) in enumerate(REFUSED))
+    completions = {outcome.request_id: outcome for outcome in outcomes if isinstance(outcome, Completion)}
+    assert token_ids(completions) == expected
 
 
 def test_generate_takes_requests_as_slots_become_free(families: dict[str, Family]) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from worker.engine.steering import all_finite, propose, scores, token_rewards
+from worker.engine.steering import _BLOCK, _largest, all_finite, propose, scores, token_rewards
 
 
 def ranked(logits: list[float], num_candidates: int) -> list[int]:
@@ -9,14 +9,42 @@ def ranked(logits: list[float], num_candidates: int) -> list[int]:
 
 
 @pytest.mark.parametrize("num_values", [1, 2, 3, 10, 1000])
-@pytest.mark.parametrize("num_candidates", [1, 2, 10, 49, 50])
-def test_of_equal_logits_the_smaller_token_id_comes_first(num_values: int, num_candidates: int) -> None:
-    logits = torch.randint(-num_values, num_values, (20, 50), generator=torch.Generator().manual_seed(num_values)) / 7
+@pytest.mark.parametrize(
+    ("num_candidates", "vocab_size"), [(1, 50), (2, 50), (10, 50), (49, 50), (50, 50), (1, 333), (3, 640), (10, 1500)]
+)
+def test_of_equal_logits_the_smaller_token_id_comes_first(
+    num_values: int, num_candidates: int, vocab_size: int
+) -> None:
+    generator = torch.Generator().manual_seed(num_values)
+    logits = torch.randint(-num_values, num_values, (20, vocab_size), generator=generator) / 7
 
     candidates = propose(logits, num_candidates)
 
     assert candidates.token_ids.tolist() == [ranked(row, num_candidates) for row in logits.tolist()]
     assert torch.equal(candidates.logits, logits.gather(1, candidates.token_ids))
+
+
+NUM_VALUES = {"random": 10**6, "tied": 3, "equal": 1}
+
+
+@pytest.mark.parametrize("kind", NUM_VALUES)
+@pytest.mark.parametrize("poison", [None, torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("count", [1, 4, 11])
+@pytest.mark.parametrize("beside", [-1, 0, 1, _BLOCK - 1, _BLOCK, 10 * _BLOCK + 5])
+def test_the_largest_found_by_blocks_are_those_of_topk(
+    kind: str, poison: float | None, count: int, beside: int
+) -> None:
+    vocab_size = 2 * count * _BLOCK + beside  # about the size from which blocks are worth it
+    generator = torch.Generator().manual_seed(beside)
+    logits = torch.randint(NUM_VALUES[kind], (16, vocab_size), generator=generator).float()
+    if poison is not None:
+        logits = logits.masked_fill(torch.rand(logits.shape, generator=generator) < 3 / vocab_size, poison)
+
+    values, token_ids = _largest(logits, count)
+
+    torch.testing.assert_close(values, logits.topk(count).values, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(values, logits.gather(1, token_ids), rtol=0, atol=0, equal_nan=True)
+    assert all(len(set(row)) == count for row in token_ids.tolist())
 
 
 def test_negative_zero_equals_zero() -> None:
@@ -30,9 +58,10 @@ def test_fewer_candidates_are_the_first_of_more() -> None:
 
 
 @pytest.mark.parametrize("poison", [torch.nan, -torch.nan, torch.inf], ids=["nan", "negative nan", "inf"])
-def test_broken_base_logits_are_noticed_wherever_they_are(poison: float) -> None:
-    logits = torch.randn(6, 30, generator=torch.Generator().manual_seed(0))
-    logits[1, 29] = poison
+@pytest.mark.parametrize("vocab_size", [30, 1000])
+def test_broken_base_logits_are_noticed_wherever_they_are(poison: float, vocab_size: int) -> None:
+    logits = torch.randn(6, vocab_size, generator=torch.Generator().manual_seed(0))
+    logits[1, -1] = poison
     logits[3] = torch.nan
     logits[4] = -torch.inf
     logits[5, 3] = -torch.inf  # a token that the model rules out is nothing broken
@@ -40,7 +69,7 @@ def test_broken_base_logits_are_noticed_wherever_they_are(poison: float) -> None
     candidates = propose(logits, 4)
 
     assert candidates.finite.tolist() == [True, False, True, False, False, True]
-    assert ((candidates.token_ids >= 0) & (candidates.token_ids < 30)).all()
+    assert ((candidates.token_ids >= 0) & (candidates.token_ids < vocab_size)).all()
 
 
 def test_scores_are_the_weighted_sums_of_the_streams() -> None:

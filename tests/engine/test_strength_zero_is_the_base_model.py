@@ -1,25 +1,11 @@
 import pytest
-import torch
-from transformers import AutoModelForCausalLM
 
-from tests.engine.models import EOS, Family
+from tests.engine.models import Family
+from tests.engine.oracle import generate_greedily
 from tests.engine.requests import METHODS, decode, prompt
 from worker.engine import Engine, Request, Stream
 
 PROMPTS = [prompt(seed, 1 + 4 * seed) for seed in range(5)]
-
-
-def generate_greedily(path: str, text: tuple[int, ...], max_tokens: int) -> tuple[int, ...]:
-    """The model's own `generate`, without the end-of-sequence token."""
-    ids = AutoModelForCausalLM.from_pretrained(path).generate(  # type: ignore[misc]  # transformers mistypes its self
-        torch.tensor([text]),
-        attention_mask=torch.ones(1, len(text), dtype=torch.long),
-        max_new_tokens=max_tokens,
-        do_sample=False,
-        pad_token_id=0,
-    )
-    generated = tuple(ids[0, len(text) :].tolist())
-    return generated[: generated.index(EOS)] if EOS in generated else generated
 
 
 @pytest.mark.parametrize("method", METHODS)

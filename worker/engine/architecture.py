@@ -1,7 +1,7 @@
 """Which models the row cache decodes exactly, and up to how many tokens.
 
-A cache row holds every token of its stream and attention sees all of them. Layers that see less beyond some length
-(sliding windows, chunks), or position encodings that change with the longest row of a batch, agree with that up to this
+A cache row holds every token of its stream, and attention sees all of them or those in a sliding window. Layers that
+see them in chunks, or position encodings that change with the longest row of a batch, agree with that up to some
 length, which becomes the limit. Models with other state are refused. What no configuration tells, a proof at load does.
 """
 
@@ -12,10 +12,13 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from worker.engine.runner import NewRow, Runner
+from worker.engine import attention
+from worker.engine.layout import Piece
+from worker.engine.runner import Runner
 
-_WINDOWS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size", "local": "window_size"}
+_CHUNKS = {"chunked_attention": "attention_chunk_size"}
 _ROPE_LENGTHS = {"dynamic": "max_position_embeddings", "longrope": "original_max_position_embeddings"}
+_LONGEST_PROOF = 64  # tokens
 # Relative error of logits that rounding explains; a wrong position or mask gives errors near 1.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
 
@@ -28,32 +31,32 @@ def why_unsupported(config: PreTrainedConfig) -> str | None:
         return "it is an encoder-decoder model, and the engine decodes decoder-only models"
     if model_class is None:
         return f"transformers has no causal language model of type {config.model_type!r}"
-    unknown = sorted(set(_layer_types(text)) - {"full_attention", "global"} - _WINDOWS.keys())
-    if unknown:
-        return f"its layers of type {', '.join(unknown)} keep a state that rows of a key-value cache cannot hold"
-    # transformers marks recurrent models so; there is no public name for it.
+    # transformers marks recurrent models, and those whose attention can be replaced, so; there are no public names.
     if getattr(model_class, "_is_stateful", False):
         return f"{model_class.__name__} keeps a recurrent state that rows of a key-value cache cannot hold"
+    if not getattr(model_class, "_supports_attention_backend", False):
+        return f"{model_class.__name__} does not let its attention be replaced, so rows of a cache cannot be told apart"
+    unknown = sorted(set(_layer_types(text)) - {"full_attention", "sliding_attention"} - _CHUNKS.keys())
+    if unknown:
+        return f"its layers of type {', '.join(unknown)} keep a state that rows of a key-value cache cannot hold"
     return None
 
 
 def longest_exact(config: PreTrainedConfig) -> int | None:
-    """Most tokens of a row for which full attention is what the model computes; None if nothing limits it."""
+    """Most tokens of a row for which the engine's attention is what the model computes; None if nothing limits it."""
     text = config.get_text_config()
     lengths = [getattr(text, "max_position_embeddings", None)]
-    lengths += [getattr(text, _WINDOWS[kind], None) for kind in set(_layer_types(text)) & _WINDOWS.keys()]
+    lengths += [getattr(text, _CHUNKS[kind], None) for kind in set(_layer_types(text)) & _CHUNKS.keys()]
     for rope in _rope_parameters(text):
         name = _ROPE_LENGTHS.get(rope.get("rope_type", "default"))
         lengths.append((rope.get(name) or getattr(text, name, None)) if name else None)
     return min((length for length in lengths if length), default=None)
 
 
-def attention_implementation(config: PreTrainedConfig) -> str:
-    """SDPA where the model has it and it computes the same."""
-    model_class = _model_class(config)
-    soft_capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
-    # Again without a public name: whether the architecture has an SDPA path.
-    return "sdpa" if getattr(model_class, "_supports_sdpa", False) and not soft_capped else "eager"
+def window(config: PreTrainedConfig) -> int | None:
+    """The sliding window of those layers that have one."""
+    text = config.get_text_config()
+    return getattr(text, "sliding_window", None) if "sliding_attention" in _layer_types(text) else None
 
 
 def _model_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
@@ -78,31 +81,46 @@ def _rope_parameters(text: PreTrainedConfig) -> list[dict[str, Any]]:
 
 @torch.inference_mode()
 def why_not_exact(model: PreTrainedModel, runner: Runner, vocab_size: int) -> str | None:
-    """What a short run of two unequal rows shows: cached logits against those of the model alone, without a cache.
+    """What a short run of two unequal rows shows: cached logits against those of the model's own attention, uncached.
 
     Catches what cannot be read off a configuration, such as positions that a model derives from a padding mask.
     """
-    prompts = [tuple(token % vocab_size for token in range(1, 8)), tuple(token % vocab_size for token in (5, 3))]
+    hidden_from, max_length = window(model.config), runner.max_length
+    length = 7 if hidden_from is None else max(7, min(hidden_from + 3, _LONGEST_PROOF, max_length - 2))
+    prompts = [tuple(token % vocab_size for token in range(1, size + 1)) for size in (length, 2)]
+    prompts = [prompt[: max(1, max_length - 2)] for prompt in prompts]
     try:
-        cached = runner.run([NewRow(("proof", row), prompt, adapter=0) for row, prompt in enumerate(prompts)])
-        error = _error(model, prompts, cached)
-        for token in (2 % vocab_size, 4 % vocab_size):
-            runner.feed(torch.full((len(prompts),), token, device=model.device))
-            prompts = [(*prompt, token) for prompt in prompts]
-            error = max(error, _error(model, prompts, runner.run([])))
+        error = _error_of_run(model, runner, prompts, vocab_size)
     except Exception as failure:  # noqa: BLE001 (whatever a foreign architecture raises, it cannot be decoded here)
         return f"its forward pass refuses the cache ({type(failure).__name__}: {failure})"
-    runner.release(["proof"])
+    runner.release(["proof"], scrub=True)
     runner.shrink()
     if error > _TOLERANCE[model.dtype]:
         return f"its cached logits differ from its uncached ones by {error:.0%}"
+    if hidden_from is not None and hidden_from < max_length and hidden_from not in runner.windows:
+        return f"its layers do not pass on their window of {hidden_from} tokens; a max_length of at most that works"
     return None
+
+
+def _error_of_run(model: PreTrainedModel, runner: Runner, prompts: list[tuple[int, ...]], vocab_size: int) -> float:
+    pieces = [Piece(("proof", row), 0, prompt, start=0, is_last=True) for row, prompt in enumerate(prompts)]
+    rows = torch.arange(len(prompts), device=model.device)
+    error = _error(model, prompts, runner.logits(runner.run(pieces), rows))
+    for token in (2 % vocab_size, 4 % vocab_size):
+        if max(map(len, prompts)) + 1 > runner.max_length:
+            break
+        runner.feed(torch.full((len(prompts),), token, device=model.device))
+        prompts = [(*prompt, token) for prompt in prompts]
+        error = max(error, _error(model, prompts, runner.logits(runner.run([]), rows)))
+    return error
 
 
 def _error(model: PreTrainedModel, prompts: list[tuple[int, ...]], cached: Tensor) -> float:
     """Largest relative distance of the rows' logits from their mean-free uncached ones."""
     errors = []
+    model.set_attn_implementation("eager")
     for prompt, row in zip(prompts, cached.float(), strict=True):
         alone = model(input_ids=torch.tensor([prompt], device=model.device), use_cache=False).logits[0, -1].float()
         errors.append((row - alone).norm() / (alone - alone.mean()).norm())
+    model.set_attn_implementation(attention.NAME)
     return float(torch.stack(errors).max())

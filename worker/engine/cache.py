@@ -1,35 +1,18 @@
 """The key-value cache of one set of shared weights: one row per stream, each row's tokens at 0 to its length - 1.
 
-There is no padding between the tokens of a row, so positions are absolute and a row never sees its neighbours.
-Rows 0 to n - 1 are in use; new rows are appended and freed ones are filled from the end. Knows tensors; does not know
-which request a row belongs to, nor which of its positions are filled: the attention mask says so.
+There is no padding between the tokens of a row, and a row never sees its neighbours. Rows 0 to n - 1 are in use; new
+rows are appended and freed ones are filled from the end. Knows tensors; does not know which request a row belongs to,
+nor which of its columns are filled: the pass of a forward says so.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from worker.engine.attention import RowPass, SharedPrefix
+
 MIN_CAPACITY = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Prefill:
-    """The coming forward runs whole prompts of fresh rows, from position 0."""
-
-    first_row: int
-
-
-@dataclass(frozen=True, slots=True)
-class Decode:
-    """The coming forward runs one token of each of the rows 0 to n - 1."""
-
-    rows: Tensor
-    """[n], 0 to n - 1, made once for all layers."""
-    positions: Tensor
-    """[n], where each row's token goes."""
-    num_keys: int
-    """Positions that attention reads: one more than the largest of `positions`."""
 
 
 class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_subclass__ has no types
@@ -37,7 +20,7 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
 
     keys: Tensor
     values: Tensor
-    access: Prefill | Decode
+    row_pass: RowPass
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
@@ -51,11 +34,11 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
         self.is_initialized = True
 
     def _allocate(self, like: Tensor) -> Tensor:
-        # Zeros, never `empty`: a masked position has weight 0 in the sum over values, and 0 * NaN is NaN.
+        # Zeros, never `empty`: a masked column has weight 0 in the sum over values, and 0 * NaN is NaN.
         return like.new_zeros(self.num_rows, like.shape[1], self.capacity, like.shape[3])
 
     def resize(self, num_rows: int, capacity: int) -> None:
-        """Hold this many rows and positions; the rows and positions that both sizes have are kept."""
+        """Hold this many rows and columns; those that both sizes have are kept."""
         self.num_rows, self.capacity = num_rows, capacity
         if self.is_initialized:
             self.keys = self._resized(self.keys)
@@ -65,41 +48,20 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
         if (old.shape[0], old.shape[2]) == (self.num_rows, self.capacity):
             return old
         new = self._allocate(old)
-        rows, positions = min(old.shape[0], self.num_rows), min(old.shape[2], self.capacity)
-        new[:rows, :, :positions] = old[:rows, :, :positions]
+        rows, columns = min(old.shape[0], self.num_rows), min(old.shape[2], self.capacity)
+        new[:rows, :, :columns] = old[:rows, :, :columns]
         return new
-
-    def move(self, source: Tensor, target: Tensor) -> None:
-        """Copy rows over others, stale positions included: they may hold a failed request's NaN otherwise."""
-        if self.is_initialized:
-            self.keys[target] = self.keys[source]
-            self.values[target] = self.values[source]
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *_args: object, **_kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Write the new keys and values [n, heads, tokens, head size]; return those that attention reads."""
+        """Write the line's keys and values [1, heads, tokens, head size]; return the whole layer."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        if isinstance(self.access, Prefill):
-            self._write_prompts(self.keys, key_states, self.access.first_row)
-            self._write_prompts(self.values, value_states, self.access.first_row)
-            return key_states, value_states
-        return (
-            self._write_token(self.keys, key_states, self.access),
-            self._write_token(self.values, value_states, self.access),
-        )
-
-    @staticmethod
-    def _write_prompts(cached: Tensor, new: Tensor, first_row: int) -> None:
-        rows = cached[first_row : first_row + new.shape[0]]
-        rows[:, :, : new.shape[2]] = new
-        rows[:, :, new.shape[2] :] = 0  # what the row's former owner left may be NaN
-
-    @staticmethod
-    def _write_token(cached: Tensor, new: Tensor, access: Decode) -> Tensor:
-        cached[access.rows, :, access.positions] = new[:, :, 0]
-        return cached[: new.shape[0], :, : access.num_keys]
+        rows, columns = self.row_pass.rows, self.row_pass.columns
+        self.keys[rows, :, columns] = key_states[0].transpose(0, 1)
+        self.values[rows, :, columns] = value_states[0].transpose(0, 1)
+        return self.keys, self.values
 
     # What transformers asks of a cache to build masks and positions: not used, since both are given.
 
@@ -112,7 +74,7 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
         return max(self.capacity, query_length), 0
 
     def get_max_length(self) -> int:
-        """Positions that a row can hold."""
+        """Columns of a row."""
         return self.capacity
 
 
@@ -125,9 +87,22 @@ class RowCache(Cache):
         self._max_length = max_length
         self.num_rows = 0
         self.capacity = 0
+        self.has_moved = False
+        """Whether keys and values lie elsewhere than when this was last set to false."""
+
+    @property
+    def _tensors(self) -> list[Tensor]:
+        """Keys and values; models whose layers share keys leave some of the cache's own layers unused."""
+        filled = (layer for layer in self.rows if layer.is_initialized)
+        return [tensor for layer in filled for tensor in (layer.keys, layer.values)]
+
+    @property
+    def bytes_per_column(self) -> int:
+        """Of one row, over all layers."""
+        return sum(tensor.shape[1] * tensor.shape[3] * tensor.itemsize for tensor in self._tensors)
 
     def reserve(self, num_rows: int, length: int) -> None:
-        """Make room for rows 0 to num_rows - 1 with positions 0 to length - 1."""
+        """Make room for rows 0 to num_rows - 1 with columns 0 to length - 1."""
         if num_rows > self.num_rows:
             self.num_rows = max(num_rows, 2 * self.num_rows)
         if length > self.capacity:
@@ -141,14 +116,44 @@ class RowCache(Cache):
 
     def _resize(self) -> None:
         for layer in self.rows:
-            layer.resize(self.num_rows, self.capacity)
+            if (layer.num_rows, layer.capacity) != (self.num_rows, self.capacity):
+                layer.resize(self.num_rows, self.capacity)
+                self.has_moved = True
 
-    def expect(self, access: Prefill | Decode) -> None:
-        """Say what the coming forward writes and reads."""
+    def expect(self, row_pass: RowPass) -> None:
+        """Say what the coming forward writes."""
         for layer in self.rows:
-            layer.access = access
+            layer.row_pass = row_pass
 
-    def move(self, source: Tensor, target: Tensor) -> None:
-        """Copy rows [m] over other rows [m], which share none with the first."""
-        for layer in self.rows:
-            layer.move(source, target)
+    def scrub(self, rows: Tensor) -> None:
+        """Forget what is in these rows [m]: a masked NaN would still spoil whoever comes to lie there."""
+        for tensor in self._tensors:
+            tensor[rows] = 0
+
+    def move(self, moves: Sequence[tuple[int, int, int]]) -> None:
+        """Copy (source, target, number of columns) of rows over other rows, as if all at once; targets ascend."""
+        sources, targets, lengths = zip(*moves, strict=True)
+        longest = max(lengths)
+        for tensor in self._tensors:
+            if tensor.is_cuda:  # a launch costs more than columns copied in vain
+                tensor[list(targets), :, :longest] = tensor[list(sources), :, :longest]
+                continue
+            for source, target, length in moves:  # a source lies behind its target: nobody overwrites it before
+                tensor[target, :, :length] = tensor[source, :, :length]
+
+    def read(self, row: int, token_ids: Sequence[int], adapter: int) -> SharedPrefix:
+        """What a row holds of these tokens, as a copy that others can share."""
+        length = len(token_ids)
+        layers = {layer: self.rows[layer] for layer in range(len(self.rows)) if self.rows[layer].is_initialized}
+        return SharedPrefix(
+            adapter=adapter,
+            token_ids=tuple(token_ids),
+            keys={index: layer.keys[row, :, :length].clone() for index, layer in layers.items()},
+            values={index: layer.values[row, :, :length].clone() for index, layer in layers.items()},
+        )
+
+    def write(self, row: int, prefix: SharedPrefix) -> None:
+        """Begin a row with a copy of a shared prefix."""
+        for index, keys in prefix.keys.items():
+            self.rows[index].keys[row, :, : len(prefix)] = keys
+            self.rows[index].values[row, :, : len(prefix)] = prefix.values[index]

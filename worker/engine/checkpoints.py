@@ -9,13 +9,23 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
-from worker.engine.architecture import attention_implementation, why_unsupported
-from worker.engine.errors import ModelConfigError, ModelNotFoundError, ModelWeightsError, UnsupportedModelError
+from worker.engine import attention
+from worker.engine.architecture import why_unsupported
+from worker.engine.errors import (
+    AdapterError,
+    ModelConfigError,
+    ModelNotFoundError,
+    ModelWeightsError,
+    UnsupportedModelError,
+)
+from worker.engine.head import ValueHead
 
+_VALUE_HEAD = "v_head.summary."  # as PAD's released code names it
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -82,7 +92,7 @@ class Checkpoint:
                 self.path,
                 config=config,
                 dtype=dtype,
-                attn_implementation=attention_implementation(config),
+                attn_implementation=attention.NAME,
                 local_files_only=self.is_local,
                 trust_remote_code=False,
                 output_loading_info=True,
@@ -90,6 +100,10 @@ class Checkpoint:
         except Exception as error:  # the readers of the weight formats have no common error
             raise ModelWeightsError(path=self.path, cause=first_line(error)) from error
         model, report = cast("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)  # as output_loading_info has it
+        unread = sorted(key for key in report["unexpected_keys"] if key.startswith(_VALUE_HEAD))
+        if unread and not self._tensors(_VALUE_HEAD):
+            cause = f"{unread[0]}, a value head, is in a format older than safetensors: convert it"
+            raise ModelWeightsError(path=self.path, cause=cause)
         if report["missing_keys"]:  # transformers would leave these at random values
             missing = sorted(report["missing_keys"])
             raise ModelWeightsError(path=self.path, cause=f"{missing[0]} and {len(missing) - 1} more are missing")
@@ -99,6 +113,44 @@ class Checkpoint:
         model.train(mode=False)
         placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]  # its decorator hides the signature
         return placed
+
+    def check_is_only_an_adapter(self, base: str) -> None:
+        """Raise AdapterError where more lies beside an adapter than low-rank updates."""
+        if self._tensors(_VALUE_HEAD):
+            cause = "a value head lies beside it, and only low-rank updates are stacked; merge both into a full model"
+            raise AdapterError(path=self.path, base=base, cause=cause)
+
+    def value_head(self, model: PreTrainedModel) -> ValueHead | None:
+        """The d x d matrix of a PAD checkpoint, beside the model's weights or among them; None where there is none."""
+        width = model.config.get_text_config().hidden_size
+        tensors = self._tensors(_VALUE_HEAD)
+        weight = tensors.get(f"{_VALUE_HEAD}weight")
+        if weight is None:
+            return None
+        if weight.shape != (width, width):
+            cause = f"its value head is {' x '.join(map(str, weight.shape))}, not {width} x {width}"
+            raise UnsupportedModelError(path=self.path, cause=cause)
+        bias = tensors.get(f"{_VALUE_HEAD}bias")
+        return ValueHead(
+            weight.to(model.device, model.dtype), None if bias is None else bias.to(model.device, model.dtype)
+        )
+
+    def _tensors(self, prefix: str) -> dict[str, torch.Tensor]:
+        """Tensors of the safetensors files whose names begin so."""
+        found: dict[str, torch.Tensor] = {}
+        for file in self._weight_files():
+            with safe_open(file, framework="pt") as weights:
+                found |= {name: weights.get_tensor(name) for name in weights.keys() if name.startswith(prefix)}  # noqa: SIM118 (no mapping)
+        return found
+
+    def _weight_files(self) -> list[Path]:
+        """What may hold a value head: a file of its own, the model's only file, or its shards."""
+        files = [self._file("value_head.safetensors"), self._file("model.safetensors")]
+        index = self._file("model.safetensors.index.json")
+        if index is not None:
+            shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            files += [self._file(shard) for name, shard in shards.items() if name.startswith(_VALUE_HEAD)]
+        return [file for file in dict.fromkeys(files) if file is not None]
 
     def _file(self, name: str) -> Path | None:
         if self.is_local:
@@ -117,12 +169,17 @@ def first_line(error: Exception) -> str:
 
 
 @contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """Keep transformers and the Hub client from drawing on the terminal, and leave them as they were."""
-    enabled = logging.is_progress_bar_enabled()
+def quiet_libraries() -> Iterator[None]:
+    """Keep transformers and the Hub client from writing on the terminal, and leave them as they were.
+
+    What they report of a checkpoint is checked here, and raised where it matters.
+    """
+    enabled, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # as above
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if enabled:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # as above

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.engine.choice import Choice, choose_tokens
+from worker.engine.choice import Choice, Sent, choose_tokens
 from worker.engine.errors import DuplicateRequestError, OutOfMemoryError, RequestError
+from worker.engine.layout import Piece
+from worker.engine.prefixes import PrefixKey
+from worker.engine.reading import Prompts
 from worker.engine.request import Completion, Failure, Request
-from worker.engine.runner import NewRow, Runner
+from worker.engine.runner import Runner
 from worker.engine.scheduler import Plan, Scheduler, Ticket
 from worker.engine.sequence import Sequence
 from worker.engine.slots import Slots, build_slots
@@ -35,6 +38,14 @@ class Models:
     dtype: torch.dtype
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _InFlight:
+    """A step whose tokens the host has not seen yet."""
+
+    sequences: list[Sequence]
+    sent: Sent
+
+
 class Engine:
     """Decodes many requests at once; `load_engine` makes one.
 
@@ -42,10 +53,15 @@ class Engine:
     depends on its request alone, not on the order, the neighbours, the number of slots or a restart.
     """
 
-    def __init__(self, models: Models, *, num_slots: int, prefill_budget: int) -> None:
+    def __init__(self, models: Models, *, num_slots: int, prefill_budget: int, admit_at_least: int = 1) -> None:
         self._models = models
-        self._scheduler = Scheduler(num_slots, prefill_budget)
+        self._scheduler = Scheduler(num_slots, prefill_budget, admit_at_least)
         self._sequences: dict[int | str, Sequence] = {}
+        self._prompts = Prompts()
+        # On a GPU the next step is under way before the host looks at the last one's tokens: neither waits.
+        self._num_ahead = 1 if models.device.type == "cuda" else 0
+        self._in_flight: list[_InFlight] = []
+        self._is_feeding = False  # true from here on where a step failed in the middle of it: no row is to be trusted
         self._slots: Slots | None = None  # None: a request has joined or left since they were built
 
     @property
@@ -100,8 +116,8 @@ class Engine:
             raise DuplicateRequestError(request_id=request.request_id)
         streams = guided_streams(request, self._models.weights)
         self._sequences[request.request_id] = Sequence(request, streams)
-        num_prompt_tokens = max(len(stream.prompt) for stream in streams)
-        self._scheduler.add(Ticket(request.request_id, len(streams), num_prompt_tokens))
+        self._prompts.add(request.request_id, streams)
+        self._scheduler.add(Ticket(request.request_id, len(streams)))
 
     def cancel(self, request_id: int | str) -> None:
         """Drop a request, waiting or active, without an outcome; an unknown one is no error."""
@@ -109,15 +125,18 @@ class Engine:
             self._forget({request_id})
 
     def step(self) -> list[Completion | Failure]:
-        """Decode one token of every active request; those that ended with it."""
-        plan = self._scheduler.schedule()
-        if not plan.active:
+        """Decode one token of every active request, and read prompts; those that ended with it."""
+        plan = self._scheduler.schedule(self._prompts)
+        if not plan.decoding and not plan.chunks:
+            self._in_flight.clear()
             return []
-        choice = self._decode(plan)
-        if choice is None:
+        if not self._has_run(plan):
+            outcomes = self._settle(self._in_flight)
             self._make_room(plan)
-            return []
-        return self._commit(plan, choice)
+            if plan.is_smallest and not outcomes:
+                raise OutOfMemoryError
+            return outcomes
+        return self._settle(self._in_flight[: len(self._in_flight) - self._num_ahead])
 
     def generate(self, requests: Iterable[Request]) -> Generator[Completion | Failure, None, None]:
         """The outcomes of all requests, each as soon as it is known; a refused request is a Failure.
@@ -150,48 +169,75 @@ class Engine:
             except RequestError as error:
                 yield Failure(request.request_id, error.code, str(error))
 
-    def _decode(self, plan: Plan) -> Choice | None:
-        """Run, steer and sample; None if the device ran out of memory."""
+    def _has_run(self, plan: Plan) -> bool:
+        """Run, steer, sample and feed; false if the device ran out of memory."""
         try:
-            logits = self._run(plan)
-            return choose_tokens(logits, self._current_slots(plan))
+            hidden = self._run(plan)
+            choice = choose_tokens(self._models.runners, hidden, self._current_slots(plan)) if plan.active else None
+            self._is_feeding = True
+            self._feed(plan, choice)
+            self._is_feeding = False
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
-            return None  # made room for outside this block: the error's traceback keeps the step's tensors alive
+            return False  # made room for outside this block: the error's traceback keeps the step's tensors alive
+        return True
 
     def _run(self, plan: Plan) -> tuple[Tensor, ...]:
-        """Logits of every row, per runner: newcomers are prefilled, the others decoded."""
-        new: list[list[NewRow]] = [[] for _ in self._models.runners]
-        for request_id in plan.active:
-            if request_id in plan.admitted:
-                for index, stream in enumerate(self._sequences[request_id].streams):
-                    row = NewRow((request_id, index), stream.prompt, stream.weights.adapter)
-                    new[stream.weights.model].append(row)
-        if plan.admitted:
+        """Last hidden states per runner, of the rows that decode and of those that join them with this step."""
+        pieces: list[list[Piece]] = [[] for _ in self._models.runners]
+        for chunk in plan.chunks:
+            for model, piece in self._prompts.pieces(chunk):
+                pieces[model].append(piece)
+        if plan.joining:
             self._slots = None
-        return tuple(runner.run(rows) for runner, rows in zip(self._models.runners, new, strict=True))
+        return tuple(runner.run(rows) for runner, rows in zip(self._models.runners, pieces, strict=True))
 
     def _current_slots(self, plan: Plan) -> Slots:
         if self._slots is None:
             sequences = [self._sequences[request_id] for request_id in plan.active]
-            rows = [[row.key for row in runner.rows] for runner in self._models.runners]
+            rows = [runner.decoding_keys for runner in self._models.runners]
             self._slots = build_slots(sequences, rows, self.device)
         return self._slots
 
-    def _commit(self, plan: Plan, choice: Choice) -> list[Completion | Failure]:
-        """Append the chosen tokens; outcomes of the requests that ended, whose slots are free from now on."""
+    def _feed(self, plan: Plan, choice: Choice | None) -> None:
+        """Give the rows their tokens, without waiting for what they are."""
+        self._prompts.remove(plan.joining)
+        self._keep_prefixes(plan)
+        if choice is None:
+            return
         slots = self._current_slots(plan)
         for runner, slot_of_row in zip(self._models.runners, slots.slot_of_row, strict=True):
             runner.feed(choice.token_ids[slot_of_row])
         self._slots = slots.advanced()
-        outcomes = []
-        for request_id, (token_id, reward, finite) in zip(plan.active, choice.on_host(), strict=True):
-            outcome = self._advance(self._sequences[request_id], token_id, reward, finite=finite)
-            if outcome is not None:
-                outcomes.append(outcome)
-        self._forget({outcome.request_id for outcome in outcomes})
+        sequences = [self._sequences[request_id] for request_id in plan.active]
+        for sequence in sequences:
+            sequence.num_chosen += 1
+        self._in_flight.append(_InFlight(sequences, choice.send()))
+
+    def _settle(self, steps: list[_InFlight]) -> list[Completion | Failure]:
+        """Append tokens of earlier steps; outcomes of the requests that ended, whose slots are free from now on."""
+        outcomes: list[Completion | Failure] = []
+        for step in list(steps):
+            self._in_flight.remove(step)
+            ended: list[Completion | Failure] = []
+            for sequence, (token_id, reward, finite) in zip(step.sequences, step.sent.values(), strict=True):
+                if self._sequences.get(sequence.request.request_id) is not sequence:
+                    continue  # it ended, or was cancelled, while this token was on its way
+                outcome = self._advance(sequence, token_id, reward, finite=finite)
+                if outcome is not None:
+                    ended.append(outcome)
+            self._forget({outcome.request_id for outcome in ended if isinstance(outcome, Failure)})
+            self._forget({outcome.request_id for outcome in ended if isinstance(outcome, Completion)}, scrub=False)
+            outcomes += ended
         return outcomes
+
+    def _keep_prefixes(self, plan: Plan) -> None:
+        """A prefix that was read to its end is kept for the requests that wait for it."""
+        for chunk in plan.chunks:
+            if chunk.is_last and isinstance(chunk.request_id, PrefixKey):
+                key = chunk.request_id
+                self._prompts.keep(key, self._models.runners[key.weights.model].take_prefix(key))
 
     def _advance(
         self, sequence: Sequence, token_id: int, reward: float, *, finite: bool
@@ -205,25 +251,31 @@ class Engine:
 
     def _make_room(self, plan: Plan) -> None:
         """Halve the slots after the device ran out of memory; requests that lose theirs start again from the prompt."""
-        was_last = self.num_active == 1
-        evicted = self._scheduler.halve(plan.admitted)
+        evicted = self._scheduler.halve(plan, keep_none=self._is_feeding)
+        self._is_feeding = False
         for request_id in evicted:
-            self._sequences[request_id].restart()
+            if not isinstance(request_id, PrefixKey):
+                self._sequences[request_id].restart()
+                self._prompts.remove({request_id})
+                self._prompts.add(request_id, self._sequences[request_id].streams)
+        self._prompts.forget_prefixes()
         for runner in self._models.runners:
-            runner.release(evicted)
+            runner.release(evicted, scrub=True)
             runner.shrink()
         self._slots = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        if was_last:
-            raise OutOfMemoryError
 
-    def _forget(self, request_ids: Collection[int | str]) -> None:
+    def _forget(self, request_ids: Collection[int | str], *, scrub: bool = True) -> None:
+        """Let go of requests; only completed ones are known to leave nothing in their rows that must be scrubbed."""
         if not request_ids:
             return
-        self._scheduler.remove(request_ids)
+        abandoned = self._scheduler.remove(request_ids)
+        self._prompts.remove(request_ids)
         for runner in self._models.runners:
-            runner.release(request_ids)
+            runner.release(request_ids, scrub=scrub)
+            if abandoned is not None:
+                runner.release({abandoned}, scrub=True)
         for request_id in request_ids:
             self._sequences.pop(request_id, None)
         self._slots = None

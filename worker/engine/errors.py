@@ -92,6 +92,12 @@ class SlotsError(ModelError):
     code = "num_slots_invalid"
 
 
+class PrefillBudgetError(ModelError):
+    """prefill_budget {prefill_budget} is less than 1."""
+
+    code = "prefill_budget_invalid"
+
+
 # Refused when a request is added.
 
 

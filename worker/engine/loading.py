@@ -1,29 +1,51 @@
 """From paths to an engine: which weights share a model, on which device, in which dtype, up to which length."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
 
 from worker.engine.adapters import stack_adapters
 from worker.engine.architecture import longest_exact, why_not_exact
-from worker.engine.checkpoints import Checkpoint, first_line, no_progress_bars
+from worker.engine.checkpoints import Checkpoint, first_line, quiet_libraries
 from worker.engine.engine import Engine, Models
 from worker.engine.errors import (
     DeviceError,
     DtypeError,
     LengthError,
     NoLengthError,
+    PrefillBudgetError,
     SlotsError,
     UnsupportedModelError,
     VocabularyMismatchError,
 )
-from worker.engine.runner import Runner, vocabulary_head
+from worker.engine.fused import fuse_norms
+from worker.engine.head import ValueHead, vocabulary_layer
+from worker.engine.lora import AdapterRows
+from worker.engine.memory import ROWS_PER_SLOT, free_bytes, room
+from worker.engine.packed import can_pack, pack
+from worker.engine.runner import Runner
 from worker.engine.streams import Weights
 from worker.engine.validation import Limits
 
-PREFILL_BUDGET = 4096
+# Prompt tokens of one step, by kind of device: enough to fill its matrix units, and few beside a step's own time.
+PREFILL_BUDGETS = {"cpu": 512, "cuda": 4096}
+# On a GPU a step that reads prompts is not replayed and costs several that are, so slots are filled in shares.
+ADMITTED_SHARE_ON_GPU = 4
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModels:
+    """Models in memory, adapters stacked on the first, and what the names of weights stand for."""
+
+    models: tuple[PreTrainedModel, ...]
+    paths: tuple[str, ...]
+    weights: Mapping[str, Weights]
+    adapters: AdapterRows | None = None
+    values: tuple[ValueHead | None, ...] = ()
+    """Of each model, where it has one."""
 
 
 def load_engine(
@@ -33,35 +55,79 @@ def load_engine(
     *,
     device: str = "auto",
     dtype: str = "auto",
-    num_slots: int = 32,
+    num_slots: int | None = None,
     max_length: int | None = None,
-    prefill_budget: int = PREFILL_BUDGET,
+    prefill_budget: int | None = None,
 ) -> Engine:
     """An engine with the weights "base" and, where given, "policy" and "reference".
 
     base is a model directory or Hub id; policy and reference are that, too, or LoRA adapters on base, which are
-    stacked on it: their rows share its forward passes. `max_length` bounds prompt and completion together; the default
-    is the longest for which the models are decoded exactly (their positions, and the smallest attention window).
-    `prefill_budget` bounds the prompt tokens of one step. Raises a ModelError that says what to do.
+    stacked on it: their rows share its forward passes. `num_slots` is how many requests are decoded at once, and
+    `max_length` bounds prompt and completion together; by default both follow from the memory there is and from what
+    the models are decoded exactly for. `prefill_budget` bounds the prompt tokens of one step. Raises a ModelError that
+    says what to do.
     """
-    if num_slots < 1:
+    if num_slots is not None and num_slots < 1:
         raise SlotsError(num_slots=num_slots)
+    if prefill_budget is not None and prefill_budget < 1:
+        raise PrefillBudgetError(prefill_budget=prefill_budget)
     torch_device = _device(device)
     torch_dtype = _dtype(dtype, torch_device)
     checkpoints = {"base": base, "policy": policy, "reference": reference}
-    with no_progress_bars():
-        models = _load(
+    with quiet_libraries():
+        loaded = _load(
             {name: Checkpoint(path) for name, path in checkpoints.items() if path is not None},
             torch_device,
             torch_dtype,
-            max_length,
         )
-    return Engine(models, num_slots=num_slots, prefill_budget=prefill_budget)
+        return assemble(loaded, num_slots=num_slots, max_length=max_length, prefill_budget=prefill_budget)
 
 
-def _load(
-    checkpoints: Mapping[str, Checkpoint], device: torch.device, dtype: torch.dtype, max_length: int | None
-) -> Models:
+def assemble(
+    loaded: LoadedModels,
+    *,
+    num_slots: int | None = None,
+    max_length: int | None = None,
+    prefill_budget: int | None = None,
+) -> Engine:
+    """An engine on models in memory, which must use `attention.NAME`; they are changed in place."""
+    first = loaded.models[0]
+    limit = _max_length(loaded.paths[0], [longest_exact(model.config) for model in loaded.models], max_length)
+    vocab_size = len(vocabulary_layer(first).weight)
+    if can_pack(first.dtype, first.device):
+        for model in loaded.models:
+            pack(model)
+    if first.device.type == "cuda":
+        for model in loaded.models:
+            fuse_norms(model)
+    runners = [Runner(model, loaded.adapters if model is first else None, limit) for model in loaded.models]
+    for path, model, runner in zip(loaded.paths, loaded.models, runners, strict=True):
+        _prove(path, model, runner, vocab_size)
+    for runner, value in zip(runners, loaded.values, strict=False):
+        runner.head.value = value
+    # Two streams of one model, or one of each.
+    bytes_per_token = max(ROWS_PER_SLOT * runners[0].bytes_per_token, sum(runner.bytes_per_token for runner in runners))
+    fitting = room(free_bytes(first.device), bytes_per_token, limit, first.device.type)
+    if max_length is None:
+        limit = fitting.max_length
+    slots = fitting.num_slots if num_slots is None else num_slots
+    is_gpu = first.device.type == "cuda"
+    return Engine(
+        Models(
+            runners=tuple(runners),
+            weights=loaded.weights,
+            limits=Limits(vocab_size=vocab_size, max_length=limit, weights=tuple(loaded.weights)),
+            eos_token_ids=_eos_token_ids(first),
+            device=first.device,
+            dtype=first.dtype,
+        ),
+        num_slots=slots,
+        prefill_budget=prefill_budget or PREFILL_BUDGETS["cuda" if is_gpu else "cpu"],
+        admit_at_least=max(1, slots // ADMITTED_SHARE_ON_GPU) if is_gpu else 1,
+    )
+
+
+def _load(checkpoints: Mapping[str, Checkpoint], device: torch.device, dtype: torch.dtype) -> LoadedModels:
     for checkpoint in checkpoints.values():
         checkpoint.check_exists()
     base = checkpoints["base"]
@@ -70,41 +136,38 @@ def _load(
     adapters = {identity: c for identity, c in others.items() if c.is_adapter}
     full = {base.identity: base} | {identity: c for identity, c in others.items() if identity not in adapters}
     configs = {identity: checkpoint.config() for identity, checkpoint in full.items()}
-    limit = _max_length(base, [longest_exact(config) for config in configs.values()], max_length)
-    loaded = [checkpoint.model(configs[identity], dtype, device) for identity, checkpoint in full.items()]
-    vocab_size = _common_vocabulary(list(full.values()), loaded)
+    models = [checkpoint.model(configs[identity], dtype, device) for identity, checkpoint in full.items()]
+    _check_vocabularies(list(full.values()), models)
+    for adapter in adapters.values():
+        adapter.check_is_only_an_adapter(base.path)
     # PEFT names modules after adapters, so paths, which hold dots, cannot name them.
-    rows = stack_adapters(loaded[0], base.path, {f"adapter_{i}": c.path for i, c in enumerate(adapters.values(), 1)})
-    runners = [Runner(model, rows if model is loaded[0] else None, limit) for model in loaded]
-    for checkpoint, model, runner in zip(full.values(), loaded, runners, strict=True):
-        _prove(checkpoint, model, runner, vocab_size)
+    rows = stack_adapters(models[0], base.path, {f"adapter_{i}": c.path for i, c in enumerate(adapters.values(), 1)})
     places = {identity: Weights(index) for index, identity in enumerate(full)}
     places |= {identity: Weights(0, adapter) for adapter, identity in enumerate(adapters, 1)}
-    return Models(
-        runners=tuple(runners),
+    return LoadedModels(
+        models=tuple(models),
+        paths=tuple(checkpoint.path for checkpoint in full.values()),
         weights={name: places[checkpoint.identity] for name, checkpoint in checkpoints.items()},
-        limits=Limits(vocab_size=vocab_size, max_length=limit, weights=tuple(checkpoints)),
-        eos_token_ids=_eos_token_ids(loaded[0]),
-        device=device,
-        dtype=dtype,
+        adapters=rows,
+        values=tuple(checkpoint.value_head(model) for checkpoint, model in zip(full.values(), models, strict=True)),
     )
 
 
-def _max_length(base: Checkpoint, limits: list[int | None], wanted: int | None) -> int:
+def _max_length(path: str, limits: list[int | None], wanted: int | None) -> int:
     limit = min((limit for limit in limits if limit is not None), default=None)
     if wanted is None:
         if limit is None:
-            raise NoLengthError(path=base.path)
+            raise NoLengthError(path=path)
         return limit
     if wanted < 2 or (limit is not None and wanted > limit):  # noqa: PLR2004 (one prompt token, one generated)
         raise LengthError(max_length=wanted, limit=limit or "any length")
     return wanted
 
 
-def _common_vocabulary(checkpoints: list[Checkpoint], models: list[PreTrainedModel]) -> int:
-    """The vocabulary's size, once it is known that a token id means the same to all models."""
+def _check_vocabularies(checkpoints: list[Checkpoint], models: list[PreTrainedModel]) -> None:
+    """Raise VocabularyMismatchError unless a token id means the same to all models."""
     base = checkpoints[0]
-    sizes = [len(vocabulary_head(model).weight) for model in models]
+    sizes = [len(vocabulary_layer(model).weight) for model in models]
     for checkpoint, size in zip(checkpoints, sizes, strict=True):
         if size != sizes[0]:
             raise VocabularyMismatchError(path=checkpoint.path, base=base.path, cause=f"{size} and {sizes[0]} tokens")
@@ -113,13 +176,12 @@ def _common_vocabulary(checkpoints: list[Checkpoint], models: list[PreTrainedMod
         vocabulary = checkpoint.vocabulary()
         if expected is not None and vocabulary is not None and vocabulary != expected:
             raise VocabularyMismatchError(path=checkpoint.path, base=base.path, cause="their tokenizers differ")
-    return sizes[0]
 
 
-def _prove(checkpoint: Checkpoint, model: PreTrainedModel, runner: Runner, vocab_size: int) -> None:
+def _prove(path: str, model: PreTrainedModel, runner: Runner, vocab_size: int) -> None:
     cause = why_not_exact(model, runner, vocab_size)
     if cause is not None:
-        raise UnsupportedModelError(path=checkpoint.path, cause=cause)
+        raise UnsupportedModelError(path=path, cause=cause)
 
 
 def _eos_token_ids(model: PreTrainedModel) -> frozenset[int]:

@@ -1,10 +1,10 @@
-"""Low-rank adapters that apply to some rows of a batch: y = W x + B (mask * (A x)), the scale folded into B.
+"""Low-rank adapters that apply to some tokens of a line: y = W x + B (mask * (A x)), the scale folded into B.
 
 A forward pass thus runs rows with and without an adapter, or with different ones, at the price of the base model.
 PEFT reads the adapter; this module then takes its layers' place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import cast
 
 import torch
@@ -15,66 +15,95 @@ from transformers.pytorch_utils import Conv1D
 
 
 class AdapterRows:
-    """Which rows of the coming forward use which adapter; shared by all adapted layers of a model."""
+    """Which adapter each token of the coming forward uses; shared by all adapted layers of a model."""
 
     def __init__(self, num_adapters: int) -> None:
-        self.num_adapters = num_adapters
+        self._numbers = torch.arange(1, num_adapters + 1)
         self.any_adapted = False
-        self._selected: list[int] = []
         self.excluded: Tensor | None = None
-        """[rows, 1, adapters], true where an adapter must not touch the row; None when all rows use the only one."""
+        """[tokens, adapters], true where an adapter must not touch the token; None when all use the only one."""
 
-    def select(self, adapter_of_row: list[int], device: torch.device) -> None:
-        """Set each row's adapter: 1 for the first, 0 for none."""
-        if adapter_of_row == self._selected:
-            return  # most steps decode the rows of the step before: nothing to copy to the device
-        self._selected = adapter_of_row
-        self.any_adapted = any(adapter_of_row)
-        if not self.any_adapted or (self.num_adapters == 1 and all(adapter_of_row)):
+    @property
+    def num_adapters(self) -> int:
+        """Adapters stacked on the model."""
+        return len(self._numbers)
+
+    def select(self, adapters: Tensor, used: Collection[int]) -> None:
+        """Set each token's adapter [tokens], 1 for the first and 0 for none; `used` are the numbers among them."""
+        self.any_adapted = any(used)
+        if not self.any_adapted or (self.num_adapters == 1 and 0 not in used):
             self.excluded = None
             return
-        adapters = torch.arange(1, self.num_adapters + 1, device=device)
-        self.excluded = torch.tensor(adapter_of_row, device=device)[:, None, None] != adapters
+        self._numbers = self._numbers.to(adapters.device)
+        self.excluded = adapters[:, None] != self._numbers
 
 
 class RowAdaptedLinear(nn.Module):
-    """A linear layer whose adapters, concatenated along their ranks, apply row by row."""
+    """A linear layer whose adapters, concatenated along their ranks, apply token by token.
 
-    down: Tensor
+    W and A read the same x, so they are one matrix, [W; A]: the adapters' first half costs no pass of its own.
+    """
+
     up: Tensor
     owner: Tensor
 
     def __init__(self, layer: PeftLinear, names: Sequence[str], rows: AdapterRows) -> None:
         super().__init__()
-        self.linear = cast("nn.Linear | Conv1D", layer.base_layer)  # checked when the adapter was read
+        base = cast("nn.Linear | Conv1D", layer.base_layer)  # checked when the adapter was read
+        weight = base.weight.detach().t() if isinstance(base, Conv1D) else base.weight.detach()
         self._rows = rows
+        self.out_features = len(weight)
         present = {index: name for index, name in enumerate(names) if name in layer.lora_A}
         down = {index: _weight(layer.lora_A[name]) for index, name in present.items()}
         up = [_weight(layer.lora_B[name]) * layer.scaling[name] for name in present.values()]
         owner = [torch.full((len(matrix),), index) for index, matrix in down.items()]
-        self.register_buffer("down", torch.cat([*down.values()]).to(self.weight), persistent=False)  # [ranks, in]
-        self.register_buffer("up", torch.cat(up, dim=1).to(self.weight), persistent=False)  # [out, ranks]
-        self.register_buffer("owner", torch.cat(owner).to(self.weight.device), persistent=False)  # [ranks]
+        self.wide = _joined(weight, torch.cat([*down.values()]).to(weight), base.bias)
+        self.register_buffer("up", torch.cat(up, dim=1).to(weight), persistent=False)  # [out, ranks]
+        self.register_buffer("owner", torch.cat(owner).to(weight.device), persistent=False)  # [ranks]
 
     @property
     def weight(self) -> Tensor:
         """Of the layer without adapters, as transformers asks it of a vocabulary head."""
-        return self.linear.weight
+        return self.wide.weight[: self.out_features]
+
+    @property
+    def down(self) -> Tensor:
+        """A of all adapters [ranks, in]."""
+        return self.wide.weight[self.out_features :]
 
     def forward(self, x: Tensor) -> Tensor:
-        """[rows, tokens, in] -> [rows, tokens, out]."""
-        y: Tensor = self.linear(x)
-        if not self._rows.any_adapted:
-            return y
-        low = nn.functional.linear(x, self.down)
-        if self._rows.excluded is not None:
-            # Filled, not multiplied: a row that the adapter must not touch stays exact even where A x overflows.
-            low = low.masked_fill(self._excluded(self._rows.excluded), 0)
-        return y + nn.functional.linear(low, self.up)
+        """[..., tokens, in] -> [..., tokens, out]."""
+        return self.updated(self.wide(x))
 
-    def _excluded(self, rows: Tensor) -> Tensor:
-        """[rows, 1, adapters] -> [rows, 1, ranks]; a single adapter owns all ranks and broadcasts."""
-        return rows if self._rows.num_adapters == 1 else rows[..., self.owner]
+    def updated(self, product: Tensor) -> Tensor:
+        """W x + B (mask * (A x)) of [W; A] x [..., tokens, out + ranks], which is overwritten."""
+        y, low = product[..., : self.out_features], product[..., self.out_features :]
+        if self._rows.any_adapted:
+            y.flatten(0, -2).addmm_(self.masked(low).flatten(0, -2), self.up.t())
+        return y
+
+    def masked(self, low: Tensor) -> Tensor:
+        """A x [..., tokens, ranks], 0 from now on where the token does not use the adapter that owns the rank."""
+        excluded = self._rows.excluded
+        if excluded is None:
+            return low
+        # Filled, not multiplied: a token that the adapter must not touch stays exact even where A x overflows.
+        return low.masked_fill_(excluded if self._rows.num_adapters == 1 else excluded[:, self.owner], 0)
+
+    @property
+    def any_adapted(self) -> bool:
+        """Whether a token of the coming forward uses an adapter."""
+        return self._rows.any_adapted
+
+
+def _joined(weight: Tensor, down: Tensor, bias: Tensor | None) -> nn.Linear:
+    """[W; A] as one layer."""
+    with torch.device("meta"):
+        layer = nn.Linear(weight.shape[1], len(weight) + len(down), bias=bias is not None)
+    layer.weight = nn.Parameter(torch.cat([weight, down]), requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(torch.cat([bias.detach(), bias.new_zeros(len(down))]), requires_grad=False)
+    return layer
 
 
 def _weight(linear: nn.Module) -> Tensor:

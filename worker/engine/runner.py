@@ -1,183 +1,239 @@
 """The forward passes of one set of shared weights, and the rows of its cache.
 
-A row is one stream of one request. Rows are kept compact, so a step costs what the rows in use cost. Knows tensors and
-row keys; does not know coefficients, requests or when anything ends.
+A row is one stream of one request. Each `run` is one forward: the pending token of every row that decodes, and pieces
+of the prompts that are being read. Rows are kept compact, those that decode in front, so a step costs what the rows in
+use cost. Knows tensors and row keys; does not know coefficients, requests or when anything ends.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Collection, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from worker.engine.cache import Decode, Prefill, RowCache
+from worker.engine.attention import Block, Readers, RowPass, SharedPrefix
+from worker.engine.cache import RowCache
+from worker.engine.graphs import DecodeGraphs, rows_of_graph
+from worker.engine.head import VocabularyHead
+from worker.engine.layout import Piece, Row, RowKey, compacted, ends, piece_block, readers_of, written
 from worker.engine.lora import AdapterRows
+from worker.engine.prefixes import PrefixKey
 
-RowKey: TypeAlias = tuple[int | str, int]
-"""Request id and index of the stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewRow:
-    """A stream whose prompt is to be run."""
-
-    key: RowKey
-    prompt: tuple[int, ...]
-    adapter: int
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row in use, as the host sees it."""
-
-    key: RowKey
-    adapter: int
-    length: int
-    """Tokens of the row, the pending one included."""
+NUM_BLOCKS_ON_CPU = 4
+"""Parts in which the rows attend on a CPU, each over as many columns as its longest row has."""
+READ_IN_PLACE_FROM = 256
+"""Prefix tokens from which rows read a shared prefix where it lies; a shorter one is copied into each row."""
 
 
 class Runner:
     """Runs rows and keeps their cache.
 
-    `run` gives the logits of every row's next token, `feed` takes the tokens that were chosen. Until `feed`, running
-    again repeats the step: a step that failed half-way leaves nothing behind.
+    `run` gives the last hidden state of every row that decodes, `feed` takes the tokens that were chosen. Until `feed`,
+    running again repeats the step.
     """
 
     def __init__(self, model: PreTrainedModel, adapters: AdapterRows | None, max_length: int) -> None:
-        self._model = model
+        self._decoder = model.get_decoder()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
         self._adapters = adapters
         self._device = model.device
         self._cache = RowCache(model.config.get_text_config().num_hidden_layers, max_length)
-        self._additive_mask = model.config._attn_implementation == "eager"  # noqa: SLF001 (no public name)
-        head = vocabulary_head(model)
-        self._last = _LastPosition(head)
-        self._no_logits = torch.empty(0, head.weight.shape[0], dtype=model.dtype, device=self._device)
+        self.head = VocabularyHead(model)
+        self.max_length = max_length
         self.rows: list[Row] = []
-        # [n] each: the newest token of every row, which is not in the cache yet, and the position where it goes.
-        self._tokens = torch.empty(0, dtype=torch.long, device=self._device)
-        self._positions = torch.empty(0, dtype=torch.long, device=self._device)
+        """Those that decode, then those whose prompts are being read."""
+        self.num_decoding = 0
+        self._num_joining = 0  # rows behind them whose last piece the coming `feed` follows
+        self.windows: set[int | None] = set()
+        """The sliding windows of the layers, as far as forwards have shown."""
+        self._lengths: list[int] = []  # columns filled, the pending token included
+        # [num_decoding] each: the pending token, which is not in the cache yet, its position, and the row's adapter.
+        self._tokens = self._index([])
+        self._positions = self._index([])
+        self._adapter_of_row = self._index([])
+        self._offsets = self._index([])
+        self._nothing = torch.empty(0, model.config.get_text_config().hidden_size, device=self._device)
+        self._readers: list[list[Readers]] = []  # of each decoding block
+        self._graphs = DecodeGraphs(self._forward_decoding, self._device) if self._device.type == "cuda" else None
+        self._num_blocks = NUM_BLOCKS_ON_CPU if self._device.type == "cpu" else 1
+
+    @property
+    def bytes_per_token(self) -> int:
+        """What a token of a row takes in the cache; known once the runner has run."""
+        return self._cache.bytes_per_column
 
     @torch.inference_mode()
-    def run(self, new: Sequence[NewRow]) -> Tensor:
-        """Logits [n + len(new), V] of every row's next token: the pending tokens decoded, the new prompts prefilled."""
-        logits = [self._decode()] if self.rows else [self._no_logits]
-        if new:
-            logits.append(self._prefill(new))
-            self._append(new)
-        return logits[-1] if logits[0].shape[0] == 0 else torch.cat(logits)
+    def run(self, pieces: Sequence[Piece]) -> Tensor:
+        """Hidden states [n, d] of the rows that decode, those whose last piece this is behind the others."""
+        num_decoding = self.num_decoding
+        pieces = self._place(pieces)
+        self._num_joining = sum(piece.is_last for piece in pieces)
+        if not self.rows:
+            return self._nothing
+        if not pieces and self._graphs is not None and not any(self._readers):
+            return self._replay(self._graphs)
+        blocks = [*self._decoding_blocks(), *([self._piece_block(pieces)] if pieces else [])]
+        tokens = [token for piece in pieces for token in piece.token_ids]
+        positions = [piece.start + index for piece in pieces for index in range(len(piece.token_ids))]
+        adapters = [piece.adapter for piece in pieces for _ in piece.token_ids]
+        rows, columns = written(blocks, self._device)
+        self._select(torch.cat([self._adapter_of_row, self._index(adapters)]))
+        hidden = self._forward(
+            torch.cat([self._tokens, self._index(tokens)]),
+            torch.cat([self._positions, self._index(positions)]),
+            RowPass(rows, columns, blocks, self.windows),
+        )
+        if not pieces:
+            return hidden
+        return torch.cat([hidden[:num_decoding], hidden[self._index(ends(pieces, num_decoding))]])
+
+    @property
+    def decoding_keys(self) -> list[RowKey]:
+        """Whose hidden states `run` gave, in their order."""
+        return [row.key for row in self.rows[: self.num_decoding + self._num_joining]]
 
     @torch.inference_mode()
     def feed(self, tokens: Tensor) -> None:
-        """Append to each row its chosen token [n]; the next run decodes it."""
+        """Append the tokens [n] that were chosen to the rows of `decoding_keys`; the next run decodes them."""
+        first_joining, self.num_decoding = self.num_decoding, self.num_decoding + self._num_joining
+        self._num_joining = 0
         self._tokens = tokens
-        self._positions = self._positions + 1
-        self.rows = [Row(row.key, row.adapter, row.length + 1) for row in self.rows]
+        # Whoever has reached the end runs once more before the host has noticed, in vain and in place.
+        self._positions = (self._positions + 1).clamp(max=self.max_length - 1)
+        if first_joining < self.num_decoding:
+            joined = range(first_joining, self.num_decoding)
+            starts = [self.rows[index].offset + self._lengths[index] for index in joined]
+            self._positions = torch.cat([self._positions, self._index(starts)])
+            self._describe()
+        longest = self.max_length
+        self._lengths[: self.num_decoding] = [min(length + 1, longest) for length in self._lengths[: self.num_decoding]]
 
     @torch.inference_mode()
-    def release(self, request_ids: Collection[int | str]) -> None:
-        """Free the rows of these requests; rows from the end take their places."""
+    def take_prefix(self, key: PrefixKey) -> SharedPrefix:
+        """What its row holds of a prefix, for others to share; the row is free again."""
+        row = next(index for index, row in enumerate(self.rows) if row.key == (key, 0))
+        prefix = self._cache.read(row, key.token_ids, key.weights.adapter)
+        self.release({key}, scrub=True)
+        return prefix
+
+    @torch.inference_mode()
+    def release(self, request_ids: Collection[int | str | PrefixKey], *, scrub: bool) -> None:
+        """Free the rows of these requests, others take their places; `scrub` where the rows may hold NaN."""
         kept = [index for index, row in enumerate(self.rows) if row.key[0] not in request_ids]
         if len(kept) == len(self.rows):
             return
-        targets = sorted(set(range(len(kept))) - set(kept))
-        sources = kept[len(kept) - len(targets) :]
-        order = list(range(len(kept)))
-        for source, target in zip(sources, targets, strict=True):
-            order[target] = source
-        if targets:
-            self._cache.move(self._index(sources), self._index(targets))
+        if scrub:
+            self._cache.scrub(self._index(sorted(set(range(len(self.rows))) - set(kept))))
+        order = compacted(kept, self.num_decoding, self._lengths, self._rows_per_block)
+        moves = [(source, target, self._lengths[source]) for target, source in enumerate(order) if source != target]
+        if moves:
+            self._cache.move(moves)
+        self.num_decoding = sum(1 for index in kept if index < self.num_decoding)
         self.rows = [self.rows[index] for index in order]
-        self._tokens = self._tokens[self._index(order)]
-        self._positions = self._positions[self._index(order)]
+        self._lengths = [self._lengths[index] for index in order]
+        decoding = self._index(order[: self.num_decoding])
+        self._tokens, self._positions = self._tokens[decoding], self._positions[decoding]
+        self._describe()
 
     @torch.inference_mode()
     def shrink(self) -> None:
         """Give back the memory of rows that are not in use."""
         self._cache.shrink(len(self.rows))
 
-    def _index(self, values: Sequence[int] | Sequence[list[int]]) -> Tensor:
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
+        """Logits [m, V] of some of the rows that decode, of all their hidden states [n, d]."""
+        self._select_for_head(rows)
+        return self.head.logits(hidden[rows])
+
+    @torch.inference_mode()
+    def columns(self, hidden: Tensor, rows: Tensor, token_ids: Tensor) -> Tensor:
+        """Their logits of candidates [m, K] only: [m, K]."""
+        self._select_for_head(rows)
+        return self.head.columns(hidden[rows], token_ids)
+
+    def _index(self, values: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self._device)
 
-    def _append(self, new: Sequence[NewRow]) -> None:
-        # `feed` puts the first chosen token behind the prompt.
-        self.rows = [*self.rows, *(Row(row.key, row.adapter, len(row.prompt)) for row in new)]
-        last = self._index([len(row.prompt) - 1 for row in new])
-        self._positions = torch.cat([self._positions, last])
-        self._tokens = torch.cat([self._tokens, self._index([row.prompt[-1] for row in new])])
+    def _place(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """Give every new stream a row behind the others, with its shared prefix in it or beside it; in row order."""
+        begun = {row.key: index for index, row in enumerate(self.rows[self.num_decoding :])}
+        new = [piece for piece in pieces if piece.key not in begun]
+        pieces = sorted(pieces, key=lambda piece: begun.get(piece.key, len(begun)))
+        for piece in new:
+            in_place = piece.prefix is not None and len(piece.prefix) >= READ_IN_PLACE_FROM
+            self.rows.append(Row(piece.key, piece.adapter, piece.prefix if in_place else None))
+            self._lengths.append(0)
+        for index, piece in enumerate(pieces, start=self.num_decoding):
+            self._lengths[index] = piece.start + len(piece.token_ids) - self.rows[index].offset
+        self._cache.reserve(len(self.rows), max(self._lengths, default=0))
+        for index, piece in enumerate(new, start=len(self.rows) - len(new)):
+            if piece.prefix is not None and self.rows[index].prefix is None:
+                self._cache.write(index, piece.prefix)
+        return pieces
 
-    def _decode(self) -> Tensor:
-        """Run each row's pending token against its own cached positions."""
-        num_keys = max(row.length for row in self.rows)
-        self._cache.reserve(len(self.rows), num_keys)
-        rows, keys = (torch.arange(count, device=self._device) for count in (len(self.rows), num_keys))
-        self._cache.expect(Decode(rows, self._positions, num_keys))
-        visible = keys <= self._positions[:, None]  # [n, keys]
-        self._select_adapters([row.adapter for row in self.rows])
-        return self._forward(self._tokens[:, None], self._positions[:, None], visible[:, None, None, :])
+    def _describe(self) -> None:
+        """What the device must know of the rows that decode, after one has joined or left."""
+        rows = self.rows[: self.num_decoding]
+        self._adapter_of_row = self._index([row.adapter for row in rows])
+        self._offsets = self._index([row.offset for row in rows])
+        self._readers = [readers_of(rows[block], self._device) for block in self._decoding_slices()]
 
-    def _prefill(self, new: Sequence[NewRow]) -> Tensor:
-        """Run whole prompts, right-padded: what follows a token never reaches it, so padding needs no mask."""
-        length = max(len(row.prompt) for row in new)
-        self._cache.reserve(len(self.rows) + len(new), length)
-        self._cache.expect(Prefill(first_row=len(self.rows)))
-        # Padded with a token of its own, a row can meet no foreign token whose embedding is broken.
-        tokens = self._index([[*row.prompt, *[row.prompt[0]] * (length - len(row.prompt))] for row in new])
-        positions = torch.arange(length, device=self._device)
-        visible = positions <= positions[:, None]  # [queries, keys]
-        self._select_adapters([row.adapter for row in new])
-        last = self._index([len(row.prompt) - 1 for row in new])
-        with self._last.at(last):
-            return self._forward(tokens, positions.expand(len(new), -1), visible.expand(len(new), 1, -1, -1))
+    @property
+    def _rows_per_block(self) -> int:
+        return max(1, -(-self.num_decoding // self._num_blocks))
 
-    def _select_adapters(self, adapter_of_row: list[int]) -> None:
+    def _decoding_slices(self) -> list[slice]:
+        """The rows that decode, in blocks that attend together."""
+        starts = range(0, self.num_decoding, self._rows_per_block)
+        return [slice(start, min(start + self._rows_per_block, self.num_decoding)) for start in starts]
+
+    def _decoding_blocks(self) -> list[Block]:
+        columns, positions = (self._positions - self._offsets)[:, None], self._positions[:, None]
+        return [
+            Block(rows.start, columns[rows], positions[rows], max(self._lengths[rows]), readers=readers)
+            for rows, readers in zip(self._decoding_slices(), self._readers, strict=True)
+        ]
+
+    def _piece_block(self, pieces: Sequence[Piece]) -> Block:
+        rows = slice(self.num_decoding, self.num_decoding + len(pieces))
+        return piece_block(pieces, self.rows[rows], self.num_decoding, max(self._lengths[rows]), self._device)
+
+    def _select(self, adapters: Tensor) -> None:
         if self._adapters is not None:
-            self._adapters.select(adapter_of_row, self._device)
+            self._adapters.select(adapters, {row.adapter for row in self.rows})
 
-    def _forward(self, tokens: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
-        """Logits [n, V] behind the last token of each row; tokens and positions [n, T], visible [n, 1, T, keys]."""
-        if self._additive_mask:
-            dtype = self._model.dtype
-            hidden = torch.full_like(visible, torch.finfo(dtype).min, dtype=dtype)
-            visible = hidden.masked_fill(visible, 0)
-        output = self._model(
-            input_ids=tokens,
-            attention_mask=visible,  # four dimensions: transformers takes it as it is
-            position_ids=positions,
+    def _select_for_head(self, rows: Tensor) -> None:
+        if self._adapters is not None and self.head.is_adapted:
+            adapters = self._index([row.adapter for row in self.rows])
+            self._adapters.select(adapters[rows], {row.adapter for row in self.rows})
+
+    def _replay(self, graphs: DecodeGraphs) -> Tensor:
+        """The forward of rows that decode, as a recording."""
+        self._cache.reserve(rows_of_graph(len(self.rows)), max(self._lengths))
+        if self._cache.has_moved:
+            graphs.forget()
+            self._cache.has_moved = False
+        any_adapted = any(row.adapter for row in self.rows)
+        return graphs.run(self._tokens, self._positions, self._adapter_of_row, any_adapted=any_adapted)
+
+    def _forward_decoding(self, tokens: Tensor, positions: Tensor, adapters: Tensor) -> Tensor:
+        """The same as `run` without pieces, of tensors alone."""
+        columns = positions[:, None]
+        block = Block(0, columns, columns, self._cache.capacity)
+        if self._adapters is not None:
+            self._adapters.select(adapters, {0, *(row.adapter for row in self.rows)})
+        rows = torch.arange(len(tokens), device=self._device)
+        return self._forward(tokens, positions, RowPass(rows, positions, [block], self.windows))
+
+    def _forward(self, tokens: Tensor, positions: Tensor, row_pass: RowPass) -> Tensor:
+        """Last hidden states [tokens, d] of a line of tokens [tokens] at positions [tokens]."""
+        self._cache.expect(row_pass)
+        output = self._decoder(
+            input_ids=tokens[None],
+            position_ids=positions[None],
             past_key_values=self._cache,
             use_cache=True,
+            row_pass=row_pass,
         )
-        logits: Tensor = output.logits[:, -1]
-        return logits
-
-
-def vocabulary_head(model: PreTrainedModel) -> nn.Linear:
-    """The layer that makes logits of hidden states."""
-    head: nn.Linear = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
-    return head
-
-
-class _LastPosition:
-    """Lets the vocabulary head see each row's last token only, wherever it lies in a padded batch."""
-
-    def __init__(self, head: nn.Module) -> None:
-        self._positions: Tensor | None = None
-        head.register_forward_pre_hook(self._gather)
-
-    @contextmanager
-    def at(self, positions: Tensor) -> Iterator[None]:
-        """Until the block ends, the head sees only these positions [n]."""
-        self._positions = positions
-        try:
-            yield
-        finally:
-            self._positions = None
-
-    def _gather(self, _head: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        if self._positions is None:
-            return None
-        hidden = inputs[0]  # [n, T, hidden size]
-        index = self._positions[:, None, None].expand(-1, 1, hidden.shape[-1])
-        return (hidden.gather(1, index), *inputs[1:])
+        hidden: Tensor = output.last_hidden_state[0]
+        return hidden

@@ -13,11 +13,13 @@ class Sequence:
         self.request = request
         self.streams = streams
         self.token_ids: list[int] = []
+        self.num_chosen = 0
+        """Tokens that the device has chosen; the host may not have seen the last one yet."""
         self._rewards: list[float] = []
 
     @property
     def num_generated(self) -> int:
-        """Tokens chosen so far."""
+        """Tokens chosen so far, as the host knows."""
         return len(self._rewards)
 
     @property
@@ -28,6 +30,7 @@ class Sequence:
     def restart(self) -> None:
         """Forget what was generated. The noise is counted from the prompt, so the second run gives the same answer."""
         self.token_ids.clear()
+        self.num_chosen = 0
         self._rewards.clear()
 
     def advance(self, token_id: int, reward: float, eos_token_ids: Collection[int]) -> Completion | Failure | None:

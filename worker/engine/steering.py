@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 _LOWEST = -(2**63)
+_BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ def propose(logits: Tensor, num_candidates: int) -> Candidates:
     vocab_size = logits.shape[-1]
     logits = logits.float()
     # One more than asked for shows whether the last candidate has equals that topk left out.
-    values, token_ids = logits.topk(min(num_candidates + 1, vocab_size))
+    values, token_ids = _largest(logits, min(num_candidates + 1, vocab_size))
     finite = values[:, 0].isfinite()
     keys = _total_order(values[:, :num_candidates], token_ids[:, :num_candidates])
     # Looking at the values costs nothing on the CPU and a synchronisation elsewhere.
@@ -38,6 +39,21 @@ def propose(logits: Tensor, num_candidates: int) -> Candidates:
         keys = torch.cat([above, _ties(logits, last, num_candidates)], dim=1)
     token_ids = _token_ids(keys.topk(num_candidates).values).clamp_(0, vocab_size - 1)
     return Candidates(token_ids, logits.gather(1, token_ids), finite)
+
+
+def _largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`logits.topk(count)`, found among the `count` blocks with the largest maxima: one pass over the vocabulary."""
+    num_blocks = logits.shape[-1] // _BLOCK
+    if num_blocks <= 2 * count:
+        return logits.topk(count)
+    blocks = logits[:, : num_blocks * _BLOCK].view(-1, num_blocks, _BLOCK)
+    best = blocks.amax(-1).topk(count).indices  # [S, count]
+    inside = torch.arange(_BLOCK, device=logits.device)
+    token_ids = (best[..., None] * _BLOCK + inside).flatten(1)
+    rest = torch.arange(num_blocks * _BLOCK, logits.shape[-1], device=logits.device)
+    token_ids = torch.cat([token_ids, rest.expand(len(logits), -1)], dim=1)
+    values, order = logits.gather(1, token_ids).topk(count)
+    return values, token_ids.gather(1, order)
 
 
 def _ties(logits: Tensor, value: Tensor, count: int) -> Tensor:

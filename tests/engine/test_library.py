@@ -1,0 +1,21 @@
+"""The README's lines from two model paths to text, as they stand there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "examples" / "demo" / "model"
+
+
+def test_the_readmes_lines_from_two_paths_to_text_run(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    (block,) = (block for block in blocks if "load_engine" in block)
+    code = block.replace("path/to/model", str(MODEL / "base")).replace("path/to/policy", str(MODEL / "policy"))
+
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 (this project's own lines)
+
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) >= 2
+    assert any("tea garden" in line for line in lines)

@@ -1,0 +1,83 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.engine.models import Family, change, llama, save_adapter
+from worker.engine import load_engine
+from worker.engine.errors import AdapterError
+
+
+@pytest.fixture
+def base(families: dict[str, Family]) -> str:
+    return families["llama"].base
+
+
+def refusal(base: str, policy: str) -> AdapterError:
+    with pytest.raises(AdapterError) as refused:
+        load_engine(base, policy)
+    assert "\n" not in str(refused.value)
+    return refused.value
+
+
+ADAPTERS_BEYOND_LOW_RANK: dict[str, dict[str, object]] = {
+    "use_dora": {"use_dora": True},
+    "modules_to_save": {"modules_to_save": ["lm_head"]},
+    "biases": {"bias": "all"},
+    "embed_tokens": {"target_modules": ["embed_tokens"]},
+    "target_parameters": {"target_modules": [], "target_parameters": ["q_proj.weight"]},
+}
+
+
+@pytest.mark.parametrize("name", ADAPTERS_BEYOND_LOW_RANK)
+def test_an_adapter_that_is_more_than_a_low_rank_update(base: str, tmp_path: Path, name: str) -> None:
+    policy = save_adapter(llama(seed=0), tmp_path, seed=1, **ADAPTERS_BEYOND_LOW_RANK[name])
+
+    error = refusal(base, policy)
+
+    assert error.code == "adapter_unsupported"
+    assert name in str(error)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"init_lora_weights": "pissa"}, "changes the base weights"),
+        ({"target_modules": ["nothing_here"]}, "nothing_here"),
+        ({"target_modules": ["q_proj"]}, "made for another model"),
+        ({"target_modules": ["q_proj", "v_proj", "down_proj", "o_proj"]}, "made for another model"),
+    ],
+    ids=["pissa", "no such module", "too many tensors", "too few tensors"],
+)
+def test_an_adapter_that_does_not_fit_its_base(
+    families: dict[str, Family], tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    policy = Path(shutil.copytree(families["llama"].policy, tmp_path / "policy"))
+    change(policy / "adapter_config.json", **changes)
+
+    error = refusal(families["llama"].base, str(policy))
+
+    assert error.code == "adapter_unsupported"
+    assert words in str(error)
+
+
+def test_an_adapter_of_another_type(base: str, tmp_path: Path) -> None:
+    config = {"peft_type": "IA3", "target_modules": ["k_proj", "down_proj"], "feedforward_modules": ["down_proj"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+
+    assert "only LoRA is stacked" in str(refusal(base, str(tmp_path)))
+
+
+def test_an_adapter_made_for_another_base(base: str, tmp_path: Path) -> None:
+    for name, shape in {"wider": {"hidden_size": 48}, "deeper": {"num_hidden_layers": 3}}.items():
+        policy = save_adapter(llama(seed=0, **shape), tmp_path / name, seed=1)
+
+        assert refusal(base, policy).code == "adapter_unsupported"
+
+
+def test_an_adapter_without_its_weights(families: dict[str, Family], tmp_path: Path) -> None:
+    policy = Path(shutil.copytree(families["llama"].policy, tmp_path / "policy"))
+    (policy / "adapter_model.safetensors").unlink()
+
+    assert refusal(families["llama"].base, str(policy)).code == "adapter_unsupported"

@@ -1,0 +1,71 @@
+"""CUDA graphs of the forward of rows that decode: hundreds of small kernels become one launch.
+
+A graph is recorded for a number of rows and replays with new tokens and positions, so it holds for as long as the
+cache stays where it is. Rows are rounded up to the next recorded number: those in excess decode their own leavings.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Tokens, positions and adapters, [rows] each, to last hidden states [rows, d]."""
+
+_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+_WARM_UPS = 2
+
+
+def rows_of_graph(num_rows: int) -> int:
+    """The number of rows of the graph that runs this many."""
+    larger = (size for size in _SIZES if size >= num_rows)
+    return next(larger, -(-num_rows // _SIZES[-1]) * _SIZES[-1])
+
+
+class DecodeGraphs:
+    """The graphs of one set of weights."""
+
+    def __init__(self, forward: Forward, device: torch.device) -> None:
+        self._forward = forward
+        self._device = device
+        self._graphs: dict[tuple[int, bool], _Graph] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """Throw the graphs away: the cache has moved."""
+        self._graphs.clear()
+        self._pool = (
+            torch.cuda.graph_pool_handle()
+        )  # graphs share their scratch memory; the pool ends with the last one
+
+    def run(self, tokens: Tensor, positions: Tensor, adapters: Tensor, *, any_adapted: bool) -> Tensor:
+        """Last hidden states [n, d]; they are overwritten by the next run."""
+        key = (rows_of_graph(len(tokens)), any_adapted)
+        inputs = torch.zeros(3, key[0], dtype=torch.long, device=self._device)
+        inputs[:, : len(tokens)] = torch.stack([tokens, positions, adapters])
+        if key not in self._graphs:
+            self._graphs[key] = _Graph(self._forward, inputs, self._pool)
+        return self._graphs[key].run(inputs)[: len(tokens)]
+
+
+class _Graph:
+    """One recording, with the buffer that it reads."""
+
+    def __init__(self, forward: Forward, inputs: Tensor, pool: Any) -> None:  # noqa: ANN401 (torch's own handle)
+        # Recorded with real inputs: the warm-ups write to the cache, and may write only what the replay will.
+        self._inputs = inputs.clone()
+        stream = torch.cuda.Stream(inputs.device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        stream.wait_stream(torch.cuda.current_stream(inputs.device))
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UPS):
+                forward(*self._inputs)
+        torch.cuda.current_stream(inputs.device).wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, pool=pool):
+            self._hidden = forward(*self._inputs)
+
+    def run(self, inputs: Tensor) -> Tensor:
+        self._inputs.copy_(inputs)
+        self._graph.replay()
+        return self._hidden

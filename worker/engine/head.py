@@ -1,0 +1,101 @@
+"""From last hidden states to logits: all of the vocabulary, or only the columns of some candidates.
+
+Only a base stream proposes tokens. What the other streams say of everything but the k candidates changes no choice,
+so they need k columns of the head instead of V: h W[candidates].
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from worker.engine.lora import RowAdaptedLinear
+from worker.engine.packed import PackedLinear, can_pack
+
+
+@dataclass(frozen=True, slots=True)
+class ValueHead:
+    """The affine map between the last hidden state and the head of a PAD policy: h -> V h + v (its w_p)."""
+
+    weight: Tensor
+    """[d, d]."""
+    bias: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogitScale:
+    """What some architectures do to logits behind the head: z -> cap tanh(factor z / cap)."""
+
+    factor: float = 1.0
+    softcap: float | None = None
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig) -> "LogitScale":
+        """As the configuration states it; a model that does more than this is found out at load."""
+        text = config.get_text_config()
+        factor = getattr(text, "logit_scale", None) or 1.0
+        divisor = getattr(text, "logits_scaling", None) or 1.0
+        return cls(factor / divisor, getattr(text, "final_logit_softcapping", None))
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Elementwise."""
+        if self.factor != 1.0:
+            logits = logits * self.factor
+        return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
+
+
+class VocabularyHead:
+    """The head of one model, its value head and adapters included."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        layer = vocabulary_layer(model)
+        self._adapted = layer if isinstance(layer, RowAdaptedLinear) else None
+        plain = layer.wide if isinstance(layer, RowAdaptedLinear) else layer
+        self._weight = layer.weight
+        self._bias = plain.bias
+        self._product: nn.Module = plain
+        if can_pack(self._weight.dtype, self._weight.device):
+            self._product = PackedLinear(plain)
+        self._scale = LogitScale.of(model.config)
+        self.value: ValueHead | None = None
+
+    @property
+    def vocab_size(self) -> int:
+        """Columns."""
+        return len(self._weight)
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether an adapter reaches the head, so that it must be told whose hidden states it is given."""
+        return self._adapted is not None
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[n, d] -> [n, V]."""
+        logits: Tensor = self._product(self._valued(hidden))
+        return self._scale(self._adapted.updated(logits) if self._adapted else logits)
+
+    def columns(self, hidden: Tensor, token_ids: Tensor) -> Tensor:
+        """[n, d] and [n, K] -> [n, K], the logits of these tokens."""
+        hidden = self._valued(hidden)
+        logits = _dot(self._weight[token_ids], hidden)
+        if self._bias is not None:
+            logits = logits + self._bias[token_ids]
+        if self._adapted and self._adapted.any_adapted:
+            low = self._adapted.masked(nn.functional.linear(hidden, self._adapted.down))
+            logits = logits + _dot(self._adapted.up[token_ids], low)
+        return self._scale(logits)
+
+    def _valued(self, hidden: Tensor) -> Tensor:
+        return hidden if self.value is None else nn.functional.linear(hidden, self.value.weight, self.value.bias)
+
+
+def _dot(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """[n, K, d] and [n, d] -> [n, K]."""
+    return torch.bmm(matrices, vectors[:, :, None])[:, :, 0]
+
+
+def vocabulary_layer(model: PreTrainedModel) -> nn.Linear:
+    """The layer that makes logits of hidden states."""
+    layer: nn.Linear = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    return layer
