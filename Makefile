@@ -15,7 +15,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-model up test check clean
+.PHONY: help install demo demo-model up test check bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ check: $(INSTALLED_DEV) ## Linters, types, import contracts, and whether the mig
 	$(BIN)/lint-imports
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export PADSERVE_DATABASE_URL="sqlite:///$$folder/check.db" && \
 	  $(BIN)/alembic upgrade head && $(BIN)/alembic check
+
+bench: $(INSTALLED) ## Time the decoding engine against its baselines (20 minutes; more with BENCH="--shapes 100M,0.5B")
+	@$(BIN)/python -m bench $(BENCH)
 
 demo-model: $(INSTALLED_DEV) ## Train the demo's models again, from nothing (long)
 	$(BIN)/python -m examples.demo.train
