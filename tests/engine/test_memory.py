@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -31,6 +33,21 @@ def test_something_is_tried_even_where_nothing_seems_to_fit() -> None:
 
 
 def test_this_machine_has_memory() -> None:
+    assert free_bytes(torch.device("cpu")) > 2**20
+
+
+def test_a_control_group_limits_what_is_free_and_file_caches_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text("100000\n")
+    (tmp_path / "memory.current").write_text("70000\n")
+    monkeypatch.setattr("worker.engine.memory._CONTROL_GROUP", tmp_path)
+    assert free_bytes(torch.device("cpu")) == 30000
+
+    (tmp_path / "memory.stat").write_text("anon 20000\ninactive_file 45000\n")
+    assert free_bytes(torch.device("cpu")) == 75000
+
+    (tmp_path / "memory.max").write_text("max\n")
     assert free_bytes(torch.device("cpu")) > 2**20
 
 

@@ -15,6 +15,8 @@ USUAL_LENGTH = 1024
 MOST_SLOTS = {"cpu": 64, "cuda": 256}
 """More do not pay: a step is no longer bound by reading the weights."""
 
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
+
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -40,9 +42,10 @@ def free_bytes(device: torch.device) -> int:
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # where the system does not say
     lines = _lines(Path("/proc/meminfo"))
     available = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), available)
-    limit, used = (_lines(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
+    limit, used, kinds = (_lines(_CONTROL_GROUP / name) for name in ("memory.max", "memory.current", "memory.stat"))
     if limit and used and limit[0].isdigit():
-        available = min(available, int(limit[0]) - int(used[0]))
+        cached = next((int(line.split()[1]) for line in kinds if line.startswith("inactive_file ")), 0)
+        available = min(available, int(limit[0]) - int(used[0]) + cached)
     return max(available, 0)
 
 
