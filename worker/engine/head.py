@@ -61,11 +61,6 @@ class VocabularyHead:
         self.value: ValueHead | None = None
 
     @property
-    def vocab_size(self) -> int:
-        """Columns."""
-        return len(self._weight)
-
-    @property
     def is_adapted(self) -> bool:
         """Whether an adapter reaches the head, so that it must be told whose hidden states it is given."""
         return self._adapted is not None
