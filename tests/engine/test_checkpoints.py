@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from tests.engine.models import gpt2, llama, save, save_adapter, tiny
+from tests.engine.models import gpt2, llama, merge, read, save, save_adapter, tiny
 from tests.engine.oracle import LanguageModel, Oracle, behind_a_value_head, uncached
 from tests.engine.requests import METHODS, decode, mixed_batch, prompt, token_ids
 from worker.engine import ModelError, Request, load_engine
@@ -144,13 +144,23 @@ def test_a_value_head_in_the_older_format_is_not_left_out(tmp_path: Path) -> Non
         load_engine(save(llama(seed=0), tmp_path / "base"), policy.path)
 
 
-def test_an_adapter_is_not_decoded_without_the_value_head_beside_it(tmp_path: Path) -> None:
-    base = save(llama(seed=0), tmp_path / "base")
-    adapter = save_adapter(llama(seed=0), tmp_path / "policy", seed=1)
-    save_file({"v_head.summary.weight": torch.randn(WIDTH, WIDTH)}, tmp_path / "policy" / "value_head.safetensors")
+@pytest.mark.parametrize("on_head", [False, True], ids=["", "and an update of the head"])
+def test_an_adapter_is_decoded_with_the_value_head_beside_it(tmp_path: Path, *, on_head: bool) -> None:
+    base = llama(seed=0, tie_word_embeddings=False)
+    path = save(base, tmp_path / "base")
+    targets = ["q_proj", "down_proj", *(["lm_head"] if on_head else [])]
+    adapter = save_adapter(base, tmp_path / "policy", seed=1, target_modules=targets)
+    without = token_ids(decode(load_engine(path, adapter), requests()))
+    torch.manual_seed(4)
+    weight, bias = torch.eye(WIDTH) + 0.3 * torch.randn(WIDTH, WIDTH), torch.randn(WIDTH)
+    tensors = {"v_head.summary.weight": weight, "v_head.summary.bias": bias}
+    save_file(tensors, tmp_path / "policy" / "value_head.safetensors")
 
-    with pytest.raises(ModelError, match="value head"):
-        load_engine(base, adapter)
+    completions = decode(load_engine(path, adapter), requests())
+
+    policy = behind_a_value_head(merge(read(path), adapter), weight, bias)
+    assert token_ids(completions) == answers(read(path), policy, requests())
+    assert token_ids(completions) != without
 
 
 @pytest.mark.parametrize("model_type", ["phi", "gpt_neox"])

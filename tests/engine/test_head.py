@@ -50,7 +50,7 @@ def test_the_head_of_each_kind_equals_its_formula(kind: str, *, valued: bool) ->
     head, hidden = VocabularyHead(model), HIDDEN
     if valued:
         weight_of_value, bias_of_value = torch.randn(WIDTH, WIDTH), torch.randn(WIDTH)
-        head.value = ValueHead(weight_of_value, bias_of_value)
+        head.values = {0: ValueHead(weight_of_value, bias_of_value)}
         hidden = HIDDEN @ weight_of_value.t() + bias_of_value
 
     logits, columns = head.logits(HIDDEN), head.columns(HIDDEN, TOKEN_IDS)
@@ -64,7 +64,7 @@ def test_the_head_of_each_kind_equals_its_formula(kind: str, *, valued: bool) ->
 @pytest.mark.parametrize("bias", [None, torch.ones(WIDTH)], ids=["no bias", "bias"])
 def test_a_value_head_is_an_affine_map_in_front_of_the_head(bias: Tensor | None) -> None:
     plain, valued = (VocabularyHead(tiny("llama", seed=0)) for _ in range(2))
-    valued.value = ValueHead(2 * torch.eye(WIDTH), bias)
+    valued.values = {0: ValueHead(2 * torch.eye(WIDTH), bias)}
 
     logits = valued.logits(HIDDEN)
 
@@ -90,14 +90,14 @@ def test_adapters_of_the_head_reach_their_own_rows_only(
     assert adapters is not None
     head = VocabularyHead(model)
     if valued:
-        head.value = ValueHead(torch.randn(WIDTH, WIDTH), torch.randn(WIDTH))
+        head.values = {0: ValueHead(torch.randn(WIDTH, WIDTH), torch.randn(WIDTH))}
         for each in merged:
-            each.value = head.value
+            each.values = head.values
     of_row = [row % (num_adapters + 1) for row in range(NUM_ROWS)]
     adapters.select(torch.tensor(of_row), set(of_row))
 
     expected = torch.stack([merged[adapter].logits(HIDDEN)[row] for row, adapter in enumerate(of_row)])
-    assert head.is_adapted
+    assert head.tells_rows_apart
     close(head.logits(HIDDEN), expected)
     close(head.columns(HIDDEN, TOKEN_IDS), expected.gather(1, TOKEN_IDS))
 
@@ -125,3 +125,21 @@ def test_the_scale_is_read_off_the_configuration() -> None:
         "cohere": LogitScale(factor=0.3),
         "granite": LogitScale(factor=0.25),
     }
+
+
+@torch.inference_mode()
+def test_each_row_meets_the_value_head_of_its_adapter_or_else_the_models() -> None:
+    heads = {number: ValueHead(torch.randn(WIDTH, WIDTH), torch.randn(WIDTH)) for number in (0, 2)}
+    head = VocabularyHead(tiny("llama", seed=0))
+    of_each = {number: VocabularyHead(tiny("llama", seed=0)) for number in heads}
+    for number, single in of_each.items():
+        single.values = {0: heads[number]}
+    adapters = torch.arange(NUM_ROWS) % 3
+
+    head.values = heads
+    logits, columns = head.logits(HIDDEN, adapters), head.columns(HIDDEN, TOKEN_IDS, adapters)
+
+    for row, adapter in enumerate(adapters.tolist()):
+        meant = of_each[2 if adapter == 2 else 0]
+        close(logits[row : row + 1], meant.logits(HIDDEN[row : row + 1]))
+        close(columns[row : row + 1], meant.columns(HIDDEN[row : row + 1], TOKEN_IDS[row : row + 1]))

@@ -39,7 +39,7 @@ def test_pieces_lie_behind_one_another_in_the_line_and_pad_themselves() -> None:
     pieces = [piece("a", 3), piece("b", 1, start=4)]
     rows = [Row(("a", 0), 0, None), Row(("b", 0), 0, None)]
 
-    block = piece_block(pieces, rows, 2, num_keys=5, device=torch.device("cpu"))
+    block = piece_block(pieces, rows, first_row=2, first_token=2, num_keys=5, device=torch.device("cpu"))
 
     assert block.tokens is not None
     assert block.places is not None

@@ -11,7 +11,16 @@ Imports torch, transformers and peft, and nothing of this project.
 from worker.engine.engine import Engine
 from worker.engine.errors import EngineError, ModelError, OutOfMemoryError, RequestError
 from worker.engine.loading import load_engine
-from worker.engine.request import Completion, Failure, FinishReason, Request, StopCondition, Stream
+from worker.engine.request import (
+    Completion,
+    Failure,
+    FinishReason,
+    Request,
+    Score,
+    ScoreRequest,
+    StopCondition,
+    Stream,
+)
 
 __all__ = [
     "Completion",
@@ -23,6 +32,8 @@ __all__ = [
     "OutOfMemoryError",
     "Request",
     "RequestError",
+    "Score",
+    "ScoreRequest",
     "StopCondition",
     "Stream",
     "load_engine",

@@ -17,7 +17,6 @@ from transformers.utils.hub import cached_file
 from worker.engine import attention
 from worker.engine.architecture import why_unsupported
 from worker.engine.errors import (
-    AdapterError,
     ModelConfigError,
     ModelNotFoundError,
     ModelWeightsError,
@@ -114,14 +113,8 @@ class Checkpoint:
         placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]  # its decorator hides the signature
         return placed
 
-    def check_is_only_an_adapter(self, base: str) -> None:
-        """Raise AdapterError where more lies beside an adapter than low-rank updates."""
-        if self._tensors(_VALUE_HEAD):
-            cause = "a value head lies beside it, and only low-rank updates are stacked; merge both into a full model"
-            raise AdapterError(path=self.path, base=base, cause=cause)
-
     def value_head(self, model: PreTrainedModel) -> ValueHead | None:
-        """The d x d matrix of a PAD checkpoint, beside the model's weights or among them; None where there is none."""
+        """The d x d matrix of a PAD policy, beside the weights of model or adapter or among them; None without one."""
         width = model.config.get_text_config().hidden_size
         tensors = self._tensors(_VALUE_HEAD)
         weight = tensors.get(f"{_VALUE_HEAD}weight")

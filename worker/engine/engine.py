@@ -4,7 +4,7 @@ Every method of the family is a weighted sum of logits over streams; the engine 
 lockstep and gives them all the token that the sum chose. Token ids only; no text, no SQL, no queue.
 """
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,29 +13,17 @@ from torch import Tensor
 from worker.engine.choice import Choice, Sent, choose_tokens
 from worker.engine.errors import DuplicateRequestError, OutOfMemoryError, RequestError
 from worker.engine.layout import Piece
+from worker.engine.memory import ROWS_PER_SLOT, is_out_of_memory
+from worker.engine.models import Models
 from worker.engine.prefixes import PrefixKey
 from worker.engine.reading import Prompts
-from worker.engine.request import Completion, Failure, Request
-from worker.engine.runner import Runner
+from worker.engine.request import Completion, Failure, Request, Score, ScoreRequest
 from worker.engine.scheduler import Plan, Scheduler, Ticket
+from worker.engine.scoring import score
 from worker.engine.sequence import Sequence
 from worker.engine.slots import Slots, build_slots
-from worker.engine.streams import Weights, guided_streams
-from worker.engine.validation import Limits, check_request
-
-
-@dataclass(frozen=True, slots=True)
-class Models:
-    """What was loaded."""
-
-    runners: tuple[Runner, ...]
-    """One per set of shared weights."""
-    weights: Mapping[str, Weights]
-    """What the names that streams use stand for."""
-    limits: Limits
-    eos_token_ids: frozenset[int]
-    device: torch.device
-    dtype: torch.dtype
+from worker.engine.streams import guided_streams
+from worker.engine.validation import check_request
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +43,7 @@ class Engine:
 
     def __init__(self, models: Models, *, num_slots: int, prefill_budget: int, admit_at_least: int = 1) -> None:
         self._models = models
+        self._prefill_budget = prefill_budget
         self._scheduler = Scheduler(num_slots, prefill_budget, admit_at_least)
         self._sequences: dict[int | str, Sequence] = {}
         self._prompts = Prompts()
@@ -157,6 +146,18 @@ class Engine:
         finally:
             self._forget(taken)
 
+    def score(self, requests: Iterable[ScoreRequest]) -> list[Score | Failure]:
+        """How likely completions are that are given, in the order of the requests; a refused one is a Failure.
+
+        Many texts are read in one forward. Requests that are being decoded go on afterwards as if nothing had been.
+        """
+        return score(
+            list(requests),
+            self._models,
+            num_tokens=self._prefill_budget,
+            num_rows=ROWS_PER_SLOT * self.num_slots,
+        )
+
     def _take(self, untaken: Iterator[Request], taken: set[int | str]) -> Iterator[Failure]:
         """Queue requests until as many wait as there are slots; those that are refused."""
         while self.num_waiting < self.num_slots:
@@ -178,7 +179,7 @@ class Engine:
             self._feed(plan, choice)
             self._is_feeding = False
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return False  # made room for outside this block: the error's traceback keeps the step's tensors alive
         return True
@@ -279,8 +280,3 @@ class Engine:
         for request_id in request_ids:
             self._sequences.pop(request_id, None)
         self._slots = None
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an allocation failed; on the CPU, torch has no type of its own for that."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -138,9 +138,21 @@ class PromptTooLongError(RequestError):
 
 
 class TokenOutOfRangeError(RequestError):
-    """The prompt of stream {stream} holds token id {token_id}, outside 0 to {largest}."""
+    """{where} holds token id {token_id}, outside 0 to {largest}."""
 
     code = "token_out_of_range"
+
+
+class EmptyTextError(RequestError):
+    """A text to score needs at least one prompt token and one completion token."""
+
+    code = "empty_text"
+
+
+class TextTooLongError(RequestError):
+    """The text has {num_tokens} tokens, prompt and completion together, which exceeds {max_length}."""
+
+    code = "text_too_long"
 
 
 class NumCandidatesError(RequestError):

@@ -4,6 +4,7 @@ Only a base stream proposes tokens. What the other streams say of everything but
 so they need k columns of the head instead of V: h W[candidates].
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,10 @@ class ValueHead:
     weight: Tensor
     """[d, d]."""
     bias: Tensor | None
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """[n, d] -> [n, d]."""
+        return nn.functional.linear(hidden, self.weight, self.bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class LogitScale:
 
 
 class VocabularyHead:
-    """The head of one model, its value head and adapters included."""
+    """The head of one model, its value heads and adapters included."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         layer = vocabulary_layer(model)
@@ -58,21 +63,27 @@ class VocabularyHead:
         if can_pack(self._weight.dtype, self._weight.device):
             self._product = PackedLinear(plain)
         self._scale = LogitScale.of(model.config)
-        self.value: ValueHead | None = None
+        self.values: Mapping[int, ValueHead] = {}
+        """Of the model (0) and of adapters on it (by number); an adapter without one has the model's."""
 
     @property
-    def is_adapted(self) -> bool:
-        """Whether an adapter reaches the head, so that it must be told whose hidden states it is given."""
-        return self._adapted is not None
+    def vocab_size(self) -> int:
+        """Logits of a hidden state."""
+        return len(self._weight)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[n, d] -> [n, V]."""
-        logits: Tensor = self._product(self._valued(hidden))
+    @property
+    def tells_rows_apart(self) -> bool:
+        """Whether an adapter reaches the head, so that it must be told whose hidden states it is given."""
+        return self._adapted is not None or any(self.values)
+
+    def logits(self, hidden: Tensor, adapters: Tensor | None = None) -> Tensor:
+        """[n, d] -> [n, V]; `adapters` [n] are the rows' where it tells them apart."""
+        logits: Tensor = self._product(self._valued(hidden, adapters))
         return self._scale(self._adapted.updated(logits) if self._adapted else logits)
 
-    def columns(self, hidden: Tensor, token_ids: Tensor) -> Tensor:
+    def columns(self, hidden: Tensor, token_ids: Tensor, adapters: Tensor | None = None) -> Tensor:
         """[n, d] and [n, K] -> [n, K], the logits of these tokens."""
-        hidden = self._valued(hidden)
+        hidden = self._valued(hidden, adapters)
         logits = _dot(self._weight[token_ids], hidden)
         if self._bias is not None:
             logits = logits + self._bias[token_ids]
@@ -81,8 +92,12 @@ class VocabularyHead:
             logits = logits + _dot(self._adapted.up[token_ids], low)
         return self._scale(logits)
 
-    def _valued(self, hidden: Tensor) -> Tensor:
-        return hidden if self.value is None else nn.functional.linear(hidden, self.value.weight, self.value.bias)
+    def _valued(self, hidden: Tensor, adapters: Tensor | None) -> Tensor:
+        valued = self.values[0](hidden) if 0 in self.values else hidden
+        for adapter, value in self.values.items():
+            if adapter and adapters is not None:
+                valued = torch.where(adapters[:, None] == adapter, value(hidden), valued)
+        return valued
 
 
 def _dot(matrices: Tensor, vectors: Tensor) -> Tensor:

@@ -54,11 +54,17 @@ def readers_of(rows: Sequence[Row], device: torch.device) -> list[Readers]:
 
 
 def piece_block(
-    pieces: Sequence[Piece], rows: Sequence[Row], first_row: int, num_keys: int, device: torch.device
+    pieces: Sequence[Piece],
+    rows: Sequence[Row],
+    *,
+    first_row: int,
+    first_token: int,
+    num_keys: int,
+    device: torch.device,
 ) -> Block:
-    """Pieces of prompts in neighbouring rows, whose tokens follow in the line on those of `first_row` rows."""
+    """Pieces of prompts in rows from `first_row` on, whose tokens lie in the line from `first_token` on."""
     sizes = [len(piece.token_ids) for piece in pieces]
-    widest, first_token = max(sizes), first_row
+    widest = max(sizes)
     tokens, positions, columns = [], [], []
     places: list[int] = []
     for index, (piece, row, size) in enumerate(zip(pieces, rows, sizes, strict=True)):

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from worker.engine.adapters import stack_adapters
 from worker.engine.architecture import longest_exact, why_not_exact
 from worker.engine.checkpoints import Checkpoint, first_line, quiet_libraries
-from worker.engine.engine import Engine, Models
+from worker.engine.engine import Engine
 from worker.engine.errors import (
     DeviceError,
     DtypeError,
@@ -24,6 +24,7 @@ from worker.engine.fused import fuse_norms
 from worker.engine.head import ValueHead, vocabulary_layer
 from worker.engine.lora import AdapterRows
 from worker.engine.memory import ROWS_PER_SLOT, free_bytes, room
+from worker.engine.models import Models
 from worker.engine.packed import can_pack, pack
 from worker.engine.runner import Runner
 from worker.engine.streams import Weights
@@ -44,8 +45,8 @@ class LoadedModels:
     paths: tuple[str, ...]
     weights: Mapping[str, Weights]
     adapters: AdapterRows | None = None
-    values: tuple[ValueHead | None, ...] = ()
-    """Of each model, where it has one."""
+    values: tuple[Mapping[int, ValueHead], ...] = ()
+    """Of each model (0) and of the adapters on it, where they have one."""
 
 
 def load_engine(
@@ -103,8 +104,8 @@ def assemble(
     runners = [Runner(model, loaded.adapters if model is first else None, limit) for model in loaded.models]
     for path, model, runner in zip(loaded.paths, loaded.models, runners, strict=True):
         _prove(path, model, runner, vocab_size)
-    for runner, value in zip(runners, loaded.values, strict=False):
-        runner.head.value = value
+    for runner, values in zip(runners, loaded.values, strict=False):
+        runner.head.values = values
     # Two streams of one model, or one of each.
     bytes_per_token = max(ROWS_PER_SLOT * runners[0].bytes_per_token, sum(runner.bytes_per_token for runner in runners))
     fitting = room(free_bytes(first.device), bytes_per_token, limit, first.device.type)
@@ -138,8 +139,6 @@ def _load(checkpoints: Mapping[str, Checkpoint], device: torch.device, dtype: to
     configs = {identity: checkpoint.config() for identity, checkpoint in full.items()}
     models = [checkpoint.model(configs[identity], dtype, device) for identity, checkpoint in full.items()]
     _check_vocabularies(list(full.values()), models)
-    for adapter in adapters.values():
-        adapter.check_is_only_an_adapter(base.path)
     # PEFT names modules after adapters, so paths, which hold dots, cannot name them.
     rows = stack_adapters(models[0], base.path, {f"adapter_{i}": c.path for i, c in enumerate(adapters.values(), 1)})
     places = {identity: Weights(index) for index, identity in enumerate(full)}
@@ -149,8 +148,17 @@ def _load(checkpoints: Mapping[str, Checkpoint], device: torch.device, dtype: to
         paths=tuple(checkpoint.path for checkpoint in full.values()),
         weights={name: places[checkpoint.identity] for name, checkpoint in checkpoints.items()},
         adapters=rows,
-        values=tuple(checkpoint.value_head(model) for checkpoint, model in zip(full.values(), models, strict=True)),
+        values=tuple(
+            _value_heads(model, [checkpoint, *(adapters.values() if model is models[0] else ())])
+            for checkpoint, model in zip(full.values(), models, strict=True)
+        ),
     )
+
+
+def _value_heads(model: PreTrainedModel, checkpoints: list[Checkpoint]) -> dict[int, ValueHead]:
+    """Of a model's own checkpoint, which comes first, and of its adapters'."""
+    heads = {number: checkpoint.value_head(model) for number, checkpoint in enumerate(checkpoints)}
+    return {number: head for number, head in heads.items() if head is not None}
 
 
 def _max_length(path: str, limits: list[int | None], wanted: int | None) -> int:

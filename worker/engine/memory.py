@@ -54,3 +54,8 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="ascii").splitlines()
     except OSError:
         return []
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocation failed; on the CPU, torch has no type of its own for that."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

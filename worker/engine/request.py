@@ -77,9 +77,29 @@ class Completion:
     candidates only, not over the vocabulary, as in PAD's released code."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRequest:
+    """A completion that is given, not decoded: how likely do these weights hold each of its tokens?"""
+
+    request_id: int | str
+    weights: str = "base"
+    """"base", "policy" or "reference": a name given at load."""
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The answer to a ScoreRequest."""
+
+    request_id: int | str
+    log_probabilities: tuple[float, ...]
+    """`log pi(y_t | prompt, y_<t)` of each completion token, in nats, over the whole vocabulary."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request that was refused or failed while it was decoded; the others are not affected."""
+    """A request that was refused or failed while it was decoded or scored; the others are not affected."""
 
     request_id: int | str
     code: str

@@ -74,9 +74,9 @@ class Runner:
         blocks = [*self._decoding_blocks(), *([self._piece_block(pieces)] if pieces else [])]
         tokens = [token for piece in pieces for token in piece.token_ids]
         positions = [piece.start + index for piece in pieces for index in range(len(piece.token_ids))]
-        adapters = [piece.adapter for piece in pieces for _ in piece.token_ids]
+        adapters = self._adapters_of_tokens(pieces)
         rows, columns = written(blocks, self._device)
-        self._select(torch.cat([self._adapter_of_row, self._index(adapters)]))
+        self._select(torch.cat([self._adapter_of_row, adapters]), {row.adapter for row in self.rows})
         hidden = self._forward(
             torch.cat([self._tokens, self._index(tokens)]),
             torch.cat([self._positions, self._index(positions)]),
@@ -106,6 +106,31 @@ class Runner:
             self._describe()
         longest = self.max_length
         self._lengths[: self.num_decoding] = [min(length + 1, longest) for length in self._lengths[: self.num_decoding]]
+
+    @torch.inference_mode()
+    def read(self, texts: Sequence[Piece]) -> Tensor:
+        """Hidden states [tokens, d] of whole texts, one behind the other. Nothing is kept, nobody else is touched."""
+        first_row, lengths = len(self.rows), [len(text.token_ids) for text in texts]
+        self._cache.reserve(first_row + len(texts), max(lengths))
+        rows = [Row(text.key, text.adapter, prefix=None) for text in texts]
+        block = piece_block(texts, rows, first_row=first_row, first_token=0, num_keys=max(lengths), device=self._device)
+        self._select(self._adapters_of_tokens(texts), {text.adapter for text in texts})
+        hidden = self._forward(
+            self._index([token for text in texts for token in text.token_ids]),
+            self._index([position for length in lengths for position in range(length)]),
+            RowPass(*written([block], self._device), [block], self.windows),
+        )
+        self._cache.scrub(self._index(range(first_row, first_row + len(texts))))
+        return hidden
+
+    @torch.inference_mode()
+    def logits_of_text(self, hidden: Tensor, adapter: int) -> Tensor:
+        """Logits [n, V] of hidden states [n, d] that `read` gave of a text."""
+        if not self.head.tells_rows_apart:
+            return self.head.logits(hidden)
+        adapters = self._index([adapter] * len(hidden))
+        self._select(adapters, {adapter})
+        return self.head.logits(hidden, adapters)
 
     @torch.inference_mode()
     def take_prefix(self, key: PrefixKey) -> SharedPrefix:
@@ -142,14 +167,12 @@ class Runner:
     @torch.inference_mode()
     def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
         """Logits [m, V] of some of the rows that decode, of all their hidden states [n, d]."""
-        self._select_for_head(rows)
-        return self.head.logits(hidden[rows])
+        return self.head.logits(hidden[rows], self._adapters_at_head(rows))
 
     @torch.inference_mode()
     def columns(self, hidden: Tensor, rows: Tensor, token_ids: Tensor) -> Tensor:
         """Their logits of candidates [m, K] only: [m, K]."""
-        self._select_for_head(rows)
-        return self.head.columns(hidden[rows], token_ids)
+        return self.head.columns(hidden[rows], token_ids, self._adapters_at_head(rows))
 
     def _index(self, values: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self._device)
@@ -196,16 +219,29 @@ class Runner:
 
     def _piece_block(self, pieces: Sequence[Piece]) -> Block:
         rows = slice(self.num_decoding, self.num_decoding + len(pieces))
-        return piece_block(pieces, self.rows[rows], self.num_decoding, max(self._lengths[rows]), self._device)
+        return piece_block(
+            pieces,
+            self.rows[rows],
+            first_row=self.num_decoding,
+            first_token=self.num_decoding,
+            num_keys=max(self._lengths[rows]),
+            device=self._device,
+        )
 
-    def _select(self, adapters: Tensor) -> None:
+    def _adapters_of_tokens(self, pieces: Sequence[Piece]) -> Tensor:
+        return self._index([piece.adapter for piece in pieces for _ in piece.token_ids])
+
+    def _select(self, adapters: Tensor, used: Collection[int]) -> None:
         if self._adapters is not None:
-            self._adapters.select(adapters, {row.adapter for row in self.rows})
+            self._adapters.select(adapters, used)
 
-    def _select_for_head(self, rows: Tensor) -> None:
-        if self._adapters is not None and self.head.is_adapted:
-            adapters = self._index([row.adapter for row in self.rows])
-            self._adapters.select(adapters[rows], {row.adapter for row in self.rows})
+    def _adapters_at_head(self, rows: Tensor) -> Tensor | None:
+        """Of these rows [m], where the head tells them apart."""
+        if not self.head.tells_rows_apart:
+            return None
+        adapters = self._index([row.adapter for row in self.rows])[rows]
+        self._select(adapters, {row.adapter for row in self.rows})
+        return adapters
 
     def _replay(self, graphs: DecodeGraphs) -> Tensor:
         """The forward of rows that decode, as a recording."""

@@ -1,11 +1,12 @@
 """What a request must be, checked before anything is queued."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
 from worker.engine.errors import (
     EmptyPromptError,
+    EmptyTextError,
     MaxTokensError,
     NoStreamsError,
     NumCandidatesError,
@@ -13,11 +14,12 @@ from worker.engine.errors import (
     RewardError,
     StrengthError,
     TemperatureError,
+    TextTooLongError,
     TokenOutOfRangeError,
     TopPError,
     UnknownWeightsError,
 )
-from worker.engine.request import Request, Stream
+from worker.engine.request import Request, ScoreRequest, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,7 @@ def check_request(request: Request, limits: Limits) -> None:
 
 
 def _check_stream(index: int, stream: Stream, max_tokens: int, limits: Limits) -> None:
-    if stream.weights not in limits.weights:
-        raise UnknownWeightsError(weights=stream.weights, names=", ".join(limits.weights))
+    _check_weights(stream.weights, limits)
     if not isfinite(stream.reward):
         raise RewardError(stream=index, reward=stream.reward)
     num_tokens = len(stream.prompt)
@@ -59,6 +60,26 @@ def _check_stream(index: int, stream: Stream, max_tokens: int, limits: Limits) -
         raise PromptTooLongError(
             stream=index, prompt_tokens=num_tokens, max_tokens=max_tokens, max_length=limits.max_length
         )
-    for token_id in (min(stream.prompt), max(stream.prompt)):
+    _check_tokens(stream.prompt, f"The prompt of stream {index}", limits)
+
+
+def check_score_request(request: ScoreRequest, limits: Limits) -> None:
+    """Raise the RequestError that names what is wrong with the text to score, if anything is."""
+    _check_weights(request.weights, limits)
+    if not request.prompt_ids or not request.completion_ids:
+        raise EmptyTextError
+    num_tokens = len(request.prompt_ids) + len(request.completion_ids)
+    if num_tokens > limits.max_length:
+        raise TextTooLongError(num_tokens=num_tokens, max_length=limits.max_length)
+    _check_tokens((*request.prompt_ids, *request.completion_ids), "The text", limits)
+
+
+def _check_weights(name: str, limits: Limits) -> None:
+    if name not in limits.weights:
+        raise UnknownWeightsError(weights=name, names=", ".join(limits.weights))
+
+
+def _check_tokens(token_ids: Sequence[int], where: str, limits: Limits) -> None:
+    for token_id in (min(token_ids), max(token_ids)):
         if not 0 <= token_id < limits.vocab_size:
-            raise TokenOutOfRangeError(stream=index, token_id=token_id, largest=limits.vocab_size - 1)
+            raise TokenOutOfRangeError(where=where, token_id=token_id, largest=limits.vocab_size - 1)
