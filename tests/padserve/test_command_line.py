@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,3 +201,16 @@ def test_keys_without_a_database_are_one_line(offline: Run) -> None:
 
 def test_the_version_is_shown(offline: Run) -> None:
     assert re.fullmatch(r"padserve \d+\.\d+\.\d+\n", offline("--version").output)
+
+
+def test_train_hands_its_options_to_the_training_program(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "padserve", "train"]
+
+    helped = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    options = ("--base", "b", "--pairs", str(tmp_path / "none.jsonl"), "--out", "o")
+    refused = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+
+    assert "usage: padserve train" in helped.stdout
+    assert "--value-head-epochs" in helped.stdout
+    assert refused.returncode == 1
+    assert "none.jsonl cannot be read" in refused.stderr

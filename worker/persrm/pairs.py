@@ -1,22 +1,24 @@
 """Preference pairs on disk: one JSON object a line. Every malformed line is named before anything is trained."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 from pydantic import Field as Constrained
 
+from worker.persrm.errors import TrainingError
+
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
-class MalformedPairsError(ValueError):
-    """The pairs file has lines that cannot be trained on; `problems` has one (line number, reason) each."""
+class MalformedPairsError(TrainingError):
+    """Pairs that cannot be trained on; `problems` has one (line number, reason) each."""
 
-    def __init__(self, path: Path, problems: list[tuple[int, str]]) -> None:
-        self.path = path
-        self.problems = problems
+    def __init__(self, path: Path, problems: Sequence[tuple[int, str]]) -> None:
+        self.problems = list(problems)
         lines = "\n".join(f"  line {number}: {reason}" for number, reason in problems)
-        super().__init__(f"{path} has {len(problems)} malformed lines:\n{lines}")
+        super().__init__(f"{path} has {len(self.problems)} malformed lines:\n{lines}")
 
 
 class PreferencePair(BaseModel):
@@ -40,14 +42,17 @@ def read_pairs(path: Path) -> list[PreferencePair]:
     """The file's pairs; raises MalformedPairsError naming every bad line. Blank lines are skipped."""
     pairs: list[PreferencePair] = []
     problems: list[tuple[int, str]] = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                pairs.append(PreferencePair.model_validate_json(line))
-            except ValidationError as error:
-                problems.append((number, _reason(error)))
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    pairs.append(PreferencePair.model_validate_json(line))
+                except ValidationError as error:
+                    problems.append((number, _reason(error)))
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"{path} cannot be read: {error}") from error
     if problems:
         raise MalformedPairsError(path, problems)
     if not pairs:

@@ -1,29 +1,28 @@
-"""Trains a PersRM: a LoRA adapter by DPO on preference-conditioned prompts, the reference being the base without it.
+"""Trains a PersRM by DPO on preference-conditioned prompts, in the two stages of PAD (Chen et al., ICLR 2025).
 
-The adapter sees each prompt exactly as the engine will send it (`worker.prompts`); training refuses to start otherwise.
+Stage 1 is a LoRA adapter, the reference being the base without it; stage 2 a d x d value head, all else frozen. The
+policy sees each prompt exactly as the engine will send it (`worker.prompts`); training refuses to start otherwise.
 """
 
-import argparse
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import cast
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from worker.persrm.card import write_card
-from worker.persrm.pairs import PreferencePair, read_pairs
-from worker.prompts import Message, encode, with_principles
-
-
-class PromptMismatchError(ValueError):
-    """The trainer tokenizes a prompt differently from the engine: the adapter would never meet what it learnt from."""
+from worker.persrm.card import Data, write_card
+from worker.persrm.dataset import as_dataset, check_lengths, check_prompts, split
+from worker.persrm.errors import BaseModelError, SettingError
+from worker.persrm.pairs import PreferencePair
+from worker.persrm.resume import Workspace
+from worker.persrm.value_head import attach_value_head, save_value_head
 
 
 @dataclass(frozen=True)
@@ -36,63 +35,118 @@ class PolicySettings:
     learning_rate: float = 1e-3
     batch_size: int = 32
     num_epochs: float = 1.0
+    value_head_epochs: float = 0.0
+    """Of stage 2; 0 leaves it out."""
+    value_head_learning_rate: float = 1e-4
     held_out_share: float = 0.05
     max_length: int = 1024
     seed: int = 12
+    checkpoint_every: int = 100
+    """Steps between checkpoints."""
+
+    def __post_init__(self) -> None:
+        """Raise SettingError for what no training can use."""
+        for name in ("rank", "batch_size", "max_length", "checkpoint_every"):
+            _check(name, getattr(self, name) >= 1, getattr(self, name), "at least 1")
+        for name in ("beta", "learning_rate", "num_epochs", "value_head_learning_rate"):
+            _check(name, 0 < getattr(self, name) < math.inf, getattr(self, name), "a number above 0")
+        for name in ("sft_weight", "value_head_epochs"):
+            _check(name, 0 <= getattr(self, name) < math.inf, getattr(self, name), "a number of at least 0")
+        _check("held_out_share", 0 < self.held_out_share < 1, self.held_out_share, "between 0 and 1")
 
 
-def train_policy(base: Path, pairs: list[PreferencePair], out: Path, settings: PolicySettings, base_name: str) -> float:
-    """Writes adapter and model card to `out`; returns the share of held-out pairs that the adapter ranks correctly.
+@dataclass(frozen=True)
+class _Material:
+    """What both stages train on."""
 
-    `base_name` is what `adapter_config.json` records as its base.
+    base: str
+    tokenizer: PreTrainedTokenizerBase
+    training: list[PreferencePair]
+    held_out: list[PreferencePair]
+    settings: PolicySettings
+
+    def model(self) -> PreTrainedModel:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(self.base, dtype=torch.float32)
+        return model
+
+
+def train_policy(
+    base: str | Path, pairs: Sequence[PreferencePair], out: Path, settings: PolicySettings, base_name: str
+) -> float:
+    """Write adapter, value head if asked for, and model card to `out`; the share of held-out pairs ranked correctly.
+
+    `base_name` is what `adapter_config.json` records as its base. Where a run of the same base, pairs and settings was
+    interrupted, this one goes on from its newest checkpoint, to the same result. Raises a TrainingError before anything
+    is trained.
     """
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    num_held_out = max(1, round(len(pairs) * settings.held_out_share))
-    with TemporaryDirectory() as work:
-        trainer = DPOTrainer(
-            model=AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
-            args=dpo_config(Path(work), settings),
-            train_dataset=as_dataset(tokenizer, pairs[num_held_out:]),
-            eval_dataset=as_dataset(tokenizer, pairs[:num_held_out]),
-            processing_class=tokenizer,
-            peft_config=lora_config(settings),
+    tokenizer = _tokenizer(base)
+    check_lengths(tokenizer, pairs, settings.max_length)
+    training, held_out = split(pairs, settings.held_out_share, settings.seed)
+    workspace = Workspace(
+        out, {"base": str(base), "pairs": [pair.model_dump() for pair in pairs], "settings": asdict(settings)}
+    )
+    material = _Material(str(base), tokenizer, training, held_out, settings)
+    accuracies = {
+        "stage 1, adapter": workspace.stage(
+            "adapter", lambda work, checkpoint: _train_adapter(material, work, checkpoint, out, base_name)
         )
-        check_prompts(tokenizer, pairs[num_held_out:], cast("Dataset", trainer.train_dataset)["prompt_ids"])
-        trainer.train()
-        accuracy = float(trainer.evaluate()["eval_rewards/accuracies"])
-        _save(cast("PeftModel", trainer.model), out, base_name)
-    data = {"training pairs": len(pairs) - num_held_out, "held-out pairs": num_held_out}
-    write_card(out, base_name, data | asdict(settings), {"held-out pairs ranked correctly": f"{accuracy:.1%}"})
+    }
+    if settings.value_head_epochs:
+        accuracies["stage 2, value head"] = workspace.stage(
+            "value_head", lambda work, checkpoint: _train_value_head(material, work, checkpoint, out)
+        )
+    write_card(out, base_name, Data.of(training, held_out), asdict(settings), accuracies)
+    workspace.close()
+    return list(accuracies.values())[-1]
+
+
+def _train_adapter(material: _Material, work: Path, checkpoint: str | None, out: Path, base_name: str) -> float:
+    trainer = _trainer(material, dpo_config(work, material.settings), material.model(), adapter=True)
+    check_prompts(material.tokenizer, material.training, cast("Dataset", trainer.train_dataset)["prompt_ids"])
+    accuracy = _run(trainer, checkpoint)
+    model = cast("PeftModel", trainer.model)
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = base_name
+    model.save_pretrained(str(out), save_embedding_layers=False)  # none is trained, and "auto" would ask a hub
     return accuracy
 
 
-def as_dataset(tokenizer: PreTrainedTokenizerBase, pairs: list[PreferencePair]) -> Dataset:
-    """The pairs in TRL's format: conversations, or plain text where the tokenizer has no chat template."""
-    conversational = tokenizer.chat_template is not None
-    rows = []
-    for pair in pairs:
-        prompt = _conversation(pair)
-        rows.append(
-            {
-                "prompt": prompt if conversational else prompt[0]["content"],
-                "chosen": [Message(role="assistant", content=pair.chosen)] if conversational else pair.chosen,
-                "rejected": [Message(role="assistant", content=pair.rejected)] if conversational else pair.rejected,
-            }
-        )
-    return Dataset.from_list(rows)
+def _train_value_head(material: _Material, work: Path, checkpoint: str | None, out: Path) -> float:
+    settings = material.settings
+    policy: PreTrainedModel = PeftModel.from_pretrained(material.model(), out).merge_and_unload()
+    attach_value_head(policy)
+    args = dpo_config(
+        work,
+        replace(settings, learning_rate=settings.value_head_learning_rate, num_epochs=settings.value_head_epochs),
+    )
+    accuracy = _run(_trainer(material, args, policy, reference=material.model()), checkpoint)
+    save_value_head(policy, out)
+    return accuracy
 
 
-def check_prompts(
-    tokenizer: PreTrainedTokenizerBase, pairs: list[PreferencePair], prompt_ids: Iterable[list[int]]
-) -> None:
-    """Raises PromptMismatchError unless the trainer's prompts are the engine's, id by id."""
-    for pair, ids in zip(pairs, prompt_ids, strict=True):
-        if tuple(ids) != encode(tokenizer, _conversation(pair)):
-            raise PromptMismatchError(f"the chat template renders this prompt differently in training: {pair.prompt!r}")
+def _trainer(
+    material: _Material,
+    args: DPOConfig,
+    model: PreTrainedModel,
+    *,
+    adapter: bool = False,
+    reference: PreTrainedModel | None = None,
+) -> DPOTrainer:
+    return DPOTrainer(
+        model=model,
+        ref_model=reference,
+        args=args,
+        train_dataset=as_dataset(material.tokenizer, material.training),
+        eval_dataset=as_dataset(material.tokenizer, material.held_out),
+        processing_class=material.tokenizer,
+        peft_config=lora_config(material.settings) if adapter else None,
+    )
 
 
-def _conversation(pair: PreferencePair) -> list[Message]:
-    return with_principles([Message(role="user", content=pair.prompt)], pair.principles)
+def _run(trainer: DPOTrainer, checkpoint: str | None) -> float:
+    """The share of held-out pairs ranked correctly after training."""
+    trainer.train(resume_from_checkpoint=checkpoint)
+    return float(trainer.evaluate()["eval_rewards/accuracies"])
 
 
 def lora_config(settings: PolicySettings) -> LoraConfig:
@@ -101,7 +155,7 @@ def lora_config(settings: PolicySettings) -> LoraConfig:
 
 
 def dpo_config(work: Path, settings: PolicySettings) -> DPOConfig:
-    """One run without checkpoints; the trainer prints progress and time left."""
+    """One run; the trainer prints progress and time left."""
     return DPOConfig(
         output_dir=str(work),
         beta=settings.beta,
@@ -118,43 +172,24 @@ def dpo_config(work: Path, settings: PolicySettings) -> DPOConfig:
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
-        save_strategy="no",
+        save_strategy="steps",
+        save_steps=settings.checkpoint_every,
+        save_total_limit=2,
         logging_steps=20,
         report_to="none",
         seed=settings.seed,
     )
 
 
-def _save(model: PeftModel, out: Path, base_name: str) -> None:
-    for config in model.peft_config.values():
-        config.base_model_name_or_path = base_name
-    model.save_pretrained(str(out), save_embedding_layers=False)  # none is trained, and "auto" would ask a hub
+def _check(name: str, holds: bool, value: float, wanted: str) -> None:  # noqa: FBT001 (a condition)
+    if not holds:
+        raise SettingError(name=name, value=value, wanted=wanted)
 
 
-def main() -> None:
-    """Command line: `python -m worker.persrm.train --base MODEL --pairs pairs.jsonl --out ADAPTER`."""
-    defaults = PolicySettings()
-    parser = argparse.ArgumentParser(prog="python -m worker.persrm.train", description="Train a PersRM adapter by DPO.")
-    parser.add_argument("--base", type=Path, required=True, help="folder of the base model")
-    parser.add_argument("--pairs", type=Path, required=True, help="JSON lines: prompt, principles, chosen, rejected")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the adapter")
-    parser.add_argument("--rank", type=int, default=defaults.rank, help="LoRA rank")
-    parser.add_argument("--beta", type=float, default=defaults.beta, help="DPO's beta")
-    parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
-    parser.add_argument("--batch-size", type=int, default=defaults.batch_size)
-    parser.add_argument("--epochs", type=float, default=defaults.num_epochs)
-    parser.add_argument("--seed", type=int, default=defaults.seed)
-    options = parser.parse_args()
-    settings = PolicySettings(
-        rank=options.rank,
-        beta=options.beta,
-        learning_rate=options.learning_rate,
-        batch_size=options.batch_size,
-        num_epochs=options.epochs,
-        seed=options.seed,
-    )
-    train_policy(options.base, read_pairs(options.pairs), options.out, settings, base_name=str(options.base))
-
-
-if __name__ == "__main__":
-    main()
+def _tokenizer(base: str | Path) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        cause = str(error).strip().partition("\n")[0].rstrip(".")
+        raise BaseModelError(base=str(base), cause=cause) from error
+    return tokenizer

@@ -1,0 +1,57 @@
+"""`python -m worker.persrm`, which `padserve train` starts."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.persrm.models import PAIRS
+from worker.persrm.__main__ import main
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(f"{pair.model_dump_json()}\n" for pair in PAIRS))
+    return path
+
+
+def test_the_command_trains_and_says_how_to_serve(
+    base: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "policy"
+
+    code = main(["--base", str(base), "--pairs", str(pairs), "--out", str(out), "--rank", "3", "--batch-size", "4"])
+
+    assert code == 0
+    assert f"PADSERVE_MODEL={base} PADSERVE_POLICY={out}" in capsys.readouterr().out
+    assert json.loads((out / "adapter_config.json").read_text())["r"] == 3
+
+
+def test_malformed_pairs_are_all_named_before_the_base_is_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("{}\n[]\n")
+
+    code = main(["--base", "no-such-base", "--pairs", str(pairs), "--out", str(tmp_path / "out")])
+
+    errors = capsys.readouterr().err
+    assert code == 1
+    assert "has 2 malformed lines" in errors
+    assert "line 1: prompt: Field required" in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pairs_file_that_is_none_is_named(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["--base", str(base), "--pairs", str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "out")])
+
+    assert code == 1
+    assert "none.jsonl cannot be read" in capsys.readouterr().err
+
+
+def test_a_setting_that_cannot_be_is_named(base: Path, pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["--base", str(base), "--pairs", str(pairs), "--out", "unused", "--rank", "0"])
+
+    assert code == 1
+    assert capsys.readouterr().err == "rank is 0, not at least 1.\n"

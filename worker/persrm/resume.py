@@ -1,0 +1,67 @@
+"""What a training leaves on disk while it runs, so that the same command goes on where a killed one stopped."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from worker.persrm.errors import OtherRunError
+
+FOLDER = "training"
+_STATE = "trainer_state.json"  # the last file of a checkpoint that the trainer writes
+
+Train: TypeAlias = Callable[[Path, str | None], float]
+"""(folder for checkpoints, the checkpoint to go on from) -> share of held-out pairs that are ranked correctly."""
+
+
+class Workspace:
+    """`training/` under the output folder: the checkpoints of a run that has not ended; gone when it has."""
+
+    def __init__(self, out: Path, run: Mapping[str, object]) -> None:
+        """Begin, or go on with what is there; raises OtherRunError where that is another run."""
+        self._folder = out / FOLDER
+        self._folder.mkdir(parents=True, exist_ok=True)
+        fingerprint = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
+        begun = self._folder / "run"
+        if not begun.exists():
+            _write(begun, fingerprint)
+        if begun.read_text(encoding="ascii") != fingerprint:
+            raise OtherRunError(folder=self._folder)
+
+    def stage(self, name: str, train: Train) -> float:
+        """What `train` gives; a stage that ended before is not trained again."""
+        result = self._folder / f"{name}.accuracy"
+        if not result.exists():
+            checkpoints = self._folder / name
+            accuracy = train(checkpoints, _newest_whole(checkpoints))
+            _write(result, repr(accuracy))
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        return float(result.read_text(encoding="ascii"))
+
+    def close(self) -> None:
+        """The run has ended: nothing has to be remembered."""
+        shutil.rmtree(self._folder)
+
+
+def _newest_whole(checkpoints: Path) -> str | None:
+    """The newest checkpoint that was written to its end; one that a kill interrupted is not."""
+    whole = [path.parent for path in checkpoints.glob(f"checkpoint-*/{_STATE}") if _is_json(path)]
+    newest = max(whole, key=lambda path: int(path.name.partition("-")[2]), default=None)
+    return None if newest is None else str(newest)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing."""
+    unfinished = path.with_name(f"{path.name}.part")
+    unfinished.write_text(text, encoding="ascii")
+    unfinished.replace(path)
