@@ -1,6 +1,7 @@
 """`python -m worker.persrm`, which `padserve train` starts."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,19 @@ def test_the_command_trains_and_says_how_to_serve(
 ) -> None:
     out = tmp_path / "policy"
 
-    code = main(["--base", str(base), "--pairs", str(pairs), "--out", str(out), "--rank", "3", "--batch-size", "4"])
+    options = ["--rank", "3", "--batch-size", "4", "--epochs", "7", "--value-head-epochs", "1"]
+    code = main(["--base", str(base), "--pairs", str(pairs), "--out", str(out), *options])
 
+    said, errors = capsys.readouterr()
     assert code == 0
-    assert f"PADSERVE_MODEL={base} PADSERVE_POLICY={out}" in capsys.readouterr().out
+    assert said.splitlines()[0] == "adapter: 21 steps"
+    assert re.match(
+        r"adapter: step 20 of 21, loss \d\.\d{3}, \d+% of its pairs ranked correctly, 0\.", said.splitlines()[1]
+    )
+    assert said.splitlines()[2] == "value head: 3 steps"
+    assert re.fullmatch(rf"{out}: [\d.]+% of the held-out pairs are ranked correctly\.", said.splitlines()[3])
+    assert said.splitlines()[4] == f"Serve it with PADSERVE_MODEL={base} PADSERVE_POLICY={out}."
+    assert errors == ""
     assert json.loads((out / "adapter_config.json").read_text())["r"] == 3
 
 

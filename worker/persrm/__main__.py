@@ -1,7 +1,6 @@
 """`python -m worker.persrm`, which `padserve train` starts: preference pairs in, a policy that the worker loads out."""
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
@@ -19,10 +18,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         pairs = read_pairs(file)
         # After the pairs are known to be good: these libraries take seconds to load.
+        from worker.persrm.quiet import quieten  # noqa: PLC0415
         from worker.persrm.train import PolicySettings, train_policy  # noqa: PLC0415
 
+        quieten()
         settings = PolicySettings(**{key: value for key, value in options.items() if value is not None})
-        logging.getLogger("transformers").setLevel(logging.ERROR)
         accuracy = train_policy(base, pairs, out, settings, base_name=base)
     except TrainingError as error:
         sys.stderr.write(f"{error}\n")

@@ -13,7 +13,13 @@ from typing import cast
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+)
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
@@ -21,6 +27,7 @@ from worker.persrm.card import Data, write_card
 from worker.persrm.dataset import as_dataset, check_lengths, check_prompts, split
 from worker.persrm.errors import BaseModelError, SettingError
 from worker.persrm.pairs import PreferencePair
+from worker.persrm.progress import Progress
 from worker.persrm.resume import Workspace
 from worker.persrm.value_head import attach_value_head, save_value_head
 
@@ -101,7 +108,7 @@ def train_policy(
 
 
 def _train_adapter(material: _Material, work: Path, checkpoint: str | None, out: Path, base_name: str) -> float:
-    trainer = _trainer(material, dpo_config(work, material.settings), material.model(), adapter=True)
+    trainer = _trainer("adapter", material, dpo_config(work, material.settings), material.model(), adapter=True)
     check_prompts(material.tokenizer, material.training, cast("Dataset", trainer.train_dataset)["prompt_ids"])
     accuracy = _run(trainer, checkpoint)
     model = cast("PeftModel", trainer.model)
@@ -119,12 +126,13 @@ def _train_value_head(material: _Material, work: Path, checkpoint: str | None, o
         work,
         replace(settings, learning_rate=settings.value_head_learning_rate, num_epochs=settings.value_head_epochs),
     )
-    accuracy = _run(_trainer(material, args, policy, reference=material.model()), checkpoint)
+    accuracy = _run(_trainer("value head", material, args, policy, reference=material.model()), checkpoint)
     save_value_head(policy, out)
     return accuracy
 
 
 def _trainer(
+    stage: str,
     material: _Material,
     args: DPOConfig,
     model: PreTrainedModel,
@@ -132,7 +140,7 @@ def _trainer(
     adapter: bool = False,
     reference: PreTrainedModel | None = None,
 ) -> DPOTrainer:
-    return DPOTrainer(
+    trainer = DPOTrainer(
         model=model,
         ref_model=reference,
         args=args,
@@ -140,7 +148,10 @@ def _trainer(
         eval_dataset=as_dataset(material.tokenizer, material.held_out),
         processing_class=material.tokenizer,
         peft_config=lora_config(material.settings) if adapter else None,
+        callbacks=[Progress(stage)],
     )
+    trainer.remove_callback(PrinterCallback)  # which prints two dozen metrics as a dict
+    return trainer
 
 
 def _run(trainer: DPOTrainer, checkpoint: str | None) -> float:
@@ -155,7 +166,7 @@ def lora_config(settings: PolicySettings) -> LoraConfig:
 
 
 def dpo_config(work: Path, settings: PolicySettings) -> DPOConfig:
-    """One run; the trainer prints progress and time left."""
+    """One run, with checkpoints."""
     return DPOConfig(
         output_dir=str(work),
         beta=settings.beta,
@@ -177,6 +188,7 @@ def dpo_config(work: Path, settings: PolicySettings) -> DPOConfig:
         save_total_limit=2,
         logging_steps=20,
         report_to="none",
+        disable_tqdm=True,
         seed=settings.seed,
     )
 
