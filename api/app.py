@@ -4,7 +4,7 @@ import time
 
 from fastapi import FastAPI
 
-from api import health, jobs, models, profile_transfer, profiles, results
+from api import feedback, health, jobs, models, profile_transfer, profiles, results
 from api.dependencies import Services
 from api.documentation import DocumentedApi
 from api.problems import install_error_handlers
@@ -25,6 +25,6 @@ def create_app(settings: Settings, *, database: Database | None = None, queue: Q
     app.state.started_at = int(time.time())
     app.add_middleware(RequestMiddleware)
     install_error_handlers(app)
-    for resource in (jobs, results, profiles, profile_transfer, models, health):
+    for resource in (jobs, results, profiles, profile_transfer, feedback, models, health):
         app.include_router(resource.router)
     return app

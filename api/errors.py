@@ -116,6 +116,27 @@ class ConflictError(ApiError):
     should_retry = False
 
 
+class ConsentRequiredError(ConflictError):
+    """The profile does not say `learn: true`: without the user's consent nothing is learnt, and nothing was stored."""
+
+    code = "consent_required"
+    title = "Consent required"
+
+
+class ContradictingFeedbackError(ConflictError):
+    """The user preferred the other text of a pair before, or in the same request; nothing was stored."""
+
+    code = "feedback_contradicts"
+    title = "Contradicting feedback"
+
+
+class TooFewPrinciplesError(ConflictError):
+    """The profile has fewer than two principles: there is nothing to weigh, and nothing was stored."""
+
+    code = "too_few_principles"
+    title = "Too few principles"
+
+
 class PreconditionFailedError(ApiError):
     """The stored state is not the one that the request's `If-Match` or `If-None-Match` asks for."""
 

@@ -71,6 +71,10 @@ def _not_blank(prompt: str) -> str:
     return prompt
 
 
+Prompt = Annotated[str, AfterValidator(_not_blank)]
+Messages = Annotated[list[Turn], Field(min_length=1), AfterValidator(_ends_with_the_user)]
+
+
 class Overrides(StrictModel):
     """Settings that an item or a job's `defaults` may state; what neither states comes from profile and system."""
 
@@ -101,12 +105,8 @@ class ItemIn(Overrides):
 
     custom_id: CustomId = Field(description="Your own name for the item, unique in the job.")
     user_id: UserId
-    prompt: Annotated[str, AfterValidator(_not_blank)] | None = Field(
-        default=None, description="Either this or `messages`."
-    )
-    messages: Annotated[list[Turn], Field(min_length=1), AfterValidator(_ends_with_the_user)] | None = Field(
-        default=None, description="Either this or `prompt`."
-    )
+    prompt: Prompt | None = Field(default=None, description="Either this or `messages`.")
+    messages: Messages | None = Field(default=None, description="Either this or `prompt`.")
 
 
 class Options(StrictModel):

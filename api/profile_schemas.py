@@ -117,10 +117,13 @@ class ProfileBody(StrictModel):
     metadata: dict[MetadataKey, MetadataValue] = Field(
         default={}, max_length=MAX_METADATA, description="Yours; padserve keeps it and does not read it."
     )
+    learn: bool = Field(
+        default=False, description="The user agrees that feedback on texts changes the weights of the principles."
+    )
 
     def canonical(self) -> JsonObject:
-        """What is stored: every field, defaults filled in."""
-        return self.model_dump(mode="json", exclude={"user_id"})
+        """What is stored: every field, defaults filled in; consent only where it is given."""
+        return self.model_dump(mode="json", exclude={"user_id"} if self.learn else {"user_id", "learn"})
 
 
 class ImportedProfile(ProfileBody):
@@ -136,6 +139,15 @@ class StoredPrinciple(BaseModel):
     weight: float
 
 
+class Learned(BaseModel):
+    """What a version that feedback wrote comes from; a version that a client wrote has none."""
+
+    num_pairs: int
+    base_version: int = Field(description="The version whose weights were the starting point.")
+    deviations: list[float] = Field(description="Standard deviation of each weight: how sure it is.")
+    agreement: float = Field(description="Share of the pairs that the weights rank as the user did.")
+
+
 class ProfileResource(BaseModel):
     """A stored profile."""
 
@@ -147,6 +159,8 @@ class ProfileResource(BaseModel):
     attributes: dict[str, str]
     tags: list[str]
     metadata: dict[str, str]
+    learn: bool = False
+    learned: Learned | None = None
     version: int
     etag: str
     created_at: dt.datetime = Field(description="When the user's profile began.")
@@ -206,6 +220,7 @@ def resource(profile: StoredProfile) -> ProfileResource:
         {
             **profile.body,
             "user_id": profile.user_id,
+            "learned": profile.learned,
             "version": profile.version,
             "etag": etag(profile),
             "created_at": profile.created_at,

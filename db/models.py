@@ -3,11 +3,11 @@
 import datetime as dt
 import uuid
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, Digest, JsonObject, Moment, Name, RowId, TimeOrderedId, state_type
-from db.states import ItemState, JobState, WorkerState
+from db.states import FitState, ItemState, JobState, WorkerState
 
 
 class Tenant(Base):
@@ -51,7 +51,7 @@ class Profile(Base):
 
 
 class ProfileVersion(Base):
-    """One version of a profile; `body` never changes once it is written."""
+    """One version of a profile; nothing of it changes once it is written."""
 
     __tablename__ = "profile_versions"
 
@@ -59,6 +59,7 @@ class ProfileVersion(Base):
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     body: Mapped[JsonObject]
     digest: Mapped[Digest]
+    learned: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[Moment]
 
 
@@ -164,6 +165,57 @@ class Result(Base):
     rewards: Mapped[list[float] | None]
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
+
+
+class FeedbackPair(Base):
+    """Two texts for one prompt, and which of them the profile's user preferred."""
+
+    __tablename__ = "feedback_pairs"
+    __table_args__ = (UniqueConstraint("profile_id", "digest"),)
+
+    id: Mapped[RowId]
+    profile_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("profiles.id", ondelete="CASCADE"))
+    digest: Mapped[Digest]
+    messages: Mapped[list[JsonObject]]
+    chosen: Mapped[str] = mapped_column(Text)
+    rejected: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[Moment]
+
+
+class Fit(Base):
+    """One fit of a profile's weights to its feedback; also the queue entry that workers claim."""
+
+    __tablename__ = "fits"
+    __table_args__ = (
+        CheckConstraint("(state = 'running') = (lease_owner IS NOT NULL)", name="lease_while_running"),
+        Index(None, "profile_id", "id"),
+        Index(
+            "ix_fits_queue",
+            *("model", "id"),
+            postgresql_where=text("state = 'queued'"),
+            sqlite_where=text("state = 'queued'"),
+        ),
+        Index(
+            "ix_fits_leases",
+            "lease_until",
+            postgresql_where=text("state = 'running'"),
+            sqlite_where=text("state = 'running'"),
+        ),
+    )
+
+    id: Mapped[TimeOrderedId]
+    profile_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("profiles.id", ondelete="CASCADE"))
+    model: Mapped[str] = mapped_column(String(256))
+    state: Mapped[FitState] = mapped_column(state_type(FitState, "state"))
+    attempt: Mapped[int]
+    lease_owner: Mapped[uuid.UUID | None]
+    lease_until: Mapped[dt.datetime | None]
+    num_pairs: Mapped[int | None]
+    version: Mapped[int | None]
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[Moment]
+    finished_at: Mapped[dt.datetime | None]
 
 
 class IdempotencyRecord(Base):

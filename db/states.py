@@ -1,4 +1,4 @@
-"""The states of items, jobs and workers, and the moves between them. Pure data: holds no session and no row."""
+"""The states of items, jobs, fits and workers, and the moves between them. Pure data: holds no session and no row."""
 
 from enum import StrEnum
 from types import MappingProxyType
@@ -21,6 +21,15 @@ class JobState(StrEnum):
     RUNNING = "running"
     COMPLETED = "completed"
     CANCELLED = "cancelled"
+
+
+class FitState(StrEnum):
+    """Where one fit of a profile to its feedback stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
 
 
 class WorkerState(StrEnum):
@@ -48,6 +57,15 @@ JOB_MOVES = MappingProxyType(
         JobState.RUNNING: frozenset({JobState.COMPLETED, JobState.CANCELLED}),
         JobState.COMPLETED: frozenset[JobState](),
         JobState.CANCELLED: frozenset[JobState](),
+    }
+)
+
+FIT_MOVES = MappingProxyType(
+    {
+        FitState.QUEUED: frozenset({FitState.RUNNING}),
+        FitState.RUNNING: frozenset({FitState.QUEUED, FitState.SUCCEEDED, FitState.FAILED}),
+        FitState.SUCCEEDED: frozenset[FitState](),
+        FitState.FAILED: frozenset[FitState](),
     }
 )
 

@@ -1,6 +1,19 @@
 """What people import or type: the Python client, the command line and the local stack."""
 
-from padserve.answers import Counts, ImportReport, ItemError, Job, Principle, Profile, Result, Usage
+from padserve.answers import (
+    Counts,
+    Feedback,
+    Fit,
+    FitError,
+    ImportReport,
+    ItemError,
+    Job,
+    Learned,
+    Principle,
+    Profile,
+    Result,
+    Usage,
+)
 from padserve.client import Campaign, Client
 from padserve.errors import (
     ApiError,
@@ -26,11 +39,15 @@ __all__ = [
     "Client",
     "ConflictError",
     "Counts",
+    "Feedback",
+    "Fit",
+    "FitError",
     "ImportReport",
     "InvalidRequestError",
     "ItemError",
     "Job",
     "JobTimeoutError",
+    "Learned",
     "LineError",
     "NotFoundError",
     "PadserveError",

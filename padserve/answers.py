@@ -17,6 +17,16 @@ class Principle:
 
 
 @dataclass(frozen=True, slots=True)
+class Learned:
+    """What a profile version that feedback wrote comes from."""
+
+    num_pairs: int
+    base_version: int
+    deviations: tuple[float, ...] = ()
+    agreement: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """One version of a user's stored preferences."""
 
@@ -31,6 +41,8 @@ class Profile:
     attributes: dict[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
+    learn: bool = False
+    learned: Learned | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +98,39 @@ class Job:
     def has_ended(self) -> bool:
         """Whether nothing of it will change any more."""
         return self.state in ENDED_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class FitError:
+    """Why a fit changed nothing."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One fit of a profile's weights to its user's feedback; `version` is the profile version that it wrote."""
+
+    id: str
+    state: str
+    created_at: dt.datetime
+    num_pairs: int | None = None
+    version: int | None = None
+    error: FitError | None = None
+    finished_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What is stored of a user's feedback; `message` says why nothing is learnt from a request, if so."""
+
+    user_id: str
+    num_pairs: int
+    num_new: int = 0
+    num_duplicate: int = 0
+    fit: Fit | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ from padserve.client import Campaign, Client
 from padserve.context import CommandContext, context_of
 from padserve.display import job_line, job_progress, say, show_table
 from padserve.files import write_lines
-from padserve.ndjson import Source
+from padserve.ndjson import STANDARD_INPUT, Source
 
-STANDARD_INPUT = "-"
 NOT_ALL_SUCCEEDED = 1
 INTERRUPTED = 130
 

@@ -7,13 +7,11 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter
 
-from padserve.answers import Principle, Profile
+from padserve.answers import Feedback, Principle, Profile
 from padserve.context import context_of
 from padserve.display import say, show_table
 from padserve.files import write_lines
-from padserve.ndjson import Source
-
-STANDARD_INPUT = "-"
+from padserve.ndjson import STANDARD_INPUT, Source, read_objects
 
 app = typer.Typer(help="What users prefer.", no_args_is_help=True, rich_markup_mode=None)
 UserId = Annotated[str, typer.Argument(metavar="USER", help="Your own name for the user.")]
@@ -43,6 +41,7 @@ def set_(
     strength: Annotated[float | None, typer.Option(help="How strongly to guide.")] = None,
     attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, for prompts; may be repeated.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")] = None,
+    learn: Annotated[bool, typer.Option("--learn", help="The user agrees that feedback changes the weights.")] = False,
 ) -> None:
     """Create or replace one profile: what is not said is not in it."""
     given = context_of(context)
@@ -54,6 +53,7 @@ def set_(
             strength=strength,
             attributes=dict(_pair(text) for text in attribute or ()),
             tags=tag or (),
+            learn=learn,
         )
     say(given.answers, f"{profile.user_id} is at version {profile.version}.")
 
@@ -114,6 +114,42 @@ def export(
         num_lines = write_lines(client.profiles.export_lines(tags=tag or ()), output)
     if output is not None:
         say(given.notes, f"{num_lines} profiles are in {output}.")
+
+
+@app.command()
+def feedback(
+    context: typer.Context,
+    user_id: UserId,
+    file: Annotated[
+        str | None, typer.Argument(help="An NDJSON file of pairs and ratings; - is standard input. Without: only look.")
+    ] = None,
+) -> None:
+    """Say what a user preferred, or look what came of it.
+
+    A line is a pair (`prompt`, `chosen`, `rejected`) or a rating of a result (`job_id`, `custom_id`, `rating`).
+    """
+    given = context_of(context)
+    with given.client() as client:
+        if file is None:
+            answer = client.profiles.feedback(user_id)
+        else:
+            lines = read_objects(file)
+            ratings = [line for line in lines if "rating" in line]
+            pairs = [line for line in lines if "rating" not in line]
+            answer = client.profiles.give_feedback(user_id, pairs=pairs, ratings=ratings)
+            say(given.answers, f"{answer.num_new} new pairs, {answer.num_duplicate} known; {answer.num_pairs} in all.")
+    say(given.answers, answer.message or _fit_in_words(answer))
+
+
+def _fit_in_words(answer: Feedback) -> str:
+    fit = answer.fit
+    if fit is None:
+        return f"{answer.num_pairs} pairs are stored; no fit was asked for yet."
+    if fit.error is not None:
+        return f"The profile stays as it was ({fit.error.code}): {fit.error.message}"
+    if fit.version is not None:
+        return f"Version {fit.version} of the profile was learnt from {fit.num_pairs} pairs."
+    return f"The fit to the pairs is {fit.state}."
 
 
 def _principle(text: str) -> Principle:

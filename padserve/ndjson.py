@@ -1,6 +1,7 @@
 """NDJSON bodies that can be sent more than once: a file as it is, or values written to one."""
 
 import json
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,7 @@ from padserve.errors import SourceError
 from padserve.transport import OpenBody
 
 MEDIA_TYPE = "application/x-ndjson"
+STANDARD_INPUT = "-"
 SPOOL_IN_MEMORY_BYTES = 2**23
 CHUNK_BYTES = 2**16
 
@@ -37,6 +39,24 @@ def opened(source: Source, *, first: Mapping[str, object] | None = None) -> Iter
             yield from iter(lambda: file.read(CHUNK_BYTES), b"")
 
         yield chunks
+
+
+def read_objects(path: str) -> list[dict[str, object]]:
+    """The JSON objects of a small file, one a line; `-` is standard input. Raises SourceError with the line."""
+    found: list[dict[str, object]] = []
+    with ExitStack() as stack:
+        file = sys.stdin.buffer if path == STANDARD_INPUT else stack.enter_context(_open(Path(path)))
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except ValueError as error:
+                raise SourceError(f"Line {number} of {path} is not JSON: {error}.") from error
+            if not isinstance(value, dict):
+                raise SourceError(f"Line {number} of {path} is not a JSON object.")
+            found.append(value)
+    return found
 
 
 def _open(path: Path) -> IO[bytes]:

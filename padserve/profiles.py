@@ -7,7 +7,7 @@ from urllib.parse import quote
 from pydantic import TypeAdapter
 
 from padserve import ndjson
-from padserve.answers import ImportReport, Principle, Profile
+from padserve.answers import Feedback, ImportReport, Principle, Profile
 from padserve.ndjson import Source
 from padserve.transport import Call, Params, Transport
 
@@ -16,6 +16,7 @@ MERGE_PATCH = "application/merge-patch+json"
 _PROFILE = TypeAdapter(Profile)
 _PROFILES = TypeAdapter(list[Profile])
 _REPORT = TypeAdapter(ImportReport)
+_FEEDBACK = TypeAdapter(Feedback)
 
 
 class Profiles:
@@ -38,6 +39,7 @@ class Profiles:
         attributes: Mapping[str, str] | None = None,
         tags: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
+        learn: bool = False,
         if_match: str | None = None,
     ) -> Profile:
         """Create or replace the whole profile. With `if_match`, only while its etag is that one."""
@@ -48,6 +50,7 @@ class Profiles:
             "attributes": dict(attributes or {}),
             "tags": list(tags),
             "metadata": dict(metadata or {}),
+            "learn": learn,
         }
         return self.put_body(user_id, body, if_match=if_match)
 
@@ -63,6 +66,26 @@ class Profiles:
     def delete(self, user_id: str, *, if_match: str | None = None) -> None:
         """Remove the profile with all its versions."""
         self._transport.request(Call("DELETE", _path(user_id), headers=_expecting(if_match)))
+
+    def give_feedback(
+        self,
+        user_id: str,
+        *,
+        pairs: Iterable[Mapping[str, object]] = (),
+        ratings: Iterable[Mapping[str, object]] = (),
+    ) -> Feedback:
+        """Say what the user preferred; the weights of the profile's principles are fitted to it in the background.
+
+        A pair has `prompt` or `messages`, `chosen` and `rejected`; a rating has `job_id`, `custom_id` and `rating`. The
+        profile must say `learn: true`. Safe to repeat: a pair is stored once.
+        """
+        body = {"pairs": [dict(pair) for pair in pairs], "ratings": [dict(rating) for rating in ratings]}
+        call = Call("POST", f"{_path(user_id)}/feedback", json=body, repeats_safely=True)
+        return _FEEDBACK.validate_json(self._transport.request(call).content)
+
+    def feedback(self, user_id: str) -> Feedback:
+        """How many pairs are stored, and how the newest fit to them stands."""
+        return _FEEDBACK.validate_json(self._transport.request(Call("GET", f"{_path(user_id)}/feedback")).content)
 
     def list(self, *, tags: Sequence[str] = (), page_size: int = 100) -> Iterator[Profile]:
         """Every profile, or those with any of the tags, by user id; pages are read as they are needed."""

@@ -1,7 +1,7 @@
 """Rows for tests, with defaults that a test overrides where it matters."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import insert, select
@@ -9,6 +9,8 @@ from sqlalchemy.orm import Session
 
 from db.models import Item, Job, Preference, Result, Tenant
 from db.preferences import EffectivePreference, Method, Principle, effective_preference
+from db.queries.feedback import Pair
+from db.queries.profiles import create_profile
 from db.session import Database, now
 from db.states import ItemState, JobState
 
@@ -72,6 +74,36 @@ def a_job(
         ]
         session.execute(insert(Item), rows)
         return job.id
+
+
+def a_profile(
+    database: Database,
+    *principles: str,
+    user_id: str = "ada",
+    tenant: str = "default",
+    fields: Mapping[str, object] | None = None,
+) -> uuid.UUID:
+    """The id of a profile with these principles, each of weight 1, whose user agrees to learning."""
+    body: dict[str, object] = {
+        "principles": [{"text": text, "weight": 1.0} for text in principles],
+        "method": None,
+        "strength": None,
+        "attributes": {},
+        "tags": [],
+        "metadata": {},
+        "learn": True,
+    }
+    with database.transaction() as session:
+        known = session.scalar(select(Tenant.id).where(Tenant.name == tenant))
+        created = create_profile(session, known or a_tenant(session, tenant), user_id, body | dict(fields or {}))
+        assert created is not None
+        return created.profile_id
+
+
+def some_pairs(num_pairs: int, *, chosen: str = "formal", rejected: str = "playful", prompt: str = "tea") -> list[Pair]:
+    """The user preferred what names one principle to what names another."""
+    messages: list[dict[str, object]] = [{"role": "user", "content": prompt}]
+    return [Pair(messages, f"{chosen} {number}", f"{rejected} {number}") for number in range(num_pairs)]
 
 
 @dataclass(frozen=True, slots=True)

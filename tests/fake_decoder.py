@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from db.queries.claims import ClaimedItem, Outcome
-from worker.protocol import DecoderUnavailableError
+from db.queries.feedback import Pair
+from worker.protocol import DecoderUnavailableError, Features
 
 
 class EchoDecoder:
@@ -33,6 +34,16 @@ class EchoDecoder:
 
     def cancel(self, item_id: int) -> None:
         self._items.pop(item_id, None)
+
+    def compare(self, pairs: Sequence[Pair], principles: Sequence[str]) -> list[Features | None]:
+        """A principle speaks for a text as often as the text names it, 10 nats each; `unscorable` texts have none."""
+        _misfortune([str(pair.messages[-1]["content"]) for pair in pairs])
+        return [
+            None
+            if "unscorable" in pair.chosen
+            else tuple(10.0 * (pair.chosen.count(text) - pair.rejected.count(text)) for text in principles)
+            for pair in pairs
+        ]
 
     def step(self) -> Sequence[Outcome]:
         _misfortune([prompt_of(item) for item in self._items.values()])

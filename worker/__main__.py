@@ -16,6 +16,7 @@ from db.session import Database, DatabaseUnreachableError
 from db.states import WorkerState
 from worker.decoding import Decoding, DecodingPolicy
 from worker.engine_process import load_text_decoder
+from worker.learning import Learning, LearningPolicy
 from worker.presence import Presence
 from worker.protocol import DecoderUnavailableError
 from worker.queue import QueueUnreachableError, check_queue, create_queue
@@ -76,15 +77,16 @@ class _Worker:
     def _serve(self) -> None:
         queue = create_queue(self._settings.redis_url)
         decoding = Decoding(self._database, self._supervisor, self._policy())
+        learning = Learning(self._database, self._supervisor, self._learning_policy(), decoding.stopping)
         reconciler = Reconciler(
             self._database,
             queue,
             model=self._model,
             max_attempts=self._settings.max_attempts,
-            is_idle=lambda: not decoding.is_running,
+            is_idle=lambda: not decoding.is_running and not learning.is_running,
         )
         self._in_background(partial(reconciler.run, self._settings.reconcile_seconds))
-        serve(queue, decoding, on_failure=self._fail)
+        serve(queue, decoding, learning, on_failure=self._fail)
 
     def _policy(self) -> DecodingPolicy:
         return DecodingPolicy(
@@ -92,6 +94,13 @@ class _Worker:
             lease_seconds=self._settings.lease_seconds,
             time_slice_seconds=self._settings.time_slice_seconds,
             drain_seconds=self._settings.drain_seconds,
+        )
+
+    def _learning_policy(self) -> LearningPolicy:
+        return LearningPolicy(
+            model=self._model,
+            lease_seconds=self._settings.lease_seconds,
+            max_attempts=self._settings.max_attempts,
         )
 
     def _fail(self, message: str) -> None:

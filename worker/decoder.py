@@ -1,5 +1,6 @@
 """The real decoder: text on the outside, token ids on the inside. Lives in the engine's process."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,11 +10,22 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from db.preferences import EffectivePreference
 from db.queries.claims import ClaimedItem, Outcome
+from db.queries.feedback import Pair
 from db.sampling import Sampling
-from worker.engine import Completion, Engine, Failure, ModelError, Request, RequestError, load_engine
+from worker.engine import (
+    Completion,
+    Engine,
+    Failure,
+    ModelError,
+    Request,
+    RequestError,
+    Score,
+    ScoreRequest,
+    load_engine,
+)
 from worker.methods import streams_of
-from worker.prompts import Message, PromptError, encode
-from worker.protocol import DecoderUnavailableError
+from worker.prompts import Message, PromptError, encode, with_principles
+from worker.protocol import DecoderUnavailableError, Features
 from worker.settings import WorkerSettings
 from worker.stops import StopTexts, text_before
 
@@ -66,6 +78,39 @@ class TextDecoder:
         """One step of the engine."""
         return list(self._outcomes(self._engine.step()))
 
+    def compare(self, pairs: Sequence[Pair], principles: Sequence[str]) -> list[Features | None]:
+        """How much more each principle speaks for the chosen text than for the rejected one.
+
+        In each, `sum_t log pi_policy(principle) - log pi_base(plain)`, as `mixture` weighs them in decoding.
+        """
+        requests = [
+            ScoreRequest(request_id=0, weights=weights, prompt_ids=prompt, completion_ids=self._completion(text))
+            for pair in pairs
+            for weights, prompt in self._scored_streams(pair, principles)
+            for text in (pair.chosen, pair.rejected)
+        ]
+        sums = [
+            math.fsum(score.log_probabilities) if isinstance(score, Score) else None
+            for score in self._engine.score(requests)
+        ]
+        size = 2 * (1 + len(principles))
+        return [_features(sums[start : start + size]) for start in range(0, len(sums), size)]
+
+    def _scored_streams(self, pair: Pair, principles: Sequence[str]) -> list[tuple[str, tuple[int, ...]]]:
+        """Weights and prompt ids: the base without principles, then the policy with each."""
+        messages = cast("list[Message]", pair.messages)
+        try:
+            guided = [("policy", self._encode(with_principles(messages, [principle]))) for principle in principles]
+            return [("base", self._encode(messages)), *guided]
+        except PromptError:
+            return [("base", ())] * (1 + len(principles))  # which the engine refuses, so that the pair is left out
+
+    def _completion(self, text: str) -> tuple[int, ...]:
+        """As the model would have written it: to its end of sequence, and text that stays text."""
+        ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        end = self._tokenizer.eos_token_id
+        return (*ids, *(() if end is None else (int(end),)))
+
     def _request(self, item: ClaimedItem, sampling: Sampling) -> Request:
         preference = EffectivePreference.from_body(item.preference)
         return Request(
@@ -101,6 +146,15 @@ class TextDecoder:
                 reward=end.reward,
                 rewards=end.rewards,
             )
+
+
+def _features(sums: Sequence[float | None]) -> Features | None:
+    """Of the log-likelihoods of chosen and rejected text in turn: under the base, then under each principle."""
+    known = [value for value in sums if value is not None]
+    if len(known) < len(sums):
+        return None
+    base, *policies = (known[index] - known[index + 1] for index in range(0, len(known), 2))
+    return tuple(policy - base for policy in policies)
 
 
 def load_decoder(settings: WorkerSettings) -> TextDecoder:

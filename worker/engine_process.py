@@ -17,6 +17,8 @@ from worker.protocol import (
     Beat,
     Cancel,
     Command,
+    Compare,
+    Compared,
     Decode,
     Decoder,
     DecoderUnavailableError,
@@ -99,6 +101,8 @@ class _Loop:
             case Cancel(item_ids):
                 for item_id in item_ids:
                     self._decoder.cancel(item_id)
+            case Compare(number, pairs, principles):
+                self._connection.send(Compared(number, tuple(self._decoder.compare(pairs, principles))))
             case Stop():
                 self._stopping = True
 

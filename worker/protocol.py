@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from db.queries.claims import ClaimedItem, Outcome
+from db.queries.feedback import Pair
+
+Features = tuple[float, ...]
+"""Of a pair, for each principle: `phi(chosen) - phi(rejected)` in nats (see `worker.preference_fit`)."""
 
 
 class DecoderUnavailableError(Exception):
@@ -31,6 +35,9 @@ class Decoder(Protocol):
     def step(self) -> Sequence[Outcome]:
         """Decode a little and return what ended."""
 
+    def compare(self, pairs: Sequence[Pair], principles: Sequence[str]) -> Sequence[Features | None]:
+        """The features of each pair; None where a text of it cannot be scored."""
+
 
 LoadDecoder = Callable[[], Decoder]
 
@@ -47,6 +54,15 @@ class Cancel:
     """To the engine process: forget these items."""
 
     item_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """To the engine process: score these pairs under each principle."""
+
+    number: int
+    pairs: tuple[Pair, ...]
+    principles: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +92,17 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """From the engine process: the answer to the `Compare` of this number."""
+
+    number: int
+    features: tuple[Features | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """From the engine process: steps are being made."""
 
 
-Command = Decode | Cancel | Stop
-Report = Ready | LoadFailed | Ended | Beat
+Command = Decode | Cancel | Compare | Stop
+Report = Ready | LoadFailed | Ended | Compared | Beat

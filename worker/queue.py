@@ -1,4 +1,4 @@
-"""The Celery application and the one message it carries: "there is work". All of the worker that the API may import.
+"""The Celery application and the messages it carries: "there is work". All of the worker that the API may import.
 
 SQL is the queue of record. A message holds an id and may be lost, doubled or late without harm, so publishing is
 best effort and bounded in time: what it misses, the reconciler publishes again.
@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 Queue: TypeAlias = Celery  # for signatures elsewhere: only this module and `worker.tasks` know that it is Celery
 
 DECODE = "padserve.decode"
+LEARN = "padserve.learn"
 PUBLISH_TIMEOUT_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
@@ -62,9 +63,18 @@ def create_queue(redis_url: str) -> Queue:
 
 def enqueue(queue: Queue, job_id: uuid.UUID) -> bool:
     """Wake a worker for a job that is committed. False when Redis does not answer: the reconciler will try again."""
+    return _send(queue, DECODE, job_id=job_id)
+
+
+def enqueue_fit(queue: Queue, fit_id: uuid.UUID) -> bool:
+    """Wake a worker for a fit that is committed. False when Redis does not answer: the reconciler will try again."""
+    return _send(queue, LEARN, fit_id=fit_id)
+
+
+def _send(queue: Queue, task: str, **ids: uuid.UUID) -> bool:
     try:
-        queue.send_task(DECODE, args=[str(job_id)], retry=False)
+        queue.send_task(task, args=[str(one) for one in ids.values()], retry=False)
     except OperationalError:
-        log.warning("enqueue_failed", job_id=str(job_id))
+        log.warning("enqueue_failed", **{name: str(one) for name, one in ids.items()})
         return False
     return True

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy.exc import OperationalError
 
-from db.queries import claims, idempotency
+from db.queries import claims, fits, idempotency
 from db.queries.jobs import finalise
 from db.session import Database
-from worker.queue import Queue, enqueue
+from worker.queue import Queue, enqueue, enqueue_fit
 
 log = structlog.get_logger(__name__)
 
@@ -43,9 +43,11 @@ class Reconciler:
 
     def _expire(self) -> None:
         with self._database.transaction() as session:
-            num_expired = claims.expire(session, max_attempts=self._max_attempts)
-        if num_expired:
-            log.warning("leases_expired", num_items=num_expired)
+            num_items = claims.expire(session, max_attempts=self._max_attempts)
+        with self._database.transaction() as session:
+            num_fits = fits.expire(session, max_attempts=self._max_attempts)
+        if num_items or num_fits:
+            log.warning("leases_expired", num_items=num_items, num_fits=num_fits)
 
     def _finalise(self) -> None:
         with self._database.reading() as session:
@@ -59,11 +61,18 @@ class Reconciler:
             idempotency.forget_expired(session)
 
     def _republish(self) -> None:
-        """Wake a worker for the oldest job with queued items. Only an idle worker asks, so messages never pile up."""
+        """Wake a worker for the oldest job with queued items and the oldest queued fit.
+
+        Only an idle worker asks, so messages never pile up.
+        """
         if not self._is_idle():
             return
         with self._database.reading() as session:
             claimable = claims.claimable_jobs(session, model=self._model)
+            waiting_fit = fits.next_waiting(session, model=self._model)
         if claimable:
             enqueue(self._queue, claimable[0])
             log.info("work_republished", job_id=str(claimable[0]))
+        if waiting_fit is not None:
+            enqueue_fit(self._queue, waiting_fit)
+            log.info("work_republished", fit_id=str(waiting_fit))

@@ -5,18 +5,22 @@ Imports no torch: CUDA never meets the process that Celery runs in.
 
 import multiprocessing
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import structlog
 
 from db.queries.claims import ClaimedItem, Outcome
+from db.queries.feedback import Pair
 from worker import engine_process
 from worker.protocol import (
     Cancel,
     Command,
+    Compare,
+    Compared,
     Decode,
     DecoderUnavailableError,
     Ended,
+    Features,
     LoadDecoder,
     LoadFailed,
     Ready,
@@ -28,9 +32,14 @@ from worker.triage import Triage
 POISONED = "poisoned"
 POISONED_MESSAGE = "The engine died each time it decoded this item alone."
 STOP_SECONDS = 5.0
+WAIT_SECONDS = 1.0
 MAX_FAILED_STARTS = 3
 
 log = structlog.get_logger(__name__)
+
+
+class EngineLostError(Exception):
+    """The engine process died or fell silent while it scored texts."""
 
 
 class EngineSupervisor:
@@ -43,6 +52,7 @@ class EngineSupervisor:
         self._triage = Triage()
         self._engine: _Engine | None = None
         self._failed_starts = 0
+        self._num_comparisons = 0
         self.num_slots = 0
 
     @property
@@ -59,7 +69,7 @@ class EngineSupervisor:
         """Start the process and wait until its model is loaded; raises `DecoderUnavailableError` with the reason."""
         self.poll(0)
         while self._engine is None or not self._engine.ready:
-            self.poll(1.0)
+            self.poll(WAIT_SECONDS)
 
     def submit(self, items: Iterable[ClaimedItem]) -> None:
         """Take items in; they go to the engine at the next `poll`."""
@@ -87,6 +97,33 @@ class EngineSupervisor:
             return self._recover(engine, "died")
         patience = self._silence_seconds if engine.ready else self._start_seconds
         return outcomes if engine.silent_seconds <= patience else outcomes + self._recover(engine, "fell silent")
+
+    def compare(
+        self, pairs: Sequence[Pair], principles: Sequence[str], on_wait: Callable[[], None]
+    ) -> list[Features | None]:
+        """The features of pairs of texts (`Decoder.compare`); only while no item is inside.
+
+        `on_wait` is called about every second, and what it raises ends the wait. Raises EngineLostError when the
+        process is lost, and `DecoderUnavailableError` when the model cannot be loaded again.
+        """
+        self.poll(0)
+        while not (self._engine is not None and self._engine.ready):
+            on_wait()
+            self.poll(WAIT_SECONDS)
+        engine = self._engine
+        self._num_comparisons += 1  # an answer to an earlier question, whose asker gave up, may still be on its way
+        engine.send(Compare(self._num_comparisons, tuple(pairs), tuple(principles)))
+        try:
+            while engine.silent_seconds <= self._silence_seconds:
+                for report in engine.reports(WAIT_SECONDS):
+                    if isinstance(report, Compared) and report.number == self._num_comparisons:
+                        return list(report.features)
+                on_wait()
+        except (EOFError, ConnectionResetError):
+            self._recover(engine, "died")
+        else:
+            self._recover(engine, "fell silent")
+        raise EngineLostError
 
     def _outcomes(self, reports: Iterable[Report]) -> list[Outcome]:
         outcomes: list[Outcome] = []

@@ -21,7 +21,7 @@ from db.session import now
 ROWS_PER_QUERY = 500
 
 # The columns of `StoredProfile`, in its order.
-StoredProfiles = Select[uuid.UUID, str, int, JsonObject, str, dt.datetime, dt.datetime]
+StoredProfiles = Select[uuid.UUID, str, int, JsonObject, str, dt.datetime, dt.datetime, JsonObject | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class StoredProfile:
     digest: str
     created_at: dt.datetime
     updated_at: dt.datetime
+    learned: JsonObject | None = None
+    """What the version was learnt from, where feedback wrote it."""
 
 
 def find_profile(
@@ -125,7 +127,7 @@ def create_profile(session: Session, tenant_id: uuid.UUID, user_id: str, body: J
 
 
 def update_profile(
-    session: Session, tenant_id: uuid.UUID, stored: StoredProfile, body: JsonObject
+    session: Session, tenant_id: uuid.UUID, stored: StoredProfile, body: JsonObject, learned: JsonObject | None = None
 ) -> StoredProfile | None:
     """Store the version after `stored`. None when that is no longer the newest."""
     moment, version = now(session), stored.version + 1
@@ -139,7 +141,9 @@ def update_profile(
         return None
     session.execute(delete(ProfileTag).where(ProfileTag.profile_id == stored.profile_id))
     written = StoredProfile(
-        stored.profile_id, stored.user_id, version, body, digest(body), stored.created_at, updated_at=moment
+        *(stored.profile_id, stored.user_id, version, body, digest(body), stored.created_at),
+        updated_at=moment,
+        learned=learned,
     )
     return _write_version(session, tenant_id, written)
 
@@ -167,6 +171,7 @@ def _write_version(session: Session, tenant_id: uuid.UUID, profile: StoredProfil
             version=profile.version,
             body=profile.body,
             digest=profile.digest,
+            learned=profile.learned,
             created_at=profile.updated_at,
         )
     )
@@ -202,6 +207,7 @@ def _every_version(tenant_id: uuid.UUID) -> StoredProfiles:
             ProfileVersion.digest,
             Profile.created_at,
             ProfileVersion.created_at.label("updated_at"),
+            ProfileVersion.learned,
         )
         .join(ProfileVersion, and_(ProfileVersion.profile_id == Profile.id))
         .where(Profile.tenant_id == tenant_id)

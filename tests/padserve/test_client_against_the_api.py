@@ -134,3 +134,30 @@ def test_an_item_that_is_wrong_is_named_with_its_line_behind_the_options(client:
         client.submit([*three_items(), {"custom_id": "c9", "user_id": "nobody", "prompt": "x"}], defaults={"k": 5})
 
     assert [(error.line, error.code) for error in caught.value.errors] == [(5, "unknown_user")]
+
+
+PAIRS = [{"prompt": f"Write about tea {number}.", "chosen": "Yes?", "rejected": "Yes."} for number in range(6)]
+
+
+def test_feedback_is_given_and_read(client: Client, server: Server) -> None:
+    client.profiles.put("ada", principles=["formal", "playful"], learn=True)
+
+    first = client.profiles.give_feedback("ada", pairs=PAIRS)
+    again = client.profiles.give_feedback("ada", pairs=PAIRS[:2])
+    read = client.profiles.feedback("ada")
+
+    assert client.profiles.get("ada").learn
+    assert (first.num_pairs, first.num_new, first.message) == (6, 6, None)
+    assert first.fit is not None
+    assert first.fit.state == "queued"
+    assert (again.num_new, again.num_duplicate) == (0, 2)
+    assert (read.num_pairs, read.fit) == (6, first.fit)
+
+
+def test_feedback_without_consent_is_a_conflict(client: Client) -> None:
+    client.profiles.put("ada", principles=["formal", "playful"])
+
+    with pytest.raises(ConflictError) as refused:
+        client.profiles.give_feedback("ada", pairs=PAIRS)
+
+    assert refused.value.code == "consent_required"

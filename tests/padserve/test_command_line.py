@@ -5,14 +5,20 @@ import json
 import re
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from db.base import JsonObject
+from db.queries import fits
+from db.session import Database
 from padserve.cli import app
-from tests.padserve.running_api import Server
+from tests.padserve.running_api import MODEL, Server
+
+LEARNED: JsonObject = {"num_pairs": 6, "base_version": 2, "deviations": [0.5, 0.5], "agreement": 1.0}
 
 
 @dataclass(frozen=True)
@@ -214,3 +220,41 @@ def test_train_hands_its_options_to_the_training_program(tmp_path: Path) -> None
     assert "--value-head-epochs" in helped.stdout
     assert refused.returncode == 1
     assert "none.jsonl cannot be read" in refused.stderr
+
+
+def test_feedback_from_a_file_is_given_and_looked_at(padserve: Run, server: Server, tmp_path: Path) -> None:
+    padserve("profiles", "set", "ada", "-p", "formal", "-p", "playful", "--learn")
+    pairs = [{"prompt": f"tea {number}", "chosen": "Yes?", "rejected": "Yes."} for number in range(6)]
+    (tmp_path / "pairs.ndjson").write_text("\n".join(map(json.dumps, pairs)))
+
+    before = padserve("profiles", "feedback", "ada")
+    given = padserve("profiles", "feedback", "ada", "pairs.ndjson")
+    after = padserve("profiles", "feedback", "ada")
+    learn(server.database)
+    learnt = padserve("profiles", "feedback", "ada")
+
+    assert before.output == "0 pairs are stored; no fit was asked for yet.\n"
+    assert given.output == "6 new pairs, 0 known; 6 in all.\nThe fit to the pairs is queued.\n"
+    assert after.output == "The fit to the pairs is queued.\n"
+    assert learnt.output == "Version 3 of the profile was learnt from 6 pairs.\n"
+
+
+def test_feedback_that_cannot_be_read_or_is_refused_ends_in_a_line(padserve: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.ndjson").write_text('{"prompt": "tea"}\n{broken\n')
+    (tmp_path / "pairs.ndjson").write_text('{"prompt": "tea", "chosen": "a", "rejected": "b"}\n')
+
+    broken = padserve("profiles", "feedback", "ada", "broken.ndjson")
+    refused = padserve("profiles", "feedback", "ada", "pairs.ndjson")
+
+    assert (broken.exit_code, refused.exit_code) == (1, 1)
+    assert broken.errors.startswith("Error: Line 2 of broken.ndjson is not JSON:")
+    assert "without the user's consent nothing is learnt" in refused.errors
+
+
+def learn(database: Database) -> None:
+    """Do a worker's part for the fit that waits."""
+    owner = uuid.uuid4()
+    with database.transaction() as session:
+        fit = fits.claim(session, owner=owner, model=MODEL, lease_seconds=60)
+        assert fit is not None
+        fits.succeed(session, owner=owner, fit=fit, body=fit.profile.body | {"method": "mixture"}, learned=LEARNED)

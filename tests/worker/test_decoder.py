@@ -1,19 +1,22 @@
 """Items in, texts out: the real engine and tokenizer on a tiny random model."""
 
 import uuid
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from db.preferences import EffectivePreference, Method
 from db.queries.claims import ClaimedItem, Outcome
+from db.queries.feedback import Pair
 from tests.builders import SAMPLING, preference
 from tests.tiny_model import write_tiny_model, write_tiny_policy
 from worker.decoder import TextDecoder, load_decoder
-from worker.prompts import Message, encode
+from worker.prompts import Message, encode, with_principles
 from worker.protocol import DecoderUnavailableError
 from worker.settings import WorkerSettings
 
@@ -134,3 +137,45 @@ def test_a_model_without_a_tokenizer_says_so(model_directories: tuple[Path, Path
 
     with pytest.raises(DecoderUnavailableError, match="tokenizer"):
         load_decoder(settings_for(tmp_path / "bare"))
+
+
+def test_a_comparison_is_the_difference_of_log_ratios(
+    decoder: TextDecoder, model_directories: tuple[Path, Path]
+) -> None:
+    base, policy = model_directories
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    plain = LlamaForCausalLM.from_pretrained(base)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        guided = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(base), policy)
+    message = Message(role="user", content="tea")
+    pair = Pair([{"role": "user", "content": "tea"}], "a good text", "another")
+
+    def log_likelihood(model: torch.nn.Module, messages: list[Message], text: str) -> float:
+        prompt = encode(tokenizer, messages)
+        completion = (*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id)
+        ids = torch.tensor([[*prompt, *completion]])
+        with torch.no_grad():
+            of_all = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])
+        return float(of_all[len(prompt) - 1 :].sum())
+
+    def phi(principle: str, text: str) -> float:
+        steered = log_likelihood(guided, with_principles([message], [principle]), text)
+        return steered - log_likelihood(plain, [message], text)
+
+    (features,) = decoder.compare([pair], ["formal", "playful"])
+
+    expected = [phi(principle, pair.chosen) - phi(principle, pair.rejected) for principle in ("formal", "playful")]
+    assert features == pytest.approx(expected, abs=1e-3)
+    assert any(abs(value) > 1e-2 for value in expected)
+
+
+def test_a_pair_that_is_too_long_has_no_features_and_the_others_keep_theirs(decoder: TextDecoder) -> None:
+    tea: list[dict[str, object]] = [{"role": "user", "content": "tea"}]
+    good, long = Pair(tea, "a", "b"), Pair(tea, "word " * 5000, "b")
+
+    alone = decoder.compare([good], ["formal"])
+    together = decoder.compare([long, good], ["formal"])
+
+    assert together[0] is None
+    assert together[1] == pytest.approx(alone[0], abs=1e-4)

@@ -3,12 +3,12 @@
 import uuid
 from typing import cast
 
-from db.queries import claims
+from db.queries import claims, feedback, fits
 from db.queries.claims import Outcome
 from db.session import Database
 from db.states import ItemState, JobState
-from tests.builders import MODEL, a_job, job_state, states_of
-from worker.queue import Queue
+from tests.builders import MODEL, a_job, a_profile, job_state, states_of
+from worker.queue import DECODE, Queue
 from worker.reconciler import Reconciler
 
 
@@ -17,10 +17,17 @@ class RecordingQueue:
 
     def __init__(self) -> None:
         self.job_ids: list[str] = []
+        self.fit_ids: list[str] = []
 
-    def send_task(self, _name: str, *, args: list[str], retry: bool) -> None:
+    def send_task(self, name: str, *, args: list[str], retry: bool) -> None:
         assert not retry
-        self.job_ids += args
+        (self.job_ids if name == DECODE else self.fit_ids).extend(args)
+
+
+def a_fit(database: Database) -> uuid.UUID:
+    profile_id = a_profile(database, "formal", "playful")
+    with database.transaction() as session:
+        return feedback.request_fit(session, profile_id, MODEL).fit_id
 
 
 def a_reconciler(database: Database, queue: RecordingQueue, *, idle: bool = True) -> Reconciler:
@@ -34,6 +41,27 @@ def test_work_whose_message_was_lost_is_published_again(database: Database) -> N
     a_reconciler(database, queue).sweep()
 
     assert queue.job_ids == [str(job_id)]
+
+
+def test_a_fit_whose_message_was_lost_is_published_again(database: Database) -> None:
+    fit_id = a_fit(database)
+    queue = RecordingQueue()
+
+    a_reconciler(database, queue).sweep()
+
+    assert queue.fit_ids == [str(fit_id)]
+    assert queue.job_ids == []
+
+
+def test_the_fit_of_a_dead_worker_is_queued_again(database: Database) -> None:
+    fit_id = a_fit(database)
+    with database.transaction() as session:
+        fits.claim(session, owner=uuid.uuid4(), model=MODEL, lease_seconds=-1)
+    queue = RecordingQueue()
+
+    a_reconciler(database, queue).sweep()
+
+    assert queue.fit_ids == [str(fit_id)]
 
 
 def test_a_busy_worker_is_not_sent_more_messages(database: Database) -> None:

@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, help="pairs per step (32)")
     parser.add_argument("--epochs", type=float, dest="num_epochs", help="over the pairs (1)")
     parser.add_argument("--value-head-epochs", type=float, help="of stage 2, the value head; 0 leaves it out (0)")
-    parser.add_argument("--value-head-learning-rate", type=float, help="of stage 2 (1e-4)")
+    parser.add_argument("--value-head-learning-rate", type=float, help="of stage 2 (1e-3)")
     parser.add_argument("--held-out-share", type=float, help="of the pairs, to judge the result by (0.05)")
     parser.add_argument("--max-length", type=int, help="tokens of prompt and answer; longer pairs are refused (1024)")
     parser.add_argument("--checkpoint-every", type=int, help="steps (100)")

@@ -1,0 +1,172 @@
+"""What users said of texts: pairs of which one was preferred. Stores them, and asks for a fit to them."""
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.base import JsonObject, new_id
+from db.batches import batches
+from db.conflicts import insert_or_ignore
+from db.models import FeedbackPair, Fit, Item, Job, Result
+from db.preferences import digest
+from db.session import now
+from db.states import FitState, ItemState
+
+ROWS_PER_QUERY = 500
+LEAST_PAIRS = 5
+"""Fewer say more of chance than of a user."""
+LEAST_PRINCIPLES = 2
+"""One has nothing to be weighed against."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two texts for one prompt; `chosen` is the one that was preferred."""
+
+    messages: list[JsonObject]
+    chosen: str
+    rejected: str
+
+    @property
+    def digest(self) -> str:
+        """The same for the pair the other way round: a user cannot have said both."""
+        return digest([self.messages, *sorted((self.chosen, self.rejected))])
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of some pairs; they are counted from 0."""
+
+    num_new: int
+    num_duplicate: int
+    contradictions: tuple[int, ...]
+    """Those that are stored the other way round, or were sent both ways."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFit:
+    """A fit and what came of it."""
+
+    fit_id: uuid.UUID
+    state: FitState
+    num_pairs: int | None
+    version: int | None
+    error_code: str | None
+    error_message: str | None
+    created_at: dt.datetime
+    finished_at: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RatableText:
+    """A result's text, for whom it was written, and from what."""
+
+    user_id: str
+    messages: list[JsonObject]
+    text: str
+
+
+def add_pairs(session: Session, profile_id: uuid.UUID, pairs: Sequence[Pair]) -> Added:
+    """Store pairs that are not stored yet. Where one contradicts another, the caller must not commit."""
+    moment = now(session)
+    num_new = 0
+    for some in batches(pairs, ROWS_PER_QUERY):
+        rows = [
+            {
+                "profile_id": profile_id,
+                "digest": pair.digest,
+                "messages": pair.messages,
+                "chosen": pair.chosen,
+                "rejected": pair.rejected,
+                "created_at": moment,
+            }
+            for pair in some
+        ]
+        stored = session.scalars(insert_or_ignore(session, FeedbackPair).returning(FeedbackPair.id), rows)
+        num_new += len(stored.all())
+    chosen = _chosen(session, profile_id, {pair.digest for pair in pairs})
+    contradictions = tuple(index for index, pair in enumerate(pairs) if chosen[pair.digest] != pair.chosen)
+    return Added(num_new, len(pairs) - num_new, contradictions)
+
+
+def _chosen(session: Session, profile_id: uuid.UUID, digests: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for some in batches(sorted(digests), ROWS_PER_QUERY):
+        rows = session.execute(
+            select(FeedbackPair.digest, FeedbackPair.chosen).where(
+                FeedbackPair.profile_id == profile_id, FeedbackPair.digest.in_(some)
+            )
+        )
+        found.update((row.digest, row.chosen) for row in rows)
+    return found
+
+
+def num_pairs(session: Session, profile_id: uuid.UUID) -> int:
+    """Pairs that are stored of a profile."""
+    return session.scalars(select(func.count()).where(FeedbackPair.profile_id == profile_id)).one()
+
+
+def request_fit(session: Session, profile_id: uuid.UUID, model: str) -> StoredFit:
+    """Queue a fit; where one is queued already, that one will read the new pairs, too."""
+    waiting = _newest(session, profile_id)
+    if waiting is not None and waiting.state is FitState.QUEUED:
+        return waiting
+    fit = Fit(
+        id=new_id(),
+        profile_id=profile_id,
+        model=model,
+        state=FitState.QUEUED,
+        attempt=0,
+        lease_owner=None,
+        lease_until=None,
+        num_pairs=None,
+        version=None,
+        error_code=None,
+        error_message=None,
+        created_at=now(session),
+        finished_at=None,
+    )
+    session.add(fit)
+    session.flush()
+    return StoredFit(fit.id, fit.state, None, None, None, None, fit.created_at, None)
+
+
+def latest_fit(session: Session, profile_id: uuid.UUID) -> StoredFit | None:
+    """The newest fit of a profile."""
+    return _newest(session, profile_id)
+
+
+def ratable_texts(
+    session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID, custom_ids: Sequence[str]
+) -> dict[str, RatableText]:
+    """The texts of these items of a job, by custom id; items that have none, or are not there, are left out."""
+    found: dict[str, RatableText] = {}
+    for some in batches(sorted(set(custom_ids)), ROWS_PER_QUERY):
+        rows = session.execute(
+            select(Item.custom_id, Item.user_id, Item.messages, Result.text)
+            .join(Job, Job.id == Item.job_id)
+            .join(Result, Result.item_id == Item.id)
+            .where(
+                Job.tenant_id == tenant_id,
+                Item.job_id == job_id,
+                Item.custom_id.in_(some),
+                Item.state == ItemState.SUCCEEDED,
+            )
+        )
+        found.update((row.custom_id, RatableText(row.user_id, row.messages, row.text)) for row in rows)
+    return found
+
+
+def _newest(session: Session, profile_id: uuid.UUID) -> StoredFit | None:
+    columns = (Fit.id, Fit.state, Fit.num_pairs, Fit.version, Fit.error_code, Fit.error_message)
+    row = session.execute(
+        select(*columns, Fit.created_at, Fit.finished_at)
+        .where(Fit.profile_id == profile_id)
+        .order_by(Fit.id.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else StoredFit(*row)

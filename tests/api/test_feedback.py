@@ -1,0 +1,255 @@
+"""Feedback over HTTP: stored once, only with consent, and handed to a worker."""
+
+import uuid
+from typing import Any
+
+import pytest
+from httpx2 import Response
+from sqlalchemy import func, select
+from starlette.testclient import TestClient
+
+from api.settings import Settings
+from db.models import FeedbackPair, Fit, Item, Result
+from db.queries import fits
+from db.session import Database, now
+from db.states import ItemState
+from tests.api.conftest import Api
+from tests.api.submissions import accepted, an_item, give_profile, submit
+from worker.queue import LEARN
+
+MODEL = "hub/tiny-model"
+PATH = "/v1/profiles/ada/feedback"
+Json = dict[str, Any]
+
+
+def pairs(num_pairs: int, start: int = 0) -> list[Json]:
+    return [
+        {"prompt": f"Write about tea {number}.", "chosen": "Shall we?", "rejected": "We shall."}
+        for number in range(start, start + num_pairs)
+    ]
+
+
+def give(client: TestClient, *given: Json, **others: object) -> Response:
+    return client.post(PATH, json={"pairs": list(given), **others})
+
+
+def refused(response: Response, status: int) -> tuple[str, list[str]]:
+    """Code and pointers of a problem."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    return problem["error"]["code"], [error["pointer"] for error in problem.get("errors", ())]
+
+
+def num_stored(database: Database) -> int:
+    with database.reading() as session:
+        return session.scalars(select(func.count()).select_from(FeedbackPair)).one()
+
+
+@pytest.fixture
+def learner(client: TestClient) -> TestClient:
+    """A client whose user ada agrees to learning."""
+    give_profile(client, "ada", "formal", "playful", learn=True)
+    return client
+
+
+def test_enough_pairs_are_stored_and_a_worker_is_asked_to_fit(learner: TestClient, api: Api) -> None:
+    answer = give(learner, *pairs(6))
+
+    assert answer.status_code == 202
+    body = answer.json()
+    assert (body["object"], body["user_id"]) == ("profile.feedback", "ada")
+    assert (body["num_pairs"], body["num_new"], body["num_duplicate"], body["message"]) == (6, 6, 0, None)
+    assert (body["fit"]["state"], body["fit"]["version"], body["fit"]["error"]) == ("queued", None, None)
+    assert api.queue.published == [(LEARN, [body["fit"]["id"]])]
+    assert learner.get(PATH).json()["fit"] == body["fit"]
+
+
+def test_pairs_add_up_until_there_are_enough(learner: TestClient, api: Api) -> None:
+    first = give(learner, *pairs(3)).json()
+    second = give(learner, *pairs(3, start=2)).json()
+
+    assert first["fit"] is None
+    assert first["message"] == "3 pairs are stored; from 5 on the weights are fitted to them."
+    assert (second["num_pairs"], second["num_new"], second["num_duplicate"]) == (5, 2, 1)
+    assert second["fit"]["state"] == "queued"
+    assert len(api.queue.published) == 1
+
+
+def test_pairs_that_are_all_known_ask_for_nothing(learner: TestClient, api: Api) -> None:
+    fit = give(learner, *pairs(5)).json()["fit"]
+    again = give(learner, *pairs(5)).json()
+
+    assert again["message"] == "Every pair of this request was stored before: there is nothing new to learn."
+    assert (again["num_new"], again["num_duplicate"], again["fit"]) == (0, 5, fit)
+    assert len(api.queue.published) == 1
+
+
+def test_a_contradiction_is_named_and_nothing_is_stored(learner: TestClient, api: Api) -> None:
+    give(learner, *pairs(2))
+    turned = {"prompt": "Write about tea 1.", "chosen": "We shall.", "rejected": "Shall we?"}
+
+    answer = give(learner, *pairs(4, start=10), turned)
+
+    assert refused(answer, 409) == ("feedback_contradicts", ["/pairs/4"])
+    assert answer.json()["error"]["param"] == "pairs/4"
+    assert num_stored(api.database) == 2
+
+
+def test_without_consent_nothing_is_stored(client: TestClient, api: Api) -> None:
+    give_profile(client, "ada", "formal", "playful")
+
+    answer = give(client, *pairs(6))
+
+    assert refused(answer, 409) == ("consent_required", [])
+    assert "learn: true" in answer.json()["detail"]
+    assert num_stored(api.database) == 0
+    assert api.queue.published == []
+
+
+def test_one_principle_is_nothing_to_weigh(client: TestClient) -> None:
+    give_profile(client, "ada", "formal", learn=True)
+
+    assert refused(give(client, *pairs(6)), 409)[0] == "too_few_principles"
+
+
+def test_learning_needs_a_policy(settings: Settings, sqlite_database: Database) -> None:
+    client = Api(settings.model_copy(update={"policy": None}), sqlite_database).client()
+    give_profile(client, "ada", "formal", "playful", learn=True)
+
+    assert refused(give(client, *pairs(6)), 422)[0] == "policy_required"
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, ""),
+        ({"pairs": [{"prompt": "p", "chosen": "a", "rejected": "a"}]}, "/pairs/0"),
+        ({"pairs": [{"chosen": "a", "rejected": "b"}]}, "/pairs/0"),
+        ({"pairs": [{"prompt": " ", "chosen": "a", "rejected": "b"}]}, "/pairs/0/prompt"),
+        ({"pairs": [{"prompt": "p", "chosen": "", "rejected": "b"}]}, "/pairs/0/chosen"),
+        ({"pairs": [{"prompt": "p", "chosen": "a\0", "rejected": "b"}]}, "/pairs/0/chosen"),
+        ({"pairs": pairs(1001)}, "/pairs"),
+        ({"pairs": pairs(1), "votes": []}, "/votes"),
+        ({"ratings": [{"job_id": "x", "custom_id": "a", "rating": 1.0}]}, "/ratings/0/job_id"),
+        ({"ratings": [{"job_id": str(uuid.UUID(int=1)), "custom_id": "a", "rating": 1.0}]}, "/ratings/0"),
+    ],
+)
+def test_what_is_wrong_is_named(learner: TestClient, api: Api, body: Json, pointer: str) -> None:
+    answer = learner.post(PATH, json=body)
+
+    assert refused(answer, 422)[1] == [pointer]
+    assert num_stored(api.database) == 0
+
+
+def test_ratings_of_results_become_pairs(learner: TestClient, api: Api) -> None:
+    items = [
+        *(an_item(f"tea {number}", prompt="Write about tea.", seed=number) for number in range(4)),
+        an_item("chess", prompt="Write about chess."),
+    ]
+    job_id = str(accepted(submit(learner, *items)))
+    write_results(api.database)
+    ratings = {"tea 0": 5, "tea 1": 1, "tea 2": 5, "tea 3": 3, "chess": 2}
+
+    answer = learner.post(
+        PATH,
+        json={"ratings": [{"job_id": job_id, "custom_id": name, "rating": value} for name, value in ratings.items()]},
+    )
+
+    assert answer.status_code == 202
+    assert answer.json()["num_new"] == 5  # of six pairs of tea, two texts are liked the same
+    with api.database.reading() as session:
+        stored = session.execute(select(FeedbackPair.chosen, FeedbackPair.rejected)).all()
+    assert sorted(map(tuple, stored)) == [
+        ("text of tea 0", "text of tea 1"),
+        ("text of tea 0", "text of tea 3"),
+        ("text of tea 2", "text of tea 1"),
+        ("text of tea 2", "text of tea 3"),
+        ("text of tea 3", "text of tea 1"),
+    ]
+
+
+def test_ratings_of_other_users_texts_are_refused(learner: TestClient, api: Api) -> None:
+    give_profile(learner, "bob", "formal")
+    job_id = str(accepted(submit(learner, an_item("a"), an_item("b", user_id="bob"))))
+    write_results(api.database)
+    ratings = [{"job_id": job_id, "custom_id": name, "rating": 1.0} for name in ("a", "b", "c")]
+
+    answer = learner.post(PATH, json={"ratings": ratings})
+
+    assert refused(answer, 422) == ("invalid_request", ["/ratings/1", "/ratings/2"])
+
+
+def test_what_was_learnt_is_shown_with_the_profile(learner: TestClient, api: Api) -> None:
+    give(learner, *pairs(6))
+    learned = {"num_pairs": 6, "base_version": 1, "deviations": [0.4, 0.5], "agreement": 0.9}
+    with api.database.transaction() as session:
+        fit = fits.claim(session, owner=uuid.UUID(int=1), model=MODEL, lease_seconds=60)
+        assert fit is not None
+        body = fit.profile.body | {"method": "mixture"}
+        fits.succeed(session, owner=uuid.UUID(int=1), fit=fit, body=body, learned=learned)
+
+    profile, read = learner.get("/v1/profiles/ada").json(), learner.get(PATH).json()
+    exported = learner.get("/v1/profiles:export").text
+    imported = learner.post(
+        "/v1/profiles:import", content=exported, headers={"Content-Type": "application/x-ndjson"}
+    ).json()
+
+    assert (profile["version"], profile["learned"], profile["learn"]) == (2, learned, True)
+    assert (read["fit"]["state"], read["fit"]["num_pairs"], read["fit"]["version"]) == ("succeeded", 6, 2)
+    assert imported["num_unchanged"] == 1
+    assert learner.get("/v1/profiles/ada").json() == profile
+    assert learner.get("/v1/profiles/ada/versions/1").json()["learned"] is None
+
+
+def test_why_nothing_was_learnt_is_told(learner: TestClient, api: Api) -> None:
+    give(learner, *pairs(6))
+    with api.database.transaction() as session:
+        fit = fits.claim(session, owner=uuid.UUID(int=1), model=MODEL, lease_seconds=60)
+        assert fit is not None
+        fits.fail(session, owner=uuid.UUID(int=1), fit=fit, code="too_few_pairs", message="Too few.", num_pairs=2)
+
+    fit_resource = learner.get(PATH).json()["fit"]
+
+    assert (fit_resource["state"], fit_resource["num_pairs"]) == ("failed", 2)
+    assert fit_resource["error"] == {"code": "too_few_pairs", "message": "Too few."}
+
+
+def test_no_tenant_sees_or_adds_to_anothers_feedback(learner: TestClient, api: Api) -> None:
+    give(learner, *pairs(6))
+    stranger = api.client(tenant="other")
+
+    assert refused(stranger.get(PATH), 404)[0] == "not_found"
+    assert refused(give(stranger, *pairs(6)), 404)[0] == "not_found"
+
+
+def test_a_user_without_a_profile_has_no_feedback(client: TestClient) -> None:
+    assert refused(client.get(PATH), 404)[0] == "not_found"
+    assert refused(give(client, *pairs(6)), 404)[0] == "not_found"
+
+
+def test_consent_given_or_withdrawn_is_a_version_and_profiles_without_it_stay_as_they_were(client: TestClient) -> None:
+    give_profile(client, "ada", "formal")
+    before = client.get("/v1/profiles/ada").json()
+
+    agreed = client.patch("/v1/profiles/ada", json={"learn": True}).json()
+    withdrawn = client.patch("/v1/profiles/ada", json={"learn": False}).json()
+
+    assert (before["learn"], agreed["learn"], withdrawn["learn"]) == (False, True, False)
+    assert (agreed["version"], withdrawn["version"]) == (2, 3)
+    assert withdrawn["etag"].partition("-")[2] == before["etag"].partition("-")[2]
+
+
+def test_no_fit_is_queued_by_a_request_that_fails(learner: TestClient, api: Api) -> None:
+    give(learner, *pairs(6), votes=1)
+
+    with api.database.reading() as session:
+        assert session.scalars(select(func.count()).select_from(Fit)).one() == 0
+
+
+def write_results(database: Database) -> None:
+    """As a worker that ended every item."""
+    with database.transaction() as session:
+        for item in session.scalars(select(Item)):
+            item.state, item.finished_at = ItemState.SUCCEEDED, now(session)
+            session.add(Result(item_id=item.id, text=f"text of {item.custom_id}"))

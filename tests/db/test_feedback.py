@@ -1,0 +1,292 @@
+"""Feedback and fits on both databases: every pair once, one owner at a time, and no write from the dead."""
+
+import datetime as dt
+import threading
+import uuid
+
+import pytest
+from sqlalchemy import func, select, update
+
+from db.base import JsonObject
+from db.models import FeedbackPair, Fit, Profile, Result, Tenant
+from db.queries import claims, feedback, fits, profiles
+from db.queries.claims import Outcome
+from db.queries.feedback import Added, Pair, StoredFit
+from db.queries.fits import ClaimedFit, ProfileChangedError
+from db.queries.profiles import StoredProfile
+from db.session import Database
+from db.states import FIT_MOVES, FitState
+from tests.builders import MODEL, a_job, a_profile, preference, some_pairs
+
+OWNER, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
+LEARNED: JsonObject = {"num_pairs": 6}
+
+
+def add(database: Database, profile_id: uuid.UUID, pairs: list[Pair]) -> Added:
+    with database.transaction() as session:
+        return feedback.add_pairs(session, profile_id, pairs)
+
+
+def request(database: Database, profile_id: uuid.UUID, model: str = MODEL) -> StoredFit:
+    with database.transaction() as session:
+        return feedback.request_fit(session, profile_id, model)
+
+
+def claim(database: Database, owner: uuid.UUID = OWNER, model: str = MODEL) -> ClaimedFit | None:
+    with database.transaction() as session:
+        return fits.claim(session, owner=owner, model=model, lease_seconds=60)
+
+
+def claimed(database: Database) -> ClaimedFit:
+    fit = claim(database)
+    assert fit is not None
+    return fit
+
+
+def latest(database: Database, profile_id: uuid.UUID) -> StoredFit:
+    with database.reading() as session:
+        found = feedback.latest_fit(session, profile_id)
+    assert found is not None
+    return found
+
+
+def newest(database: Database, user_id: str = "ada") -> StoredProfile:
+    with database.reading() as session:
+        tenant_id = session.scalars(select(Tenant.id)).one()
+        found = profiles.find_profile(session, tenant_id, user_id)
+    assert found is not None
+    return found
+
+
+def heavier(fit: ClaimedFit, weight: float = 1.5) -> JsonObject:
+    return fit.profile.body | {"principles": [{"text": "formal", "weight": weight}]}
+
+
+@pytest.fixture
+def profile_id(database: Database) -> uuid.UUID:
+    return a_profile(database, "formal", "playful")
+
+
+@pytest.fixture
+def waiting(database: Database, profile_id: uuid.UUID) -> StoredFit:
+    """A queued fit to six pairs."""
+    add(database, profile_id, some_pairs(6))
+    return request(database, profile_id)
+
+
+def test_a_pair_is_stored_once_however_often_it_is_sent(database: Database, profile_id: uuid.UUID) -> None:
+    first = add(database, profile_id, some_pairs(4))
+    again = add(database, profile_id, [*some_pairs(6), *some_pairs(2)])
+
+    assert (first.num_new, first.num_duplicate) == (4, 0)
+    assert (again.num_new, again.num_duplicate) == (2, 6)
+    with database.reading() as session:
+        assert feedback.num_pairs(session, profile_id) == 6
+
+
+def test_a_pair_the_other_way_round_contradicts_the_stored_one(database: Database, profile_id: uuid.UUID) -> None:
+    add(database, profile_id, some_pairs(3))
+    (turned,) = (Pair(pair.messages, pair.rejected, pair.chosen) for pair in some_pairs(2)[1:])
+    other_prompt = some_pairs(1, prompt="chess")
+
+    added = add(database, profile_id, [*other_prompt, turned])
+
+    assert added.contradictions == (1,)
+    assert add(database, profile_id, other_prompt).contradictions == ()
+
+
+def test_a_request_can_contradict_itself(database: Database, profile_id: uuid.UUID) -> None:
+    pair = some_pairs(1)[0]
+
+    added = add(database, profile_id, [pair, Pair(pair.messages, pair.rejected, pair.chosen)])
+
+    assert added.contradictions == (1,)
+
+
+def test_many_pairs_fit_into_the_statements(database: Database, profile_id: uuid.UUID) -> None:
+    assert add(database, profile_id, some_pairs(1200)).num_new == 1200
+
+
+def test_a_fit_that_waits_is_not_queued_twice(database: Database, profile_id: uuid.UUID, waiting: StoredFit) -> None:
+    assert request(database, profile_id).fit_id == waiting.fit_id
+
+    claim(database)
+
+    assert request(database, profile_id).fit_id != waiting.fit_id  # the one that runs has read its pairs
+
+
+def test_a_claim_brings_the_profile_as_it_is_and_its_newest_pairs(
+    database: Database, profile_id: uuid.UUID, waiting: StoredFit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fits, "MOST_PAIRS", 4)
+    assert claim(database, model="another") is None
+
+    fit = claimed(database)
+
+    assert (fit.fit_id, fit.attempt, fit.profile) == (waiting.fit_id, 1, newest(database))
+    assert list(fit.pairs) == some_pairs(6)[:1:-1]
+    assert claim(database, OTHER) is None
+
+
+def test_two_workers_never_claim_the_same_fit(database: Database) -> None:
+    for number in range(8):
+        request(database, a_profile(database, "formal", "playful", user_id=f"user {number}"))
+    taken: list[uuid.UUID] = []
+
+    def work(owner: uuid.UUID) -> None:
+        while (fit := claim(database, owner)) is not None:
+            taken.append(fit.fit_id)
+
+    threads = [threading.Thread(target=work, args=(uuid.uuid4(),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert len(taken) == len(set(taken)) == 8
+
+
+def test_success_writes_a_version_that_says_what_it_was_learnt_from(
+    database: Database, profile_id: uuid.UUID, waiting: StoredFit
+) -> None:
+    fit = claimed(database)
+
+    with database.transaction() as session:
+        fits.succeed(session, owner=OWNER, fit=fit, body=heavier(fit), learned=LEARNED)
+
+    ended, profile = latest(database, profile_id), newest(database)
+    assert (ended.state, ended.num_pairs, ended.version) == (FitState.SUCCEEDED, 6, 2)
+    assert ended.finished_at is not None
+    assert (profile.version, profile.body, profile.learned) == (2, heavier(fit), LEARNED)
+
+
+def test_a_later_version_by_a_client_was_not_learnt(database: Database, waiting: StoredFit) -> None:
+    fit = claimed(database)
+    with database.transaction() as session:
+        fits.succeed(session, owner=OWNER, fit=fit, body=heavier(fit), learned=LEARNED)
+
+    with database.transaction() as session:
+        profiles.update_profile(session, fit.tenant_id, newest(database), heavier(fit, 3))
+        versions = profiles.list_versions(session, fit.tenant_id, "ada", before=None, limit=9)
+
+    assert [version.learned for version in versions] == [None, LEARNED, None]
+
+
+def test_a_profile_that_changed_meanwhile_keeps_its_change(
+    database: Database, profile_id: uuid.UUID, waiting: StoredFit
+) -> None:
+    fit = claimed(database)
+    with database.transaction() as session:
+        profiles.update_profile(session, fit.tenant_id, fit.profile, heavier(fit, 9))
+
+    with pytest.raises(ProfileChangedError), database.transaction() as session:
+        fits.succeed(session, owner=OWNER, fit=fit, body=heavier(fit), learned=LEARNED)
+
+    assert latest(database, profile_id).state is FitState.RUNNING
+    assert newest(database).body == heavier(fit, 9)
+
+
+def test_weights_that_come_out_as_they_were_make_no_version(
+    database: Database, profile_id: uuid.UUID, waiting: StoredFit
+) -> None:
+    fit = claimed(database)
+
+    with database.transaction() as session:
+        fits.succeed(session, owner=OWNER, fit=fit, body=dict(fit.profile.body), learned=LEARNED)
+
+    assert latest(database, profile_id).version == newest(database).version == 1
+
+
+def test_a_presumed_dead_worker_can_write_nothing(
+    database: Database, profile_id: uuid.UUID, waiting: StoredFit
+) -> None:
+    late = claimed(database)
+    let_leases_run_out(database)
+    assert expire(database) == 1
+    again = claim(database, OTHER)
+
+    with database.transaction() as session:
+        held = fits.extend(session, owner=OWNER, fit=late, lease_seconds=60)
+        fits.succeed(session, owner=OWNER, fit=late, body=heavier(late), learned=LEARNED)
+        fits.fail(session, owner=OWNER, fit=late, code="late", message="late")
+        fits.give_back(session, owner=OWNER, fit=late, was_tried=True)
+
+    assert again is not None
+    assert (again.fit_id, again.attempt) == (late.fit_id, 2)
+    assert not held
+    assert latest(database, profile_id).state is FitState.RUNNING
+    assert newest(database).version == 1
+
+
+def test_a_fit_whose_worker_is_lost_again_and_again_fails_with_the_reason(
+    database: Database, profile_id: uuid.UUID, waiting: StoredFit
+) -> None:
+    for _ in range(3):
+        assert claim(database) is not None
+        let_leases_run_out(database)
+        assert expire(database, max_attempts=3) == 1
+
+    ended = latest(database, profile_id)
+    assert (ended.state, ended.error_code) == (FitState.FAILED, "worker_lost")
+    assert claim(database) is None
+
+
+@pytest.mark.parametrize(("was_tried", "next_attempt"), [(False, 1), (True, 2)])
+def test_an_attempt_that_was_not_made_costs_none(
+    database: Database, waiting: StoredFit, *, was_tried: bool, next_attempt: int
+) -> None:
+    fit = claimed(database)
+
+    with database.transaction() as session:
+        fits.give_back(session, owner=OWNER, fit=fit, was_tried=was_tried)
+
+    assert claimed(database).attempt == next_attempt
+
+
+def test_feedback_goes_with_its_profile(database: Database, waiting: StoredFit) -> None:
+    with database.transaction() as session:
+        tenant_id = session.scalars(select(Tenant.id)).one()
+        profiles.delete_profile(session, tenant_id, newest(database))
+
+    with database.reading() as session:
+        left = [
+            session.scalars(select(func.count()).select_from(table)).one() for table in (FeedbackPair, Fit, Profile)
+        ]
+    assert left == [0, 0, 0]
+    assert claim(database) is None
+
+
+def test_only_texts_of_this_tenant_can_be_rated(database: Database) -> None:
+    job_id = a_job(database, [preference("formal")] * 3)
+    a_profile(database, "formal", "playful", tenant="other")
+    with database.transaction() as session:
+        items = claims.claim(session, owner=OWNER, model=MODEL, limit=3, lease_seconds=60)
+        outcomes = [Outcome(item.item_id, item.attempt, text=f"text {index}") for index, item in enumerate(items[:2])]
+        claims.save(session, owner=OWNER, outcomes=outcomes)
+        tenants = {tenant.name: tenant.id for tenant in session.scalars(select(Tenant))}
+        wanted = ["item-0", "item-1", "item-2", "item-9"]
+        own = feedback.ratable_texts(session, tenants["default"], job_id, wanted)
+        foreign = feedback.ratable_texts(session, tenants["other"], job_id, wanted)
+        num_results = session.scalars(select(func.count()).select_from(Result)).one()
+
+    assert {custom_id: (rated.user_id, rated.text) for custom_id, rated in own.items()} == {
+        "item-0": ("user-0", "text 0"),
+        "item-1": ("user-1", "text 1"),
+    }
+    assert foreign == {}
+    assert num_results == 2
+
+
+def test_every_state_of_a_fit_has_its_moves() -> None:
+    assert set(FIT_MOVES) == set(FitState)
+    assert [state for state, moves in FIT_MOVES.items() if not moves] == [FitState.SUCCEEDED, FitState.FAILED]
+
+
+def let_leases_run_out(database: Database) -> None:
+    with database.transaction() as session:
+        session.execute(update(Fit).values(lease_until=dt.datetime(2000, 1, 1, tzinfo=dt.UTC)))
+
+
+def expire(database: Database, max_attempts: int = 5) -> int:
+    with database.transaction() as session:
+        return fits.expire(session, max_attempts=max_attempts)

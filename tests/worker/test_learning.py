@@ -1,0 +1,228 @@
+"""Learning on real databases and a real engine process, with a fake decoder in it that likes what names a principle."""
+
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from db.models import Tenant
+from db.queries import feedback, fits, profiles
+from db.queries.feedback import Pair, StoredFit
+from db.queries.profiles import StoredProfile
+from db.session import Database
+from db.states import FitState
+from tests.builders import MODEL, a_job, a_profile, preference, some_pairs, states_of
+from tests.fake_decoder import load_echo
+from worker import learning
+from worker.decoding import Decoding, DecodingPolicy
+from worker.learning import Learning, LearningPolicy
+from worker.supervisor import EngineSupervisor
+
+
+@pytest.fixture
+def supervisor() -> Iterator[EngineSupervisor]:
+    supervisor = EngineSupervisor(load_echo, start_seconds=60, silence_seconds=3)
+    supervisor.start()
+    yield supervisor
+    supervisor.stop()
+
+
+def a_learning(
+    database: Database, supervisor: EngineSupervisor, *, lease: float = 30, stopping: threading.Event | None = None
+) -> Learning:
+    policy = LearningPolicy(model=MODEL, lease_seconds=lease, max_attempts=2)
+    return Learning(database, supervisor, policy, stopping or threading.Event())
+
+
+def ask(database: Database, profile_id: uuid.UUID, pairs: list[Pair]) -> uuid.UUID:
+    with database.transaction() as session:
+        feedback.add_pairs(session, profile_id, pairs)
+        return feedback.request_fit(session, profile_id, MODEL).fit_id
+
+
+def outcome(database: Database, profile_id: uuid.UUID) -> StoredFit:
+    with database.reading() as session:
+        found = feedback.latest_fit(session, profile_id)
+    assert found is not None
+    return found
+
+
+def newest(database: Database, user_id: str = "ada") -> StoredProfile:
+    with database.reading() as session:
+        found = profiles.find_profile(session, session.scalars(select(Tenant.id)).one(), user_id)
+    assert found is not None
+    return found
+
+
+def weights_of(profile: StoredProfile) -> dict[str, float]:
+    return dict(learning.principles_of(profile.body))
+
+
+def test_weights_move_to_what_the_user_preferred(database: Database, supervisor: EngineSupervisor) -> None:
+    profile_id = a_profile(database, "formal", "playful", "concise", fields={"strength": 0.7, "tags": ["beta"]})
+    ask(database, profile_id, some_pairs(8))
+
+    following = a_learning(database, supervisor).run()
+
+    fit, profile = outcome(database, profile_id), newest(database)
+    weights = weights_of(profile)
+    assert following is None
+    assert (fit.state, fit.num_pairs, fit.version) == (FitState.SUCCEEDED, 8, 2)
+    assert weights["formal"] > weights["concise"] > weights["playful"]
+    assert sum(weights.values()) == pytest.approx(3.0, abs=1e-3)
+    assert (profile.body["method"], profile.body["strength"], profile.body["tags"]) == ("mixture", 0.7, ["beta"])
+    assert profile.learned is not None
+    assert (profile.learned["num_pairs"], profile.learned["base_version"], profile.learned["agreement"]) == (8, 1, 1.0)
+    deviations = profile.learned["deviations"]
+    assert isinstance(deviations, list)
+    assert len(deviations) == 3
+
+
+def test_the_same_feedback_gives_the_same_weights(database: Database, supervisor: EngineSupervisor) -> None:
+    for user_id in ("ada", "bob"):
+        ask(database, a_profile(database, "formal", "playful", user_id=user_id), some_pairs(7))
+    worker = a_learning(database, supervisor)
+
+    following = worker.run()
+    last = worker.run()
+
+    assert following is not None
+    assert last is None
+    assert weights_of(newest(database, "ada")) == weights_of(newest(database, "bob"))
+
+
+@pytest.mark.parametrize(
+    ("principles", "pairs", "fields", "code"),
+    [
+        (["formal", "playful"], some_pairs(8), {"learn": False}, "consent_required"),
+        (["formal"], some_pairs(8), {}, "too_few_principles"),
+        (["formal", "playful"], some_pairs(8, chosen="unscorable"), {}, "too_few_pairs"),
+        (["formal", "playful"], some_pairs(300, chosen="x", rejected="formal playful " * 9), {}, "nothing_preferred"),
+    ],
+)
+def test_what_cannot_be_learnt_from_ends_with_the_reason_and_leaves_the_profile(  # noqa: PLR0917 (fixtures)
+    sqlite_database: Database,
+    supervisor: EngineSupervisor,
+    principles: list[str],
+    pairs: list[Pair],
+    fields: dict[str, object],
+    code: str,
+) -> None:
+    profile_id = a_profile(sqlite_database, *principles, fields=fields)
+    ask(sqlite_database, profile_id, pairs)
+
+    a_learning(sqlite_database, supervisor).run()
+
+    fit = outcome(sqlite_database, profile_id)
+    assert (fit.state, fit.error_code, fit.version) == (FitState.FAILED, code, None)
+    assert fit.error_message
+    assert newest(sqlite_database).version == 1
+
+
+def test_an_engine_that_dies_once_loses_no_fit(
+    database: Database, supervisor: EngineSupervisor, tmp_path: Path
+) -> None:
+    profile_id = a_profile(database, "formal", "playful")
+    ask(database, profile_id, some_pairs(6, prompt=f"once:{tmp_path / 'killed'} kill"))
+    worker = a_learning(database, supervisor)
+
+    following = worker.run()
+    worker.run()
+
+    assert following is not None  # the same fit, queued again
+    assert (outcome(database, profile_id).state, newest(database).version) == (FitState.SUCCEEDED, 2)
+
+
+@pytest.mark.parametrize("misfortune", ["kill", "hang"])
+def test_texts_that_break_the_engine_each_time_fail_their_fit_alone(
+    sqlite_database: Database, supervisor: EngineSupervisor, misfortune: str
+) -> None:
+    profile_id = a_profile(sqlite_database, "formal", "playful")
+    ask(sqlite_database, profile_id, some_pairs(6, prompt=misfortune))
+    other_id = a_profile(sqlite_database, "formal", "playful", user_id="bob")
+    ask(sqlite_database, other_id, some_pairs(6))
+    worker = a_learning(sqlite_database, supervisor)
+
+    while worker.run() is not None:
+        pass
+
+    broken = outcome(sqlite_database, profile_id)
+    assert (broken.state, broken.error_code) == (FitState.FAILED, "engine_lost")
+    assert outcome(sqlite_database, other_id).state is FitState.SUCCEEDED
+    assert newest(sqlite_database).version == 1
+
+
+def test_a_profile_written_meanwhile_is_fitted_anew(
+    database: Database, supervisor: EngineSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile_id = a_profile(database, "formal", "playful")
+    ask(database, profile_id, some_pairs(6))
+    worker, compare = a_learning(database, supervisor), supervisor.compare
+    writes = iter([True])
+
+    def interrupted(*arguments: object, **others: object) -> object:
+        if next(writes, False):
+            written = newest(database)
+            with database.transaction() as session:
+                tenant_id = session.scalars(select(Tenant.id)).one()
+                profiles.update_profile(session, tenant_id, written, written.body | {"tags": ["new"]})
+        return compare(*arguments, **others)  # type: ignore[arg-type]  # as they came
+
+    monkeypatch.setattr(supervisor, "compare", interrupted)
+    while worker.run() is not None:
+        pass
+
+    profile = newest(database)
+    assert (profile.version, profile.body["tags"]) == (3, ["new"])
+    assert profile.learned is not None
+    assert profile.learned["base_version"] == 2
+
+
+def test_a_worker_that_is_to_end_gives_the_fit_back_untried(database: Database, supervisor: EngineSupervisor) -> None:
+    profile_id = a_profile(database, "formal", "playful")
+    ask(database, profile_id, some_pairs(6))
+    stopping = threading.Event()
+    stopping.set()
+
+    a_learning(database, supervisor, stopping=stopping).run()
+
+    assert outcome(database, profile_id).state is FitState.QUEUED
+    with database.transaction() as session:
+        again = fits.claim(session, owner=uuid.uuid4(), model=MODEL, lease_seconds=60)
+    assert again is not None
+    assert again.attempt == 1
+
+
+def test_a_worker_whose_lease_was_taken_away_leaves_the_fit_to_others(
+    database: Database, supervisor: EngineSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile_id = a_profile(database, "formal", "playful")
+    ask(database, profile_id, some_pairs(6))
+    worker = a_learning(database, supervisor, lease=0)  # extended before every comparison
+    other, compare = uuid.uuid4(), supervisor.compare
+
+    def overtaken(*arguments: object, **others: object) -> object:
+        with database.transaction() as session:
+            fits.expire(session, max_attempts=9)
+            fits.claim(session, owner=other, model=MODEL, lease_seconds=60)
+        return compare(*arguments, **others)  # type: ignore[arg-type]  # as they came
+
+    monkeypatch.setattr(supervisor, "compare", overtaken)
+    worker.run()
+
+    assert outcome(database, profile_id).state is FitState.RUNNING
+    assert newest(database).version == 1
+
+
+def test_decoding_goes_on_in_the_engine_that_has_compared(database: Database, supervisor: EngineSupervisor) -> None:
+    ask(database, a_profile(database, "formal", "playful"), some_pairs(6))
+    job_id = a_job(database, [preference("formal")] * 5)
+    policy = DecodingPolicy(model=MODEL, lease_seconds=30, time_slice_seconds=60, drain_seconds=20)
+
+    a_learning(database, supervisor).run()
+    Decoding(database, supervisor, policy).run()
+
+    assert {state.value for state in states_of(database, job_id)} == {"succeeded"}
