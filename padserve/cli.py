@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from padserve import cli_jobs, cli_keys, cli_profiles, cli_up
+from padserve import cli_eval, cli_jobs, cli_keys, cli_profiles, cli_up
 from padserve.context import create_context
 from padserve.display import show_error
 from padserve.errors import PadserveError
@@ -34,6 +34,7 @@ app = App(
     rich_markup_mode=None,
 )
 app.command("up")(cli_up.up)
+app.command("eval", context_settings=cli_eval.EVERYTHING_IS_HANDED_ON)(cli_eval.evaluate)
 for command in (cli_jobs.submit, cli_jobs.campaign, cli_jobs.status, cli_jobs.jobs, cli_jobs.results, cli_jobs.cancel):
     app.command()(command)
 app.add_typer(cli_profiles.app, name="profiles")

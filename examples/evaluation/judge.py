@@ -1,0 +1,88 @@
+"""The independent judge: a small BERT that says which principles a text keeps. It never sees a rule, nor the guide."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+from examples.demo.corpus import examples
+from examples.demo.principles import BY_NAME, kept
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What it is made from. Its texts come from a seed of its own."""
+
+    seed: int = 401
+    num_texts: int = 12_000
+    hidden_size: int = 128
+    num_layers: int = 2
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+
+
+def train_judge(base: Path, out: Path, work: Path, recipe: Judge) -> None:
+    """Trains a classifier with one yes or no per principle on texts whose styles are known."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    set_seed(recipe.seed)
+    names = tuple(BY_NAME)
+    model = BertForSequenceClassification(
+        BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.hidden_size,
+            intermediate_size=4 * recipe.hidden_size,
+            num_hidden_layers=recipe.num_layers,
+            num_attention_heads=recipe.hidden_size // 32,
+            max_position_embeddings=512,
+            pad_token_id=tokenizer.pad_token_id,
+            id2label=dict(enumerate(names)),
+            label2id={name: index for index, name in enumerate(names)},
+            problem_type="multi_label_classification",
+        )
+    )
+    rows = [
+        {
+            "input_ids": tokenizer.encode(example.answer, add_special_tokens=False),
+            "labels": [float(name in styles) for name in names],
+        }
+        for example in examples(recipe.seed, recipe.num_texts)
+        for styles in [kept(example.answer)]
+    ]
+    trainer = Trainer(
+        model=model,
+        args=_arguments(work, recipe),
+        train_dataset=Dataset.from_list(rows),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def _arguments(work: Path, recipe: Judge) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(work),
+        num_train_epochs=1,
+        per_device_train_batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=30,
+        train_sampling_strategy="group_by_length",
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=False,
+        save_strategy="no",
+        logging_steps=50,
+        report_to="none",
+        seed=recipe.seed,
+    )
