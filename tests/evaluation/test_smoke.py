@@ -89,7 +89,7 @@ def test_one_command_leaves_report_plots_and_numbers(folder: Path, monkeypatch: 
     assert numbers["strength_zero"]["num_equal"] == numbers["strength_zero"]["num_texts"] > 0
     assert numbers["summaries"][0]["kl"]["mean"] == pytest.approx(0.0, abs=1e-5)
     assert [row["asked"] for row in numbers["rankings"]] == ["short"]
-    assert len(numbers["claims"]) == 9
+    assert len(numbers["claims"]) == 11
     assert str(folder) not in report
 
 

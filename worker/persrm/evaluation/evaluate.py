@@ -7,9 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from worker.persrm.evaluation import controls, mixture, ranking, transfer
-from worker.persrm.evaluation.bootstrap import difference
+from worker.persrm.evaluation.bootstrap import Estimate, difference
 from worker.persrm.evaluation.curves import sweep_candidates, sweep_strengths
-from worker.persrm.evaluation.measures import Judged, Measured, summarise
+from worker.persrm.evaluation.measures import Judged, Measured, is_single_seen, summarise
 from worker.persrm.evaluation.methods import (
     CONTRAST,
     FEW_SHOT,
@@ -61,6 +61,7 @@ def evaluate(plan: Plan) -> Results:
         summaries=tuple(summarise(row, measured[UNGUIDED.name]) for row in rows),
         combinations=tuple(summarise(row, combined[UNGUIDED.name]) for row in combined.values()),
         gains=(*_gains(measured), *_gains(combined)),
+        over_controls={row.name: _over(measured[GUIDED.name], row) for row in rows if row.name != GUIDED.name},
         strengths=strengths,
         candidates=candidates,
         confusion=_confusion(measured),
@@ -135,6 +136,12 @@ def _gains(measured: Mapping[str, Measured]) -> list[Gain]:
         )
         gains.append(Gain(asked, difference(guided, prompted), difference(guided, unguided)))
     return gains
+
+
+def _over(guided: Measured, control: Measured) -> Estimate:
+    seeds = {row.task.seed for row in control.texts}
+    ours = guided.satisfied(lambda row: is_single_seen(row) and row.task.seed in seeds)
+    return difference(ours, control.satisfied(is_single_seen))
 
 
 def _confusion(measured: Mapping[str, Measured]) -> Confusion:

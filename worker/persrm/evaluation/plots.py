@@ -58,14 +58,13 @@ def plot_strengths(path: Path, curve: Curve) -> None:
         right.set(ylabel="reward of a text, nats")
         right.grid(visible=False)
         right.spines["right"].set_visible(True)
-        handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
-        axes.legend(handles=handles, fontsize=7, loc="center right")
+        _legend(axes, right)
 
 
 def plot_price(path: Path, curve: Curve) -> None:
     """Satisfaction against KL, one point per strength."""
     with _figure(path, 5.2, 3.6) as axes:
-        points = [point for point in curve.points if point.kl]
+        points = [point for point in curve.points if point.setting > 0 and point.kl]
         kl = [point.kl.mean for point in points if point.kl]
         _band(axes, kl, [point.satisfied for point in points], "seen principles satisfied", SEEN)
         _band(axes, kl, [point.success for point in points], "satisfied and on topic", TOPIC)
@@ -78,8 +77,8 @@ def plot_price(path: Path, curve: Curve) -> None:
                 fontsize=6,
                 ha="center",
             )
-        axes.set(xlabel="KL to the prompted base, nats a token", ylabel="share of texts, %", xscale="symlog")
-        axes.legend(fontsize=7)
+        axes.set(xlabel="KL to the prompted base, nats a token", ylabel="share of texts, %", xscale="log")
+        _legend(axes)
 
 
 def plot_candidates(path: Path, curve: Curve) -> None:
@@ -94,7 +93,7 @@ def plot_candidates(path: Path, curve: Curve) -> None:
         axes.set(xlabel="candidates k", ylabel="share of texts, %", ylim=(0, 103), xscale="log")
         axes.set_xticks(settings, [f"{setting:g}" for setting in settings])
         axes.minorticks_off()
-        axes.legend(fontsize=7)
+        _legend(axes)
 
 
 def plot_confusion(path: Path, confusion: Confusion) -> None:
@@ -126,33 +125,19 @@ def plot_sweep(path: Path, sweep: Sweep) -> None:
         right.set(ylabel="words a text", ylim=(0, None))
         right.grid(visible=False)
         right.spines["right"].set_visible(True)
-        handles = [*axes.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
-        axes.legend(handles=handles, fontsize=7, loc="center")
+        _legend(axes, right)
 
 
 def plot_methods(path: Path, summaries: Sequence[Summary]) -> None:
     """Every method's satisfaction of seen and held-out principles, side by side."""
     with _figure(path, 7.2, 0.8 + 0.42 * len(summaries)) as axes:
         places = range(len(summaries))
-        for offset, colour, label, pick in (
-            (-0.2, SEEN, "seen by the PersRM", lambda summary: summary.seen),
-            (0.2, HELD_OUT, "held out", lambda summary: summary.unseen),
-        ):
-            found = [(place + offset, pick(summary)) for place, summary in zip(places, summaries, strict=True)]
-            shown = [(place, estimate) for place, estimate in found if estimate is not None]
-            axes.barh(
-                [place for place, _ in shown],
-                [100 * estimate.mean for _, estimate in shown],
-                height=0.38,
-                color=colour,
-                label=label,
-                xerr=_errors([estimate for _, estimate in shown]),
-                error_kw={"elinewidth": 0.8},
-            )
+        _bars(axes, [summary.seen for summary in summaries], -0.2, "seen by the PersRM", SEEN)
+        _bars(axes, [summary.unseen for summary in summaries], 0.2, "held out", HELD_OUT)
         axes.set_yticks(places, [summary.method for summary in summaries])
         axes.invert_yaxis()
         axes.set(xlabel="texts that do what was asked, %", xlim=(0, 103))
-        axes.legend(fontsize=7, loc="lower right")
+        _legend(axes)
 
 
 @contextmanager
@@ -161,13 +146,32 @@ def _figure(path: Path, width: float, height: float) -> Iterator[Axes]:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure.add_subplot()
-        figure.savefig(path, metadata={"Software": None})  # type: ignore[no-untyped-call]  # matplotlib's own
+        figure.savefig(path, metadata={"Software": None})
+
+
+def _legend(*sides: Axes) -> None:
+    """One legend below the plot for all of its axes: nothing lies over a curve."""
+    handles = [handle for axes in sides for handle in axes.get_legend_handles_labels()[0]]
+    sides[0].figure.legend(handles=handles, fontsize=7, loc="outside lower center", ncols=3)
 
 
 def _band(axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], label: str, colour: str) -> None:
     axes.plot(x, [100 * estimate.mean for estimate in estimates], color=colour, marker="o", markersize=3, label=label)
     lows, highs = ([100 * getattr(estimate, end) for estimate in estimates] for end in ("low", "high"))
     axes.fill_between(x, lows, highs, color=colour, alpha=0.15, linewidth=0)
+
+
+def _bars(axes: Axes, estimates: Sequence[Estimate | None], offset: float, label: str, colour: str) -> None:
+    shown = [(place + offset, estimate) for place, estimate in enumerate(estimates) if estimate is not None]
+    axes.barh(
+        [place for place, _ in shown],
+        [100 * estimate.mean for _, estimate in shown],
+        height=0.38,
+        color=colour,
+        label=label,
+        xerr=_errors([estimate for _, estimate in shown]),
+        error_kw={"elinewidth": 0.8},
+    )
 
 
 def _errors(estimates: Sequence[Estimate]) -> list[list[float]]:

@@ -48,7 +48,7 @@ def _sections(
     yield f"## Claims\n\n{tables.claims_table(claims)}\n\n{tables.goals_table(goals)}"
     yield f"## Methods and controls\n\n{_METHODS.format(strength=f'{results.strength:g}', equal_kl=_equal_kl(results))}"
     yield f"![satisfaction by method]({folder}/methods.png)"
-    yield tables.methods_table(results.summaries)
+    yield tables.methods_table(results.summaries, results.over_controls)
     yield _PRICE.format(num_scored=results.num_scored)
     yield tables.price_table(results.summaries)
     yield f"## Each principle\n\nHeld out of the PersRM's training: {', '.join(unseen) or 'none'} (*)."
@@ -77,8 +77,8 @@ def _sections(
 
 _SHOWN = (UNGUIDED.name, PROMPTED.name, FEW_SHOT.name, GUIDED.name, POLICY_ALONE.name)
 
-_METHODS = """Shares of texts that do what was asked, in percent, with 95 % bootstrap intervals. The suite's rules judge,
-and beside them the independent judge; "seen" pools the principles that the PersRM was trained on. Strength {strength}.
+_METHODS = """Shares of texts that do what was asked, in percent, with 95 % bootstrap intervals. Rules judge, and beside
+them the independent judge; "seen" pools the principles that the PersRM was trained on. Strength {strength}.
 
 * *few-shot*: earlier turns of the conversation ask for the same and get an example that keeps it.
 * *guided*: PAD; base and policy read the principles. *base not prompted*: only the policy reads them (`mixture`).

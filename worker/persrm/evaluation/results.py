@@ -55,6 +55,8 @@ class Results:
     summaries: tuple[Summary, ...]
     combinations: tuple[Summary, ...]
     gains: tuple[Gain, ...]
+    over_controls: Mapping[str, Estimate]
+    """By method: how much more often guided texts keep a seen principle, on the prompts that the method had."""
     strengths: Curve
     candidates: Curve
     confusion: Confusion

@@ -36,8 +36,8 @@ class Plan:
     num_prompts: int = 200
     num_side_prompts: int = 100
     """Of the first seed: for the weights of `mixture`, other bases, and adapters of one preference."""
-    num_validation_prompts: int = 40
-    num_scored_prompts: int = 40
+    num_validation_prompts: int = 30
+    num_scored_prompts: int = 25
     """Of the first seed: those whose texts other models score, which costs more than writing them."""
     max_tokens: int = 120
     device: str = "auto"

@@ -53,12 +53,13 @@ def goals_table(goals: Sequence[Reached]) -> str:
     return "\n".join(lines + [f"| {reached.text} | **{reached.goal}** | {reached.measured} |" for reached in goals])
 
 
-def methods_table(summaries: Sequence[Summary]) -> str:
-    """What each method does."""
-    header = ("method", "texts", "seen", "held out", "seen, judge", "held out, judge", "topic")
+def methods_table(summaries: Sequence[Summary], over: Mapping[str, Estimate]) -> str:
+    """What each method does; `over` has how much more often guided texts keep a seen principle."""
+    header = ("method", "texts", "seen", "guided minus this", "held out", "seen, judge", "held out, judge", "topic")
     columns: tuple[Callable[[Summary], str], ...] = (
         lambda summary: str(summary.num_texts),
         lambda summary: share(summary.seen),
+        lambda summary: points(over[summary.method]) if summary.method in over else NOTHING,
         lambda summary: share(summary.unseen),
         lambda summary: share(summary.seen_for_judge),
         lambda summary: share(summary.unseen_for_judge),

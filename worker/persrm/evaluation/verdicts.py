@@ -3,10 +3,12 @@
 from worker.persrm.evaluation import claims
 from worker.persrm.evaluation.bootstrap import Estimate
 from worker.persrm.evaluation.claims import Claim, Reached
-from worker.persrm.evaluation.methods import GUIDED, PROMPTED
+from worker.persrm.evaluation.methods import CONTRAST, GUIDED, NO_PREFERENCE, PROMPTED, RANDOM_ADAPTER, WRONG
 from worker.persrm.evaluation.mixture import Shape
 from worker.persrm.evaluation.results import Gain, Results
 from worker.persrm.evaluation.suite import Suite
+
+_MUST_BE_BEATEN = (NO_PREFERENCE.name, WRONG.name, RANDOM_ADAPTER.name)
 
 
 def judge_claims(suite: Suite, results: Results) -> tuple[Claim, ...]:
@@ -40,6 +42,18 @@ def judge_claims(suite: Suite, results: Results) -> tuple[Claim, ...]:
             guided.perplexity_ratio,
             claims.GOAL_PERPLEXITY_RATIO,
             _price(results),
+        ),
+        claims.gains_everywhere(
+            "It is the reward, for the preference that was asked: guided beats each of these controls",
+            {name: (gain,) for name, gain in results.over_controls.items() if name in _MUST_BE_BEATEN},
+        ),
+        claims.gains_everywhere(
+            "A PersRM is worth having: guided beats best of n, and `contrast`, which needs none",
+            {
+                name: (gain,)
+                for name, gain in results.over_controls.items()
+                if name == CONTRAST.name or name.startswith("best of")
+            },
         ),
         claims.all_equal(
             "Strength 0 through the guided path is the base, token for token",
