@@ -43,12 +43,12 @@ def test_a_model_does_not_diverge_from_itself() -> None:
 
 def test_the_divergence_of_two_known_distributions_is_the_known_one() -> None:
     base = torch.tensor([[0.5, 0.25, 0.25]]).log()
-    policy = torch.tensor([[0.25, 0.25, 0.5]]).log()
+    policy = torch.tensor([[0.125, 0.125, 0.75]]).log()
 
     # Strength 1: the base cancels, and the policy is left, over the base's three candidates.
     measured = candidate_kl([base, policy], [0.0, 1.0], base, 3, over_candidates=True)
 
-    assert measured == pytest.approx(0.25 * math.log(0.5) + 0.5 * math.log(2.0))
+    assert measured == pytest.approx(0.125 * math.log(0.25) + 0.125 * math.log(0.5) + 0.75 * math.log(3.0))
 
 
 def test_candidates_outside_the_best_k_do_not_count() -> None:
