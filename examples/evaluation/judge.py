@@ -1,5 +1,6 @@
-"""The independent judge: a small BERT that says which principles a text keeps. It never sees a rule, nor the guide."""
+"""The independent judge: a small GPT-2 that says which principles a text keeps. It never sees a rule, nor the guide."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,15 +8,17 @@ import torch
 from datasets import Dataset
 from transformers import (
     AutoTokenizer,
-    BertConfig,
-    BertForSequenceClassification,
     DataCollatorWithPadding,
+    GPT2Config,
+    GPT2ForSequenceClassification,
     Trainer,
     TrainingArguments,
+    get_cosine_schedule_with_warmup,
     set_seed,
 )
 
 from examples.demo.corpus import examples
+from examples.demo.optimizer import MuonWithAdamW
 from examples.demo.principles import BY_NAME, kept
 
 
@@ -24,11 +27,12 @@ class Judge:
     """What it is made from. Its texts come from a seed of its own."""
 
     seed: int = 401
-    num_texts: int = 12_000
+    num_texts: int = 20_000
     hidden_size: int = 128
     num_layers: int = 2
     batch_size: int = 32
-    learning_rate: float = 1e-3
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.05
 
 
 def train_judge(base: Path, out: Path, work: Path, recipe: Judge) -> None:
@@ -36,14 +40,18 @@ def train_judge(base: Path, out: Path, work: Path, recipe: Judge) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
     set_seed(recipe.seed)
     names = tuple(BY_NAME)
-    model = BertForSequenceClassification(
-        BertConfig(
+    model = GPT2ForSequenceClassification(
+        GPT2Config(
             vocab_size=len(tokenizer),
-            hidden_size=recipe.hidden_size,
-            intermediate_size=4 * recipe.hidden_size,
-            num_hidden_layers=recipe.num_layers,
-            num_attention_heads=recipe.hidden_size // 32,
-            max_position_embeddings=512,
+            n_embd=recipe.hidden_size,
+            n_layer=recipe.num_layers,
+            n_head=recipe.hidden_size // 32,
+            n_positions=512,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
             id2label=dict(enumerate(names)),
             label2id={name: index for index, name in enumerate(names)},
@@ -58,12 +66,15 @@ def train_judge(base: Path, out: Path, work: Path, recipe: Judge) -> None:
         for example in examples(recipe.seed, recipe.num_texts)
         for styles in [kept(example.answer)]
     ]
+    optimizer = MuonWithAdamW(model, recipe.learning_rate, recipe.weight_decay)
+    num_steps = math.ceil(recipe.num_texts / recipe.batch_size)
     trainer = Trainer(
         model=model,
         args=_arguments(work, recipe),
         train_dataset=Dataset.from_list(rows),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
+        optimizers=(optimizer, get_cosine_schedule_with_warmup(optimizer, min(30, num_steps), num_steps)),
     )
     trainer.train()
     model.save_pretrained(out)
@@ -75,9 +86,6 @@ def _arguments(work: Path, recipe: Judge) -> TrainingArguments:
         output_dir=str(work),
         num_train_epochs=1,
         per_device_train_batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=30,
         train_sampling_strategy="group_by_length",
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,

@@ -30,7 +30,7 @@ class OtherBase:
 
 OTHER_BASES: Mapping[str, OtherBase] = {
     "llama-1m": OtherBase("llama", seed=211),
-    "gpt2-2m": OtherBase("gpt2", seed=223),
+    "gpt2-2m": OtherBase("gpt2", seed=233),
     "qwen3-5m": OtherBase("qwen3", seed=227),
 }
 

@@ -30,7 +30,7 @@ VALIDATION_EVERY = 4
 """Every fourth topic is for validation; no topic is in both splits."""
 NAMED_EVERY = 4
 NUM_EXAMPLES = 2
-PAIRS_PER_PRINCIPLE = 60
+PAIRS_PER_PRINCIPLE = 40
 
 # Training asked for one or two principles at a time, so no three of them; the last four join a held-out one.
 COMBINATIONS = (

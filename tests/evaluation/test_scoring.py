@@ -104,11 +104,12 @@ def test_the_guided_model_at_strength_one_is_the_policy(models: Models, writer: 
     rows = [Row((5, 6, 7), (8, 9)), Row((5, 6), (1, 2, 3))]
     scorer = Scorer(models, writer)
 
-    guided = scorer.guided_log_probabilities(rows, strength=1.0)
-    base = scorer.base_log_probabilities(rows)
+    whole = scorer.rank(rows, strength=1.0)
+    none = scorer.rank(rows, strength=0.0)
 
-    assert guided == pytest.approx([b + r for b, r in zip(base, scorer.log_ratios(rows), strict=True)], abs=1e-4)
-    assert scorer.guided_log_probabilities(rows, strength=0.0) == pytest.approx(base, abs=1e-5)
+    assert [score.guided for score in whole] == pytest.approx([s.base + s.reward for s in whole], abs=1e-4)
+    assert [score.guided for score in none] == pytest.approx([score.base for score in none], abs=1e-5)
+    assert [score.reward for score in whole] == pytest.approx(scorer.log_ratios(rows), abs=1e-4)
 
 
 def test_tasks_that_ask_for_the_same_text_are_decoded_once(writer: Writer) -> None:

@@ -1,11 +1,11 @@
 """Policy accuracy: how often held-out pairs are ranked as their annotators ranked them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.persrm.evaluation.bootstrap import Estimate, Sample, mean
 from worker.persrm.evaluation.methods import Method
-from worker.persrm.evaluation.scoring import Row
+from worker.persrm.evaluation.scoring import RankScores, Row
 from worker.persrm.evaluation.study import Study
 from worker.persrm.evaluation.suite import Suite
 from worker.persrm.pairs import PreferencePair
@@ -43,23 +43,20 @@ def _names(suite: Suite) -> Mapping[str, str]:
 
 
 def _ranking(study: Study, asked: str, pairs: Sequence[PreferencePair], guided: Method) -> Ranking:
-    chosen = [_row(study, pair, pair.chosen) for pair in pairs]
-    rejected = [_row(study, pair, pair.rejected) for pair in pairs]
+    chosen = study.scorer.rank([_row(study, pair, pair.chosen) for pair in pairs], guided.strength)
+    rejected = study.scorer.rank([_row(study, pair, pair.rejected) for pair in pairs], guided.strength)
     clusters = [pair.prompt for pair in pairs]
-    scorer = study.scorer
 
-    def accuracy(better: Sequence[float], worse: Sequence[float]) -> Estimate:
-        return mean(Sample([float(one > other) for one, other in zip(better, worse, strict=True)], clusters))
+    def accuracy(score: Callable[[RankScores], float]) -> Estimate:
+        right = [float(score(better) > score(worse)) for better, worse in zip(chosen, rejected, strict=True)]
+        return mean(Sample(right, clusters))
 
     return Ranking(
         asked,
         len(pairs),
-        by_reward=accuracy(scorer.log_ratios(chosen), scorer.log_ratios(rejected)),
-        by_guided=accuracy(
-            scorer.guided_log_probabilities(chosen, guided.strength),
-            scorer.guided_log_probabilities(rejected, guided.strength),
-        ),
-        by_base=accuracy(scorer.base_log_probabilities(chosen), scorer.base_log_probabilities(rejected)),
+        by_reward=accuracy(lambda scores: scores.reward),
+        by_guided=accuracy(lambda scores: scores.guided),
+        by_base=accuracy(lambda scores: scores.base),
     )
 
 

@@ -41,6 +41,18 @@ class Scores:
     """-log p of the text alone under the independent language model."""
 
 
+@dataclass(frozen=True)
+class RankScores:
+    """Of one completion, summed over its tokens: by what it can be ranked against another answer to its prompt."""
+
+    reward: float
+    """The log-ratio of policy and reference."""
+    guided: float
+    """The log-probability, its tokens drawn from softmax(z_base + strength * reward)."""
+    base: float
+    """The log-probability under the base."""
+
+
 class Scorer:
     """The models of one writer once more, as plain transformers, and an independent language model."""
 
@@ -127,24 +139,22 @@ class Scorer:
         return [ours - theirs for ours, theirs in zip(policy, other, strict=True)]
 
     @torch.inference_mode()
-    def base_log_probabilities(self, rows: Sequence[Row]) -> list[float]:
-        """The log-probability of each completion under the base."""
-        return log_probabilities(self._models[Weights.BASE.value], rows)
-
-    @torch.inference_mode()
-    def guided_log_probabilities(self, rows: Sequence[Row], strength: float) -> list[float]:
-        """The log-probability of each completion, its tokens drawn from softmax(z_base + strength * reward)."""
+    def rank(self, rows: Sequence[Row], strength: float) -> list[RankScores]:
+        """What each completion is ranked by."""
         reference = Weights.REFERENCE.value if self._writer.has_reference else Weights.BASE.value
         names = (Weights.BASE.value, Weights.POLICY.value, reference)
-        sums: list[float] = []
+        scores: list[RankScores] = []
         for start in range(0, len(rows), BATCH_SIZE):
             batch = rows[start : start + BATCH_SIZE]
-            forwards = {name: completion_logits(self._models[name], batch) for name in set(names)}
+            forwards = {name: completion_logits(self._models[name], batch) for name in dict.fromkeys(names)}
             for index, row in enumerate(batch):
                 base, policy, other = (forwards[name][index] for name in names)
-                score = base + strength * (policy - other)
-                sums.append(float(_chosen(score, row.completion).sum()))
-        return sums
+                guided = base + strength * (policy - other)
+                of_base, of_policy, of_other, of_guided = (
+                    float(_chosen(logits, row.completion).sum()) for logits in (base, policy, other, guided)
+                )
+                scores.append(RankScores(reward=of_policy - of_other, guided=of_guided, base=of_base))
+        return scores
 
 
 def candidate_kl(

@@ -110,6 +110,6 @@ def _raised(results: Results) -> dict[str, dict[str, float]]:
 
 def _price(results: Results) -> str:
     guided, prompted = results.summary(GUIDED.name), results.summary(PROMPTED.name)
-    kl = f"KL {guided.kl.mean:.2f} nats a token to the prompted base; " if guided.kl else ""
+    kl = f"KL {guided.kl.mean:.3f} nats a token to the prompted base; " if guided.kl else ""
     times = guided.seconds_per_text / max(prompted.seconds_per_text, 1e-9)
     return f"{kl}{times:.2f} times the wall time of prompt-only."
