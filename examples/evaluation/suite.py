@@ -46,10 +46,13 @@ COMBINATIONS = (
 )
 ABOUT = """What guidance does to the demo's models (`examples/demo/model`): a base of 3.5 M parameters, trained from
 scratch on the messages of a small grammar, and a LoRA PersRM trained by DPO on pairs of them. Every claim below is
-about such models and such messages, and about nothing larger. Prompts name topics that no model has met in training,
-two in three of them made-up words. The base follows guidelines as carelessly as the annotators of its corpus: `prompt
-only` is what that gets. It has never read a conversation of more than one turn, so that examples in context are beyond
-it. `warm` and `urgent` are in the base's corpus, and in none of the pairs that the PersRM was trained on."""
+about such models and such messages, and about nothing larger.
+
+Prompts name topics that no model has met in training, two in three of them made-up words; no topic is both in test and
+in validation prompts. The base follows guidelines as carelessly as the annotators of its corpus: `prompt only` is what
+that gets. It has never read a conversation of more than one turn, so that examples in context are beyond it. `warm` and
+`urgent` are in the base's corpus, and in none of the pairs that the PersRM was trained on. Judge, independent language
+model, tuned adapters and other bases were trained on examples of seeds of their own (`examples/evaluation`)."""
 
 
 def write_demo_suite(path: Path) -> None:

@@ -111,8 +111,8 @@ def _conditions(plan: Plan, results: Results, folder: str) -> str:
     made_with = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     draws = (
         f"{results.num_seeds} draws of up to {plan.num_prompts} for unguided, prompt only and guided, "
-        f"{plan.num_control_seeds} for controls and combinations, and {plan.num_side_prompts} prompts for the weights of "
-        "`mixture`, other bases and tuned adapters"
+        f"{plan.num_control_seeds} for controls and combinations, and {plan.num_side_prompts} prompts for the weights "
+        "of `mixture`, other bases and tuned adapters"
     )
     return f"""Made by `{plan.command}` in {results.seconds / 60:.0f} minutes, with {made_with}, in float32. Numbers:
 [{folder}/{NUMBERS}]({folder}/{NUMBERS}).
@@ -120,7 +120,7 @@ def _conditions(plan: Plan, results: Results, folder: str) -> str:
 {results.num_test_prompts} test prompts: {draws}.
 Decoding is greedy: a seed varies which prompts are drawn and how the principles are worded, not how one request is
 answered. Intervals are 95 % bootstrap intervals over prompts. Settings were chosen on
-{results.num_validation_prompts} validation prompts, whose topics no test prompt has."""
+{results.num_validation_prompts} validation prompts."""
 
 
 def _equal_kl(results: Results) -> str:
