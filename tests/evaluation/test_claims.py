@@ -17,6 +17,12 @@ def test_a_gain_on_every_principle_holds_and_one_within_chance_refutes_it() -> N
     assert "+2.0 points (-3.0 to +7.0)" in refuted.because
 
 
+def test_a_refuted_gain_says_how_high_both_sides_are() -> None:
+    refuted = claims.gains_everywhere("beats", {"warm": (CHANCE,)}, {"warm": "prompt only 99.0 %, guided 100.0 %"})
+
+    assert refuted.because.startswith("Not for warm (prompt only 99.0 %, guided 100.0 %).")
+
+
 def test_what_was_not_measured_is_not_said_to_hold() -> None:
     assert claims.gains_everywhere("beats", {}).verdict is Verdict.NOT_TESTED
     assert claims.other_bases("steers", {}).verdict is Verdict.NOT_TESTED

@@ -60,14 +60,17 @@ def share(estimate: Estimate) -> str:
     return f"{100 * estimate.mean:.1f} % ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
 
 
-def gains_everywhere(text: str, gains: Mapping[str, Sequence[Estimate]]) -> Claim:
-    """Holds where every gain of every name lies above zero; names the ones that do not."""
+def gains_everywhere(
+    text: str, gains: Mapping[str, Sequence[Estimate]], levels: Mapping[str, str] | None = None
+) -> Claim:
+    """Holds where every gain of every name lies above zero; names the ones that do not, with their levels."""
     if not gains:
         return Claim(text, Verdict.NOT_TESTED, "The suite has none of these.")
     failing = [name for name, estimates in gains.items() if not all(each.is_above_zero for each in estimates)]
     rows = "; ".join(f"{name} {' and '.join(map(points, estimates))}" for name, estimates in gains.items())
     if failing:
-        return Claim(text, Verdict.DOES_NOT_HOLD, f"Not for {', '.join(failing)}. {rows}.")
+        named = ", ".join(f"{name} ({levels[name]})" if levels else name for name in failing)
+        return Claim(text, Verdict.DOES_NOT_HOLD, f"Not for {named}. {rows}.")
     return Claim(text, Verdict.HOLDS, f"{rows}.")
 
 

@@ -28,7 +28,6 @@ from worker.persrm.evaluation.writing import Models, Text, Writing, is_adapter
 
 NUM_BISECTIONS = 9
 CLOSE_ENOUGH = 0.03
-NUM_KL_PROMPTS = 8
 MIN_SAMPLES = 2
 
 
@@ -67,7 +66,7 @@ def merged_policy(models: Models, out: Path) -> str:
 
 def at_equal_kl(study: Study, random_study: Study, guided: Method) -> EqualKl:
     """The strength at which the random adapter moves the base as far as the policy does, found on validation texts."""
-    tasks = study.validation_tasks(NUM_KL_PROMPTS)
+    tasks = study.validation_tasks()
     wanted = _kl(study, guided, tasks)
     low, high = math.log(1e-3), math.log(1e3)
     strength, found = 1.0, math.inf

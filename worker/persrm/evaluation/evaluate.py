@@ -65,7 +65,7 @@ def evaluate(plan: Plan) -> Results:
         strengths=strengths,
         candidates=candidates,
         confusion=_confusion(measured),
-        sweeps=tuple(mixture.sweep_mixture(study, pair, strength) for pair in suite.opposites),
+        sweeps=tuple(mixture.sweep_mixture(study, pair) for pair in suite.opposites),
         strength_zero=controls.at_strength_zero(study, guided),
         equal_kl=equal_kl,
         num_samples=num_samples,

@@ -10,7 +10,7 @@ from db.preferences import Method as ServedMethod
 from worker.engine import Completion, Request
 from worker.methods import streams_of
 from worker.persrm.evaluation.bootstrap import Estimate, Sample, difference, mean
-from worker.persrm.evaluation.methods import Says, conversation
+from worker.persrm.evaluation.methods import DEFAULT_STRENGTH, Says, conversation
 from worker.persrm.evaluation.rules import num_words
 from worker.persrm.evaluation.study import Study
 from worker.persrm.evaluation.tasks import Task
@@ -41,14 +41,18 @@ class Sweep:
     second_shape: Shape
 
 
-def sweep_mixture(study: Study, principles: tuple[str, str], strength: float) -> Sweep:
-    """Writes one seed's test prompts at every share, by the streams that the worker would use."""
+def sweep_mixture(study: Study, principles: tuple[str, str]) -> Sweep:
+    """Writes test prompts at every share, by the streams that the worker would use.
+
+    At the default strength: the strength that was chosen is one for a base that reads the principles, and this one
+    reads none.
+    """
     tasks = study.side_tasks([principles])
     clusters = [task.prompt.prompt for task in tasks]
     kept: list[list[frozenset[str]]] = []
     words: list[Estimate] = []
     for share in SHARES:
-        texts = _write(study, tasks, share, strength)
+        texts = _write(study, tasks, share)
         kept.append([study.rules.kept(text) for text in texts])
         words.append(mean(Sample([float(num_words(text)) for text in texts], clusters)))
     first, second = (
@@ -73,14 +77,14 @@ def shape(samples: Sequence[Sample]) -> Shape:
     return Shape.NOT_MONOTONE if any(step.is_below_zero for step in steps) else Shape.WITHIN_NOISE
 
 
-def _write(study: Study, tasks: Sequence[Task], share: float, strength: float) -> list[str]:
+def _write(study: Study, tasks: Sequence[Task], share: float) -> list[str]:
     writer = study.writer
     requests = []
     for number, task in enumerate(tasks):
         weighted = tuple(map(Principle, task.wordings, (1 - share, share)))
-        preference = EffectivePreference(ServedMethod.MIXTURE, strength, weighted)
+        preference = EffectivePreference(ServedMethod.MIXTURE, DEFAULT_STRENGTH, weighted)
         streams = streams_of(preference, conversation(task, Says.NOTHING), writer.encode)
-        requests.append(Request(number, streams, strength=strength, max_tokens=writer.max_tokens))
+        requests.append(Request(number, streams, strength=DEFAULT_STRENGTH, max_tokens=writer.max_tokens))
     return [_text(study, completion) for completion in writer.decode(requests)]
 
 

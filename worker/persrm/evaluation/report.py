@@ -6,7 +6,7 @@ from pathlib import Path
 
 from worker.persrm.evaluation import plots, tables
 from worker.persrm.evaluation.claims import Claim, Reached
-from worker.persrm.evaluation.methods import FEW_SHOT, GUIDED, POLICY_ALONE, PROMPTED, UNGUIDED
+from worker.persrm.evaluation.methods import DEFAULT_STRENGTH, FEW_SHOT, GUIDED, POLICY_ALONE, PROMPTED, UNGUIDED
 from worker.persrm.evaluation.results import Results, write_numbers
 from worker.persrm.evaluation.study import Plan
 from worker.persrm.evaluation.suite import Suite
@@ -63,7 +63,8 @@ def _sections(
     yield tables.curve_table(results.candidates, "k")
     for sweep in results.sweeps:
         yield f"## `mixture`: from {sweep.principles[0]} to {sweep.principles[1]}"
-        yield f"{sweep.principles[0]}: {sweep.first_shape}. {sweep.principles[1]}: {sweep.second_shape}."
+        shapes = f"{sweep.principles[0]}: {sweep.first_shape}. {sweep.principles[1]}: {sweep.second_shape}."
+        yield f"The base reads neither principle; strength {DEFAULT_STRENGTH:g}. {shapes}"
         yield f"![shares over weights]({folder}/{_sweep_file(sweep.principles)})"
         yield tables.sweep_table(sweep)
     if results.rankings:

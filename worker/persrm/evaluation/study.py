@@ -79,9 +79,9 @@ class Study:
         """Fewer test prompts, of the first seed."""
         return self._draw(Split.TEST, asked, [0], min(self.plan.num_prompts, self.plan.num_side_prompts))
 
-    def validation_tasks(self, num_prompts: int | None = None) -> list[Task]:
+    def validation_tasks(self) -> list[Task]:
         """Validation prompts, every principle alone: what settings are chosen on."""
-        return self._draw(Split.VALIDATION, None, [0], num_prompts or self.plan.num_validation_prompts)
+        return self._draw(Split.VALIDATION, None, [0], self.plan.num_validation_prompts)
 
     def _draw(
         self, split: Split, asked: Sequence[tuple[str, ...]] | None, seeds: Sequence[int], num_prompts: int

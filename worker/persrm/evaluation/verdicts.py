@@ -19,14 +19,17 @@ def judge_claims(suite: Suite, results: Results) -> tuple[Claim, ...]:
         claims.gains_everywhere(
             "(a) Guided beats prompt-only and unguided on every principle that the PersRM was trained on",
             _gains(results, set(suite.names(seen=True))),
+            _levels(results),
         ),
         claims.gains_everywhere(
             "(b) Principles held out of the PersRM's training move: guided beats prompt-only and unguided on each",
             _gains(results, set(suite.names(seen=False))),
+            _levels(results),
         ),
         claims.gains_everywhere(
             "(b) Unseen combinations move: guided beats prompt-only and unguided on each",
             _gains(results, {" + ".join(names) for names in suite.combinations}),
+            _levels(results),
         ),
         claims.diagonal("(b) Guiding by a principle raises that principle most, of all", _raised(results)),
         claims.other_bases(
@@ -94,6 +97,17 @@ def _gains(results: Results, asked: set[str]) -> dict[str, tuple[Estimate, Estim
         return gain.over_prompted, gain.over_unguided
 
     return {gain.asked: both(gain) for gain in results.gains if gain.asked in asked}
+
+
+def _levels(results: Results) -> dict[str, str]:
+    """By what was asked: how often it is kept when only asked for, and guided; a gain has no room at the ceiling."""
+    levels: dict[str, str] = {}
+    for summaries in (results.summaries, results.combinations):
+        by_method = {summary.method: summary.by_principle for summary in summaries}
+        for asked, guided in by_method.get(GUIDED.name, {}).items():
+            prompted = by_method[PROMPTED.name][asked]
+            levels[asked] = f"prompt only {100 * prompted.mean:.1f} %, guided {100 * guided.mean:.1f} %"
+    return levels
 
 
 def _raised(results: Results) -> dict[str, dict[str, float]]:
