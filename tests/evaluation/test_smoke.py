@@ -85,7 +85,8 @@ def test_one_command_leaves_report_plots_and_numbers(folder: Path, monkeypatch: 
         assert (folder / "report" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
         assert f"(report/{plot}.png)" in report
     assert "Tiny random models, about which nothing is claimed." in report
-    assert {summary["method"] for summary in numbers["summaries"]} >= {"unguided", "guided", "best of 2 samples"}
+    assert [summary["method"] for summary in numbers["summaries"]][:3] == ["unguided", "prompt only", "guided"]
+    assert f"best of {numbers['num_samples']} samples" in report  # as many as take as long as guiding did
     assert numbers["strength_zero"]["num_equal"] == numbers["strength_zero"]["num_texts"] > 0
     assert numbers["summaries"][0]["kl"]["mean"] == pytest.approx(0.0, abs=1e-5)
     assert [row["asked"] for row in numbers["rankings"]] == ["short"]
