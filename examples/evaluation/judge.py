@@ -11,6 +11,7 @@ from transformers import (
     DataCollatorWithPadding,
     GPT2Config,
     GPT2ForSequenceClassification,
+    PreTrainedTokenizerBase,
     Trainer,
     TrainingArguments,
     get_cosine_schedule_with_warmup,
@@ -40,24 +41,7 @@ def train_judge(base: Path, out: Path, work: Path, recipe: Judge) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
     set_seed(recipe.seed)
     names = tuple(BY_NAME)
-    model = GPT2ForSequenceClassification(
-        GPT2Config(
-            vocab_size=len(tokenizer),
-            n_embd=recipe.hidden_size,
-            n_layer=recipe.num_layers,
-            n_head=recipe.hidden_size // 32,
-            n_positions=512,
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            id2label=dict(enumerate(names)),
-            label2id={name: index for index, name in enumerate(names)},
-            problem_type="multi_label_classification",
-        )
-    )
+    model = _model(tokenizer, names, recipe)
     rows = [
         {
             "input_ids": tokenizer.encode(example.answer, add_special_tokens=False),
@@ -79,6 +63,27 @@ def train_judge(base: Path, out: Path, work: Path, recipe: Judge) -> None:
     trainer.train()
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+
+
+def _model(tokenizer: PreTrainedTokenizerBase, names: tuple[str, ...], recipe: Judge) -> GPT2ForSequenceClassification:
+    return GPT2ForSequenceClassification(
+        GPT2Config(
+            vocab_size=len(tokenizer),
+            n_embd=recipe.hidden_size,
+            n_layer=recipe.num_layers,
+            n_head=recipe.hidden_size // 32,
+            n_positions=512,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            id2label=dict(enumerate(names)),
+            label2id={name: index for index, name in enumerate(names)},
+            problem_type="multi_label_classification",
+        )
+    )
 
 
 def _arguments(work: Path, recipe: Judge) -> TrainingArguments:

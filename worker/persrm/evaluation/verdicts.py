@@ -1,5 +1,7 @@
 """Which numbers each claim and each goal is judged by."""
 
+from collections.abc import Iterator
+
 from worker.persrm.evaluation import claims
 from worker.persrm.evaluation.bootstrap import Estimate
 from worker.persrm.evaluation.claims import Claim, Reached
@@ -13,65 +15,70 @@ _MUST_BE_BEATEN = (NO_PREFERENCE.name, WRONG.name, RANDOM_ADAPTER.name)
 
 def judge_claims(suite: Suite, results: Results) -> tuple[Claim, ...]:
     """A row each."""
+    return (*_about_principles(suite, results), *_about_models(results), *_about_controls(results))
+
+
+def _about_principles(suite: Suite, results: Results) -> Iterator[Claim]:
+    levels = _levels(results)
+    yield claims.gains_everywhere(
+        "(a) Guided beats prompt-only and unguided on every principle that the PersRM was trained on",
+        _gains(results, set(suite.names(seen=True))),
+        levels,
+    )
+    yield claims.gains_everywhere(
+        "(b) Principles held out of the PersRM's training move: guided beats prompt-only and unguided on each",
+        _gains(results, set(suite.names(seen=False))),
+        levels,
+    )
+    yield claims.gains_everywhere(
+        "(b) Unseen combinations move: guided beats prompt-only and unguided on each",
+        _gains(results, {" + ".join(names) for names in suite.combinations}),
+        levels,
+    )
+    yield claims.diagonal("(b) Guiding by a principle raises that principle most, of all", _raised(results))
+
+
+def _about_models(results: Results) -> Iterator[Claim]:
     guided = results.summary(GUIDED.name)
-    tuned = results.tuned
-    return (
-        claims.gains_everywhere(
-            "(a) Guided beats prompt-only and unguided on every principle that the PersRM was trained on",
-            _gains(results, set(suite.names(seen=True))),
-            _levels(results),
-        ),
-        claims.gains_everywhere(
-            "(b) Principles held out of the PersRM's training move: guided beats prompt-only and unguided on each",
-            _gains(results, set(suite.names(seen=False))),
-            _levels(results),
-        ),
-        claims.gains_everywhere(
-            "(b) Unseen combinations move: guided beats prompt-only and unguided on each",
-            _gains(results, {" + ".join(names) for names in suite.combinations}),
-            _levels(results),
-        ),
-        claims.diagonal("(b) Guiding by a principle raises that principle most, of all", _raised(results)),
-        claims.other_bases(
-            f"(c) The same PersRM steers at least {claims.NUM_OTHER_BASES} other bases beyond what asking does",
-            {base.name: base.over_prompted for base in results.other_bases},
-        ),
-        claims.no_worse(
-            "(d) One PersRM does no worse than an adapter tuned for each preference",
-            tuned.guided_over_tuned if tuned else None,
-        ),
-        claims.at_most(
-            f"(e) The price: at most {claims.GOAL_PERPLEXITY_RATIO} times the unguided base's perplexity",
-            guided.perplexity_ratio,
-            claims.GOAL_PERPLEXITY_RATIO,
-            _price(results),
-        ),
-        claims.gains_everywhere(
-            "It is the reward, for the preference that was asked: guided beats each of these controls",
-            {name: (gain,) for name, gain in results.over_controls.items() if name in _MUST_BE_BEATEN},
-        ),
-        claims.gains_everywhere(
-            "A PersRM is worth having: guided beats best of n, and `contrast`, which needs none",
-            {
-                name: (gain,)
-                for name, gain in results.over_controls.items()
-                if name == CONTRAST.name or name.startswith("best of")
-            },
-        ),
-        claims.all_equal(
-            "Strength 0 through the guided path is the base, token for token",
-            results.strength_zero.num_equal,
-            results.strength_zero.num_texts,
-        ),
-        claims.all_monotone(
-            "`mixture` moves monotonically from one principle to its opposite",
-            {
-                f"{name} in {' to '.join(sweep.principles)}": shape.value
-                for sweep in results.sweeps
-                for name, shape in zip(sweep.principles, (sweep.first_shape, sweep.second_shape), strict=True)
-            },
-            Shape.MONOTONE.value,
-        ),
+    yield claims.other_bases(
+        f"(c) The same PersRM steers at least {claims.NUM_OTHER_BASES} other bases beyond what asking does",
+        {base.name: base.over_prompted for base in results.other_bases},
+    )
+    yield claims.no_worse(
+        "(d) One PersRM does no worse than an adapter tuned for each preference",
+        results.tuned.guided_over_tuned if results.tuned else None,
+    )
+    yield claims.at_most(
+        f"(e) The price: at most {claims.GOAL_PERPLEXITY_RATIO} times the unguided base's perplexity",
+        guided.perplexity_ratio,
+        claims.GOAL_PERPLEXITY_RATIO,
+        _price(results),
+    )
+
+
+def _about_controls(results: Results) -> Iterator[Claim]:
+    gains = {name: (gain,) for name, gain in results.over_controls.items()}
+    yield claims.gains_everywhere(
+        "It is the reward, for the preference that was asked: guided beats each of these controls",
+        {name: gain for name, gain in gains.items() if name in _MUST_BE_BEATEN},
+    )
+    yield claims.gains_everywhere(
+        "A PersRM is worth having: guided beats best of n, and `contrast`, which needs none",
+        {name: gain for name, gain in gains.items() if name == CONTRAST.name or name.startswith("best of")},
+    )
+    yield claims.all_equal(
+        "Strength 0 through the guided path is the base, token for token",
+        results.strength_zero.num_equal,
+        results.strength_zero.num_texts,
+    )
+    yield claims.all_monotone(
+        "`mixture` moves monotonically from one principle to its opposite",
+        {
+            f"{name} in {' to '.join(sweep.principles)}": shape.value
+            for sweep in results.sweeps
+            for name, shape in zip(sweep.principles, (sweep.first_shape, sweep.second_shape), strict=True)
+        },
+        Shape.MONOTONE.value,
     )
 
 
