@@ -6,7 +6,15 @@ from pathlib import Path
 
 from worker.persrm.evaluation import plots, tables
 from worker.persrm.evaluation.claims import Claim, Reached
-from worker.persrm.evaluation.methods import DEFAULT_STRENGTH, FEW_SHOT, GUIDED, POLICY_ALONE, PROMPTED, UNGUIDED
+from worker.persrm.evaluation.methods import (
+    DEFAULT_STRENGTH,
+    FEW_SHOT,
+    GUIDED,
+    POLICY_ALONE,
+    PROMPTED,
+    RANDOM_ADAPTER,
+    UNGUIDED,
+)
 from worker.persrm.evaluation.results import Results, write_numbers
 from worker.persrm.evaluation.study import Plan
 from worker.persrm.evaluation.suite import Suite
@@ -118,18 +126,21 @@ def _conditions(plan: Plan, results: Results, folder: str) -> str:
     return f"""Made by `{plan.command}` in {results.seconds / 60:.0f} minutes, with {made_with}, in float32. Numbers:
 [{folder}/{NUMBERS}]({folder}/{NUMBERS}).
 
-{results.num_test_prompts} test prompts: {draws}.
-Decoding is greedy: a seed varies which prompts are drawn and how the principles are worded, not how one request is
+{results.num_test_prompts} test prompts: {draws}. Decoding is greedy: a seed varies which prompts are drawn and how the principles are worded, not how one request is
 answered. Intervals are 95 % bootstrap intervals over prompts. Settings were chosen on
 {results.num_validation_prompts} validation prompts."""
 
 
 def _equal_kl(results: Results) -> str:
     equal = results.equal_kl
-    return (
-        f", at strength {equal.strength:.2f}, where its KL on validation texts is {equal.kl:.3f} nats a token; "
-        f"the policy's is {equal.kl_guided:.3f}"
+    lines = (
+        f", at strength {equal.strength:.2f}, where its KL",
+        f"  on validation texts is {equal.kl:.3f} nats a token and the policy's {equal.kl_guided:.3f}",
     )
+    random, guided = results.summary(RANDOM_ADAPTER.name).kl, results.summary(GUIDED.name).kl
+    if random is None or guided is None:
+        return "\n".join(lines)
+    return "\n".join((*lines, f"  (on test texts {random.mean:.3f} and {guided.mean:.3f})"))
 
 
 def _strength(results: Results) -> str:
