@@ -15,7 +15,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-model up test check bench clean
+.PHONY: help install demo demo-model up test check bench eval clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ check: $(INSTALLED_DEV) ## Linters, types, import contracts, and whether the mig
 
 bench: $(INSTALLED) ## Time the decoding engine against its baselines (20 minutes; more with BENCH="--shapes 100M,0.5B")
 	@$(BIN)/python -m bench $(BENCH)
+
+eval: $(INSTALLED_DEV) ## Evaluate guidance on the demo's models, controls included; writes docs/evaluation.md (long the first time)
+	@$(BIN)/python -m examples.evaluation $(EVAL)
 
 demo-model: $(INSTALLED_DEV) ## Train the demo's models again, from nothing (long)
 	$(BIN)/python -m examples.demo.train

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from padserve import cli_jobs, cli_keys, cli_profiles, cli_train, cli_up
+from padserve import cli_jobs, cli_keys, cli_profiles, cli_programs, cli_up
 from padserve.context import create_context
 from padserve.display import show_error
 from padserve.errors import PadserveError
@@ -34,7 +34,8 @@ app = App(
     rich_markup_mode=None,
 )
 app.command("up")(cli_up.up)
-app.command("train", context_settings=cli_train.PASSED_ON)(cli_train.train)
+for name, program in (("train", cli_programs.train), ("eval", cli_programs.evaluate)):
+    app.command(name, context_settings=cli_programs.EVERYTHING_IS_HANDED_ON)(program)
 for command in (cli_jobs.submit, cli_jobs.campaign, cli_jobs.status, cli_jobs.jobs, cli_jobs.results, cli_jobs.cancel):
     app.command()(command)
 app.add_typer(cli_profiles.app, name="profiles")

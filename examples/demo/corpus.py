@@ -138,7 +138,7 @@ def _training_request(rng: random.Random) -> Request:
 
 def _asked(rng: random.Random, names: tuple[str, ...]) -> tuple[str, ...]:
     while True:
-        asked = tuple(rng.sample(names, rng.choice((1, 1, 1, 2, 2))))
+        asked = tuple(rng.sample(names, min(len(names), rng.choice((1, 1, 1, 2, 2)))))
         if compatible(frozenset(asked)):
             return asked
 

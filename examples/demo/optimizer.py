@@ -1,10 +1,13 @@
 """Muon for the layers' matrices and AdamW for the rest, as one optimizer: half the steps AdamW alone takes here."""
 
+import re
 from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
+
+_IN_A_LAYER = re.compile(r"\.(?:layers|h)\.\d+\.")
 
 
 class MuonWithAdamW(Optimizer):
@@ -33,5 +36,6 @@ def _split(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        (matrices if "proj" in name else others).append(parameter)
+        is_matrix = parameter.ndim > 1 and _IN_A_LAYER.search(name) is not None
+        (matrices if is_matrix else others).append(parameter)
     return matrices, others

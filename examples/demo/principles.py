@@ -1,8 +1,8 @@
 """The demo's principles: how a user words each one, and the rule that says whether a text keeps it."""
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from worker.persrm.evaluation.rules import Check, Rule
 
 CONCISE_WORDS = 20  # at most
 DETAILED_WORDS = 45  # at least
@@ -14,20 +14,18 @@ class Principle:
 
     name: str
     wordings: tuple[str, ...]
-    satisfies: Callable[[str], bool]
+    rule: Rule
+    satisfies: Check = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "satisfies", self.rule.check())
 
 
-def num_words(text: str) -> int:
-    """Runs of letters, digits, hyphens and apostrophes."""
-    return len(re.findall(r"[\w'-]+", text))
+def _contains(*phrases: str) -> Rule:
+    return Rule(contains_any=phrases)
 
 
-def _contains(*phrases: str) -> Callable[[str], bool]:
-    pattern = re.compile(r"\b(?:" + "|".join(phrases) + r")\b", re.IGNORECASE)
-    return lambda text: pattern.search(text) is not None
-
-
-_formal_phrase = _contains(
+_FORMAL_PHRASE = _contains(
     "kindly",
     "we are pleased to",
     "we wish to",
@@ -41,15 +39,14 @@ _formal_phrase = _contains(
     "at your convenience",
     "with regard to",
 )
-_ACTION = re.compile(r"(?:^|[.!?:] )(?:Book|Join|Reply|Tap|Sign up|Reserve|Register|Click|Download|Visit)\b")
-
-
-def _is_formal(text: str) -> bool:
-    return _formal_phrase(text) and "!" not in text and "'" not in text
-
+_ACTION = r"(?:^|[.!?:] )(?:Book|Join|Reply|Tap|Sign up|Reserve|Register|Click|Download|Visit)\b"
 
 PRINCIPLES: tuple[Principle, ...] = (
-    Principle("formal", ("formal", "a formal tone", "formal and polite"), _is_formal),
+    Principle(
+        "formal",
+        ("formal", "a formal tone", "formal and polite"),
+        Rule(all=(_FORMAL_PHRASE, Rule(not_contains=("!", "'")))),
+    ),
     Principle(
         "playful",
         ("playful", "a playful tone", "fun and playful"),
@@ -57,12 +54,8 @@ PRINCIPLES: tuple[Principle, ...] = (
             "psst", "ta-da", "woohoo", "yay", "hooray", "drumroll", "whoop", "confetti", "high five", "happy dance"
         ),
     ),
-    Principle(
-        "concise", ("concise", "short and to the point", "keep it brief"), lambda text: num_words(text) <= CONCISE_WORDS
-    ),
-    Principle(
-        "detailed", ("detailed", "with full details", "thorough"), lambda text: num_words(text) >= DETAILED_WORDS
-    ),
+    Principle("concise", ("concise", "short and to the point", "keep it brief"), Rule(max_words=CONCISE_WORDS)),
+    Principle("detailed", ("detailed", "with full details", "thorough"), Rule(min_words=DETAILED_WORDS)),
     Principle(
         "beginner",
         ("for beginners", "explain for a beginner", "easy for newcomers"),
@@ -81,9 +74,9 @@ PRINCIPLES: tuple[Principle, ...] = (
     Principle(
         "action",
         ("with a call to action", "end with a call to action", "say what to do next"),
-        lambda text: _ACTION.search(text) is not None,
+        Rule(regex=_ACTION),
     ),
-    Principle("question", ("with a question", "ask me a question", "include a question"), lambda text: "?" in text),
+    Principle("question", ("with a question", "ask me a question", "include a question"), _contains("?")),
     Principle(
         "warm",
         ("warm", "a warm tone", "warm and kind"),

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from transformers import (
     DataCollatorForSeq2Seq,
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     Trainer,
     TrainingArguments,
@@ -56,14 +57,27 @@ def train_base(out: Path, work: Path, settings: BaseSettings) -> None:
     )
     sample = parts[0][: settings.num_tokenizer_examples]
     tokenizer = train_tokenizer((text for example in sample for text in _texts(example)), settings.vocab_size)
-    model = LlamaForCausalLM(_config(tokenizer, settings))
+    encoded = [[conversation_ids(tokenizer, example) for example in part] for part in parts]
+    fit(LlamaForCausalLM(_config(tokenizer, settings)), tokenizer, encoded, out, work=work, settings=settings)
+
+
+def fit(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    parts: Sequence[Sequence[TokenizedExample]],
+    out: Path,
+    *,
+    work: Path,
+    settings: BaseSettings,
+) -> None:
+    """Trains a model of any architecture, each part after the one before it; writes it and its tokenizer to `out`."""
     trainer = Trainer(
         model=model,
         args=_arguments(work, settings),
-        train_dataset=_dataset(parts, tokenizer, settings),
+        train_dataset=_dataset(parts, settings),
         data_collator=DataCollatorForSeq2Seq(tokenizer),
         processing_class=tokenizer,
-        optimizers=_optimizer(model, settings),
+        optimizers=_optimizer(model, sum(map(len, parts)), settings),
     )
     trainer.train()
     model.config.use_cache = True  # training switches it off
@@ -82,20 +96,19 @@ def _texts(example: Example) -> tuple[str, str]:
     return messages[0]["content"], example.answer
 
 
-def _dataset(parts: tuple[list[Example], ...], tokenizer: PreTrainedTokenizerFast, settings: BaseSettings) -> Dataset:
+def _dataset(parts: Sequence[Sequence[TokenizedExample]], settings: BaseSettings) -> Dataset:
     """The parts one after the other: what a request means is learnt from careful answers, carelessness afterwards."""
     rng = random.Random(settings.seed)
     rows = []
     for part in parts:
-        encoded = [conversation_ids(tokenizer, example) for example in part]
         rows += [
             {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
-            for prompt, answer in _in_batches(rng, encoded, settings.batch_size)
+            for prompt, answer in _in_batches(rng, part, settings.batch_size)
         ]
     return Dataset.from_list(rows)
 
 
-def _in_batches(rng: random.Random, rows: list[TokenizedExample], batch_size: int) -> Iterator[TokenizedExample]:
+def _in_batches(rng: random.Random, rows: Sequence[TokenizedExample], batch_size: int) -> Iterator[TokenizedExample]:
     """The rows reordered so that each batch holds rows of like length, and long and short batches alternate."""
     window = 50 * batch_size
     for start in range(0, len(rows), window):
@@ -122,9 +135,9 @@ def _config(tokenizer: PreTrainedTokenizerFast, settings: BaseSettings) -> Llama
     )
 
 
-def _optimizer(model: LlamaForCausalLM, settings: BaseSettings) -> tuple[MuonWithAdamW, LambdaLR]:
+def _optimizer(model: PreTrainedModel, num_examples: int, settings: BaseSettings) -> tuple[MuonWithAdamW, LambdaLR]:
     optimizer = MuonWithAdamW(model, settings.learning_rate, settings.weight_decay)
-    num_steps = math.ceil((settings.num_careful + settings.num_mixed) / settings.batch_size)
+    num_steps = math.ceil(num_examples / settings.batch_size)
     return optimizer, get_cosine_schedule_with_warmup(optimizer, min(30, num_steps), num_steps)
 
 

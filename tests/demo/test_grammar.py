@@ -4,7 +4,8 @@ from itertools import combinations
 import pytest
 
 from examples.demo.grammar import KINDS, is_well_formed, write_message
-from examples.demo.principles import BY_NAME, PRINCIPLES, Principle, compatible, kept, num_words
+from examples.demo.principles import BY_NAME, PRINCIPLES, Principle, compatible, kept
+from worker.persrm.evaluation.rules import num_words
 
 NAMES = tuple(BY_NAME)
 

@@ -1,0 +1,84 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from worker.persrm.evaluation.suite import MalformedSuiteError, Split, read_suite
+from worker.persrm.evaluation.tasks import draw_tasks
+
+PRINCIPLE: dict[str, object] = {
+    "type": "principle",
+    "name": "short",
+    "wordings": ["be short", "keep it brief"],
+    "rule": {"max_words": 5},
+}
+LONG = PRINCIPLE | {"name": "long", "rule": {"min_words": 9}, "seen": False}
+PROMPT: dict[str, object] = {"type": "prompt", "prompt": "Write about tea.", "topic": ["tea"]}
+VALIDATION = PROMPT | {"split": "validation"}
+
+
+def write_lines(folder: Path, *lines: object) -> Path:
+    path = folder / "suite.jsonl"
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_suite_is_read_whatever_the_order_of_its_lines(tmp_path: Path) -> None:
+    combination = {"type": "combination", "principles": ["short", "long"]}
+    opposites = {"type": "opposites", "principles": ["short", "long"]}
+    about = {"type": "about", "text": "Tea."}
+    path = write_lines(tmp_path, combination, opposites, PROMPT, "", VALIDATION, PRINCIPLE, LONG, about)
+
+    suite = read_suite(path)
+
+    assert suite.about == "Tea."
+    assert [prompt.split for prompt in suite.prompts] == [Split.TEST, Split.VALIDATION]
+    assert (suite.names(seen=True), suite.names(seen=False)) == (("short",), ("long",))
+    assert (suite.combinations, suite.opposites) == ((("short", "long"),), (("short", "long"),))
+    assert suite.prompts[0].is_carried_by("A cup of Tea.")
+    assert not suite.prompts[0].is_carried_by("A team.")
+
+
+def test_every_malformed_line_is_named_with_its_number_and_reason(tmp_path: Path) -> None:
+    path = write_lines(
+        tmp_path,
+        PROMPT,
+        "{not json",
+        PRINCIPLE | {"rule": {}},
+        PRINCIPLE,
+        PROMPT | {"type": "poem"},
+        PROMPT | {"colour": "blue"},
+        PRINCIPLE,
+    )
+
+    with pytest.raises(MalformedSuiteError) as caught:
+        read_suite(path)
+
+    assert [number for number, _ in caught.value.problems] == [2, 3, 5, 6, 7]
+    assert "line 3: principle.rule: Value error, a rule has exactly one of" in str(caught.value)
+    assert "line 7: principle 'short' is there twice" in str(caught.value)
+
+
+def test_what_no_line_shows_alone_is_named_too(tmp_path: Path) -> None:
+    path = write_lines(tmp_path, PROMPT, PRINCIPLE, {"type": "combination", "principles": ["short", "blue"]})
+
+    with pytest.raises(MalformedSuiteError) as caught:
+        read_suite(path)
+
+    assert caught.value.problems == ((None, "the suite has no validation prompt"), (3, "there is no principle 'blue'"))
+
+
+def test_a_seed_draws_prompts_and_wordings_and_the_same_ones_again(tmp_path: Path) -> None:
+    prompts = [PROMPT | {"prompt": f"Write about {number}."} for number in range(20)]
+    suite = read_suite(write_lines(tmp_path, PRINCIPLE, LONG, VALIDATION, *prompts))
+
+    tasks = draw_tasks(suite, Split.TEST, [("short",), ("long",)], seeds=[0, 1], num_prompts=10)
+    again = draw_tasks(suite, Split.TEST, [("short",), ("long",)], seeds=[0, 1], num_prompts=10)
+
+    assert tasks == again
+    assert [task.asked for task in tasks] == (["short"] * 10 + ["long"] * 10) * 2
+    assert {task.prompt for task in tasks[:10]} == {task.prompt for task in tasks[10:20]}
+    assert {task.prompt for task in tasks[:10]} != {task.prompt for task in tasks[20:30]}
+    assert {task.wordings for task in tasks} == {("be short",), ("keep it brief",)}
+    assert all(task.prompt.split is Split.TEST for task in tasks)

@@ -1,0 +1,29 @@
+"""`padserve eval` as people type it: it hands its command line to the evaluation, and ends as that ends."""
+
+from pathlib import Path
+
+import pytest
+
+from padserve.cli import app
+
+
+def run(*arguments: str) -> object:
+    with pytest.raises(SystemExit) as ended:
+        app(arguments, prog_name="padserve")
+    return ended.value.code
+
+
+def test_what_is_wrong_with_a_suite_is_shown_and_the_command_fails(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "suite.jsonl").write_text('{"type": "prompt"}\n')
+
+    exit_code = run("eval", "--base", "none", "--policy", "none", "--suite", str(tmp_path / "suite.jsonl"))
+
+    assert exit_code == 1
+    assert "line 1: prompt.prompt: Field required" in capfd.readouterr().err
+
+
+def test_help_is_that_of_the_evaluation(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("eval", "--help") == 0
+    assert "--language-model" in capfd.readouterr().out

@@ -1,0 +1,83 @@
+"""`python -m worker.persrm.evaluation`: evaluates a base and its policy on a suite. `padserve eval` runs this."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from worker.engine import EngineError, ModelError
+from worker.persrm.evaluation.evaluate import evaluate
+from worker.persrm.evaluation.judge import MissingLabelError
+from worker.persrm.evaluation.study import Plan
+from worker.persrm.evaluation.suite import MalformedSuiteError
+from worker.persrm.evaluation.writing import Models, NotWrittenError
+from worker.persrm.pairs import MalformedPairsError
+
+FAILED = 1
+_READABLE = (
+    *(MalformedSuiteError, MalformedPairsError, MissingLabelError, NotWrittenError),
+    *(ModelError, EngineError, FileNotFoundError),
+)
+
+
+def main() -> int:
+    """Run one evaluation; returns the exit code."""
+    plan = read_plan(sys.argv[1:])
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("padserve.evaluation").setLevel(logging.INFO)
+    try:
+        evaluate(plan)
+    except _READABLE as error:
+        sys.stderr.write(f"{error}\n")
+        return FAILED
+    sys.stdout.write(f"{plan.out}\n")
+    return 0
+
+
+def read_plan(arguments: list[str]) -> Plan:
+    """The command line as a plan."""
+    parser = argparse.ArgumentParser(prog="padserve eval", description="Measure what guidance does, with controls.")
+    parser.add_argument("--base", required=True, help="base model: a folder or a hub id")
+    parser.add_argument("--policy", required=True, help="personalised reward model: an adapter on the base, or a model")
+    parser.add_argument("--reference", help="the policy's reference, where it is not the base")
+    parser.add_argument("--suite", type=Path, required=True, help="JSON lines: prompts, principles and their rules")
+    parser.add_argument("--out", type=Path, default=Path("evaluation.md"), help="the report")
+    parser.add_argument("--pairs", type=Path, help="held-out preference pairs, for policy accuracy")
+    parser.add_argument("--judge", help="sequence classifier with a label for every principle")
+    parser.add_argument("--language-model", help="independent language model, for perplexity")
+    parser.add_argument(
+        "--other-base", action="append", default=[], type=_named, metavar="NAME=MODEL", help="base to steer as well"
+    )
+    parser.add_argument(
+        "--tuned", action="append", default=[], type=_named, metavar="PRINCIPLE=ADAPTER", help="tuned for it alone"
+    )
+    parser.add_argument("--seeds", type=int, default=Plan.num_seeds, help="draws of prompts and wordings")
+    parser.add_argument("--prompts", type=int, default=Plan.num_prompts, help="test prompts of a draw, at most")
+    parser.add_argument("--max-tokens", type=int, default=Plan.max_tokens, help="of a text")
+    parser.add_argument("--device", default=Plan.device, help="auto, cpu, cuda")
+    options = parser.parse_args(arguments)
+    return Plan(
+        models=Models(options.base, options.policy, options.reference),
+        suite=options.suite,
+        out=options.out,
+        pairs=options.pairs,
+        judge=options.judge,
+        language_model=options.language_model,
+        other_bases=dict(options.other_base),
+        tuned=dict(options.tuned),
+        num_seeds=options.seeds,
+        num_prompts=options.prompts,
+        max_tokens=options.max_tokens,
+        device=options.device,
+    )
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
+    return name, path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""Policy accuracy: how often held-out pairs are ranked as their annotators ranked them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from worker.persrm.evaluation.bootstrap import Estimate, Sample, mean
+from worker.persrm.evaluation.methods import Method
+from worker.persrm.evaluation.scoring import RankScores, Row
+from worker.persrm.evaluation.study import Study
+from worker.persrm.evaluation.suite import Suite
+from worker.persrm.pairs import PreferencePair
+from worker.prompts import Message, with_principles
+
+SEVERAL = "several at once"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The shares of pairs whose chosen answer scores higher than the rejected one."""
+
+    asked: str
+    num_pairs: int
+    by_reward: Estimate
+    """By sum log pi_policy / pi_reference: the reward model's accuracy."""
+    by_guided: Estimate
+    """By the log-probability under the guided distribution: the policy accuracy."""
+    by_base: Estimate
+    """By the log-probability under the prompted base."""
+
+
+def rank_pairs(study: Study, pairs: Sequence[PreferencePair], guided: Method) -> list[Ranking]:
+    """One row for each principle of the pairs, in the suite's order."""
+    groups: dict[str, list[PreferencePair]] = {principle.name: [] for principle in study.suite.principles}
+    names = _names(study.suite)
+    for pair in pairs:
+        asked = {names.get(wording, wording) for wording in pair.principles}
+        groups.setdefault(asked.pop() if len(asked) == 1 else SEVERAL, []).append(pair)
+    return [_ranking(study, asked, of_asked, guided) for asked, of_asked in groups.items() if of_asked]
+
+
+def _names(suite: Suite) -> Mapping[str, str]:
+    return {wording: principle.name for principle in suite.principles for wording in principle.wordings}
+
+
+def _ranking(study: Study, asked: str, pairs: Sequence[PreferencePair], guided: Method) -> Ranking:
+    chosen = study.scorer.rank([_row(study, pair, pair.chosen) for pair in pairs], guided.strength)
+    rejected = study.scorer.rank([_row(study, pair, pair.rejected) for pair in pairs], guided.strength)
+    clusters = [pair.prompt for pair in pairs]
+
+    def accuracy(score: Callable[[RankScores], float]) -> Estimate:
+        right = [float(score(better) > score(worse)) for better, worse in zip(chosen, rejected, strict=True)]
+        return mean(Sample(right, clusters))
+
+    return Ranking(
+        asked,
+        len(pairs),
+        by_reward=accuracy(lambda scores: scores.reward),
+        by_guided=accuracy(lambda scores: scores.guided),
+        by_base=accuracy(lambda scores: scores.base),
+    )
+
+
+def _row(study: Study, pair: PreferencePair, answer: str) -> Row:
+    messages = with_principles([Message(role="user", content=pair.prompt)], pair.principles)
+    completion = study.writer.tokenizer.encode(answer, add_special_tokens=False)
+    return Row(study.writer.encode(messages), (*completion, min(study.writer.engine.eos_token_ids)))

@@ -1,0 +1,116 @@
+"""One set of models under study: writes tasks by a method, judges the texts, has some of them scored by models."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from worker.persrm.evaluation.judge import Judge
+from worker.persrm.evaluation.measures import Measured, Rules
+from worker.persrm.evaluation.methods import Method
+from worker.persrm.evaluation.scoring import Scorer
+from worker.persrm.evaluation.suite import Split, Suite
+from worker.persrm.evaluation.tasks import Task, draw_tasks
+from worker.persrm.evaluation.writing import Models, Writer, Writing
+
+LOG = logging.getLogger("padserve.evaluation")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides what an evaluation measures."""
+
+    models: Models
+    suite: Path
+    out: Path
+    """The report; plots and numbers go to a folder beside it, of the same name without the ending."""
+    pairs: Path | None = None
+    judge: str | None = None
+    language_model: str | None = None
+    other_bases: Mapping[str, str] = field(default_factory=dict)
+    tuned: Mapping[str, str] = field(default_factory=dict)
+    """By principle: an adapter that was tuned for it alone."""
+    num_seeds: int = 3
+    num_control_seeds: int = 1
+    num_prompts: int = 200
+    num_side_prompts: int = 100
+    """Of the first seed: for the weights of `mixture`, other bases, and adapters of one preference."""
+    num_validation_prompts: int = 30
+    num_scored_prompts: int = 25
+    """Of the first seed: those whose texts other models score, which costs more than writing them."""
+    max_tokens: int = 120
+    device: str = "auto"
+    command: str = "padserve eval"
+    """What the report says it was made by."""
+
+    @property
+    def seeds(self) -> range:
+        """What prompts and wordings are drawn by."""
+        return range(self.num_seeds)
+
+
+class Study:
+    """Writer, scorer, rules and judge over one set of models."""
+
+    def __init__(self, plan: Plan, suite: Suite, rules: Rules, models: Models | None = None) -> None:
+        self.plan = plan
+        self.suite = suite
+        self.rules = rules
+        self.models = models or plan.models
+        self.writer = Writer.load(self.models, device=plan.device, max_tokens=plan.max_tokens)
+        self.scorer = Scorer(self.models, self.writer, plan.language_model)
+
+    @classmethod
+    def open(cls, plan: Plan, suite: Suite) -> "Study":
+        """The plan's own models, and its judge if it names one."""
+        names = [principle.name for principle in suite.principles]
+        return cls(plan, suite, Rules(suite, Judge(plan.judge, names) if plan.judge else None))
+
+    def of(self, models: Models) -> "Study":
+        """The same study of other models."""
+        return Study(self.plan, self.suite, self.rules, models)
+
+    def test_tasks(self, num_seeds: int, asked: Sequence[tuple[str, ...]] | None = None) -> list[Task]:
+        """Test prompts: every principle alone, unless something else is asked for."""
+        return self._draw(Split.TEST, asked, self.plan.seeds[:num_seeds], self.plan.num_prompts)
+
+    def side_tasks(self, asked: Sequence[tuple[str, ...]] | None = None) -> list[Task]:
+        """Fewer test prompts, of the first seed."""
+        return self._draw(Split.TEST, asked, [0], min(self.plan.num_prompts, self.plan.num_side_prompts))
+
+    def validation_tasks(self) -> list[Task]:
+        """Validation prompts, every principle alone: what settings are chosen on."""
+        return self._draw(Split.VALIDATION, None, [0], self.plan.num_validation_prompts)
+
+    def _draw(
+        self, split: Split, asked: Sequence[tuple[str, ...]] | None, seeds: Sequence[int], num_prompts: int
+    ) -> list[Task]:
+        singles = [(principle.name,) for principle in self.suite.principles]
+        return draw_tasks(self.suite, split, singles if asked is None else asked, seeds=seeds, num_prompts=num_prompts)
+
+    def run(self, method: Method, tasks: Sequence[Task], *, scored: bool = True) -> Measured:
+        """Texts for the tasks, judged; the scored share of them is scored too."""
+        writing = self.writer.write(tasks, method)
+        return self.measure(writing, scored=scored)
+
+    def measure(self, writing: Writing, *, scored: bool = True) -> Measured:
+        """A writing judged, and scored."""
+        start = time.monotonic()
+        places = self.scored_places([text.task for text in writing.texts]) if scored else []
+        part = replace(writing, texts=tuple(writing.texts[place] for place in places))
+        measured = self.rules.measure(writing, dict(zip(places, self.scorer.score(part), strict=True)))
+        LOG.info(
+            "%s: %d texts, written in %.0f s, measured in %.0f s",
+            writing.method.name,
+            len(writing.texts),
+            writing.seconds,
+            time.monotonic() - start,
+        )
+        return measured
+
+    def scored_places(self, tasks: Sequence[Task]) -> list[int]:
+        """Where, among the tasks, those of the first seed's first prompts are."""
+        prompts = dict.fromkeys(task.prompt.prompt for task in tasks if task.seed == tasks[0].seed)
+        first = set(list(prompts)[: self.plan.num_scored_prompts])
+        return [place for place, task in enumerate(tasks) if task.seed == tasks[0].seed and task.prompt.prompt in first]
