@@ -127,8 +127,8 @@ def _conditions(plan: Plan, results: Results, folder: str) -> str:
 [{folder}/{NUMBERS}]({folder}/{NUMBERS}).
 
 {results.num_test_prompts} test prompts: {draws}. Decoding is greedy: a seed varies which prompts are drawn and how the
-principles are worded, not how one request is answered. Intervals are 95 % bootstrap intervals over prompts. Settings were chosen on
-{results.num_validation_prompts} validation prompts."""
+principles are worded, not how one request is answered. Intervals are 95 % bootstrap intervals over prompts. Settings
+were chosen on {results.num_validation_prompts} validation prompts."""
 
 
 def _equal_kl(results: Results) -> str:
