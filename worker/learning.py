@@ -130,7 +130,8 @@ class Learning:
         if len(known) < LEAST_PAIRS:
             message = f"{len(known)} of {len(features)} pairs could be scored; at least {LEAST_PAIRS} are needed."
             raise _RefusalError("too_few_pairs", message, len(known))
-        fitted = fit_weights(np.array(known), np.array([weight for _, weight in principles]))
+        present = np.array([weight for _, weight in principles])
+        fitted = fit_weights(np.array(known), present, total_of(body, float(present.sum())))
         if fitted is None:
             message = "The preferred texts keep none of the profile's principles better than the others do."
             raise _RefusalError("nothing_preferred", message, len(known))
@@ -175,6 +176,11 @@ def principles_of(body: JsonObject) -> list[tuple[str, float]]:
         message = "A stored profile is not in its canonical form."
         raise TypeError(message)
     return [(str(principle["text"]), float(principle["weight"])) for principle in stored]
+
+
+def total_of(body: JsonObject, present: float) -> float:
+    """What the weights are to sum up to: what those of a mixture do, and else 1, where it guides as strongly as PAD."""
+    return present if body.get("method") == Method.MIXTURE.value and present > 0 else 1.0
 
 
 def reweighted(body: JsonObject, fitted: Fitted) -> JsonObject:

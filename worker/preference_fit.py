@@ -30,16 +30,16 @@ class Fitted:
     """Weights and how sure they are."""
 
     weights: tuple[float, ...]
-    """Between 0 and MAX_WEIGHT; their sum is that of the prior: feedback says how the guidance is shared out, and its
-    strength is a setting of its own."""
+    """Between 0 and MAX_WEIGHT; their sum is given: feedback says how the guidance is shared out, and its strength is a
+    setting of its own."""
     deviations: tuple[float, ...]
     """Standard deviations of the weights (Laplace's approximation)."""
     agreement: float
     """Share of the pairs that the weights rank as the user did."""
 
 
-def fit_weights(deltas: Array, prior: Array) -> Fitted | None:
-    """The most probable weights [K] of pairs [n, K] under a Gaussian prior around [K], all of them at least 0.
+def fit_weights(deltas: Array, prior: Array, total: float) -> Fitted | None:
+    """The most probable weights [K] of pairs [n, K] under a Gaussian prior around [K], all at least 0, scaled to a sum.
 
     None where everything is 0: the pairs speak against every principle.
     """
@@ -48,7 +48,7 @@ def fit_weights(deltas: Array, prior: Array) -> Fitted | None:
         return None
     curvature = _curvature(deltas, weights)
     deviations = np.sqrt(np.diag(np.linalg.inv(curvature)))
-    scale = (prior.sum() or len(prior)) / weights.sum()
+    scale = total / weights.sum()
     return Fitted(
         weights=tuple(float(weight) for weight in np.minimum(weights * scale, MAX_WEIGHT)),
         deviations=tuple(float(deviation) for deviation in deviations * scale),

@@ -140,7 +140,7 @@ def choose(pool: Pool, weights: Array, utility: Utility, num_pairs: int, seed: i
 def learnt_weights(pool: Pool, weights: Array, utility: Utility, num_pairs: int, seed: int) -> Array:
     """What a fit makes of a user's choices; the default where it refuses."""
     default = np.ones(len(NAMES))
-    found = fit_weights(choose(pool, weights, utility, num_pairs, seed), default)
+    found = fit_weights(choose(pool, weights, utility, num_pairs, seed), default, total=len(NAMES))
     return default if found is None else np.array(found.weights)
 
 

@@ -72,13 +72,25 @@ def test_weights_move_to_what_the_user_preferred(database: Database, supervisor:
     assert following is None
     assert (fit.state, fit.num_pairs, fit.version) == (FitState.SUCCEEDED, 8, 2)
     assert weights["formal"] > weights["concise"] > weights["playful"]
-    assert sum(weights.values()) == pytest.approx(3.0, abs=1e-3)
+    assert sum(weights.values()) == pytest.approx(1.0, abs=1e-3)
     assert (profile.body["method"], profile.body["strength"], profile.body["tags"]) == ("mixture", 0.7, ["beta"])
     assert profile.learned is not None
     assert (profile.learned["num_pairs"], profile.learned["base_version"], profile.learned["agreement"]) == (8, 1, 1.0)
     deviations = profile.learned["deviations"]
     assert isinstance(deviations, list)
     assert len(deviations) == 3
+
+
+@pytest.mark.parametrize(("method", "total"), [("mixture", 3.0), ("pad", 1.0), (None, 1.0)])
+def test_learning_leaves_the_guidance_as_strong_as_it_was(
+    sqlite_database: Database, supervisor: EngineSupervisor, method: str | None, total: float
+) -> None:
+    profile_id = a_profile(sqlite_database, "formal", "playful", "concise", fields={"method": method})
+    ask(sqlite_database, profile_id, some_pairs(8))
+
+    a_learning(sqlite_database, supervisor).run()
+
+    assert sum(weights_of(newest(sqlite_database)).values()) == pytest.approx(total, abs=1e-3)
 
 
 def test_the_same_feedback_gives_the_same_weights(database: Database, supervisor: EngineSupervisor) -> None:

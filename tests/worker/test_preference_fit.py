@@ -19,7 +19,7 @@ def simulated_pairs(seed: int, num_pairs: int, weights: Array = HIDDEN) -> Array
 
 
 def fitted(deltas: Array, prior: Array = PRIOR) -> Fitted:
-    found = fit_weights(deltas, prior)
+    found = fit_weights(deltas, prior, total=prior.sum() or len(prior))
     assert found is not None
     return found
 
@@ -101,7 +101,19 @@ def test_no_weight_leaves_what_a_profile_takes() -> None:
 
 
 def test_pairs_against_every_principle_fit_nothing() -> None:
-    assert fit_weights(np.tile([[-80.0, -90.0, -70.0]], (50, 1)), PRIOR) is None
+    assert fit_weights(np.tile([[-80.0, -90.0, -70.0]], (50, 1)), PRIOR, total=3.0) is None
+
+
+def test_weights_and_their_deviations_are_scaled_to_the_sum_that_is_asked_for() -> None:
+    deltas = simulated_pairs(4, 20)
+
+    one, three = (fit_weights(deltas, PRIOR, total) for total in (1.0, 3.0))
+
+    assert one is not None
+    assert three is not None
+    assert sum(one.weights) == pytest.approx(1.0)
+    assert np.array(three.weights) == pytest.approx(3 * np.array(one.weights))
+    assert np.array(three.deviations) == pytest.approx(3 * np.array(one.deviations))
 
 
 def test_a_profile_whose_weights_are_all_zero_can_learn() -> None:
