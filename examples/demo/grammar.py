@@ -61,7 +61,7 @@ def _all_sentences() -> Iterator[str]:
 def _message(rng: random.Random, kind: str, styles: frozenset[str]) -> list[str]:
     openers: list[str] = []
     closers: list[str] = []
-    inserted = [style for style in styles if style in CLOSERS and style != "action"]
+    inserted = [style for style in sorted(styles) if style in CLOSERS and style != "action"]
     rng.shuffle(inserted)
     for style in inserted:
         if style in OPENERS and not openers and happens(rng, 0.3):

@@ -1,5 +1,8 @@
 import re
+import subprocess
+import sys
 from dataclasses import astuple
+from pathlib import Path
 
 from examples.demo.corpus import examples, preference_pairs
 from examples.demo.principles import BY_NAME, PRINCIPLES, SEEN, UNSEEN
@@ -32,6 +35,25 @@ def test_held_out_topics_are_distinct_words() -> None:
 def test_the_corpus_is_the_same_for_the_same_seed() -> None:
     assert list(examples(seed=1, num_examples=50)) == list(examples(seed=1, num_examples=50))
     assert list(preference_pairs(seed=1, num_pairs=50)) == list(preference_pairs(seed=1, num_pairs=50))
+
+
+def test_the_corpus_is_the_same_in_another_process() -> None:
+    program = (
+        "from examples.demo.corpus import examples, preference_pairs;"
+        "print(list(examples(seed=1, num_examples=200)), list(preference_pairs(seed=1, num_pairs=200)))"
+    )
+
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+
+    assert len(texts) == 1
 
 
 def test_asked_principles_are_kept_more_often_than_unasked_ones_but_not_reliably() -> None:

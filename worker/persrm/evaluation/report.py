@@ -126,9 +126,10 @@ def _conditions(plan: Plan, results: Results, folder: str) -> str:
     return f"""Made by `{plan.command}` in {results.seconds / 60:.0f} minutes, with {made_with}, in float32. Numbers:
 [{folder}/{NUMBERS}]({folder}/{NUMBERS}).
 
-{results.num_test_prompts} test prompts: {draws}. Decoding is greedy: a seed varies which prompts are drawn and how the
-principles are worded, not how one request is answered. Intervals are 95 % bootstrap intervals over prompts. Settings
-were chosen on {results.num_validation_prompts} validation prompts."""
+{results.num_test_prompts} test prompts: {draws}.
+Decoding is greedy: a seed varies which prompts are drawn and how the principles are worded, not how one request is
+answered. Intervals are 95 % bootstrap intervals over prompts. Settings were chosen on
+{results.num_validation_prompts} validation prompts."""
 
 
 def _equal_kl(results: Results) -> str:
