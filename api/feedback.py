@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -33,6 +33,8 @@ from db.queries import feedback, profiles
 from db.queries.feedback import LEAST_PAIRS, LEAST_PRINCIPLES, Added, Pair, RatableText, StoredFit
 from db.queries.profiles import StoredProfile
 from worker.queue import enqueue_fit
+
+MOST_PAIRS_OF_RATINGS = 5000
 
 router = APIRouter(
     tags=["profiles"],
@@ -81,7 +83,9 @@ def give_feedback(
             for job_id, custom_ids in _rated(body.ratings).items()
         }
         pairs = [Pair(pair.turns, pair.chosen, pair.rejected) for pair in body.pairs]
-        pairs += _pairs_of_ratings(user_id, body.ratings, texts)
+        pairs += islice(_pairs_of_ratings(user_id, body.ratings, texts), MOST_PAIRS_OF_RATINGS + 1)
+        if len(pairs) > MOST_PAIRS_OF_RATINGS:
+            raise BodyTooLargeError(f"These ratings make more than {MOST_PAIRS_OF_RATINGS} pairs: send them in parts.")
         added = feedback.add_pairs(session, stored.profile_id, pairs)
         _check_agreement(added, len(body.pairs))
         num_pairs = feedback.num_pairs(session, stored.profile_id)
@@ -149,6 +153,8 @@ def _check_agreement(added: Added, num_sent_pairs: int) -> None:
 
 
 def _why_nothing_is_learnt(added: Added, num_pairs: int) -> str | None:
+    if not added.num_new and not added.num_duplicate:
+        return "These ratings make no pair: it takes two results of one prompt, rated differently, in one request."
     if num_pairs < LEAST_PAIRS:
         return f"{num_pairs} pairs are stored; from {LEAST_PAIRS} on the weights are fitted to them."
     if not added.num_new:

@@ -17,7 +17,7 @@ from db.queries import fits
 from db.queries.feedback import LEAST_PAIRS, LEAST_PRINCIPLES, Pair
 from db.queries.fits import ClaimedFit, ProfileChangedError
 from db.session import Database
-from worker.preference_fit import Fitted, fit_weights
+from worker.preference_fit import Array, Fitted, fit_weights
 from worker.protocol import Features
 from worker.supervisor import EngineLostError, EngineSupervisor
 
@@ -130,8 +130,7 @@ class Learning:
         if len(known) < LEAST_PAIRS:
             message = f"{len(known)} of {len(features)} pairs could be scored; at least {LEAST_PAIRS} are needed."
             raise _RefusalError("too_few_pairs", message, len(known))
-        present = np.array([weight for _, weight in principles])
-        fitted = fit_weights(np.array(known), present, total_of(body, float(present.sum())))
+        fitted = fit_weights(np.array(known), *prior_of(principles, fit.stated.body))
         if fitted is None:
             message = "The preferred texts keep none of the profile's principles better than the others do."
             raise _RefusalError("nothing_preferred", message, len(known))
@@ -178,9 +177,16 @@ def principles_of(body: JsonObject) -> list[tuple[str, float]]:
     return [(str(principle["text"]), float(principle["weight"])) for principle in stored]
 
 
-def total_of(body: JsonObject, present: float) -> float:
-    """What the weights are to sum up to: what those of a mixture do, and else 1, where it guides as strongly as PAD."""
-    return present if body.get("method") == Method.MIXTURE.value and present > 0 else 1.0
+def prior_of(principles: Sequence[tuple[str, float]], stated: JsonObject) -> tuple[Array, float]:
+    """The weights that the client stated, and what the fitted ones are to sum up to.
+
+    Not the present ones: a fit wrote those from pairs that this fit reads again. The sum is that of a stated mixture,
+    and else 1, at which a mixture guides as strongly as PAD.
+    """
+    weights = dict(principles_of(stated))
+    prior = np.array([weights.get(text, present) for text, present in principles])
+    total = float(prior.sum())
+    return prior, total if stated.get("method") == Method.MIXTURE.value and total > 0 else 1.0
 
 
 def reweighted(body: JsonObject, fitted: Fitted) -> JsonObject:
@@ -195,7 +201,7 @@ def provenance(fit: ClaimedFit, fitted: Fitted, num_pairs: int) -> JsonObject:
     """What the new version says of where it comes from."""
     return {
         "num_pairs": num_pairs,
-        "base_version": fit.profile.version,
+        "base_version": fit.stated.version,
         "deviations": [round(deviation, 4) for deviation in fitted.deviations],
         "agreement": round(fitted.agreement, 4),
     }

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from db.base import JsonObject, new_id
@@ -111,10 +111,12 @@ def num_pairs(session: Session, profile_id: uuid.UUID) -> int:
 
 
 def request_fit(session: Session, profile_id: uuid.UUID, model: str) -> StoredFit:
-    """Queue a fit; where one is queued already, that one will read the new pairs, too."""
+    """Queue a fit; where one is queued already, that one will read the new pairs, too, with the model of now."""
     waiting = _newest(session, profile_id)
-    if waiting is not None and waiting.state is FitState.QUEUED:
-        return waiting
+    if waiting is not None:
+        queued = update(Fit).where(Fit.id == waiting.fit_id, Fit.state == FitState.QUEUED).values(model=model)
+        if session.scalars(queued.returning(Fit.id)).one_or_none() is not None:
+            return waiting
     fit = Fit(
         id=new_id(),
         profile_id=profile_id,

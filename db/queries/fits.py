@@ -11,12 +11,14 @@ from db.base import JsonObject
 from db.models import FeedbackPair, Fit, Profile
 from db.preferences import digest
 from db.queries.feedback import Pair
-from db.queries.profiles import StoredProfile, find_profile, update_profile
+from db.queries.profiles import StoredProfile, find_profile, list_versions, update_profile
 from db.session import now
 from db.states import FitState
 
 MOST_PAIRS = 400
 """The newest that a fit reads: each costs a forward pass per principle, and old ones may be outgrown."""
+MOST_VERSIONS = 1000
+"""Of a profile, looked through for the weights that a client wrote."""
 LOST = "worker_lost"
 
 
@@ -32,6 +34,8 @@ class ClaimedFit:
     attempt: int
     tenant_id: uuid.UUID
     profile: StoredProfile
+    stated: StoredProfile
+    """The newest version whose principles a client wrote: what was known of the user before the pairs."""
     pairs: tuple[Pair, ...]
 
 
@@ -61,7 +65,16 @@ def claim(session: Session, *, owner: uuid.UUID, model: str, lease_seconds: floa
     profile = find_profile(session, tenant_id, user_id)
     if profile is None:  # deleted since: its fits went with it
         return None
-    return ClaimedFit(taken.id, taken.attempt, tenant_id, profile, _pairs(session, taken.profile_id))
+    stated = _stated(session, tenant_id, profile)
+    return ClaimedFit(taken.id, taken.attempt, tenant_id, profile, stated, _pairs(session, taken.profile_id))
+
+
+def _stated(session: Session, tenant_id: uuid.UUID, profile: StoredProfile) -> StoredProfile:
+    """A change of a tag, say, carries weights on that a fit wrote: those are the pairs', not the client's."""
+    versions = list_versions(session, tenant_id, profile.user_id, before=None, limit=MOST_VERSIONS)
+    learned = [version.body["principles"] for version in versions if version.learned is not None]
+    stated = (version for version in versions if version.learned is None and version.body["principles"] not in learned)
+    return next(stated, versions[-1])
 
 
 def _pairs(session: Session, profile_id: uuid.UUID) -> tuple[Pair, ...]:

@@ -8,6 +8,7 @@ from httpx2 import Response
 from sqlalchemy import func, select
 from starlette.testclient import TestClient
 
+from api import feedback
 from api.settings import Settings
 from db.models import FeedbackPair, Fit, Item, Result
 from db.queries import fits
@@ -167,6 +168,28 @@ def test_ratings_of_results_become_pairs(learner: TestClient, api: Api) -> None:
         ("text of tea 2", "text of tea 3"),
         ("text of tea 3", "text of tea 1"),
     ]
+
+
+def test_a_single_rating_makes_no_pair_and_that_is_said(learner: TestClient, api: Api) -> None:
+    job_id = str(accepted(submit(learner, an_item("a"))))
+    write_results(api.database)
+
+    answer = learner.post(PATH, json={"ratings": [{"job_id": job_id, "custom_id": "a", "rating": 1.0}]})
+
+    assert answer.status_code == 202
+    assert answer.json()["message"].startswith("These ratings make no pair")
+
+
+def test_ratings_that_would_make_too_many_pairs_are_refused_whole(
+    learner: TestClient, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback, "MOST_PAIRS_OF_RATINGS", 5)
+    job_id = str(accepted(submit(learner, *(an_item(str(number), seed=number) for number in range(4)))))
+    write_results(api.database)
+    ratings = [{"job_id": job_id, "custom_id": str(number), "rating": float(number)} for number in range(4)]
+
+    assert refused(learner.post(PATH, json={"ratings": ratings}), 413)[0] == "body_too_large"
+    assert num_stored(api.database) == 0
 
 
 def test_ratings_of_other_users_texts_are_refused(learner: TestClient, api: Api) -> None:

@@ -115,6 +115,31 @@ def test_a_fit_that_waits_is_not_queued_twice(database: Database, profile_id: uu
     assert request(database, profile_id).fit_id != waiting.fit_id  # the one that runs has read its pairs
 
 
+def test_a_fit_that_waits_is_readdressed_to_the_model_that_is_served_now(
+    database: Database, profile_id: uuid.UUID, waiting: StoredFit
+) -> None:
+    assert request(database, profile_id, model="newer").fit_id == waiting.fit_id
+
+    assert claim(database) is None
+    assert claim(database, model="newer") is not None
+
+
+def test_what_the_client_stated_is_told_from_what_was_learnt(
+    database: Database, profile_id: uuid.UUID, waiting: StoredFit
+) -> None:
+    fit = claimed(database)
+    with database.transaction() as session:
+        fits.succeed(session, owner=OWNER, fit=fit, body=heavier(fit), learned=LEARNED)
+    with database.transaction() as session:
+        profiles.update_profile(session, fit.tenant_id, newest(database), heavier(fit) | {"tags": ["new"]})
+    add(database, profile_id, some_pairs(9))
+    request(database, profile_id)
+
+    again = claimed(database)
+
+    assert (fit.stated.version, again.stated.version, again.profile.version) == (1, 1, 3)
+
+
 def test_a_claim_brings_the_profile_as_it_is_and_its_newest_pairs(
     database: Database, profile_id: uuid.UUID, waiting: StoredFit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

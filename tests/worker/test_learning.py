@@ -93,6 +93,26 @@ def test_learning_leaves_the_guidance_as_strong_as_it_was(
     assert sum(weights_of(newest(sqlite_database)).values()) == pytest.approx(total, abs=1e-3)
 
 
+@pytest.mark.parametrize("method", ["mixture", None])
+def test_pairs_that_come_one_after_the_other_count_once(
+    sqlite_database: Database, supervisor: EngineSupervisor, method: str | None
+) -> None:
+    pairs = [*some_pairs(2, rejected="other"), *some_pairs(6, chosen="formal formal", rejected="playful")]
+    at_once = a_profile(sqlite_database, "formal", "playful", user_id="ada", fields={"method": method})
+    bit_by_bit = a_profile(sqlite_database, "formal", "playful", user_id="bob", fields={"method": method})
+    worker = a_learning(sqlite_database, supervisor)
+
+    ask(sqlite_database, at_once, pairs)
+    worker.run()
+    for num_pairs in range(5, len(pairs) + 1):
+        ask(sqlite_database, bit_by_bit, pairs[:num_pairs])
+        worker.run()
+
+    whole, grown = weights_of(newest(sqlite_database, "ada")), weights_of(newest(sqlite_database, "bob"))
+    assert grown == pytest.approx(whole, abs=1e-4)
+    assert 0 < grown["playful"] < grown["formal"]
+
+
 def test_the_same_feedback_gives_the_same_weights(database: Database, supervisor: EngineSupervisor) -> None:
     for user_id in ("ada", "bob"):
         ask(database, a_profile(database, "formal", "playful", user_id=user_id), some_pairs(7))
