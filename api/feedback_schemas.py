@@ -78,7 +78,7 @@ class FitResource(BaseModel):
     id: str
     state: FitState
     num_pairs: int | None = Field(description="Pairs that it read.")
-    version: int | None = Field(description="The profile version that it wrote.")
+    version: int | None = Field(description="The profile's version after it; the one before where nothing changed.")
     error: FitError | None
     created_at: dt.datetime
     finished_at: dt.datetime | None

@@ -110,7 +110,7 @@ class FitError:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """One fit of a profile's weights to its user's feedback; `version` is the profile version that it wrote."""
+    """One fit of a profile's weights to its user's feedback; `version` is the profile's version after it."""
 
     id: str
     state: str

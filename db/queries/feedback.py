@@ -112,7 +112,7 @@ def num_pairs(session: Session, profile_id: uuid.UUID) -> int:
 
 def request_fit(session: Session, profile_id: uuid.UUID, model: str) -> StoredFit:
     """Queue a fit; where one is queued already, that one will read the new pairs, too, with the model of now."""
-    waiting = _newest(session, profile_id)
+    waiting = latest_fit(session, profile_id)
     if waiting is not None:
         queued = update(Fit).where(Fit.id == waiting.fit_id, Fit.state == FitState.QUEUED).values(model=model)
         if session.scalars(queued.returning(Fit.id)).one_or_none() is not None:
@@ -137,11 +137,6 @@ def request_fit(session: Session, profile_id: uuid.UUID, model: str) -> StoredFi
     return StoredFit(fit.id, fit.state, None, None, None, None, fit.created_at, None)
 
 
-def latest_fit(session: Session, profile_id: uuid.UUID) -> StoredFit | None:
-    """The newest fit of a profile."""
-    return _newest(session, profile_id)
-
-
 def ratable_texts(
     session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID, custom_ids: Sequence[str]
 ) -> dict[str, RatableText]:
@@ -163,7 +158,8 @@ def ratable_texts(
     return found
 
 
-def _newest(session: Session, profile_id: uuid.UUID) -> StoredFit | None:
+def latest_fit(session: Session, profile_id: uuid.UUID) -> StoredFit | None:
+    """The newest fit of a profile."""
     columns = (Fit.id, Fit.state, Fit.num_pairs, Fit.version, Fit.error_code, Fit.error_message)
     row = session.execute(
         select(*columns, Fit.created_at, Fit.finished_at)
