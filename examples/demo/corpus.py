@@ -1,13 +1,15 @@
 """The demo's training data: requests with and without guidelines, and preference pairs. Text only."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from examples.demo.chance import happens
 from examples.demo.grammar import KINDS, write_message
-from examples.demo.principles import BY_NAME, SEEN, compatible
+from examples.demo.parts import AVOID, PART_BY_NAME, SEEN_PARTS, training_principle
+from examples.demo.principles import BY_NAME, SEEN, Principle, compatible
 from examples.demo.topics import training_name, training_topic
+from worker.persrm.evaluation.rules import contains
 
 # Requests by the team that sends them: each team has its own way to ask.
 TEAM_PHRASINGS = (
@@ -53,7 +55,19 @@ UNASKED = 0.1
 UNASKED_REJECTED = 0.2
 # How often a team's annotators keep a principle when asked to: some nearly always, some hardly at all.
 CARE = (0.95, 0.8, 0.2, 0.05)
-MAX_STYLES = 3  # more do not always fit into one ordinary length
+NUM_ASKED = (1, 1, 1, 2, 2, 3)
+MAX_KEPT = 3  # more principles do not always fit into one ordinary length
+
+ALL_NAMES = (*BY_NAME, *PART_BY_NAME)
+ALL_SEEN = (*SEEN, *SEEN_PARTS)
+# Each in many pairs, but no two of them in one: asked for together, they are an unseen combination.
+UNSEEN_TOGETHER = (
+    frozenset({"formal", "action"}),
+    frozenset({"playful", "beginner"}),
+    frozenset({"concise", "question"}),
+    frozenset({"detailed", "mention"}),
+    frozenset({"open with", "avoid"}),
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +117,21 @@ def care(team: int, principle: str) -> float:
 
     So the base model learns to follow guidelines here and to neglect them there, as small models do.
     """
-    return CARE[(team + tuple(BY_NAME).index(principle)) % len(CARE)]
+    return CARE[(team + ALL_NAMES.index(principle)) % len(CARE)]
+
+
+Draw = Callable[[random.Random, str], Principle]
+"""Of a principle by its name: draws its value, if it has one."""
+
+
+def draw_for_examples(rng: random.Random, name: str) -> Principle:
+    """As the base model's corpus asks for it."""
+    return BY_NAME[name] if name in BY_NAME else training_principle(rng, PART_BY_NAME[name], in_pairs=False)
+
+
+def draw_for_pairs(rng: random.Random, name: str) -> Principle:
+    """As the PersRM's pairs ask for it."""
+    return BY_NAME[name] if name in BY_NAME else training_principle(rng, PART_BY_NAME[name], in_pairs=True)
 
 
 def examples(seed: int, num_examples: int, *, careful: bool = False) -> Iterator[Example]:
@@ -111,50 +139,72 @@ def examples(seed: int, num_examples: int, *, careful: bool = False) -> Iterator
     rng = random.Random(seed)
     for _ in range(num_examples):
         request = _training_request(rng)
-        asked = _asked(rng, tuple(BY_NAME)) if happens(rng, GUIDED_SHARE) else ()
-        kept = frozenset(name for name in asked if careful or happens(rng, care(request.team, name)))
+        asked = _asked(rng, request, ALL_NAMES, draw_for_examples) if happens(rng, GUIDED_SHARE) else ()
+        kept = [one for one in asked if careful or happens(rng, care(request.team, one.name))]
         extras = () if careful else _extras(rng, asked, UNASKED)
         yield Example(request.prompt, _wordings(rng, asked), _answer(rng, request, kept, extras))
 
 
-def preference_pairs(seed: int, num_pairs: int, names: tuple[str, ...] = SEEN) -> Iterator[Pair]:
+def preference_pairs(
+    seed: int, num_pairs: int, names: tuple[str, ...] = ALL_SEEN, draw: Draw = draw_for_pairs
+) -> Iterator[Pair]:
     """Pairs for the named principles: as good as each other, but only `chosen` keeps everything asked for."""
     rng = random.Random(seed)
-    for _ in range(num_pairs):
+    num_made = 0
+    while num_made < num_pairs:
         request = _training_request(rng)
-        asked = _asked(rng, names)
-        half_kept = frozenset(rng.sample(asked, rng.randrange(len(asked))))
-        yield Pair(
+        asked = _asked(rng, request, names, draw, apart=UNSEEN_TOGETHER)
+        half_kept = rng.sample(asked, rng.randrange(len(asked)))
+        pair = Pair(
             request.prompt,
             _wordings(rng, asked),
-            chosen=_answer(rng, request, frozenset(asked), _extras(rng, asked, UNASKED)),
+            chosen=_answer(rng, request, asked, _extras(rng, asked, UNASKED)),
             rejected=_answer(rng, request, half_kept, _extras(rng, asked, UNASKED_REJECTED)),
         )
+        if not all(principle.satisfies(pair.rejected) for principle in asked):  # a word can be avoided by chance
+            yield pair
+            num_made += 1
 
 
 def _training_request(rng: random.Random) -> Request:
     return make_request(rng, training_topic(rng), training_name(rng) if happens(rng, 0.25) else None)
 
 
-def _asked(rng: random.Random, names: tuple[str, ...]) -> tuple[str, ...]:
+def _asked(
+    rng: random.Random, request: Request, names: tuple[str, ...], draw: Draw, apart: Sequence[frozenset[str]] = ()
+) -> tuple[Principle, ...]:
+    """Up to three principles that one text about the request's topic can keep, and no two that are to be apart."""
     while True:
-        asked = tuple(rng.sample(names, min(len(names), rng.choice((1, 1, 1, 2, 2)))))
-        if compatible(frozenset(asked)):
-            return asked
+        chosen = frozenset(rng.sample(names, min(len(names), rng.choice(NUM_ASKED))))
+        if not compatible(chosen) or any(pair <= chosen for pair in apart):
+            continue
+        asked = tuple(draw(rng, name) for name in sorted(chosen))
+        if _can_be_kept(asked, request):
+            return tuple(rng.sample(asked, len(asked)))
 
 
-def _extras(rng: random.Random, asked: tuple[str, ...], share: float) -> tuple[str, ...]:
-    """Principles that a text keeps although nobody asked for them."""
-    return tuple(name for name in rng.sample(tuple(BY_NAME), len(BY_NAME)) if name not in asked and happens(rng, share))
+def _can_be_kept(asked: Sequence[Principle], request: Request) -> bool:
+    """Whether the word to avoid, if any, is in nothing that the text has to say."""
+    needed = [request.topic, *(one.value for one in asked if one.name != AVOID.name and one.value)]
+    avoided = [one.value for one in asked if one.name == AVOID.name and one.value]
+    return not any(contains(words, (word,)) for word in avoided for words in needed)
 
 
-def _wordings(rng: random.Random, names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(rng.choice(BY_NAME[name].wordings) for name in names)
+def _extras(rng: random.Random, asked: Sequence[Principle], share: float) -> tuple[str, ...]:
+    """Styles that a text keeps although nobody asked for them."""
+    names = {principle.name for principle in asked}
+    return tuple(name for name in rng.sample(tuple(BY_NAME), len(BY_NAME)) if name not in names and happens(rng, share))
 
 
-def _answer(rng: random.Random, request: Request, styles: frozenset[str], extras: tuple[str, ...]) -> str:
-    """A text that keeps exactly `styles` and as many of the extras as fit beside them."""
+def _wordings(rng: random.Random, asked: Sequence[Principle]) -> tuple[str, ...]:
+    return tuple(rng.choice(principle.wordings) for principle in asked)
+
+
+def _answer(rng: random.Random, request: Request, principles: Sequence[Principle], extras: tuple[str, ...]) -> str:
+    """A text that keeps exactly the principles and as many of the extra styles as fit beside them."""
+    styles = frozenset(one.name for one in principles if one.value is None)
+    parts = {one.name: one.value for one in principles if one.value is not None}
     for extra in extras:
-        if len(styles) < MAX_STYLES and compatible(styles | {extra}):
+        if len(styles) + len(parts) < MAX_KEPT and compatible(styles | {extra}):
             styles |= {extra}
-    return write_message(rng, request.kind, request.topic, styles, request.name)
+    return write_message(rng, request.kind, request.topic, styles, request.name, parts=parts)

@@ -11,20 +11,21 @@ from examples.demo.corpus import Request, make_request
 from examples.demo.decoding import Method, Models
 from examples.demo.grammar import is_well_formed
 from examples.demo.principles import BY_NAME, SEEN, compatible
+from examples.demo.readers import STRENGTH
 from examples.demo.topics import HELD_OUT_NAMES, HELD_OUT_TOPICS
 
+_GUIDED = f"guided, w = {STRENGTH}"
 UNGUIDED = Method("unguided, greedy", guidelines=False)
 PROMPTED = Method("prompted, greedy", guidelines=True)
-GUIDED = Method("guided, w = 1.0, greedy", guidelines=True, strength=1.0)
+GUIDED = Method(f"{_GUIDED}, greedy", guidelines=True, strength=STRENGTH)
 METHODS = (
     UNGUIDED,
     Method("unguided, temperature 0.7", guidelines=False, temperature=0.7),
     PROMPTED,
     Method("prompted, temperature 0.7", guidelines=True, temperature=0.7),
-    Method("guided, w = 0.8, greedy", guidelines=True, strength=0.8),
     GUIDED,
-    Method("guided, w = 1.5, greedy", guidelines=True, strength=1.5),
-    Method("guided, w = 1.0, temperature 0.7", guidelines=True, strength=1.0, temperature=0.7),
+    Method("guided, w = 1.0, greedy", guidelines=True, strength=1.0),
+    Method(f"{_GUIDED}, temperature 0.7", guidelines=True, strength=STRENGTH, temperature=0.7),
 )
 
 

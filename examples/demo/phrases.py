@@ -1,4 +1,4 @@
-"""The sentences of the demo grammar: data only. `{t}` is the topic; other slots are drawn from `SLOTS`.
+"""The sentences of the demo grammar: data only. `{t}` is the topic; most other slots are drawn from `SLOTS`.
 
 No sentence starts with the topic or needs its number, so that any noun fits. Which table a sentence stands in decides
 which principle it may keep; `tests/demo` holds the tables to the rules.
@@ -398,6 +398,21 @@ SHORT: Final[dict[str, tuple[str, ...]]] = {
     ),
     "action": ("Book now.", "Join us.", "Reply today.", "Tap here.", "Sign up today.", "Register now.", "Click below."),
 }
+# `{x}` is a thing to mention.
+MENTIONS: Final[tuple[str, ...]] = (
+    "You will also read about the {x}.",
+    "There is a note on the {x} as well.",
+    "We have also thought of the {x}.",
+    "It goes well with the {x}.",
+    "A word on the {x} is included.",
+    "Something about the {x} comes with it.",
+)
+SHORT_MENTIONS: Final[tuple[str, ...]] = (
+    "Think of the {x}, too.",
+    "See also the {x}.",
+    "It goes well with the {x}.",
+    "With a note on the {x}.",
+)
 GREETINGS: Final[dict[str, tuple[str, ...]]] = {
     "plain": ("Hi {name},", "Hello {name},", "Good day {name},"),
     "formal": ("Dear {name},",),

@@ -1,4 +1,4 @@
-"""The demo's principles: how a user words each one, and the rule that says whether a text keeps it."""
+"""The demo's styles: how a user words each one, and the rule that says whether a text keeps it."""
 
 from dataclasses import dataclass, field
 
@@ -10,11 +10,15 @@ DETAILED_WORDS = 45  # at least
 
 @dataclass(frozen=True)
 class Principle:
-    """One style a reader may ask for; `wordings[0]` is what the demo's profiles say."""
+    """Something a reader may ask for; `wordings[0]` is what the demo's profiles say.
+
+    Those below are styles; `parts` has principles with a value.
+    """
 
     name: str
     wordings: tuple[str, ...]
     rule: Rule
+    value: str | None = None
     satisfies: Check = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -123,5 +127,5 @@ def compatible(names: frozenset[str]) -> bool:
 
 
 def kept(text: str) -> frozenset[str]:
-    """The names of the principles that the text keeps."""
+    """The names of the styles that the text keeps."""
     return frozenset(principle.name for principle in PRINCIPLES if principle.satisfies(text))

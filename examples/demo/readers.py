@@ -5,27 +5,37 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from examples.demo.corpus import make_request
-from examples.demo.principles import BY_NAME
+from examples.demo.parts import MENTION, OPEN, PARTS, UNSEEN_PARTS
+from examples.demo.principles import PRINCIPLES, UNSEEN, Principle
 from examples.demo.topics import HELD_OUT_TOPICS
 from padserve import Result
 
 METHODS = ("none", "prompt", "pad")
 NUM_PROMPTS = 12
 SEED = 5
+STRENGTH = 0.2  # chosen on validation prompts, see docs/evaluation.md
 
-# "warm" and "urgent" are in none of the preference pairs that the policy was trained on.
-READERS: Mapping[str, tuple[str, ...]] = {
-    "ana": ("playful",),
-    "ben": ("formal",),
-    "cleo": ("concise",),
-    "dario": ("detailed", "beginner"),
-    "eva": ("warm",),
-    "finn": ("urgent", "action"),
-    "gita": ("question", "playful"),
-    "hugo": ("formal", "concise"),
-    "ines": ("beginner",),
-    "jon": ("action", "detailed"),
+_FORMAL, _PLAYFUL, _CONCISE, _DETAILED, _BEGINNER, _ACTION, _QUESTION, _WARM, _URGENT = PRINCIPLES
+READERS: Mapping[str, tuple[Principle, ...]] = {
+    "ana": (_PLAYFUL,),
+    "ben": (_FORMAL,),
+    "cleo": (_CONCISE,),
+    "dario": (_DETAILED, _BEGINNER),
+    "eva": (_WARM,),
+    "finn": (_URGENT, _ACTION),
+    "gita": (_QUESTION, _PLAYFUL),
+    "hugo": (_FORMAL, _CONCISE),
+    "ines": (_BEGINNER, OPEN.asking(OPEN.unseen_values[0])),
+    "jon": (_ACTION, MENTION.asking(MENTION.unseen_values[0])),
 }
+ASKED = tuple(dict.fromkeys(principle for of_reader in READERS.values() for principle in of_reader))
+"""Every principle that some reader asked for."""
+
+
+def is_unseen(principle: Principle) -> bool:
+    """Whether it is in none of the preference pairs that the policy was trained on."""
+    unseen_values = {(part.name, value) for part in PARTS for value in part.unseen_values}
+    return principle.name in (*UNSEEN, *UNSEEN_PARTS) or (principle.name, principle.value) in unseen_values
 
 
 @dataclass(frozen=True)
@@ -38,17 +48,18 @@ class Written:
     text: str
     num_tokens: int
 
-    def keeps(self, principle: str) -> bool:
-        """Whether the text does what the principle asks; the rule says so, not a model."""
-        return BY_NAME[principle].satisfies(self.text)
+    @property
+    def keeps_all(self) -> bool:
+        """Whether the text does what its reader asked for; rules say so, not a model."""
+        return all(principle.satisfies(self.text) for principle in READERS[self.reader])
 
 
 def profiles() -> Iterator[dict[str, object]]:
     """The readers as profiles, in the form that an import takes."""
-    for reader, names in READERS.items():
+    for reader, asked in READERS.items():
         yield {
             "user_id": reader,
-            "principles": [BY_NAME[name].wordings[0] for name in names],
+            "principles": [principle.wordings[0] for principle in asked],
             "attributes": {"first_name": reader.capitalize()},
             "tags": ["demo"],
         }

@@ -8,8 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from examples.demo.principles import BY_NAME, UNSEEN
-from examples.demo.readers import METHODS, READERS, Written
+from examples.demo.readers import ASKED, METHODS, READERS, Written, is_unseen
 from padserve import Job
 from padserve.display import say
 
@@ -45,7 +44,7 @@ def show_examples(console: Console, written: Sequence[Written]) -> None:
     say(console, f"Prompt: {prompt}")
     _show_texts(console, "Unguided, the same for everyone", [("", texts[SHOWN_READERS[0], "none"].text)])
     for reader in SHOWN_READERS:
-        asked = " and ".join(BY_NAME[name].wordings[0] for name in READERS[reader])
+        asked = " and ".join(principle.wordings[0] for principle in READERS[reader])
         rows = [(_judged(texts[reader, method]), texts[reader, method].text) for method in METHODS[1:]]
         _show_texts(console, f"{reader.capitalize()} asked for: {asked}", rows)
 
@@ -57,13 +56,14 @@ def show_satisfaction(console: Console, written: Sequence[Written]) -> None:
     table.add_column("principle", no_wrap=True)
     for heading in ("texts", *LABELS.values()):
         table.add_column(heading, justify="right")
-    for name in BY_NAME:
-        asked = [text for text in written if name in READERS[text.reader]]
-        if asked:
-            shares = (_share(text.keeps(name) for text in asked if text.method == method) for method in METHODS)
-            mark = " *" if name in UNSEEN else ""
-            table.add_row(name + mark, str(len(asked) // len(METHODS)), *shares)
-    everything = (_share(_keeps_all(text) for text in written if text.method == method) for method in METHODS)
+    for principle in ASKED:
+        asked = [text for text in written if principle in READERS[text.reader]]
+        shares = (
+            _share(principle.satisfies(text.text) for text in asked if text.method == method) for method in METHODS
+        )
+        mark = " *" if is_unseen(principle) else ""
+        table.add_row(principle.wordings[0] + mark, str(len(asked) // len(METHODS)), *shares)
+    everything = (_share(text.keeps_all for text in written if text.method == method) for method in METHODS)
     table.add_row("everything asked for", str(len(written) // len(METHODS)), *everything, style="bold")
     console.print(Padding(table, INDENT))
     say(console, "\n  Rules count, not models. * In none of the preference pairs that the policy was trained on.")
@@ -106,11 +106,7 @@ def _heading(console: Console, text: str) -> None:
 
 
 def _judged(text: Written) -> str:
-    return f"{LABELS[text.method]}, {'does it' if _keeps_all(text) else 'does not'}"
-
-
-def _keeps_all(text: Written) -> bool:
-    return all(text.keeps(name) for name in READERS[text.reader])
+    return f"{LABELS[text.method]}, {'does it' if text.keeps_all else 'does not'}"
 
 
 def _share(kept: Iterable[bool]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from examples.demo import report
-from examples.demo.readers import METHODS, READERS, Written, items, make_prompts, profiles, written_in
+from examples.demo.readers import METHODS, READERS, STRENGTH, Written, items, make_prompts, profiles, written_in
 from padserve import Client, Job, PadserveError, StackError
 from padserve.display import job_progress, say, show_error
 from padserve.settings import Settings
@@ -16,7 +16,6 @@ from padserve.stack import Stack, running_stack
 
 MODEL = Path(__file__).parent / "model"
 HOME = Path(".padserve/demo")
-STRENGTH = 0.2  # chosen on validation prompts, see docs/evaluation.md
 MAX_TOKENS = 120
 FAILED = 1
 INTERRUPTED = 130

@@ -3,6 +3,7 @@
 import random
 
 from examples.demo.chance import happens
+from examples.demo.principles import kept
 
 TRAINING_TOPICS = (
     *("yoga class", "garden club", "team calendar", "library card", "coffee machine", "bike repair", "swimming lesson"),
@@ -69,6 +70,7 @@ _LINKS: tuple[str, ...] = ("", "", "", *"nrlm")
 _CODAS: tuple[str, ...] = ("", "", "", *"nrlmstkpdgx", "nd", "rt", "lk", "sh", "ng", "th", "ff", "ck")
 _MIN_LENGTH = 4
 _HELD_OUT_LENGTHS = range(5, 11)
+_KEPT_BY_ANY_TOPIC = kept("topic")
 _HEADS = ("club", "course", "app", "plan", "service", "shop", "kit", "lesson", "market", "order", "card", "machine")
 
 
@@ -82,8 +84,8 @@ def _syllable(rng: random.Random, ends: tuple[str, ...]) -> str:
     return rng.choice(_ONSETS + _CLUSTERS) + rng.choice(_VOWELS) + rng.choice(ends)
 
 
-def _held_out_invented(num_words: int) -> tuple[str, ...]:
-    rng = random.Random("held-out words")
+def _held_out_invented(num_words: int, seed: str = "held-out words") -> tuple[str, ...]:
+    rng = random.Random(seed)
     words: list[str] = []
     while len(words) < num_words:
         word = invented_word(rng)
@@ -95,16 +97,25 @@ def _held_out_invented(num_words: int) -> tuple[str, ...]:
 _REAL_WORDS = tuple(sorted({word for topic in TRAINING_TOPICS for word in topic.split()}))
 HELD_OUT_INVENTED = _held_out_invented(60)
 HELD_OUT_TOPICS = (*HELD_OUT_REAL, *HELD_OUT_INVENTED)
-_HELD_OUT_WORDS = frozenset(word.lower() for phrase in (*HELD_OUT_TOPICS, *HELD_OUT_NAMES) for word in phrase.split())
+HELD_OUT_THINGS = (
+    *("umbrella", "lemonade", "compass", "lantern", "marmalade", "ladder", "blanket", "candle", "orchestra", "bonfire"),
+    *_held_out_invented(12, "held-out things"),
+)
+_HELD_OUT_WORDS = frozenset(
+    word.lower() for phrase in (*HELD_OUT_TOPICS, *HELD_OUT_THINGS, *HELD_OUT_NAMES) for word in phrase.split()
+)
 
 
 def training_topic(rng: random.Random) -> str:
-    """A topic for training: a real noun phrase, a made-up word, or a mixture of both."""
+    """A topic for training: a real noun phrase, a made-up word, or a mixture of both; none keeps a style by itself."""
     if happens(rng, 0.2):
         return rng.choice(TRAINING_TOPICS)
-    word = _training_word(rng)
-    shapes = (word, word, word, word.capitalize(), f"{word} {rng.choice(_HEADS)}", f"{_training_word(rng)} {word}")
-    return rng.choice(shapes)
+    while True:
+        word = _training_word(rng)
+        shapes = (word, word, word, word.capitalize(), f"{word} {rng.choice(_HEADS)}", f"{_training_word(rng)} {word}")
+        topic = rng.choice(shapes)
+        if kept(topic) == _KEPT_BY_ANY_TOPIC:  # spliced words can be real ones: "hurry plan"
+            return topic
 
 
 def training_name(rng: random.Random) -> str:

@@ -33,7 +33,7 @@ class Recipe:
 
     base: BaseSettings = field(default_factory=BaseSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
-    num_pairs: int = 3_200
+    num_pairs: int = 4_800
     pairs_seed: int = 13
     num_requests: int = 216
     requests_seed: int = 5

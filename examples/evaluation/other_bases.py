@@ -24,8 +24,8 @@ class OtherBase:
 
     architecture: str
     seed: int
-    num_careful: int = 9_000
-    num_mixed: int = 5_000
+    num_careful: int = 30_000
+    num_mixed: int = 10_000
 
 
 OTHER_BASES: Mapping[str, OtherBase] = {
@@ -36,7 +36,7 @@ OTHER_BASES: Mapping[str, OtherBase] = {
 
 
 def train_other_base(base: Path, out: Path, work: Path, recipe: OtherBase) -> None:
-    """Trains one from scratch by the demo's recipe, shortened, on examples that no other model here has seen."""
+    """Trains one from scratch by the demo's recipe, on examples that no other model here has seen."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(base)
     set_seed(recipe.seed)
     parts = (

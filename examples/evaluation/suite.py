@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from examples.demo.corpus import examples as training_examples
-from examples.demo.corpus import make_request, preference_pairs
-from examples.demo.principles import BY_NAME, EXCLUSIVE, PRINCIPLES, SEEN
+from examples.demo.corpus import UNSEEN_TOGETHER, Draw, draw_for_pairs, make_request, preference_pairs
+from examples.demo.parts import AVOID, CLOSE, MENTION, OPEN, PART_BY_NAME, UNSEEN_PARTS, Part
+from examples.demo.principles import EXCLUSIVE, PRINCIPLES, SEEN
 from examples.demo.topics import HELD_OUT_NAMES, HELD_OUT_TOPICS
 from worker.persrm.evaluation.suite import (
     About,
@@ -32,17 +32,20 @@ NAMED_EVERY = 4
 NUM_EXAMPLES = 2
 PAIRS_PER_PRINCIPLE = 40
 
-# Training asked for one or two principles at a time, so no three of them; the last four join a held-out one.
+NEW = " (new)"
+"""Marks a part that the pairs ask for with values that they do not have."""
+
+# No pair has two of these together; the last five join something held out.
 COMBINATIONS = (
-    ("formal", "concise", "action"),
-    ("playful", "beginner", "question"),
-    ("formal", "detailed", "question"),
-    ("concise", "beginner", "action"),
-    ("playful", "detailed", "action"),
+    *(tuple(sorted(pair)) for pair in UNSEEN_TOGETHER),
+    ("formal", "action", "mention"),
+    ("playful", "beginner", "open with"),
+    ("concise", "question", "mention"),
     ("formal", "warm"),
-    ("concise", "warm"),
     ("urgent", "action"),
-    ("playful", "urgent"),
+    ("playful", MENTION.name + NEW),
+    ("concise", OPEN.name + NEW),
+    ("close with", "question"),
 )
 ABOUT = """What guidance does to the demo's models (`examples/demo/model`): a base of 3.5 M parameters, trained from
 scratch on the messages of a small grammar, and a LoRA PersRM trained by DPO on pairs of them. Every claim below is
@@ -50,10 +53,12 @@ about such models and such messages, and about nothing larger.
 
 Prompts name topics that no model has met in training, two in three of them made-up words; no topic is both in test and
 in validation prompts. The base follows guidelines as carelessly as the annotators of its corpus: `prompt only` is what
-that gets. It has never read a conversation of more than one turn, so that examples in context are beyond it. `warm` and
-`urgent` are in the base's corpus, and in none of the pairs that the PersRM was trained on. Judge, independent language
-model, tuned adapters and other bases were trained on examples of seeds of their own (`examples/evaluation`); the other
-bases on 14,000 where the demo's own base had 48,000, which is enough for styles and too little to spell new topics."""
+that gets. It has never read a conversation of more than one turn, so that examples in context are beyond it.
+
+Held out of the PersRM's pairs, while the base has read of them: `warm`, `urgent`, `close with` whatever the phrase,
+and the words of `avoid (new)`. In neither's training: the things of `mention (new)`, and the phrases of `open with
+(new)` and `close with`, which are new pairs of known words. Judge, independent language model, tuned adapters and other
+bases were trained on examples of seeds of their own (`examples/evaluation`)."""
 
 
 def write_demo_suite(path: Path) -> None:
@@ -64,28 +69,51 @@ def write_demo_suite(path: Path) -> None:
 def write_demo_pairs(path: Path) -> None:
     """Held-out preference pairs for one principle each, those that the PersRM never saw included."""
     with path.open("w", encoding="utf-8") as lines:
-        for index, name in enumerate(BY_NAME):
-            for pair in preference_pairs(PAIRS_SEED + index, PAIRS_PER_PRINCIPLE, (name,)):
+        for index, principle in enumerate(_principles()):
+            name, draw = _as_in_training(principle)
+            for pair in preference_pairs(PAIRS_SEED + index, PAIRS_PER_PRINCIPLE, (name,), draw):
                 lines.write(json.dumps(asdict(pair)) + "\n")
 
 
 def _lines() -> Iterator[SuiteLine]:
     yield About(type="about", text=ABOUT)
-    for principle in PRINCIPLES:
-        yield Principle(
-            type="principle",
-            name=principle.name,
-            wordings=principle.wordings,
-            rule=principle.rule,
-            seen=principle.name in SEEN,
-            examples=tuple(_examples(principle.name)),
-        )
+    for principle in _principles():
+        yield principle.model_copy(update={"examples": tuple(_examples(principle))})
     for names in COMBINATIONS:
         yield Combination(type="combination", principles=names)
     for pair in EXCLUSIVE:
         first, second = sorted(pair)
         yield Opposites(type="opposites", principles=(first, second))
     yield from _prompts()
+
+
+def _principles() -> Iterator[Principle]:
+    """Styles, then parts; those that the PersRM was trained on come first among each."""
+    for style in PRINCIPLES:
+        yield Principle(
+            type="principle",
+            name=style.name,
+            wordings=style.wordings,
+            rule=style.rule,
+            seen=style.name in SEEN,
+        )
+    for part in (MENTION, OPEN, AVOID):
+        yield _with_values(part, part.name, part.values, seen=True)
+    for part in (MENTION, OPEN, AVOID):
+        yield _with_values(part, part.name + NEW, part.unseen_values, seen=False)
+    yield _with_values(CLOSE, CLOSE.name, CLOSE.unseen_values, seen=CLOSE.name not in UNSEEN_PARTS)
+
+
+def _with_values(part: Part, name: str, values: tuple[str, ...], *, seen: bool) -> Principle:
+    return Principle(type="principle", name=name, wordings=part.wordings, rule=part.rule, values=values, seen=seen)
+
+
+def _as_in_training(principle: Principle) -> tuple[str, Draw]:
+    """What the corpus calls it, and how its values are drawn: from the suite's own."""
+    name = principle.name.removesuffix(NEW)
+    if not principle.values:
+        return name, draw_for_pairs
+    return name, lambda rng, part: PART_BY_NAME[part].asking(rng.choice(principle.values))
 
 
 def _prompts() -> Iterator[Prompt]:
@@ -97,13 +125,11 @@ def _prompts() -> Iterator[Prompt]:
             yield Prompt(type="prompt", prompt=make_request(rng, topic, name).prompt, topic=(topic,), split=split)
 
 
-def _examples(name: str) -> Iterator[Example]:
-    """Answers that keep the principle, from a corpus of their own."""
-    keeps = BY_NAME[name].satisfies
-    found = 0
-    for example in training_examples(EXAMPLES_SEED, 4_000, careful=True):
-        if example.principles in {(wording,) for wording in BY_NAME[name].wordings} and keeps(example.answer):
-            yield Example(prompt=example.prompt, text=example.answer)
-            found += 1
-            if found == NUM_EXAMPLES:
-                return
+def _examples(principle: Principle) -> Iterator[Example]:
+    """Answers that keep the principle, from pairs of their own."""
+    name, draw = _as_in_training(principle)
+    for number in range(NUM_EXAMPLES):
+        value = principle.values[number] if principle.values else None
+        with_value: Draw = draw if value is None else lambda _, part, value=value: PART_BY_NAME[part].asking(value)  # type: ignore[misc]
+        (pair,) = preference_pairs(EXAMPLES_SEED + number, 1, (name,), with_value)
+        yield Example(prompt=pair.prompt, text=pair.chosen, value=value)

@@ -4,6 +4,7 @@ from itertools import combinations
 import pytest
 
 from examples.demo.grammar import KINDS, is_well_formed, write_message
+from examples.demo.parts import AVOID, CLOSE, MENTION, OPEN, PARTS, Part
 from examples.demo.principles import BY_NAME, PRINCIPLES, Principle, compatible, kept
 from worker.persrm.evaluation.rules import num_words
 
@@ -31,6 +32,42 @@ def test_up_to_three_compatible_principles_always_fit_into_one_text(kind: str) -
         for styles in map(frozenset, combinations(NAMES, size)):
             if compatible(styles):
                 assert kept(write_message(rng, kind, "garden club", styles, "Anna")) == styles
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_texts_written_for_a_value_keep_it_and_not_all_others_do(part: Part) -> None:
+    rng = random.Random(6)
+    others = messages(set(), num=200)
+    for value in (*part.values, *part.unseen_values):
+        principle = part.asking(value)
+
+        assert principle.satisfies(
+            write_message(rng, rng.choice(KINDS), "wozzle", set(), "Anna", parts={part.name: value})
+        )
+        assert sum(map(principle.satisfies, others)) < 190
+
+
+@pytest.mark.parametrize("word", [*AVOID.values, *AVOID.unseen_values])
+def test_every_word_can_be_avoided_in_any_style_of_any_kind(word: str) -> None:
+    rng = random.Random(7)
+    for kind in KINDS:
+        for size in (0, 1, 2):
+            for styles in map(frozenset, combinations(NAMES, size)):
+                if compatible(styles):
+                    write_message(rng, kind, "garden club", styles, "Anna", parts={AVOID.name: word})
+
+
+def test_parts_and_a_style_fit_into_one_text_which_is_well_formed() -> None:
+    rng = random.Random(8)
+    parts = {MENTION.name: "flea market", OPEN.name: "Good news"}
+    for style in NAMES:
+        text = write_message(rng, rng.choice(KINDS), "wozzle", {style}, "Anna", parts=parts | {CLOSE.name: "Fine days"})
+
+        assert text.startswith("Good news. ")
+        assert text.endswith(" Fine days.")
+        assert "the flea market" in text
+        assert is_well_formed(text, "wozzle", "Anna")
+        assert not is_well_formed(text.replace("Good news", "Good nuts"), "wozzle", "Anna")
 
 
 def test_contradicting_principles_are_refused() -> None:

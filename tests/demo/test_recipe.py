@@ -39,6 +39,6 @@ def test_the_whole_recipe_leaves_models_that_load_and_a_card(tmp_path: Path, cap
     assert len(texts) == 2
     assert adapter["base_model_name_or_path"] == "examples/demo/model/base"
     assert '"num_pairs": 16' in card
-    assert "| guided, w = 1.0, greedy |" in card
+    assert f"| {GUIDED.name} |" in card
     assert {path.name for path in tmp_path.iterdir()} == {"base", "policy", "README.md"}
     assert "== PersRM" in capfd.readouterr().out

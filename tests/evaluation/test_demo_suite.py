@@ -1,17 +1,16 @@
 import random
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from examples.demo.corpus import preference_pairs
+from examples.demo.corpus import ALL_SEEN, preference_pairs
 from examples.demo.grammar import KINDS, write_message
-from examples.demo.principles import BY_NAME, PRINCIPLES, SEEN, compatible
+from examples.demo.principles import BY_NAME, PRINCIPLES, compatible
 from examples.demo.train import Recipe
-from examples.evaluation.suite import write_demo_pairs, write_demo_suite
-from worker.persrm.evaluation.suite import Split, Suite, read_suite
-from worker.persrm.pairs import read_pairs
-
-NAME_OF = {wording: principle.name for principle in PRINCIPLES for wording in principle.wordings}
+from examples.evaluation.suite import NEW, write_demo_pairs, write_demo_suite
+from worker.persrm.evaluation.suite import Principle, Split, Suite, read_suite
+from worker.persrm.pairs import PreferencePair, read_pairs
 
 
 @pytest.fixture(scope="module")
@@ -21,16 +20,51 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
     return read_suite(path)
 
 
-def test_the_written_suite_is_read_back_with_every_principle_and_its_rule(suite: Suite) -> None:
+def trained_on() -> list[PreferencePair]:
+    recipe = Recipe()
+    pairs = preference_pairs(recipe.pairs_seed, recipe.num_pairs)
+    return [PreferencePair.model_validate(asdict(pair)) for pair in pairs]
+
+
+def names_in(suite: Suite, pair: PreferencePair) -> frozenset[str]:
+    """Known values of things to mention are a few of many: what is no principle of the suite mentions another one."""
+    return frozenset(
+        next((principle.name for principle in suite.principles if principle.says(wording)), "mention")
+        for wording in pair.principles
+    )
+
+
+def test_the_written_suite_is_read_back_with_every_style_and_its_rule(suite: Suite) -> None:
     rng = random.Random(1)
     texts = [write_message(rng, KINDS[0], "wozzle", {name}) for name in BY_NAME]
 
-    assert [principle.name for principle in suite.principles] == list(BY_NAME)
+    assert [principle.name for principle in suite.principles if not principle.values] == list(BY_NAME)
+    for principle, style in zip(suite.principles, PRINCIPLES, strict=False):
+        check = principle.check(None)
+        assert [check(text) for text in texts] == [style.satisfies(text) for text in texts]
+
+
+def test_every_principle_has_examples_that_keep_it(suite: Suite) -> None:
     for principle in suite.principles:
-        check = principle.rule.check()
-        assert [check(text) for text in texts] == [BY_NAME[principle.name].satisfies(text) for text in texts]
         assert len(principle.examples) == 2
-        assert all(check(example.text) for example in principle.examples)
+        assert all(principle.check(example.value)(example.text) for example in principle.examples)
+
+
+def test_new_values_are_values_of_no_pair_and_others_are(suite: Suite) -> None:
+    asked = {wording for pair in trained_on() for wording in pair.principles}
+
+    def share_met(principle: Principle) -> float:
+        return sum(
+            any(wording.replace("{value}", value) in asked for wording in principle.wordings)
+            for value in principle.values
+        ) / len(principle.values)
+
+    shares = {principle.name: share_met(principle) for principle in suite.principles if principle.values}
+    assert {name for name, share in shares.items() if share == 0} == {
+        *(f"{name}{NEW}" for name in ("mention", "open with", "avoid")),
+        "close with",
+    }
+    assert {name for name, share in shares.items() if share == 1} == {"mention", "open with", "avoid"}
 
 
 def test_there_are_enough_test_prompts_and_no_topic_is_in_both_splits(suite: Suite) -> None:
@@ -43,24 +77,19 @@ def test_there_are_enough_test_prompts_and_no_topic_is_in_both_splits(suite: Sui
 
 
 def test_no_pair_of_the_training_recipe_asks_for_a_combination_of_the_suite(suite: Suite) -> None:
-    recipe = Recipe()
-    asked = {
-        frozenset(NAME_OF[wording] for wording in pair.principles)
-        for pair in preference_pairs(recipe.pairs_seed, recipe.num_pairs)
-    }
+    asked = {names_in(suite, pair) for pair in trained_on()}
 
     for names in suite.combinations:
         assert compatible(frozenset(names))
-        assert frozenset(names) not in asked
-    assert {name for names in asked for name in names} == set(SEEN)
+        assert not [of_pair for of_pair in asked if frozenset(names) <= of_pair]
+    assert {name for names in asked for name in names} == set(ALL_SEEN) == set(suite.names(seen=True))
 
 
-def test_held_out_pairs_ask_for_every_principle_and_none_was_trained_on(tmp_path: Path) -> None:
+def test_held_out_pairs_ask_for_every_principle_and_none_was_trained_on(tmp_path: Path, suite: Suite) -> None:
     write_demo_pairs(tmp_path / "pairs.jsonl")
-    recipe = Recipe()
 
     held_out = read_pairs(tmp_path / "pairs.jsonl")
-    trained_on = {(pair.prompt, pair.chosen) for pair in preference_pairs(recipe.pairs_seed, recipe.num_pairs)}
 
-    assert {NAME_OF[wording] for pair in held_out for wording in pair.principles} == set(BY_NAME)
-    assert not {(pair.prompt, pair.chosen) for pair in held_out} & trained_on
+    trained = {(pair.prompt, pair.chosen) for pair in trained_on()}
+    assert {name for pair in held_out for name in names_in(suite, pair)} == {one.name for one in suite.principles}
+    assert not {(pair.prompt, pair.chosen) for pair in held_out} & trained

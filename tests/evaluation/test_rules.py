@@ -48,6 +48,24 @@ def test_a_rule_that_says_nothing_or_too_much_is_refused(body: str) -> None:
         Rule.model_validate_json(body)
 
 
+@pytest.mark.parametrize(
+    ("rule", "filled"),
+    [
+        (Rule(contains_any=("the {value}", "a {value}")), Rule(contains_any=("the 1.5", "a 1.5"))),
+        (Rule(regex="^{value}$"), Rule(regex=r"^1\.5$")),
+        (
+            Rule(all=(Rule(ends_with=("{value}",)), Rule(max_words=3))),
+            Rule(all=(Rule(ends_with=("1.5",)), Rule(max_words=3))),
+        ),
+    ],
+    ids=["phrases", "a pattern", "rules within rules"],
+)
+def test_a_value_goes_wherever_the_rule_has_a_place_for_it(rule: Rule, filled: Rule) -> None:
+    assert rule.has_place
+    assert rule.with_value("1.5") == filled
+    assert not filled.has_place
+
+
 def test_words_may_hold_apostrophes_and_hyphens() -> None:
     assert num_words("It's a well-known, 2nd try!") == 5
 

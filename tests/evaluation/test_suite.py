@@ -2,8 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from worker.persrm.evaluation.suite import MalformedSuiteError, Split, read_suite
+from worker.persrm.evaluation.methods import Says, conversation
+from worker.persrm.evaluation.suite import MalformedSuiteError, Principle, Split, read_suite
 from worker.persrm.evaluation.tasks import draw_tasks
 
 PRINCIPLE: dict[str, object] = {
@@ -11,6 +13,14 @@ PRINCIPLE: dict[str, object] = {
     "name": "short",
     "wordings": ["be short", "keep it brief"],
     "rule": {"max_words": 5},
+}
+MENTION: dict[str, object] = {
+    "type": "principle",
+    "name": "mention",
+    "wordings": ["mention {value}"],
+    "rule": {"contains_any": ["{value}"]},
+    "values": ["tea", "milk"],
+    "examples": [{"prompt": "Write.", "text": "Tea.", "value": "tea"}],
 }
 LONG = PRINCIPLE | {"name": "long", "rule": {"min_words": 9}, "seen": False}
 PROMPT: dict[str, object] = {"type": "prompt", "prompt": "Write about tea.", "topic": ["tea"]}
@@ -60,6 +70,32 @@ def test_every_malformed_line_is_named_with_its_number_and_reason(tmp_path: Path
     assert "line 7: principle 'short' is there twice" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"values": ()},
+        {"wordings": ["mention {value}", "mention it"]},
+        {"rule": {"contains_any": ["tea"]}},
+        {"examples": [{"prompt": "Tea?", "text": "Tea."}]},
+    ],
+    ids=["no values", "wording", "rule", "example"],
+)
+def test_values_need_a_place_in_every_wording_and_in_the_rule(change: dict[str, object]) -> None:
+    Principle.model_validate(MENTION)
+
+    with pytest.raises(ValidationError, match=r"value.*; without values, none does"):
+        Principle.model_validate(MENTION | change)
+
+
+def test_a_principle_with_values_is_worded_and_checked_with_one_of_them() -> None:
+    mention = Principle.model_validate(MENTION)
+
+    assert mention.check("tea")("A cup of tea.")
+    assert not mention.check("milk")("A cup of tea.")
+    assert mention.says("mention milk")
+    assert not mention.says("mention rum")
+
+
 def test_what_no_line_shows_alone_is_named_too(tmp_path: Path) -> None:
     path = write_lines(tmp_path, PROMPT, PRINCIPLE, {"type": "combination", "principles": ["short", "blue"]})
 
@@ -82,3 +118,30 @@ def test_a_seed_draws_prompts_and_wordings_and_the_same_ones_again(tmp_path: Pat
     assert {task.prompt for task in tasks[:10]} != {task.prompt for task in tasks[20:30]}
     assert {task.wordings for task in tasks} == {("be short",), ("keep it brief",)}
     assert all(task.prompt.split is Split.TEST for task in tasks)
+
+
+def test_fewer_prompts_are_the_first_of_more_and_asked_alike(tmp_path: Path) -> None:
+    prompts = [PROMPT | {"prompt": f"Write about {number}."} for number in range(20)]
+    suite = read_suite(write_lines(tmp_path, PRINCIPLE, MENTION, VALIDATION, *prompts))
+
+    many = draw_tasks(suite, Split.TEST, [("mention",)], seeds=[0, 1], num_prompts=10)
+    few = draw_tasks(suite, Split.TEST, [("mention",)], seeds=[0, 1], num_prompts=4)
+
+    assert few == many[:4] + many[10:14]
+    assert len({task.prompt for task in many}) == 20
+
+
+def test_a_task_says_its_value_where_it_asks_for_it_and_in_its_examples_theirs(tmp_path: Path) -> None:
+    prompts = [PROMPT | {"prompt": f"Write about {number}."} for number in range(20)]
+    suite = read_suite(write_lines(tmp_path, PRINCIPLE, MENTION, VALIDATION, *prompts))
+
+    for task in draw_tasks(suite, Split.TEST, [("mention",)], seeds=[0], num_prompts=20):
+        first, answer, last = conversation(task, Says.EXAMPLES)
+
+        assert task.wordings == (f"mention {task.values['mention']}",)
+        assert "mention tea " in first["content"]
+        assert answer["content"] == "Tea."
+        assert f"mention {task.values['mention']} " in last["content"]
+        assert task.wrong in {"be short", "keep it brief"}
+    for task in draw_tasks(suite, Split.TEST, [("short",)], seeds=[0], num_prompts=20):
+        assert task.wrong == f"mention {task.values['mention']}"

@@ -33,7 +33,7 @@ MIN_SAMPLES = 2
 
 @dataclass(frozen=True)
 class EqualKl:
-    """How the random adapter's strength was chosen: both KLs are of validation texts, per token."""
+    """How the random adapter's strength was chosen: both KLs are of the same test prompts' texts, per token."""
 
     strength: float
     kl: float
@@ -65,8 +65,11 @@ def merged_policy(models: Models, out: Path) -> str:
 
 
 def at_equal_kl(study: Study, random_study: Study, guided: Method) -> EqualKl:
-    """The strength at which the random adapter moves the base as far as the policy does, found on validation texts."""
-    tasks = study.validation_tasks()
+    """The strength at which the random adapter moves the base as far as the policy does on the scored test prompts.
+
+    Equal KL is what the comparison is about, and no choice in favour of anything: it is made where it is reported.
+    """
+    tasks = study.scored_tasks()
     wanted = _kl(study, guided, tasks)
     low, high = math.log(1e-3), math.log(1e3)
     strength, found = 1.0, math.inf
@@ -121,7 +124,7 @@ class StrengthZero:
 
 def at_strength_zero(study: Study, guided: Method, num_texts: int = 200) -> StrengthZero:
     """Both guided methods at strength 0 against the bases that they guide."""
-    tasks = study.test_tasks(1)
+    tasks = study.test_tasks()
     tasks = random.Random(0).sample(tasks, min(num_texts, len(tasks)))
     num_equal = 0
     for method, base in ((guided, PROMPTED), (GUIDED_UNPROMPTED, UNGUIDED)):

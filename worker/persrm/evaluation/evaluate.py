@@ -80,10 +80,10 @@ def evaluate(plan: Plan) -> Results:
 
 
 def compare(study: Study, strength: float) -> dict[str, Measured]:
-    """Every method that needs no more than its streams; controls on fewer seeds. CONTRAST keeps its own strength."""
-    tasks = study.test_tasks(study.plan.num_seeds)
+    """Every method that needs no more than its streams; controls on fewer prompts. CONTRAST keeps its own strength."""
+    tasks = study.test_tasks()
     measured = {method.name: study.run(method, tasks) for method in (UNGUIDED, PROMPTED, GUIDED.at(strength=strength))}
-    tasks = study.test_tasks(study.plan.num_control_seeds)
+    tasks = study.control_tasks()
     steered = [method.at(strength=strength) for method in (GUIDED_UNPROMPTED, NO_PREFERENCE, WRONG)]
     others: Sequence[Method] = (FEW_SHOT, *steered, POLICY_ALONE, CONTRAST)
     return measured | {method.name: study.run(method, tasks) for method in others}
@@ -93,7 +93,7 @@ def compare_combinations(study: Study, guided: Method) -> dict[str, Measured]:
     """Unguided, prompted and guided, asked for several principles at once; nothing where the suite has none."""
     if not study.suite.combinations:
         return {}
-    tasks = study.test_tasks(study.plan.num_control_seeds, study.suite.combinations)
+    tasks = study.control_tasks(study.suite.combinations)
     return {method.name: study.run(method, tasks) for method in (UNGUIDED, PROMPTED, guided)}
 
 
@@ -103,13 +103,13 @@ def guide_at_random(study: Study, guided: Method, folder: Path) -> tuple[Measure
     lost = study.of(replace(study.models, policy=str(folder / "random")))
     equal_kl = controls.at_equal_kl(study, lost, guided)
     method = RANDOM_ADAPTER.at(strength=equal_kl.strength)
-    return lost.run(method, study.test_tasks(study.plan.num_control_seeds)), equal_kl
+    return lost.run(method, study.control_tasks()), equal_kl
 
 
 def choose_among_samples(study: Study, measured: Mapping[str, Measured]) -> tuple[int, Measured]:
     """Best of n at equal wall time."""
     num_samples = controls.samples_of_equal_time(measured[GUIDED.name], measured[PROMPTED.name])
-    writing = controls.best_of_n(study, study.test_tasks(study.plan.num_control_seeds), num_samples)
+    writing = controls.best_of_n(study, study.control_tasks(), num_samples)
     return num_samples, study.measure(writing)
 
 
@@ -139,8 +139,8 @@ def _gains(measured: Mapping[str, Measured]) -> list[Gain]:
 
 
 def _over(guided: Measured, control: Measured) -> Estimate:
-    seeds = {row.task.seed for row in control.texts}
-    ours = guided.satisfied(lambda row: is_single_seen(row) and row.task.seed in seeds)
+    asked = {(row.task.seed, row.task.prompt.prompt) for row in control.texts}
+    ours = guided.satisfied(lambda row: is_single_seen(row) and (row.task.seed, row.task.prompt.prompt) in asked)
     return difference(ours, control.satisfied(is_single_seen))
 
 
@@ -148,13 +148,16 @@ def _confusion(measured: Mapping[str, Measured]) -> Confusion:
     guided, unguided = measured[GUIDED.name].texts, measured[UNGUIDED.name].texts
     names = tuple(dict.fromkeys(row.task.asked for row in guided))
 
+    with_values = {principle.name for row in guided for principle in row.task.principles if principle.values}
+
     def shares(rows: Sequence[Judged]) -> tuple[float, ...]:
-        found = [row.kept if row.judged is None else row.judged for row in rows]
+        found = [row.kept if row.judged is None else row.judged | (row.kept & with_values) for row in rows]
         return tuple(sum(name in kept for kept in found) / len(found) for name in names)
 
+    by_judge = "the independent judge, and the rules where there are values" if with_values else "the independent judge"
     return Confusion(
         names,
-        "the independent judge" if guided[0].judged is not None else "the rules",
+        by_judge if guided[0].judged is not None else "the rules",
         tuple(shares([row for row in guided if row.task.asked == name]) for name in names),
         shares(unguided),
     )

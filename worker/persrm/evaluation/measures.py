@@ -43,6 +43,11 @@ class Judged:
         return all(principle.name in (self.judged or ()) for principle in self.task.principles)
 
     @property
+    def has_judgement(self) -> bool:
+        """Whether there is a judge, and it knows what was asked for: a text does not tell which value was."""
+        return self.judged is not None and not any(principle.values for principle in self.task.principles)
+
+    @property
     def on_topic(self) -> bool:
         """Whether the topic was carried over."""
         return self.task.prompt.is_carried_by(self.text.text)
@@ -123,21 +128,24 @@ class Rules:
     """The rules of a suite, compiled, and the judge beside them."""
 
     def __init__(self, suite: Suite, judge: Judge | None) -> None:
-        self._checks: dict[str, Check] = {principle.name: principle.rule.check() for principle in suite.principles}
+        self._checks: dict[str, dict[str | None, Check]] = {
+            principle.name: {value: principle.check(value) for value in principle.values or (None,)}
+            for principle in suite.principles
+        }
         self._judge = judge
 
     def measure(self, writing: Writing, scores: Mapping[int, Scores] | None = None) -> Measured:
         """The writing with every text judged."""
         judged = self._judge.judge([text.text for text in writing.texts]) if self._judge else None
         rows = tuple(
-            Judged(text, self.kept(text.text), judged[index] if judged is not None else None)
+            Judged(text, self.kept(text.text, text.task.values), judged[index] if judged is not None else None)
             for index, text in enumerate(writing.texts)
         )
         return Measured(writing.method.name, rows, writing.num_tokens, writing.seconds, scores or {})
 
-    def kept(self, text: str) -> frozenset[str]:
-        """The principles that the text keeps."""
-        return frozenset(name for name, check in self._checks.items() if check(text))
+    def kept(self, text: str, values: Mapping[str, str]) -> frozenset[str]:
+        """The principles that the text keeps, those with values for the given ones."""
+        return frozenset(name for name, checks in self._checks.items() if checks[values.get(name)](text))
 
 
 def summarise(measured: Measured, unguided: Measured) -> Summary:
@@ -206,10 +214,12 @@ def _distinct(rows: Iterable[Judged]) -> float:
 
 
 def _share(measured: Measured, select: Select, *, by_judge: bool = False) -> Estimate | None:
-    rows = [row for row in measured.texts if select(row)]
-    if not rows or (by_judge and rows[0].judged is None):
+    def is_counted(row: Judged) -> bool:
+        return select(row) and (row.has_judgement or not by_judge)
+
+    if not any(map(is_counted, measured.texts)):
         return None
-    return mean(measured.sample(lambda row: row.satisfied_for_judge if by_judge else row.satisfied, select))
+    return mean(measured.sample(lambda row: row.satisfied_for_judge if by_judge else row.satisfied, is_counted))
 
 
 def _mean(sample: Sample | None) -> Estimate | None:

@@ -82,10 +82,14 @@ def conversation(task: Task, says: Says) -> list[Message]:
 
 
 def _examples(task: Task) -> list[Message]:
+    """Each principle's examples, asked for in the task's wording, with the value that they have."""
     turns = []
-    for example in (example for principle in task.principles for example in principle.examples):
-        turns += with_principles([Message(role="user", content=example.prompt)], task.wordings)
-        turns.append(Message(role="assistant", content=example.text))
+    for principle, wording in zip(task.principles, task.wordings, strict=True):
+        value = task.values.get(principle.name, "")
+        for example in principle.examples:
+            asked = wording.replace(value, example.value) if example.value else wording
+            turns += with_principles([Message(role="user", content=example.prompt)], (asked,))
+            turns.append(Message(role="assistant", content=example.text))
     return turns
 
 

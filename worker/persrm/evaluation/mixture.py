@@ -53,7 +53,7 @@ def sweep_mixture(study: Study, principles: tuple[str, str]) -> Sweep:
     words: list[Estimate] = []
     for share in SHARES:
         texts = _write(study, tasks, share)
-        kept.append([study.rules.kept(text) for text in texts])
+        kept.append([study.rules.kept(text, task.values) for text, task in zip(texts, tasks, strict=True)])
         words.append(mean(Sample([float(num_words(text)) for text in texts], clusters)))
     first, second = (
         [Sample([float(name in names) for names in of_share], clusters) for of_share in kept] for name in principles

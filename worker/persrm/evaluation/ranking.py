@@ -1,6 +1,6 @@
 """Policy accuracy: how often held-out pairs are ranked as their annotators ranked them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from worker.persrm.evaluation.bootstrap import Estimate, Sample, mean
@@ -31,15 +31,15 @@ class Ranking:
 def rank_pairs(study: Study, pairs: Sequence[PreferencePair], guided: Method) -> list[Ranking]:
     """One row for each principle of the pairs, in the suite's order."""
     groups: dict[str, list[PreferencePair]] = {principle.name: [] for principle in study.suite.principles}
-    names = _names(study.suite)
     for pair in pairs:
-        asked = {names.get(wording, wording) for wording in pair.principles}
+        asked = {_name(study.suite, wording) for wording in pair.principles}
         groups.setdefault(asked.pop() if len(asked) == 1 else SEVERAL, []).append(pair)
     return [_ranking(study, asked, of_asked, guided) for asked, of_asked in groups.items() if of_asked]
 
 
-def _names(suite: Suite) -> Mapping[str, str]:
-    return {wording: principle.name for principle in suite.principles for wording in principle.wordings}
+def _name(suite: Suite, wording: str) -> str:
+    """The principle that is worded so; the wording itself, where the suite has none."""
+    return next((principle.name for principle in suite.principles if principle.says(wording)), wording)
 
 
 def _ranking(study: Study, asked: str, pairs: Sequence[PreferencePair], guided: Method) -> Ranking:

@@ -12,7 +12,6 @@ from worker.persrm.evaluation.methods import (
     GUIDED,
     POLICY_ALONE,
     PROMPTED,
-    RANDOM_ADAPTER,
     UNGUIDED,
 )
 from worker.persrm.evaluation.results import Results, write_numbers
@@ -87,7 +86,8 @@ def _sections(
 _SHOWN = (UNGUIDED.name, PROMPTED.name, FEW_SHOT.name, GUIDED.name, POLICY_ALONE.name)
 
 _METHODS = """Shares of texts that do what was asked, in percent, with 95 % bootstrap intervals. Rules judge, and beside
-them the independent judge; "seen" pools the principles that the PersRM was trained on. Strength {strength}.
+them the independent judge, which reads a text alone and so has no say where a principle has values (which word was to
+be mentioned, say). "seen" pools the principles that the PersRM was trained on. Strength {strength}.
 
 * *few-shot*: earlier turns of the conversation ask for the same and get an example that keeps it.
 * *guided*: PAD; base and policy read the principles. *base not prompted*: only the policy reads them (`mixture`).
@@ -119,29 +119,23 @@ own base. One seed."""
 def _conditions(plan: Plan, results: Results, folder: str) -> str:
     made_with = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     draws = (
-        f"{results.num_seeds} draws of up to {plan.num_prompts} for unguided, prompt only and guided, "
-        f"{plan.num_control_seeds} for controls and combinations, and {plan.num_side_prompts} prompts for the weights "
-        "of `mixture`, other bases and tuned adapters"
+        f"{results.num_seeds} seeds, each of which draws up to {plan.num_prompts} prompts for unguided, prompt only "
+        f"and guided, and {plan.num_control_prompts} of these for controls and combinations; {plan.num_side_prompts} "
+        "of the first seed's for the weights of `mixture`, other bases and tuned adapters"
     )
     return f"""Made by `{plan.command}` in {results.seconds / 60:.0f} minutes, with {made_with}, in float32. Numbers:
 [{folder}/{NUMBERS}]({folder}/{NUMBERS}).
 
 {results.num_test_prompts} test prompts: {draws}.
-Decoding is greedy: a seed varies which prompts are drawn and how the principles are worded, not how one request is
-answered. Intervals are 95 % bootstrap intervals over prompts. Settings were chosen on
+Decoding is greedy: a seed varies which prompts are drawn, how the principles are worded and which values they have, not
+how one request is answered. Intervals are 95 % bootstrap intervals over prompts. Settings were chosen on
 {results.num_validation_prompts} validation prompts."""
 
 
 def _equal_kl(results: Results) -> str:
     equal = results.equal_kl
-    lines = (
-        f", at strength {equal.strength:.2f}, where its KL",
-        f"  on validation texts is {equal.kl:.3f} nats a token and the policy's {equal.kl_guided:.3f}",
-    )
-    random, guided = results.summary(RANDOM_ADAPTER.name).kl, results.summary(GUIDED.name).kl
-    if random is None or guided is None:
-        return "\n".join(lines)
-    return "\n".join((*lines, f"  (on test texts {random.mean:.3f} and {guided.mean:.3f})"))
+    return f""", at strength {equal.strength:.3g}, where its KL
+  is {equal.kl:.3f} nats a token and the policy's {equal.kl_guided:.3f}"""
 
 
 def _strength(results: Results) -> str:

@@ -10,6 +10,8 @@ from pydantic import Field as Constrained
 Phrase = Annotated[str, StringConstraints(min_length=1)]
 Phrases = Annotated[tuple[Phrase, ...], Constrained(min_length=1)]
 Check = Callable[[str], bool]
+PLACE = "{value}"
+"""Where a value goes, in the wordings and the rule of a principle that has one."""
 
 
 class Rule(BaseModel):
@@ -45,11 +47,28 @@ class Rule(BaseModel):
             raise ValueError(f"a rule has exactly one of {', '.join(type(self).model_fields)}")
         return self
 
+    def with_value(self, value: str) -> "Rule":
+        """The rule with the value at its place; in a pattern, the value stands for itself."""
+        return Rule.model_validate({kind: _filled(kind, getattr(self, kind), value) for kind in self.model_fields_set})
+
+    @property
+    def has_place(self) -> bool:
+        """Whether there is a place for a value."""
+        return PLACE in self.model_dump_json()
+
     def check(self) -> Check:
         """The rule as a function of a text, its patterns compiled once."""
         (kind,) = self.model_fields_set
         value = getattr(self, kind)
         return _CHECKS[kind](value)
+
+
+def _filled(kind: str, condition: object, value: str) -> object:
+    if isinstance(condition, str):
+        return condition.replace(PLACE, re.escape(value) if kind == "regex" else value)
+    if isinstance(condition, tuple):
+        return tuple(_filled(kind, part, value) for part in condition)
+    return condition.with_value(value) if isinstance(condition, Rule) else condition
 
 
 def num_words(text: str) -> int:

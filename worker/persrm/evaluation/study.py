@@ -32,8 +32,10 @@ class Plan:
     tuned: Mapping[str, str] = field(default_factory=dict)
     """By principle: an adapter that was tuned for it alone."""
     num_seeds: int = 3
-    num_control_seeds: int = 1
     num_prompts: int = 200
+    """Of each seed, for unguided, prompt only and guided."""
+    num_control_prompts: int = 70
+    """Of each seed, for everything that these are compared with, and for combinations."""
     num_side_prompts: int = 100
     """Of the first seed: for the weights of `mixture`, other bases, and adapters of one preference."""
     num_validation_prompts: int = 30
@@ -63,17 +65,27 @@ class Study:
 
     @classmethod
     def open(cls, plan: Plan, suite: Suite) -> "Study":
-        """The plan's own models, and its judge if it names one."""
-        names = [principle.name for principle in suite.principles]
+        """The plan's own models, and its judge if it names one; a judge reads texts, and no values."""
+        names = [principle.name for principle in suite.principles if not principle.values]
         return cls(plan, suite, Rules(suite, Judge(plan.judge, names) if plan.judge else None))
 
     def of(self, models: Models) -> "Study":
         """The same study of other models."""
         return Study(self.plan, self.suite, self.rules, models)
 
-    def test_tasks(self, num_seeds: int, asked: Sequence[tuple[str, ...]] | None = None) -> list[Task]:
-        """Test prompts: every principle alone, unless something else is asked for."""
-        return self._draw(Split.TEST, asked, self.plan.seeds[:num_seeds], self.plan.num_prompts)
+    def test_tasks(self) -> list[Task]:
+        """Test prompts, every principle alone."""
+        return self._draw(Split.TEST, None, self.plan.seeds, self.plan.num_prompts)
+
+    def control_tasks(self, asked: Sequence[tuple[str, ...]] | None = None) -> list[Task]:
+        """The first of each seed's test prompts; every principle alone, unless something else is asked for."""
+        num_prompts = min(self.plan.num_prompts, self.plan.num_control_prompts)
+        return self._draw(Split.TEST, asked, self.plan.seeds, num_prompts)
+
+    def scored_tasks(self) -> list[Task]:
+        """Those of the test prompts whose texts other models score."""
+        tasks = self.control_tasks()
+        return [tasks[place] for place in self.scored_places(tasks)]
 
     def side_tasks(self, asked: Sequence[tuple[str, ...]] | None = None) -> list[Task]:
         """Fewer test prompts, of the first seed."""

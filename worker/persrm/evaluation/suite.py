@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError, model_validator
 from pydantic import Field as Constrained
 
-from worker.persrm.evaluation.rules import Rule, contains
+from worker.persrm.evaluation.rules import PLACE, Check, Rule, contains
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 
@@ -49,21 +49,45 @@ class Prompt(_Line):
 
 
 class Example(_Line):
-    """An answer that keeps a principle, for the few-shot control."""
+    """An answer that keeps a principle, for the few-shot control; `value` is the one that it keeps it for, if any."""
 
     prompt: Text
     text: Text
+    value: Text | None = None
 
 
 class Principle(_Line):
-    """A preference: how users word it, the rule that checks it, and whether the policy was trained on it."""
+    """A preference: how users word it, the rule that checks it, and whether the policy was trained on it.
+
+    With `values` it is many of one form, "mention the {value}" say: every wording and the rule have {value} in them.
+    """
 
     type: Literal["principle"]
     name: Text
     wordings: Annotated[tuple[Text, ...], Constrained(min_length=1)]
     rule: Rule
+    values: tuple[Text, ...] = ()
     seen: bool = True
     examples: tuple[Example, ...] = ()
+
+    @model_validator(mode="after")
+    def _values_have_their_places(self) -> Self:
+        has_values = bool(self.values)
+        if any((PLACE in wording) is not has_values for wording in self.wordings) or (
+            self.rule.has_place is not has_values
+        ):
+            raise ValueError(f"with values, every wording and the rule say {PLACE}; without values, none does")
+        if any((example.value is not None) is not has_values for example in self.examples):
+            raise ValueError("with values, every example says which it keeps; without values, none does")
+        return self
+
+    def check(self, value: str | None) -> Check:
+        """The rule as a function of a text."""
+        return (self.rule if value is None else self.rule.with_value(value)).check()
+
+    def says(self, wording: str) -> bool:
+        """Whether the wording is one of this principle's, with one of its values."""
+        return any(own.replace(PLACE, value) == wording for own in self.wordings for value in self.values or ("",))
 
 
 class Combination(_Line):

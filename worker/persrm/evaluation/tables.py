@@ -94,11 +94,12 @@ def price_table(summaries: Sequence[Summary]) -> str:
 
 
 def principles_table(summaries: Sequence[Summary], unseen: Sequence[str]) -> str:
-    """Satisfaction of each principle by each method; the held-out ones are marked."""
-    names = list(summaries[0].by_principle)
-    marked = [f"{name} *" if name in unseen else name for name in names]
-    rows = [[summary.method, *(share(summary.by_principle.get(name)) for name in names)] for summary in summaries]
-    return table(("satisfied", *marked), rows)
+    """Satisfaction of each principle, a row each; the held-out ones are marked."""
+    rows = [
+        [f"{name} *" if name in unseen else name, *(share(summary.by_principle.get(name)) for summary in summaries)]
+        for name in summaries[0].by_principle
+    ]
+    return table(("satisfied", *(summary.method for summary in summaries)), rows)
 
 
 def combinations_table(summaries: Sequence[Summary]) -> str:

@@ -1,9 +1,10 @@
 """What is to be written: which prompts for which principles, in which wording. Drawn from a suite by a seed."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from worker.persrm.evaluation.rules import PLACE
 from worker.persrm.evaluation.suite import Principle, Prompt, Split, Suite
 
 
@@ -16,6 +17,8 @@ class Task:
     wordings: tuple[str, ...]
     wrong: str
     seed: int
+    values: Mapping[str, str] = field(default_factory=dict)
+    """By name, of every principle of the suite that has values: the one that is asked for, or would be."""
 
     @property
     def asked(self) -> str:
@@ -26,21 +29,37 @@ class Task:
 def draw_tasks(
     suite: Suite, split: Split, asked: Sequence[tuple[str, ...]], *, seeds: Sequence[int], num_prompts: int
 ) -> list[Task]:
-    """Each of `asked` on the same prompts; a seed decides which prompts, and each text's wordings.
+    """Each of `asked` on the same prompts; a seed decides which prompts, and each text's wordings and values.
 
+    Fewer prompts are the first of more, worded alike; the prompts of different seeds are others, as far as they reach.
     Greedy decoding has no chance in it: what a seed varies is what is asked, not how it is answered.
     """
     by_name = {principle.name: principle for principle in suite.principles}
+    pool = list(suite.of_split(split))
+    random.Random(str(split)).shuffle(pool)
     tasks = []
     for seed in seeds:
-        rng = random.Random(f"{split} {seed}")
-        pool = suite.of_split(split)
-        prompts = rng.sample(pool, min(num_prompts, len(pool)))
+        prompts = list(_window(pool, seed, len(seeds)))[:num_prompts]
         for names in asked:
-            others = [principle for principle in suite.principles if principle.name not in names]
-            for prompt in prompts:
-                principles = tuple(by_name[name] for name in names)
-                wordings = tuple(rng.choice(principle.wordings) for principle in principles)
-                wrong = rng.choice(rng.choice(others).wordings) if others else ""
-                tasks.append(Task(prompt, principles, wordings, wrong, seed))
+            principles = tuple(by_name[name] for name in names)
+            tasks += [_task(suite, prompt, principles, seed) for prompt in prompts]
     return tasks
+
+
+def _window(pool: Sequence[Prompt], seed: int, num_seeds: int) -> Iterator[Prompt]:
+    """The pool in a circle, each seed starting elsewhere."""
+    start = seed * len(pool) // num_seeds
+    yield from (*pool[start:], *pool[:start])
+
+
+def _task(suite: Suite, prompt: Prompt, principles: tuple[Principle, ...], seed: int) -> Task:
+    names = [principle.name for principle in principles]
+    rng = random.Random(f"{seed} {prompt.prompt} {names}")
+    values = {one.name: rng.choice(one.values) for one in suite.principles if one.values}
+    others = [one for one in suite.principles if one.name not in names]
+
+    def worded(principle: Principle) -> str:
+        return rng.choice(principle.wordings).replace(PLACE, values.get(principle.name, PLACE))
+
+    wordings = tuple(map(worded, principles))
+    return Task(prompt, principles, wordings, worded(rng.choice(others)) if others else "", seed, values)
