@@ -108,6 +108,19 @@ def read_feedback(user_id: UserId, caller: Reader, services: ServicesDep) -> Fee
         return _resource(user_id, num_pairs, feedback.latest_fit(session, stored.profile_id))
 
 
+@router.delete("/v1/profiles/{user_id}/feedback", summary="Withdraw feedback", status_code=204)
+def withdraw_feedback(user_id: UserId, caller: Writer, services: ServicesDep) -> None:
+    """Forget every stored pair of this user, and end a fit to them that has not ended.
+
+    The profile stays as it is, with the weights that were learnt so far: write it to change them.
+    """
+    with services.database.transaction() as session:
+        stored = profiles.find_profile(session, caller.tenant_id, user_id, for_update=True)
+        if stored is None:
+            raise NotFoundError
+        feedback.withdraw(session, stored.profile_id)
+
+
 def _check_profile(stored: StoredProfile) -> None:
     if not stored.body.get("learn"):
         raise ConsentRequiredError

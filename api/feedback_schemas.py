@@ -77,7 +77,7 @@ class FitResource(BaseModel):
     object: Literal["profile.fit"] = "profile.fit"
     id: str
     state: FitState
-    num_pairs: int | None = Field(description="Pairs that it read.")
+    num_pairs: int | None = Field(description="Pairs that could be scored, of the newest 400.")
     version: int | None = Field(description="The profile's version after it; the one before where nothing changed.")
     error: FitError | None
     created_at: dt.datetime

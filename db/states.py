@@ -62,7 +62,7 @@ JOB_MOVES = MappingProxyType(
 
 FIT_MOVES = MappingProxyType(
     {
-        FitState.QUEUED: frozenset({FitState.RUNNING}),
+        FitState.QUEUED: frozenset({FitState.RUNNING, FitState.FAILED}),
         FitState.RUNNING: frozenset({FitState.QUEUED, FitState.SUCCEEDED, FitState.FAILED}),
         FitState.SUCCEEDED: frozenset[FitState](),
         FitState.FAILED: frozenset[FitState](),

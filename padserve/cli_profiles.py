@@ -123,6 +123,8 @@ def feedback(
     file: Annotated[
         str | None, typer.Argument(help="An NDJSON file of pairs and ratings; - is standard input. Without: only look.")
     ] = None,
+    *,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Forget everything that was said before.")] = False,
 ) -> None:
     """Say what a user preferred, or look what came of it.
 
@@ -130,6 +132,8 @@ def feedback(
     """
     given = context_of(context)
     with given.client() as client:
+        if withdraw:
+            client.profiles.withdraw_feedback(user_id)
         if file is None:
             answer = client.profiles.feedback(user_id)
         else:

@@ -87,6 +87,10 @@ class Profiles:
         """How many pairs are stored, and how the newest fit to them stands."""
         return _FEEDBACK.validate_json(self._transport.request(Call("GET", f"{_path(user_id)}/feedback")).content)
 
+    def withdraw_feedback(self, user_id: str) -> None:
+        """Forget every stored pair; the profile keeps the weights that were learnt so far."""
+        self._transport.request(Call("DELETE", f"{_path(user_id)}/feedback"))
+
     def list(self, *, tags: Sequence[str] = (), page_size: int = 100) -> Iterator[Profile]:
         """Every profile, or those with any of the tags, by user id; pages are read as they are needed."""
         params: Params = {"limit": page_size, "tag": list(tags)}

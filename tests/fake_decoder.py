@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from db.queries.claims import ClaimedItem, Outcome
@@ -35,9 +35,16 @@ class EchoDecoder:
     def cancel(self, item_id: int) -> None:
         self._items.pop(item_id, None)
 
-    def compare(self, pairs: Sequence[Pair], principles: Sequence[str]) -> list[Features | None]:
+    def compare(
+        self, pairs: Sequence[Pair], principles: Sequence[str], on_progress: Callable[[], None]
+    ) -> list[Features | None]:
         """A principle speaks for a text as often as the text names it, 10 nats each; `unscorable` texts have none."""
-        _misfortune([str(pair.messages[-1]["content"]) for pair in pairs])
+        prompts = [str(pair.messages[-1]["content"]) for pair in pairs]
+        _misfortune(prompts)
+        for prompt in prompts:
+            if "long" in prompt:
+                time.sleep(1.1)
+                on_progress()
         return [
             None
             if "unscorable" in pair.chosen

@@ -99,6 +99,7 @@ class _Worker:
     def _learning_policy(self) -> LearningPolicy:
         return LearningPolicy(
             model=self._model,
+            has_policy=self._settings.policy is not None,
             lease_seconds=self._settings.lease_seconds,
             max_attempts=self._settings.max_attempts,
         )

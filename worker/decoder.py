@@ -1,7 +1,7 @@
 """The real decoder: text on the outside, token ids on the inside. Lives in the engine's process."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -78,7 +78,9 @@ class TextDecoder:
         """One step of the engine."""
         return list(self._outcomes(self._engine.step()))
 
-    def compare(self, pairs: Sequence[Pair], principles: Sequence[str]) -> list[Features | None]:
+    def compare(
+        self, pairs: Sequence[Pair], principles: Sequence[str], on_progress: Callable[[], None] = lambda: None
+    ) -> list[Features | None]:
         """How much more each principle speaks for the chosen text than for the rejected one.
 
         In each, `sum_t log pi_policy(principle) - log pi_base(plain)`, as `mixture` weighs them in decoding.
@@ -91,7 +93,7 @@ class TextDecoder:
         ]
         sums = [
             math.fsum(score.log_probabilities) if isinstance(score, Score) else None
-            for score in self._engine.score(requests)
+            for score in self._engine.score(requests, on_progress)
         ]
         size = 2 * (1 + len(principles))
         return [_features(sums[start : start + size]) for start in range(0, len(sums), size)]

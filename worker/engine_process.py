@@ -102,7 +102,8 @@ class _Loop:
                 for item_id in item_ids:
                     self._decoder.cancel(item_id)
             case Compare(number, pairs, principles):
-                self._connection.send(Compared(number, tuple(self._decoder.compare(pairs, principles))))
+                features = self._decoder.compare(pairs, principles, on_progress=lambda: self._tell(()))
+                self._connection.send(Compared(number, tuple(features)))
             case Stop():
                 self._stopping = True
 

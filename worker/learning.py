@@ -32,6 +32,8 @@ class LearningPolicy:
     """Which fits a worker takes, how long it holds on, and how often it tries."""
 
     model: str
+    has_policy: bool
+    """Whether the engine has a reward model; without one there is nothing to score with."""
     lease_seconds: float
     max_attempts: int
 
@@ -82,6 +84,17 @@ class Learning:
         if fit is None:
             return None
         self._end(fit)
+        return self._next_waiting()
+
+    def next_waiting(self) -> uuid.UUID | None:
+        """The fit that has waited longest, if any: its message may be lost, and a busy worker gets no other."""
+        try:
+            return self._next_waiting()
+        except OperationalError as error:
+            log.warning("database_unavailable", reason=type(error.orig).__name__)
+            return None
+
+    def _next_waiting(self) -> uuid.UUID | None:
         with self._database.reading() as session:
             return fits.next_waiting(session, model=self._policy.model)
 
@@ -125,6 +138,10 @@ class Learning:
         principles = principles_of(body)
         if len(principles) < LEAST_PRINCIPLES:
             raise _RefusalError("too_few_principles", "The profile has fewer than two principles: nothing to weigh.")
+        if not self._policy.has_policy:
+            raise _RefusalError(
+                "policy_required", "The worker serves a base model without a policy: nothing to score with."
+            )
         features = self._features(fit, fit.pairs, tuple(text for text, _ in principles))
         known = [row for row in features if row is not None]
         if len(known) < LEAST_PAIRS:

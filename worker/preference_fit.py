@@ -30,8 +30,8 @@ class Fitted:
     """Weights and how sure they are."""
 
     weights: tuple[float, ...]
-    """Between 0 and MAX_WEIGHT; their sum is given: feedback says how the guidance is shared out, and its strength is a
-    setting of its own."""
+    """Between 0 and MAX_WEIGHT; their sum is given, as far as that goes: feedback says how the guidance is shared out, and
+    its strength is a setting of its own."""
     deviations: tuple[float, ...]
     """Standard deviations of the weights (Laplace's approximation)."""
     agreement: float
@@ -48,12 +48,24 @@ def fit_weights(deltas: Array, prior: Array, total: float) -> Fitted | None:
         return None
     curvature = _curvature(deltas, weights)
     deviations = np.sqrt(np.diag(np.linalg.inv(curvature)))
-    scale = total / weights.sum()
     return Fitted(
-        weights=tuple(float(weight) for weight in np.minimum(weights * scale, MAX_WEIGHT)),
-        deviations=tuple(float(deviation) for deviation in deviations * scale),
+        weights=tuple(float(weight) for weight in _shared_out(weights, total)),
+        deviations=tuple(float(deviation) for deviation in deviations * (total / weights.sum())),
         agreement=float((deltas @ weights > 0).mean()),
     )
+
+
+def _shared_out(weights: Array, total: float) -> Array:
+    """In proportion and with this sum; what is above MAX_WEIGHT goes to the others that are not 0."""
+    shared = weights * (total / weights.sum())
+    while (shared > MAX_WEIGHT).any():
+        full = shared >= MAX_WEIGHT
+        shared[full] = MAX_WEIGHT
+        left = total - shared[full].sum()
+        if not shared[~full].any():
+            break
+        shared[~full] *= left / shared[~full].sum()
+    return shared
 
 
 def log_posterior(deltas: Array, prior: Array, weights: Array) -> float:

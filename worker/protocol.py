@@ -35,8 +35,10 @@ class Decoder(Protocol):
     def step(self) -> Sequence[Outcome]:
         """Decode a little and return what ended."""
 
-    def compare(self, pairs: Sequence[Pair], principles: Sequence[str]) -> Sequence[Features | None]:
-        """The features of each pair; None where a text of it cannot be scored."""
+    def compare(
+        self, pairs: Sequence[Pair], principles: Sequence[str], on_progress: Callable[[], None]
+    ) -> Sequence[Features | None]:
+        """The features of each pair; None where a text of it cannot be scored. `on_progress` is called often."""
 
 
 LoadDecoder = Callable[[], Decoder]

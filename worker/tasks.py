@@ -49,6 +49,9 @@ def serve(app: Queue, decoding: Decoding, learning: Learning, on_failure: Callab
     def decode(job_id: str) -> None:
         work_is_left = use_engine(decoding.run)
         if work_is_left and not decoding.stopping.is_set():
+            waiting_fit = learning.next_waiting()
+            if waiting_fit is not None:
+                enqueue_fit(app, waiting_fit)  # comes first; where its own message is there, too, one finds nothing
             enqueue(app, uuid.UUID(job_id))
 
     def learn(_fit_id: str) -> None:

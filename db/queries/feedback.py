@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from db.base import JsonObject, new_id
@@ -21,6 +21,7 @@ LEAST_PAIRS = 5
 """Fewer say more of chance than of a user."""
 LEAST_PRINCIPLES = 2
 """One has nothing to be weighed against."""
+WITHDRAWN = "feedback_withdrawn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,23 @@ def _chosen(session: Session, profile_id: uuid.UUID, digests: Iterable[str]) -> 
         )
         found.update((row.digest, row.chosen) for row in rows)
     return found
+
+
+def withdraw(session: Session, profile_id: uuid.UUID) -> None:
+    """Remove all pairs of a profile, and end a fit to them that waits or runs: its worker can write nothing then."""
+    session.execute(delete(FeedbackPair).where(FeedbackPair.profile_id == profile_id))
+    session.execute(
+        update(Fit)
+        .where(Fit.profile_id == profile_id, Fit.state.in_((FitState.QUEUED, FitState.RUNNING)))
+        .values(
+            state=FitState.FAILED,
+            lease_owner=None,
+            lease_until=None,
+            finished_at=now(session),
+            error_code=WITHDRAWN,
+            error_message="The feedback was withdrawn before it was learnt from.",
+        )
+    )
 
 
 def num_pairs(session: Session, profile_id: uuid.UUID) -> int:

@@ -102,7 +102,7 @@ def succeed(session: Session, *, owner: uuid.UUID, fit: ClaimedFit, body: JsonOb
     """
     values = _ended(session, FitState.SUCCEEDED)
     ended = session.scalars(
-        _held(owner, fit).values(**values, num_pairs=len(fit.pairs)).returning(Fit.id)
+        _held(owner, fit).values(**values, num_pairs=learned["num_pairs"]).returning(Fit.id)
     ).one_or_none()
     if ended is None:
         return

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from examples.demo.corpus import ALL_SEEN
 from examples.demo.decoding import Models
 from examples.demo.evaluate import GUIDED, METHODS, PROMPTED, UNGUIDED, Result, held_out_requests
-from examples.demo.principles import BY_NAME, SEEN, UNSEEN
+from examples.demo.parts import UNSEEN_PARTS
+from examples.demo.principles import BY_NAME, UNSEEN
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "trl")
 
@@ -26,7 +28,8 @@ def write_card(
     )
     quality = (
         "Shares over all texts of a method. A well-formed text consists of nothing but the grammar's sentences about "
-        "the requested topic; distinct counts different texts once the topic is masked."
+        "the requested topic; distinct counts different texts once the topic is masked. Principles with values, "
+        "combinations and every control are measured in [docs/evaluation.md](../../../docs/evaluation.md)."
     )
     made = (
         f"`make demo-model`; minutes on two cores: {times}. Made with {versions}.\n\n"
@@ -35,7 +38,8 @@ def write_card(
     sections = (
         _HEADER,
         f"Size: {num_parameters:,} parameters in the base model, {num_bytes / 1e6:.1f} MB with adapter and tokenizer.",
-        f"Seen by the PersRM: {', '.join(SEEN)}. In the base's corpus but in no pair: {', '.join(UNSEEN)}.",
+        f"Seen by the PersRM: {', '.join(ALL_SEEN)}.",
+        f"In the base's corpus but in no pair: {', '.join((*UNSEEN, *UNSEEN_PARTS))}; and some values, see `parts.py`.",
         f"## Measured\n\n{measured}\n\n{_satisfaction(results)}",
         f"{quality}\n\n{_quality(results)}",
         "## Samples\n\n" + _samples(models),

@@ -12,8 +12,14 @@ from examples.demo.principles import Principle
 from examples.demo.topics import HELD_OUT_THINGS, training_topic
 from worker.persrm.evaluation.rules import PLACE, Rule
 
-_QUALITIES = ("Good", "Happy", "Bright", "Big", "Fresh", "Fine", "Sunny", "Cosy", "Golden", "Merry")
-_NOUNS = ("morning", "evening", "news", "times", "wishes", "greetings", "moments", "days")
+_QUALITIES = (
+    *("Good", "Happy", "Bright", "Big", "Fresh", "Fine", "Sunny", "Cosy", "Golden", "Merry"),
+    *("Great", "Lovely", "Gentle", "Clear", "Simple", "Fair", "Calm", "Kind", "Sweet", "Bold"),
+)
+_NOUNS = (
+    *("morning", "evening", "news", "times", "wishes", "greetings", "moments", "days"),
+    *("plans", "ideas", "words", "stories", "people", "journeys", "weather", "company"),
+)
 PHRASES = tuple(f"{quality} {noun}" for quality in _QUALITIES for noun in _NOUNS)
 # One in four: every quality and every noun is in some of them, and in some of the others.
 _UNSEEN_PHRASES = tuple(
@@ -71,10 +77,10 @@ CLOSE = Part(
 )
 AVOID = Part(
     "avoid",
-    ('avoid the word "{value}"', 'without the word "{value}"', 'do not say "{value}"'),
+    ("avoid the word {value}", "without the word {value}", "do not say {value}"),
     Rule(not_contains=(PLACE,)),
-    values=("more", "week", "you", "now", "every", "all", "way", "notice", "help", "small", "rest", "there"),
-    unseen_values=("next", "about", "follow", "will", "today", "we"),
+    values=("more", "week", "you", "every", "all", "way", "small", "follow"),
+    unseen_values=("next", "about", "will"),
 )
 PARTS = (MENTION, OPEN, AVOID, CLOSE)
 PART_BY_NAME = {part.name: part for part in PARTS}

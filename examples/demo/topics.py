@@ -70,7 +70,6 @@ _LINKS: tuple[str, ...] = ("", "", "", *"nrlm")
 _CODAS: tuple[str, ...] = ("", "", "", *"nrlmstkpdgx", "nd", "rt", "lk", "sh", "ng", "th", "ff", "ck")
 _MIN_LENGTH = 4
 _HELD_OUT_LENGTHS = range(5, 11)
-_KEPT_BY_ANY_TOPIC = kept("topic")
 _HEADS = ("club", "course", "app", "plan", "service", "shop", "kit", "lesson", "market", "order", "card", "machine")
 
 
@@ -114,13 +113,23 @@ def training_topic(rng: random.Random) -> str:
         word = _training_word(rng)
         shapes = (word, word, word, word.capitalize(), f"{word} {rng.choice(_HEADS)}", f"{_training_word(rng)} {word}")
         topic = rng.choice(shapes)
-        if kept(topic) == _KEPT_BY_ANY_TOPIC:  # spliced words can be real ones: "hurry plan"
+        if _keeps_no_style(topic):
             return topic
 
 
 def training_name(rng: random.Random) -> str:
-    """A first name for training, real or made up."""
-    return rng.choice(TRAINING_NAMES) if happens(rng, 0.3) else _training_word(rng).capitalize()
+    """A first name for training, real or made up; none keeps a style by itself."""
+    if happens(rng, 0.3):
+        return rng.choice(TRAINING_NAMES)
+    while True:
+        name = _training_word(rng).capitalize()
+        if _keeps_no_style(name):
+            return name
+
+
+def _keeps_no_style(words: str) -> bool:
+    """Whether they keep what any few words keep, and no more: made-up words can be real ones, "hurry" or "yay"."""
+    return kept(words) == kept("topic")
 
 
 def _training_word(rng: random.Random) -> str:

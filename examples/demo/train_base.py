@@ -32,7 +32,7 @@ class BaseSettings:
     """Size, data and optimisation of the base model."""
 
     num_careful: int = 36_000
-    num_mixed: int = 20_000
+    num_mixed: int = 18_000
     num_tokenizer_examples: int = 20_000
     vocab_size: int = 2048
     hidden_size: int = 256

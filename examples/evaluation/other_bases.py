@@ -24,8 +24,8 @@ class OtherBase:
 
     architecture: str
     seed: int
-    num_careful: int = 30_000
-    num_mixed: int = 10_000
+    num_careful: int = 24_000
+    num_mixed: int = 8_000
 
 
 OTHER_BASES: Mapping[str, OtherBase] = {

@@ -246,6 +246,29 @@ def test_no_tenant_sees_or_adds_to_anothers_feedback(learner: TestClient, api: A
     assert refused(give(stranger, *pairs(6)), 404)[0] == "not_found"
 
 
+def test_feedback_can_be_withdrawn_and_given_anew(learner: TestClient, api: Api) -> None:
+    give(learner, *pairs(6))
+
+    withdrawn = learner.delete(PATH)
+
+    assert (withdrawn.status_code, withdrawn.content) == (204, b"")
+    assert num_stored(api.database) == 0
+    left = learner.get(PATH).json()
+    assert left["num_pairs"] == 0
+    assert (left["fit"]["state"], left["fit"]["error"]["code"]) == ("failed", "feedback_withdrawn")
+    assert learner.get("/v1/profiles/ada").json()["version"] == 1
+    turned = [{**pair, "chosen": pair["rejected"], "rejected": pair["chosen"]} for pair in pairs(6)]
+    again = give(learner, *turned)
+    assert (again.status_code, again.json()["fit"]["state"]) == (202, "queued")
+
+
+def test_no_tenant_withdraws_anothers_feedback(learner: TestClient, api: Api) -> None:
+    give(learner, *pairs(6))
+
+    assert refused(api.client(tenant="other").delete(PATH), 404)[0] == "not_found"
+    assert num_stored(api.database) == 6
+
+
 def test_a_user_without_a_profile_has_no_feedback(client: TestClient) -> None:
     assert refused(client.get(PATH), 404)[0] == "not_found"
     assert refused(give(client, *pairs(6)), 404)[0] == "not_found"

@@ -281,6 +281,39 @@ def test_feedback_goes_with_its_profile(database: Database, waiting: StoredFit) 
     assert claim(database) is None
 
 
+def test_withdrawn_pairs_are_gone_and_a_fit_that_waits_ends(
+    database: Database, profile_id: uuid.UUID, waiting: StoredFit
+) -> None:
+    other_id = a_profile(database, "formal", "playful", user_id="bob")
+    add(database, other_id, some_pairs(6))
+    others_fit = request(database, other_id)
+
+    with database.transaction() as session:
+        feedback.withdraw(session, profile_id)
+
+    with database.reading() as session:
+        assert feedback.num_pairs(session, profile_id) == 0
+        assert feedback.num_pairs(session, other_id) == 6
+    assert (latest(database, profile_id).state, latest(database, profile_id).error_code) == (
+        FitState.FAILED,
+        feedback.WITHDRAWN,
+    )
+    assert claimed(database).fit_id == others_fit.fit_id
+    assert claim(database) is None
+
+
+def test_what_was_learnt_before_and_ended_stays(database: Database, profile_id: uuid.UUID, waiting: StoredFit) -> None:
+    fit = claimed(database)
+    with database.transaction() as session:
+        fits.succeed(session, owner=OWNER, fit=fit, body=fit.profile.body | {"method": "mixture"}, learned=LEARNED)
+
+    with database.transaction() as session:
+        feedback.withdraw(session, profile_id)
+
+    assert latest(database, profile_id).state is FitState.SUCCEEDED
+    assert newest(database).version == 2
+
+
 def test_only_texts_of_this_tenant_can_be_rated(database: Database) -> None:
     job_id = a_job(database, [preference("formal")] * 3)
     a_profile(database, "formal", "playful", tenant="other")

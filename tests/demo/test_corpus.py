@@ -16,6 +16,7 @@ from examples.demo.topics import (
     HELD_OUT_REAL,
     HELD_OUT_THINGS,
     HELD_OUT_TOPICS,
+    training_name,
     training_topic,
 )
 from worker.persrm.evaluation.rules import PLACE, contains
@@ -156,9 +157,10 @@ def test_the_word_to_avoid_is_not_in_what_a_text_has_to_say() -> None:
 
 
 @pytest.mark.parametrize("seed", range(0, 2_000, 100))
-def test_no_training_topic_keeps_a_style_by_its_own_words(seed: int) -> None:
+def test_no_training_topic_or_name_keeps_a_style_by_its_own_words(seed: int) -> None:
     for number in range(seed, seed + 100):
-        assert kept(training_topic(random.Random(number))) == kept("topic")
+        for draw in (training_topic, training_name):
+            assert kept(draw(random.Random(number))) == kept("topic")
 
 
 def test_texts_of_a_pair_do_not_tell_the_principle_by_their_prompt() -> None:

@@ -64,7 +64,7 @@ def test_new_values_are_values_of_no_pair_and_others_are(suite: Suite) -> None:
         *(f"{name}{NEW}" for name in ("mention", "open with", "avoid")),
         "close with",
     }
-    assert {name for name, share in shares.items() if share == 1} == {"mention", "open with", "avoid"}
+    assert {name for name, share in shares.items() if share > 0.85} == {"mention", "open with", "avoid"}
 
 
 def test_there_are_enough_test_prompts_and_no_topic_is_in_both_splits(suite: Suite) -> None:

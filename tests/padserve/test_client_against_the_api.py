@@ -154,6 +154,15 @@ def test_feedback_is_given_and_read(client: Client, server: Server) -> None:
     assert (read.num_pairs, read.fit) == (6, first.fit)
 
 
+def test_feedback_is_withdrawn(client: Client) -> None:
+    client.profiles.put("ada", principles=["formal", "playful"], learn=True)
+    client.profiles.give_feedback("ada", pairs=PAIRS)
+
+    client.profiles.withdraw_feedback("ada")
+
+    assert client.profiles.feedback("ada").num_pairs == 0
+
+
 def test_feedback_without_consent_is_a_conflict(client: Client) -> None:
     client.profiles.put("ada", principles=["formal", "playful"])
 

@@ -239,6 +239,22 @@ def test_feedback_from_a_file_is_given_and_looked_at(padserve: Run, server: Serv
     assert learnt.output == "Version 3 of the profile was learnt from 6 pairs.\n"
 
 
+def test_feedback_is_withdrawn_before_other_is_given(padserve: Run, tmp_path: Path) -> None:
+    padserve("profiles", "set", "ada", "-p", "formal", "-p", "playful", "--learn")
+    pair = {"prompt": "tea", "chosen": "Yes?", "rejected": "Yes."}
+    (tmp_path / "pairs.ndjson").write_text(json.dumps(pair))
+    (tmp_path / "turned.ndjson").write_text(json.dumps(pair | {"chosen": "Yes.", "rejected": "Yes?"}))
+    padserve("profiles", "feedback", "ada", "pairs.ndjson")
+
+    refused = padserve("profiles", "feedback", "ada", "turned.ndjson")
+    replaced = padserve("profiles", "feedback", "ada", "turned.ndjson", "--withdraw")
+    gone = padserve("profiles", "feedback", "ada", "--withdraw")
+
+    assert (refused.exit_code, replaced.exit_code) == (1, 0)
+    assert replaced.output.startswith("1 new pairs, 0 known; 1 in all.\n")
+    assert gone.output == "0 pairs are stored; no fit was asked for yet.\n"
+
+
 def test_feedback_that_cannot_be_read_or_is_refused_ends_in_a_line(padserve: Run, tmp_path: Path) -> None:
     (tmp_path / "broken.ndjson").write_text('{"prompt": "tea"}\n{broken\n')
     (tmp_path / "pairs.ndjson").write_text('{"prompt": "tea", "chosen": "a", "rejected": "b"}\n')

@@ -163,11 +163,13 @@ def test_a_comparison_is_the_difference_of_log_ratios(
         steered = log_likelihood(guided, with_principles([message], [principle]), text)
         return steered - log_likelihood(plain, [message], text)
 
-    (features,) = decoder.compare([pair], ["formal", "playful"])
+    told: list[None] = []
+    (features,) = decoder.compare([pair], ["formal", "playful"], on_progress=lambda: told.append(None))
 
     expected = [phi(principle, pair.chosen) - phi(principle, pair.rejected) for principle in ("formal", "playful")]
     assert features == pytest.approx(expected, abs=1e-3)
     assert any(abs(value) > 1e-2 for value in expected)
+    assert told, "a comparison of long texts says that it is alive"
 
 
 def test_a_pair_that_is_too_long_has_no_features_and_the_others_keep_theirs(decoder: TextDecoder) -> None:

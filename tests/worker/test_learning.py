@@ -31,9 +31,14 @@ def supervisor() -> Iterator[EngineSupervisor]:
 
 
 def a_learning(
-    database: Database, supervisor: EngineSupervisor, *, lease: float = 30, stopping: threading.Event | None = None
+    database: Database,
+    supervisor: EngineSupervisor,
+    *,
+    lease: float = 30,
+    stopping: threading.Event | None = None,
+    has_policy: bool = True,
 ) -> Learning:
-    policy = LearningPolicy(model=MODEL, lease_seconds=lease, max_attempts=2)
+    policy = LearningPolicy(model=MODEL, has_policy=has_policy, lease_seconds=lease, max_attempts=2)
     return Learning(database, supervisor, policy, stopping or threading.Event())
 
 
@@ -152,6 +157,72 @@ def test_what_cannot_be_learnt_from_ends_with_the_reason_and_leaves_the_profile(
     assert (fit.state, fit.error_code, fit.version) == (FitState.FAILED, code, None)
     assert fit.error_message
     assert newest(sqlite_database).version == 1
+
+
+def test_a_worker_without_a_policy_says_so(sqlite_database: Database, supervisor: EngineSupervisor) -> None:
+    profile_id = a_profile(sqlite_database, "formal", "playful")
+    ask(sqlite_database, profile_id, some_pairs(6))
+
+    a_learning(sqlite_database, supervisor, has_policy=False).run()
+
+    fit = outcome(sqlite_database, profile_id)
+    assert (fit.state, fit.error_code) == (FitState.FAILED, "policy_required")
+
+
+def test_pairs_that_could_not_be_scored_are_not_counted(
+    sqlite_database: Database, supervisor: EngineSupervisor
+) -> None:
+    profile_id = a_profile(sqlite_database, "formal", "playful")
+    ask(sqlite_database, profile_id, [*some_pairs(6), *some_pairs(3, chosen="unscorable")])
+
+    a_learning(sqlite_database, supervisor).run()
+
+    profile = newest(sqlite_database)
+    assert profile.learned is not None
+    assert outcome(sqlite_database, profile_id).num_pairs == profile.learned["num_pairs"] == 6
+
+
+def test_a_comparison_that_takes_longer_than_an_engine_may_be_silent_is_waited_for(
+    sqlite_database: Database, supervisor: EngineSupervisor
+) -> None:
+    """Four pairs of a large model on a CPU took minutes without a beat, and the engine was killed as hung."""
+    profile_id = a_profile(sqlite_database, "formal", "playful")
+    ask(sqlite_database, profile_id, some_pairs(5, prompt="long"))
+
+    a_learning(sqlite_database, supervisor).run()
+
+    assert outcome(sqlite_database, profile_id).state is FitState.SUCCEEDED
+
+
+def test_a_fit_whose_message_was_lost_is_found_by_a_worker_that_is_never_idle(
+    database: Database, supervisor: EngineSupervisor
+) -> None:
+    worker = a_learning(database, supervisor)
+    nothing_waits = worker.next_waiting()
+    fit_id = ask(database, a_profile(database, "formal", "playful"), some_pairs(6))
+
+    assert nothing_waits is None
+    assert worker.next_waiting() == fit_id
+
+
+def test_feedback_that_is_withdrawn_while_it_is_learnt_from_changes_nothing(
+    database: Database, supervisor: EngineSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile_id = a_profile(database, "formal", "playful")
+    ask(database, profile_id, some_pairs(6))
+    worker, compare = a_learning(database, supervisor), supervisor.compare
+
+    def interrupted(*arguments: object, **others: object) -> object:
+        with database.transaction() as session:
+            feedback.withdraw(session, profile_id)
+        return compare(*arguments, **others)  # type: ignore[arg-type]  # as they came
+
+    monkeypatch.setattr(supervisor, "compare", interrupted)
+    following = worker.run()
+
+    fit = outcome(database, profile_id)
+    assert (fit.state, fit.error_code, fit.version) == (FitState.FAILED, "feedback_withdrawn", None)
+    assert (newest(database).version, following) == (1, None)
 
 
 def test_an_engine_that_dies_once_loses_no_fit(

@@ -4,7 +4,7 @@ Every method of the family is a weighted sum of logits over streams; the engine 
 lockstep and gives them all the token that the sum chose. Token ids only; no text, no SQL, no queue.
 """
 
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -146,16 +146,20 @@ class Engine:
         finally:
             self._forget(taken)
 
-    def score(self, requests: Iterable[ScoreRequest]) -> list[Score | Failure]:
+    def score(
+        self, requests: Iterable[ScoreRequest], on_forward: Callable[[], None] = lambda: None
+    ) -> list[Score | Failure]:
         """How likely completions are that are given, in the order of the requests; a refused one is a Failure.
 
-        Many texts are read in one forward. Requests that are being decoded go on afterwards as if nothing had been.
+        Many texts are read in one forward; `on_forward` is called after each. Requests that are being decoded go on
+        afterwards as if nothing had been.
         """
         return score(
             list(requests),
             self._models,
             num_tokens=self._prefill_budget,
             num_rows=ROWS_PER_SLOT * self.num_slots,
+            on_forward=on_forward,
         )
 
     def _take(self, untaken: Iterator[Request], taken: set[int | str]) -> Iterator[Failure]:

@@ -3,7 +3,7 @@
 Token ids only. Uses rows of the cache behind those that decode, and leaves nothing in them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -39,9 +39,17 @@ class _Text:
         return Piece((self.request.request_id, 0), self.adapter, token_ids, start=0, is_last=True)
 
 
-def score(requests: Sequence[ScoreRequest], models: Models, *, num_tokens: int, num_rows: int) -> list[Outcome]:
+def score(
+    requests: Sequence[ScoreRequest],
+    models: Models,
+    *,
+    num_tokens: int,
+    num_rows: int,
+    on_forward: Callable[[], None] = lambda: None,
+) -> list[Outcome]:
     """The outcomes, in the order of the requests; a forward reads `num_tokens` and `num_rows`, or one longer text.
 
+    `on_forward` is called after each.
     Where the device runs out of memory, the texts of a forward are halved; a text that does not fit alone is a Failure.
     """
     outcomes: dict[int, Outcome] = {}
@@ -57,6 +65,7 @@ def score(requests: Sequence[ScoreRequest], models: Models, *, num_tokens: int, 
     for runner, of_runner in zip(models.runners, texts, strict=True):
         for group in _groups(of_runner, num_tokens, num_rows):
             outcomes.update(zip((text.index for text in group), _score_group(runner, group), strict=True))
+            on_forward()
     return [outcomes[index] for index in range(len(requests))]
 
 
