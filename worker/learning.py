@@ -139,9 +139,7 @@ class Learning:
         if len(principles) < LEAST_PRINCIPLES:
             raise _RefusalError("too_few_principles", "The profile has fewer than two principles: nothing to weigh.")
         if not self._policy.has_policy:
-            raise _RefusalError(
-                "policy_required", "The worker serves a base model without a policy: nothing to score with."
-            )
+            raise _RefusalError("policy_required", "The worker serves a base model without a policy to score with.")
         features = self._features(fit, fit.pairs, tuple(text for text, _ in principles))
         known = [row for row in features if row is not None]
         if len(known) < LEAST_PAIRS:

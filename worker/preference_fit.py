@@ -30,8 +30,8 @@ class Fitted:
     """Weights and how sure they are."""
 
     weights: tuple[float, ...]
-    """Between 0 and MAX_WEIGHT; their sum is given, as far as that goes: feedback says how the guidance is shared out, and
-    its strength is a setting of its own."""
+    """Between 0 and MAX_WEIGHT; their sum is given, as far as that allows: feedback says how the guidance is shared
+    out, and its strength is a setting of its own."""
     deviations: tuple[float, ...]
     """Standard deviations of the weights (Laplace's approximation)."""
     agreement: float
@@ -57,7 +57,7 @@ def fit_weights(deltas: Array, prior: Array, total: float) -> Fitted | None:
 
 def _shared_out(weights: Array, total: float) -> Array:
     """In proportion and with this sum; what is above MAX_WEIGHT goes to the others that are not 0."""
-    shared = weights * (total / weights.sum())
+    shared: Array = weights * (total / weights.sum())
     while (shared > MAX_WEIGHT).any():
         full = shared >= MAX_WEIGHT
         shared[full] = MAX_WEIGHT
