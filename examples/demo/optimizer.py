@@ -6,7 +6,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import get_cosine_schedule_with_warmup
 
+NUM_WARMUP_STEPS = 30
 _IN_A_LAYER = re.compile(r"\.(?:layers|h)\.\d+\.")
 
 
@@ -29,6 +32,14 @@ class MuonWithAdamW(Optimizer):
         for part, group in zip(self._parts, self.param_groups, strict=True):
             part.param_groups = [group]  # anew each time: loading a state replaces the groups
             part.step()
+
+
+def optimizer_with_schedule(
+    model: nn.Module, num_steps: int, *, learning_rate: float, weight_decay: float
+) -> tuple[MuonWithAdamW, LambdaLR]:
+    """What the `Trainer` takes: warm up, then down to nothing along a cosine."""
+    optimizer = MuonWithAdamW(model, learning_rate, weight_decay)
+    return optimizer, get_cosine_schedule_with_warmup(optimizer, min(NUM_WARMUP_STEPS, num_steps), num_steps)
 
 
 def _split(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     DataCollatorForSeq2Seq,
     LlamaConfig,
@@ -17,12 +16,11 @@ from transformers import (
     PreTrainedTokenizerFast,
     Trainer,
     TrainingArguments,
-    get_cosine_schedule_with_warmup,
     set_seed,
 )
 
 from examples.demo.corpus import Example, examples
-from examples.demo.optimizer import MuonWithAdamW
+from examples.demo.optimizer import optimizer_with_schedule
 from examples.demo.tokenizer import END, train_tokenizer
 from worker.prompts import Message, encode, with_principles
 
@@ -71,13 +69,18 @@ def fit(
     settings: BaseSettings,
 ) -> None:
     """Trains a model of any architecture, each part after the one before it; writes it and its tokenizer to `out`."""
+    num_steps = math.ceil(sum(map(len, parts)) / settings.batch_size)
     trainer = Trainer(
         model=model,
-        args=_arguments(work, settings),
+        args=training_arguments(
+            work, batch_size=settings.batch_size, seed=settings.seed, sampling="sequential", bf16=True
+        ),
         train_dataset=_dataset(parts, settings),
         data_collator=DataCollatorForSeq2Seq(tokenizer),
         processing_class=tokenizer,
-        optimizers=_optimizer(model, sum(map(len, parts)), settings),
+        optimizers=optimizer_with_schedule(
+            model, num_steps, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+        ),
     )
     trainer.train()
     model.config.use_cache = True  # training switches it off
@@ -135,23 +138,20 @@ def _config(tokenizer: PreTrainedTokenizerFast, settings: BaseSettings) -> Llama
     )
 
 
-def _optimizer(model: PreTrainedModel, num_examples: int, settings: BaseSettings) -> tuple[MuonWithAdamW, LambdaLR]:
-    optimizer = MuonWithAdamW(model, settings.learning_rate, settings.weight_decay)
-    num_steps = math.ceil(num_examples / settings.batch_size)
-    return optimizer, get_cosine_schedule_with_warmup(optimizer, min(30, num_steps), num_steps)
-
-
-def _arguments(work: Path, settings: BaseSettings) -> TrainingArguments:
+def training_arguments(
+    work: Path, *, batch_size: int, seed: int, sampling: str, bf16: bool = False
+) -> TrainingArguments:
+    """One pass over the data, on a GPU where there is one; nothing is kept but the model."""
     return TrainingArguments(
         output_dir=str(work),
         num_train_epochs=1,
-        per_device_train_batch_size=settings.batch_size,
-        bf16=True,
+        per_device_train_batch_size=batch_size,
+        train_sampling_strategy=sampling,
+        bf16=bf16,
         use_cpu=not torch.cuda.is_available(),
-        train_sampling_strategy="sequential",
         dataloader_pin_memory=False,
         save_strategy="no",
         logging_steps=50,
         report_to="none",
-        seed=settings.seed,
+        seed=seed,
     )

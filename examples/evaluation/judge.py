@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from datasets import Dataset
 from transformers import (
     AutoTokenizer,
@@ -13,14 +12,13 @@ from transformers import (
     GPT2ForSequenceClassification,
     PreTrainedTokenizerBase,
     Trainer,
-    TrainingArguments,
-    get_cosine_schedule_with_warmup,
     set_seed,
 )
 
 from examples.demo.corpus import examples
-from examples.demo.optimizer import MuonWithAdamW
+from examples.demo.optimizer import optimizer_with_schedule
 from examples.demo.principles import BY_NAME, kept
+from examples.demo.train_base import training_arguments
 
 
 @dataclass(frozen=True)
@@ -50,15 +48,16 @@ def train_judge(base: Path, out: Path, work: Path, recipe: Judge) -> None:
         for example in examples(recipe.seed, recipe.num_texts)
         for styles in [kept(example.answer)]
     ]
-    optimizer = MuonWithAdamW(model, recipe.learning_rate, recipe.weight_decay)
     num_steps = math.ceil(recipe.num_texts / recipe.batch_size)
     trainer = Trainer(
         model=model,
-        args=_arguments(work, recipe),
+        args=training_arguments(work, batch_size=recipe.batch_size, seed=recipe.seed, sampling="group_by_length"),
         train_dataset=Dataset.from_list(rows),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
-        optimizers=(optimizer, get_cosine_schedule_with_warmup(optimizer, min(30, num_steps), num_steps)),
+        optimizers=optimizer_with_schedule(
+            model, num_steps, learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay
+        ),
     )
     trainer.train()
     model.save_pretrained(out)
@@ -83,19 +82,4 @@ def _model(tokenizer: PreTrainedTokenizerBase, names: tuple[str, ...], recipe: J
             label2id={name: index for index, name in enumerate(names)},
             problem_type="multi_label_classification",
         )
-    )
-
-
-def _arguments(work: Path, recipe: Judge) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(work),
-        num_train_epochs=1,
-        per_device_train_batch_size=recipe.batch_size,
-        train_sampling_strategy="group_by_length",
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=False,
-        save_strategy="no",
-        logging_steps=50,
-        report_to="none",
-        seed=recipe.seed,
     )
