@@ -84,17 +84,6 @@ class Learning:
         if fit is None:
             return None
         self._end(fit)
-        return self._next_waiting()
-
-    def next_waiting(self) -> uuid.UUID | None:
-        """The fit that has waited longest, if any: its message may be lost, and a busy worker gets no other."""
-        try:
-            return self._next_waiting()
-        except OperationalError as error:
-            log.warning("database_unavailable", reason=type(error.orig).__name__)
-            return None
-
-    def _next_waiting(self) -> uuid.UUID | None:
         with self._database.reading() as session:
             return fits.next_waiting(session, model=self._policy.model)
 

@@ -194,17 +194,6 @@ def test_a_comparison_that_takes_longer_than_an_engine_may_be_silent_is_waited_f
     assert outcome(sqlite_database, profile_id).state is FitState.SUCCEEDED
 
 
-def test_a_fit_whose_message_was_lost_is_found_by_a_worker_that_is_never_idle(
-    database: Database, supervisor: EngineSupervisor
-) -> None:
-    worker = a_learning(database, supervisor)
-    nothing_waits = worker.next_waiting()
-    fit_id = ask(database, a_profile(database, "formal", "playful"), some_pairs(6))
-
-    assert nothing_waits is None
-    assert worker.next_waiting() == fit_id
-
-
 def test_feedback_that_is_withdrawn_while_it_is_learnt_from_changes_nothing(
     database: Database, supervisor: EngineSupervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
