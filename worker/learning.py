@@ -90,10 +90,11 @@ class Learning:
     def _end(self, fit: ClaimedFit) -> None:
         try:
             fitted, num_pairs = self._fitted(fit)
+            body, learned = reweighted(fit.profile.body, fitted), provenance(fit, fitted, num_pairs)
             with self._database.transaction() as session:
-                body = reweighted(fit.profile.body, fitted)
-                fits.succeed(session, owner=self.owner, fit=fit, body=body, learned=provenance(fit, fitted, num_pairs))
-            log.info("profile_learned", fit_id=str(fit.fit_id), num_pairs=num_pairs)
+                held = fits.succeed(session, owner=self.owner, fit=fit, body=body, learned=learned)
+            if held:
+                log.info("profile_learned", fit_id=str(fit.fit_id), num_pairs=num_pairs)
         except _RefusalError as refusal:
             with self._database.transaction() as session:
                 fits.fail(

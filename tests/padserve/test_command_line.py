@@ -226,17 +226,22 @@ def test_feedback_from_a_file_is_given_and_looked_at(padserve: Run, server: Serv
     padserve("profiles", "set", "ada", "-p", "formal", "-p", "playful", "--learn")
     pairs = [{"prompt": f"tea {number}", "chosen": "Yes?", "rejected": "Yes."} for number in range(6)]
     (tmp_path / "pairs.ndjson").write_text("\n".join(map(json.dumps, pairs)))
+    (tmp_path / "more.ndjson").write_text(json.dumps(pairs[0] | {"prompt": "coffee"}))
 
     before = padserve("profiles", "feedback", "ada")
     given = padserve("profiles", "feedback", "ada", "pairs.ndjson")
     after = padserve("profiles", "feedback", "ada")
     learn(server.database)
     learnt = padserve("profiles", "feedback", "ada")
+    padserve("profiles", "feedback", "ada", "more.ndjson")
+    learn(server.database)
+    unchanged = padserve("profiles", "feedback", "ada")
 
     assert before.output == "0 pairs are stored; no fit was asked for yet.\n"
     assert given.output == "6 new pairs, 0 known; 6 in all.\nThe fit to the pairs is queued.\n"
     assert after.output == "The fit to the pairs is queued.\n"
     assert learnt.output == "Version 3 of the profile was learnt from 6 pairs.\n"
+    assert unchanged.output == "The weights came out as they were, from 6 pairs: no version was written.\n"
 
 
 def test_feedback_is_withdrawn_before_other_is_given(padserve: Run, tmp_path: Path) -> None:

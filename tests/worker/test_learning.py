@@ -182,6 +182,19 @@ def test_pairs_that_could_not_be_scored_are_not_counted(
     assert outcome(sqlite_database, profile_id).num_pairs == profile.learned["num_pairs"] == 6
 
 
+def test_weights_that_come_out_as_they_were_are_told_from_a_version(
+    sqlite_database: Database, supervisor: EngineSupervisor
+) -> None:
+    profile_id = a_profile(sqlite_database, "formal", "playful", fields={"method": "mixture"})
+    ask(sqlite_database, profile_id, some_pairs(6, chosen="this", rejected="that"))
+
+    a_learning(sqlite_database, supervisor).run()
+
+    fit = outcome(sqlite_database, profile_id)
+    assert (fit.state, fit.num_pairs, fit.version) == (FitState.SUCCEEDED, 6, None)
+    assert newest(sqlite_database).version == 1
+
+
 def test_a_comparison_that_takes_longer_than_an_engine_may_be_silent_is_waited_for(
     sqlite_database: Database, supervisor: EngineSupervisor
 ) -> None:
