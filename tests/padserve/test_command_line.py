@@ -249,15 +249,21 @@ def test_feedback_is_withdrawn_before_other_is_given(padserve: Run, tmp_path: Pa
     pair = {"prompt": "tea", "chosen": "Yes?", "rejected": "Yes."}
     (tmp_path / "pairs.ndjson").write_text(json.dumps(pair))
     (tmp_path / "turned.ndjson").write_text(json.dumps(pair | {"chosen": "Yes.", "rejected": "Yes?"}))
+    (tmp_path / "broken.ndjson").write_text("{broken")
     padserve("profiles", "feedback", "ada", "pairs.ndjson")
 
+    broken = padserve("profiles", "feedback", "ada", "broken.ndjson", "--withdraw")
     refused = padserve("profiles", "feedback", "ada", "turned.ndjson")
     replaced = padserve("profiles", "feedback", "ada", "turned.ndjson", "--withdraw")
     gone = padserve("profiles", "feedback", "ada", "--withdraw")
+    after = padserve("profiles", "feedback", "ada")
 
+    forgotten = "What was said before is forgotten; the profile stays as it is.\n"
+    assert (broken.exit_code, broken.output) == (1, "")
     assert (refused.exit_code, replaced.exit_code) == (1, 0)
-    assert replaced.output.startswith("1 new pairs, 0 known; 1 in all.\n")
-    assert gone.output == "0 pairs are stored; no fit was asked for yet.\n"
+    assert replaced.output.startswith(f"{forgotten}1 new pairs, 0 known; 1 in all.\n")
+    assert gone.output == forgotten
+    assert after.output == "0 pairs are stored; no fit was asked for yet.\n"
 
 
 def test_feedback_that_cannot_be_read_or_is_refused_ends_in_a_line(padserve: Run, tmp_path: Path) -> None:
