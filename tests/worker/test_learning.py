@@ -15,10 +15,11 @@ from db.queries.profiles import StoredProfile
 from db.session import Database
 from db.states import FitState
 from tests.builders import MODEL, a_job, a_profile, preference, some_pairs, states_of
-from tests.fake_decoder import load_echo
+from tests.fake_decoder import load_echo, load_nothing
 from worker import learning
 from worker.decoding import Decoding, DecodingPolicy
 from worker.learning import Learning, LearningPolicy
+from worker.protocol import DecoderUnavailableError
 from worker.supervisor import EngineSupervisor
 
 
@@ -296,6 +297,19 @@ def test_a_worker_that_is_to_end_gives_the_fit_back_untried(database: Database, 
 
     assert outcome(database, profile_id).state is FitState.QUEUED
     with database.transaction() as session:
+        again = fits.claim(session, owner=uuid.uuid4(), model=MODEL, lease_seconds=60)
+    assert again is not None
+    assert again.attempt == 1
+
+
+def test_a_worker_whose_model_cannot_be_loaded_again_gives_the_fit_back_untried(sqlite_database: Database) -> None:
+    ask(sqlite_database, a_profile(sqlite_database, "formal", "playful"), some_pairs(6))
+    unloadable = EngineSupervisor(load_nothing, start_seconds=60, silence_seconds=3)
+
+    with pytest.raises(DecoderUnavailableError):
+        a_learning(sqlite_database, unloadable).run()
+
+    with sqlite_database.transaction() as session:
         again = fits.claim(session, owner=uuid.uuid4(), model=MODEL, lease_seconds=60)
     assert again is not None
     assert again.attempt == 1
