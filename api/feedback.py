@@ -32,6 +32,7 @@ from db.preferences import digest
 from db.queries import feedback, profiles
 from db.queries.feedback import LEAST_PAIRS, LEAST_PRINCIPLES, Added, Pair, RatableText, StoredFit
 from db.queries.profiles import StoredProfile
+from db.states import FitState
 from worker.queue import enqueue_fit
 
 MOST_PAIRS_OF_RATINGS = 5000
@@ -89,12 +90,12 @@ def give_feedback(
         added = feedback.add_pairs(session, stored.profile_id, pairs)
         _check_agreement(added, len(body.pairs))
         num_pairs = feedback.num_pairs(session, stored.profile_id)
-        reason = _why_nothing_is_learnt(added, num_pairs)
+        before = feedback.latest_fit(session, stored.profile_id)
+        reason = _why_nothing_is_learnt(added, num_pairs, before)
         fit = None if reason else feedback.request_fit(session, stored.profile_id, model)
-        shown = fit or feedback.latest_fit(session, stored.profile_id)
     if fit is not None:
         enqueue_fit(services.queue, fit.fit_id)
-    return _resource(user_id, num_pairs, shown, added=added, message=reason)
+    return _resource(user_id, num_pairs, fit or before, added=added, message=reason)
 
 
 @router.get("/v1/profiles/{user_id}/feedback", summary="Read what feedback has led to")
@@ -165,12 +166,13 @@ def _check_agreement(added: Added, num_sent_pairs: int) -> None:
     raise ContradictingFeedbackError(errors=errors)
 
 
-def _why_nothing_is_learnt(added: Added, num_pairs: int) -> str | None:
+def _why_nothing_is_learnt(added: Added, num_pairs: int, before: StoredFit | None) -> str | None:
+    """None where a fit is to be asked for; known pairs ask for one, too, where the last came to nothing."""
     if not added.num_new and not added.num_duplicate:
         return "These ratings make no pair: it takes two results of one prompt, rated differently, in one request."
     if num_pairs < LEAST_PAIRS:
         return f"{num_pairs} pairs are stored; from {LEAST_PAIRS} on the weights are fitted to them."
-    if not added.num_new:
+    if not added.num_new and before is not None and before.state is not FitState.FAILED:
         return "Every pair of this request was stored before: there is nothing new to learn."
     return None
 

@@ -78,7 +78,9 @@ class FitResource(BaseModel):
     id: str
     state: FitState
     num_pairs: int | None = Field(description="Pairs that could be scored, of the newest 400.")
-    version: int | None = Field(description="The profile's version after it; the one before where nothing changed.")
+    version: int | None = Field(
+        description="The profile's version that it wrote; null until then, and where weights came out as they were."
+    )
     error: FitError | None
     created_at: dt.datetime
     finished_at: dt.datetime | None

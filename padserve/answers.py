@@ -110,7 +110,7 @@ class FitError:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """One fit of a profile's weights to its user's feedback; `version` is the profile's version after it."""
+    """One fit of a profile's weights to its user's feedback; `version` is the one that it wrote, if any."""
 
     id: str
     state: str

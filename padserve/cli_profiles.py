@@ -131,13 +131,16 @@ def feedback(
     A line is a pair (`prompt`, `chosen`, `rejected`) or a rating of a result (`job_id`, `custom_id`, `rating`).
     """
     given = context_of(context)
+    lines = None if file is None else read_objects(file)  # before anything is withdrawn: it may be broken
     with given.client() as client:
         if withdraw:
             client.profiles.withdraw_feedback(user_id)
-        if file is None:
+            say(given.answers, "What was said before is forgotten; the profile stays as it is.")
+            if lines is None:
+                return
+        if lines is None:
             answer = client.profiles.feedback(user_id)
         else:
-            lines = read_objects(file)
             ratings = [line for line in lines if "rating" in line]
             pairs = [line for line in lines if "rating" not in line]
             answer = client.profiles.give_feedback(user_id, pairs=pairs, ratings=ratings)
@@ -153,6 +156,8 @@ def _fit_in_words(answer: Feedback) -> str:
         return f"The profile stays as it was ({fit.error.code}): {fit.error.message}"
     if fit.version is not None:
         return f"Version {fit.version} of the profile was learnt from {fit.num_pairs} pairs."
+    if fit.state == "succeeded":
+        return f"The weights came out as they were, from {fit.num_pairs} pairs: no version was written."
     return f"The fit to the pairs is {fit.state}."
 
 

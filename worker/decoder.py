@@ -85,8 +85,9 @@ class TextDecoder:
 
         In each, `sum_t log pi_policy(principle) - log pi_base(plain)`, as `mixture` weighs them in decoding.
         """
+        completions = {text: self._completion(text) for pair in pairs for text in (pair.chosen, pair.rejected)}
         requests = [
-            ScoreRequest(request_id=0, weights=weights, prompt_ids=prompt, completion_ids=self._completion(text))
+            ScoreRequest(request_id=0, weights=weights, prompt_ids=prompt, completion_ids=completions[text])
             for pair in pairs
             for weights, prompt in self._scored_streams(pair, principles)
             for text in (pair.chosen, pair.rejected)
@@ -101,11 +102,16 @@ class TextDecoder:
     def _scored_streams(self, pair: Pair, principles: Sequence[str]) -> list[tuple[str, tuple[int, ...]]]:
         """Weights and prompt ids: the base without principles, then the policy with each."""
         messages = cast("list[Message]", pair.messages)
+        # An empty prompt is refused by the engine, and the pair is left out.
+        unscorable: list[tuple[str, tuple[int, ...]]] = [("base", ())] * (1 + len(principles))
         try:
+            plain = self._encode(messages)
+            if len(plain) >= self._engine.max_length:
+                return unscorable  # at once: of a text of megabytes, each encoding takes seconds
             guided = [("policy", self._encode(with_principles(messages, [principle]))) for principle in principles]
-            return [("base", self._encode(messages)), *guided]
         except PromptError:
-            return [("base", ())] * (1 + len(principles))  # which the engine refuses, so that the pair is left out
+            return unscorable
+        return [("base", plain), *guided]
 
     def _completion(self, text: str) -> tuple[int, ...]:
         """As the model would have written it: to its end of sequence, and text that stays text."""

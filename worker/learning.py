@@ -18,7 +18,7 @@ from db.queries.feedback import LEAST_PAIRS, LEAST_PRINCIPLES, Pair
 from db.queries.fits import ClaimedFit, ProfileChangedError
 from db.session import Database
 from worker.preference_fit import Array, Fitted, fit_weights
-from worker.protocol import Features
+from worker.protocol import DecoderUnavailableError, Features
 from worker.supervisor import EngineLostError, EngineSupervisor
 
 PAIRS_AT_ONCE = 4
@@ -84,27 +84,17 @@ class Learning:
         if fit is None:
             return None
         self._end(fit)
-        return self._next_waiting()
-
-    def next_waiting(self) -> uuid.UUID | None:
-        """The fit that has waited longest, if any: its message may be lost, and a busy worker gets no other."""
-        try:
-            return self._next_waiting()
-        except OperationalError as error:
-            log.warning("database_unavailable", reason=type(error.orig).__name__)
-            return None
-
-    def _next_waiting(self) -> uuid.UUID | None:
         with self._database.reading() as session:
             return fits.next_waiting(session, model=self._policy.model)
 
     def _end(self, fit: ClaimedFit) -> None:
         try:
             fitted, num_pairs = self._fitted(fit)
+            body, learned = reweighted(fit.profile.body, fitted), provenance(fit, fitted, num_pairs)
             with self._database.transaction() as session:
-                body = reweighted(fit.profile.body, fitted)
-                fits.succeed(session, owner=self.owner, fit=fit, body=body, learned=provenance(fit, fitted, num_pairs))
-            log.info("profile_learned", fit_id=str(fit.fit_id), num_pairs=num_pairs)
+                held = fits.succeed(session, owner=self.owner, fit=fit, body=body, learned=learned)
+            if held:
+                log.info("profile_learned", fit_id=str(fit.fit_id), num_pairs=num_pairs)
         except _RefusalError as refusal:
             with self._database.transaction() as session:
                 fits.fail(
@@ -120,15 +110,21 @@ class Learning:
         except EngineLostError:
             self._try_again(fit, "engine_lost", "The engine was lost each time while it scored these texts.")
         except _GivenUpError:
-            with self._database.transaction() as session:
-                fits.give_back(session, owner=self.owner, fit=fit, was_tried=False)
+            self._give_back(fit, was_tried=False)
+        except DecoderUnavailableError:  # the worker ends; no text of this fit is to blame
+            self._give_back(fit, was_tried=False)
+            raise
 
     def _try_again(self, fit: ClaimedFit, code: str, message: str) -> None:
+        if fit.attempt < self._policy.max_attempts:
+            self._give_back(fit, was_tried=True)
+            return
         with self._database.transaction() as session:
-            if fit.attempt < self._policy.max_attempts:
-                fits.give_back(session, owner=self.owner, fit=fit, was_tried=True)
-            else:
-                fits.fail(session, owner=self.owner, fit=fit, code=code, message=message)
+            fits.fail(session, owner=self.owner, fit=fit, code=code, message=message)
+
+    def _give_back(self, fit: ClaimedFit, *, was_tried: bool) -> None:
+        with self._database.transaction() as session:
+            fits.give_back(session, owner=self.owner, fit=fit, was_tried=was_tried)
 
     def _fitted(self, fit: ClaimedFit) -> tuple[Fitted, int]:
         """Weights, and the number of pairs behind them; raises _RefusalError."""

@@ -5,19 +5,13 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable
-from typing import TypeVar
 
-import structlog
 from celery.signals import worker_shutting_down
 
 from worker.decoding import Decoding
 from worker.learning import Learning
 from worker.protocol import DecoderUnavailableError
 from worker.queue import DECODE, LEARN, Queue, enqueue, enqueue_fit
-
-T = TypeVar("T")
-
-log = structlog.get_logger(__name__)
 
 # Threads: a busy worker still answers, and SIGTERM waits for the task, which sees `stopping` and gives its leases back.
 CELERY_ARGUMENTS = (
@@ -36,29 +30,31 @@ def serve(app: Queue, decoding: Decoding, learning: Learning, on_failure: Callab
     """Consume messages until the process is told to end. Blocks."""
     busy = threading.Lock()
 
-    def use_engine(act: Callable[[], T]) -> T | None:
-        """One after the other; None where the model cannot be loaded again, and the worker ends."""
+    def take_turns() -> bool:
+        """A time slice of decoding, then the fit that has waited longest; True when work may be left.
+
+        Both, whatever the message was of: the other's may be lost, or far behind in the queue. A message is followed by
+        one at most, so they never pile up.
+        """
         with busy:
             try:
-                return act()
-            except DecoderUnavailableError as error:
+                items_are_left = decoding.run()
+                if decoding.stopping.is_set():
+                    return False
+                next_fit = learning.run()
+            except DecoderUnavailableError as error:  # the model cannot be loaded again, and the worker ends
                 on_failure(str(error))
                 os.kill(os.getpid(), signal.SIGTERM)
-                return None
+                return False
+        return (items_are_left or next_fit is not None) and not decoding.stopping.is_set()
 
     def decode(job_id: str) -> None:
-        work_is_left = use_engine(decoding.run)
-        if work_is_left and not decoding.stopping.is_set():
-            waiting_fit = learning.next_waiting()
-            if waiting_fit is not None:
-                enqueue_fit(app, waiting_fit)  # comes first; where its own message is there, too, one finds nothing
+        if take_turns():
             enqueue(app, uuid.UUID(job_id))
 
-    def learn(_fit_id: str) -> None:
-        """At the end of a time slice at the latest: what decoding puts back into the queue comes behind this."""
-        following = use_engine(learning.run)
-        if following is not None and not decoding.stopping.is_set():
-            enqueue_fit(app, following)
+    def learn(fit_id: str) -> None:
+        if take_turns():
+            enqueue_fit(app, uuid.UUID(fit_id))
 
     def stop(**_: object) -> None:
         decoding.stopping.set()

@@ -94,23 +94,25 @@ def extend(session: Session, *, owner: uuid.UUID, fit: ClaimedFit, lease_seconds
     return held.one_or_none() is not None
 
 
-def succeed(session: Session, *, owner: uuid.UUID, fit: ClaimedFit, body: JsonObject, learned: JsonObject) -> None:
-    """Write the profile's next version, what it was learnt from beside it, and end the fit.
+def succeed(session: Session, *, owner: uuid.UUID, fit: ClaimedFit, body: JsonObject, learned: JsonObject) -> bool:
+    """Write the profile's next version, what it was learnt from beside it, and end the fit; equal bodies make none.
 
-    Nothing happens where the lease was lost. Raises ProfileChangedError where the profile is no longer as it was
-    claimed: the caller's transaction ends with it.
+    False, and nothing happens, where the lease was lost. Raises ProfileChangedError where the profile is no longer as
+    it was claimed: the caller's transaction ends with it.
     """
-    values = _ended(session, FitState.SUCCEEDED)
-    ended = session.scalars(
-        _held(owner, fit).values(**values, num_pairs=learned["num_pairs"]).returning(Fit.id)
-    ).one_or_none()
-    if ended is None:
-        return
-    unchanged = fit.profile.digest == digest(body)
-    written = fit.profile if unchanged else update_profile(session, fit.tenant_id, fit.profile, body, learned)
-    if written is None:
+    # The profile before the fit, as whoever withdraws or deletes: nobody waits for another in a circle.
+    profile = select(Profile.version).where(Profile.id == fit.profile.profile_id).with_for_update()
+    present_version = session.scalars(profile).one_or_none()
+    is_new = fit.profile.digest != digest(body)
+    values = _ended(session, FitState.SUCCEEDED) | {"version": fit.profile.version + 1 if is_new else None}
+    ended = session.scalars(_held(owner, fit).values(**values, num_pairs=learned["num_pairs"]).returning(Fit.id))
+    if ended.one_or_none() is None:
+        return False
+    if present_version != fit.profile.version:
         raise ProfileChangedError
-    session.execute(_update().where(Fit.id == fit.fit_id).values(version=written.version))
+    if is_new:
+        update_profile(session, fit.tenant_id, fit.profile, body, learned)
+    return True
 
 
 def fail(

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from starlette.testclient import TestClient
 
 from api import feedback
+from api.dependencies import Scope
 from api.settings import Settings
 from db.models import FeedbackPair, Fit, Item, Result
 from db.queries import fits
@@ -227,15 +228,24 @@ def test_what_was_learnt_is_shown_with_the_profile(learner: TestClient, api: Api
 
 def test_why_nothing_was_learnt_is_told(learner: TestClient, api: Api) -> None:
     give(learner, *pairs(6))
-    with api.database.transaction() as session:
-        fit = fits.claim(session, owner=uuid.UUID(int=1), model=MODEL, lease_seconds=60)
-        assert fit is not None
-        fits.fail(session, owner=uuid.UUID(int=1), fit=fit, code="too_few_pairs", message="Too few.", num_pairs=2)
+    fail_the_fit(api.database)
 
     fit_resource = learner.get(PATH).json()["fit"]
 
     assert (fit_resource["state"], fit_resource["num_pairs"]) == ("failed", 2)
     assert fit_resource["error"] == {"code": "too_few_pairs", "message": "Too few."}
+
+
+def test_known_pairs_that_nothing_was_learnt_from_can_be_sent_again(learner: TestClient, api: Api) -> None:
+    """As after the engine was lost, or once the worker has a policy: there is no other way to ask anew."""
+    failed = give(learner, *pairs(6)).json()["fit"]
+    fail_the_fit(api.database)
+
+    again = give(learner, *pairs(6)).json()
+
+    assert (again["num_new"], again["num_duplicate"], again["message"]) == (0, 6, None)
+    assert again["fit"]["state"] == "queued"
+    assert [args for _, args in api.queue.published] == [[failed["id"]], [again["fit"]["id"]]]
 
 
 def test_no_tenant_sees_or_adds_to_anothers_feedback(learner: TestClient, api: Api) -> None:
@@ -272,6 +282,14 @@ def test_no_tenant_withdraws_anothers_feedback(learner: TestClient, api: Api) ->
 def test_a_user_without_a_profile_has_no_feedback(client: TestClient) -> None:
     assert refused(client.get(PATH), 404)[0] == "not_found"
     assert refused(give(client, *pairs(6)), 404)[0] == "not_found"
+    assert refused(client.delete(PATH), 404)[0] == "not_found"
+
+
+def test_withdrawing_needs_the_right_to_write(learner: TestClient, api: Api) -> None:
+    give(learner, *pairs(6))
+
+    assert refused(api.client(Scope.PROFILES_READ).delete(PATH), 403)[0] == "insufficient_scope"
+    assert num_stored(api.database) == 6
 
 
 def test_consent_given_or_withdrawn_is_a_version_and_profiles_without_it_stay_as_they_were(client: TestClient) -> None:
@@ -291,6 +309,15 @@ def test_no_fit_is_queued_by_a_request_that_fails(learner: TestClient, api: Api)
 
     with api.database.reading() as session:
         assert session.scalars(select(func.count()).select_from(Fit)).one() == 0
+
+
+def fail_the_fit(database: Database) -> None:
+    """As a worker that could score two pairs."""
+    owner = uuid.UUID(int=1)
+    with database.transaction() as session:
+        fit = fits.claim(session, owner=owner, model=MODEL, lease_seconds=60)
+        assert fit is not None
+        fits.fail(session, owner=owner, fit=fit, code="too_few_pairs", message="Too few.", num_pairs=2)
 
 
 def write_results(database: Database) -> None:

@@ -3,9 +3,10 @@
 import datetime as dt
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from db.base import JsonObject
 from db.models import FeedbackPair, Fit, Profile, Result, Tenant
@@ -217,9 +218,24 @@ def test_weights_that_come_out_as_they_were_make_no_version(
     fit = claimed(database)
 
     with database.transaction() as session:
+        assert fits.succeed(session, owner=OWNER, fit=fit, body=dict(fit.profile.body), learned=LEARNED)
+
+    ended = latest(database, profile_id)
+    assert (ended.state, ended.num_pairs, ended.version) == (FitState.SUCCEEDED, 6, None)
+    assert newest(database).version == 1
+
+
+def test_weights_of_a_profile_that_changed_meanwhile_did_not_come_out_as_they_were(
+    database: Database, profile_id: uuid.UUID, waiting: StoredFit
+) -> None:
+    fit = claimed(database)
+    with database.transaction() as session:
+        profiles.update_profile(session, fit.tenant_id, fit.profile, heavier(fit, 9))
+
+    with pytest.raises(ProfileChangedError), database.transaction() as session:
         fits.succeed(session, owner=OWNER, fit=fit, body=dict(fit.profile.body), learned=LEARNED)
 
-    assert latest(database, profile_id).version == newest(database).version == 1
+    assert latest(database, profile_id).state is FitState.RUNNING
 
 
 def test_a_presumed_dead_worker_can_write_nothing(
@@ -232,13 +248,13 @@ def test_a_presumed_dead_worker_can_write_nothing(
 
     with database.transaction() as session:
         held = fits.extend(session, owner=OWNER, fit=late, lease_seconds=60)
-        fits.succeed(session, owner=OWNER, fit=late, body=heavier(late), learned=LEARNED)
+        succeeded = fits.succeed(session, owner=OWNER, fit=late, body=heavier(late), learned=LEARNED)
         fits.fail(session, owner=OWNER, fit=late, code="late", message="late")
         fits.give_back(session, owner=OWNER, fit=late, was_tried=True)
 
     assert again is not None
     assert (again.fit_id, again.attempt) == (late.fit_id, 2)
-    assert not held
+    assert (held, succeeded) == (False, False)
     assert latest(database, profile_id).state is FitState.RUNNING
     assert newest(database).version == 1
 
@@ -302,6 +318,39 @@ def test_withdrawn_pairs_are_gone_and_a_fit_that_waits_ends(
     assert claim(database) is None
 
 
+@pytest.mark.parametrize("end", ["withdraw", "delete"])
+def test_a_fit_that_ends_while_its_feedback_goes_waits_in_no_circle(postgresql_database: Database, end: str) -> None:
+    """SQLite has one writer at a time; here both lock the profile and the fit."""
+    database = postgresql_database
+    profile_id = a_profile(database, "formal", "playful")
+    add(database, profile_id, some_pairs(6))
+    request(database, profile_id)
+    fit = claimed(database)
+
+    def succeed() -> None:
+        with database.transaction() as session:
+            fits.succeed(session, owner=OWNER, fit=fit, body=heavier(fit), learned=LEARNED)
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as session:
+            stored = profiles.find_profile(session, fit.tenant_id, "ada", for_update=True)
+            assert stored is not None
+            succeeding = pool.submit(succeed)
+            while not is_waiting_for_a_lock(database):
+                assert not succeeding.done()
+            if end == "withdraw":
+                feedback.withdraw(session, profile_id)
+            else:
+                profiles.delete_profile(session, fit.tenant_id, stored)
+        succeeding.result(30)
+
+    with database.reading() as session:
+        found = profiles.find_profile(session, fit.tenant_id, "ada")
+        assert [found and found.version, feedback.latest_fit(session, profile_id) is None] == (
+            [1, False] if end == "withdraw" else [None, True]
+        )
+
+
 def test_what_was_learnt_before_and_ended_stays(database: Database, profile_id: uuid.UUID, waiting: StoredFit) -> None:
     fit = claimed(database)
     with database.transaction() as session:
@@ -338,6 +387,13 @@ def test_only_texts_of_this_tenant_can_be_rated(database: Database) -> None:
 def test_every_state_of_a_fit_has_its_moves() -> None:
     assert set(FIT_MOVES) == set(FitState)
     assert [state for state, moves in FIT_MOVES.items() if not moves] == [FitState.SUCCEEDED, FitState.FAILED]
+
+
+def is_waiting_for_a_lock(database: Database) -> bool:
+    """Whether any session of this PostgreSQL database is."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with database.reading() as session:
+        return bool(session.scalar(text(waiting)))
 
 
 def let_leases_run_out(database: Database) -> None:

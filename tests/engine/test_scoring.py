@@ -73,7 +73,9 @@ def test_scores_equal_those_of_plain_transformers(model_type: str, tmp_path: Pat
         "reference": read(family.reference),
     }
 
-    compare(make_engine(family), some_texts(("base", "policy", "reference")), models)
+    texts = some_texts(("base", "policy", "reference"))
+    compare(make_engine(family), texts, models)
+    compare(make_engine(family, prefill_budget=5), texts, models)  # which most texts exceed: read in parts
 
 
 def test_an_adapter_on_the_head_takes_part(tmp_path: Path) -> None:
@@ -107,10 +109,21 @@ def test_texts_are_read_together_within_the_budget(family: Family, monkeypatch: 
     by_rows = make_engine(family, num_slots=3)
     forwards = watch(monkeypatch)
 
-    scores(by_tokens, [text(99, 50, 10)] + [text(seed, 5, 6) for seed in range(20)])
+    scores(by_tokens, [text(99, 50, 50)] + [text(seed, 5, 6) for seed in range(20)])
     scores(by_rows, [text(seed, 5, 6) for seed in range(20)])
 
-    assert forwards.sizes == [40, 40, 40, 40, 40, 59, 60, 60, 60, 20]
+    assert forwards.sizes == [40, 40, 40, 40, 40, *(40, 40, 19), 60, 60, 60, 20]
+
+
+def test_every_forward_is_told_of(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large model on a CPU takes long for each; whoever waits for a long text must see that it goes on."""
+    engine = make_engine(family, prefill_budget=40)
+    forwards = watch(monkeypatch)
+    told: list[int] = []
+
+    engine.score([text(99, 50, 50), *some_texts()], on_forward=lambda: told.append(len(forwards.sizes)))
+
+    assert told == list(range(1, len(forwards.sizes) + 1))
 
 
 def test_requests_that_are_being_decoded_go_on_as_if_nothing_had_been(family: Family, engine: Engine) -> None:

@@ -226,17 +226,22 @@ def test_feedback_from_a_file_is_given_and_looked_at(padserve: Run, server: Serv
     padserve("profiles", "set", "ada", "-p", "formal", "-p", "playful", "--learn")
     pairs = [{"prompt": f"tea {number}", "chosen": "Yes?", "rejected": "Yes."} for number in range(6)]
     (tmp_path / "pairs.ndjson").write_text("\n".join(map(json.dumps, pairs)))
+    (tmp_path / "more.ndjson").write_text(json.dumps(pairs[0] | {"prompt": "coffee"}))
 
     before = padserve("profiles", "feedback", "ada")
     given = padserve("profiles", "feedback", "ada", "pairs.ndjson")
     after = padserve("profiles", "feedback", "ada")
     learn(server.database)
     learnt = padserve("profiles", "feedback", "ada")
+    padserve("profiles", "feedback", "ada", "more.ndjson")
+    learn(server.database)
+    unchanged = padserve("profiles", "feedback", "ada")
 
     assert before.output == "0 pairs are stored; no fit was asked for yet.\n"
     assert given.output == "6 new pairs, 0 known; 6 in all.\nThe fit to the pairs is queued.\n"
     assert after.output == "The fit to the pairs is queued.\n"
     assert learnt.output == "Version 3 of the profile was learnt from 6 pairs.\n"
+    assert unchanged.output == "The weights came out as they were, from 6 pairs: no version was written.\n"
 
 
 def test_feedback_is_withdrawn_before_other_is_given(padserve: Run, tmp_path: Path) -> None:
@@ -244,15 +249,21 @@ def test_feedback_is_withdrawn_before_other_is_given(padserve: Run, tmp_path: Pa
     pair = {"prompt": "tea", "chosen": "Yes?", "rejected": "Yes."}
     (tmp_path / "pairs.ndjson").write_text(json.dumps(pair))
     (tmp_path / "turned.ndjson").write_text(json.dumps(pair | {"chosen": "Yes.", "rejected": "Yes?"}))
+    (tmp_path / "broken.ndjson").write_text("{broken")
     padserve("profiles", "feedback", "ada", "pairs.ndjson")
 
+    broken = padserve("profiles", "feedback", "ada", "broken.ndjson", "--withdraw")
     refused = padserve("profiles", "feedback", "ada", "turned.ndjson")
     replaced = padserve("profiles", "feedback", "ada", "turned.ndjson", "--withdraw")
     gone = padserve("profiles", "feedback", "ada", "--withdraw")
+    after = padserve("profiles", "feedback", "ada")
 
+    forgotten = "What was said before is forgotten; the profile stays as it is.\n"
+    assert (broken.exit_code, broken.output) == (1, "")
     assert (refused.exit_code, replaced.exit_code) == (1, 0)
-    assert replaced.output.startswith("1 new pairs, 0 known; 1 in all.\n")
-    assert gone.output == "0 pairs are stored; no fit was asked for yet.\n"
+    assert replaced.output.startswith(f"{forgotten}1 new pairs, 0 known; 1 in all.\n")
+    assert gone.output == forgotten
+    assert after.output == "0 pairs are stored; no fit was asked for yet.\n"
 
 
 def test_feedback_that_cannot_be_read_or_is_refused_ends_in_a_line(padserve: Run, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoTokenizer, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from db.preferences import EffectivePreference, Method
 from db.queries.claims import ClaimedItem, Outcome
@@ -181,3 +181,23 @@ def test_a_pair_that_is_too_long_has_no_features_and_the_others_keep_theirs(deco
 
     assert together[0] is None
     assert together[1] == pytest.approx(alone[0], abs=1e-4)
+
+
+def test_a_prompt_that_is_too_long_is_encoded_once(
+    model_directories: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of megabytes, once for each of many principles, took longer than an engine may be silent."""
+    encoded: list[str] = []
+
+    def watched(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> tuple[int, ...]:
+        encoded.append(messages[-1]["content"])
+        return encode(tokenizer, messages)
+
+    monkeypatch.setattr("worker.decoder.encode", watched)
+    decoder = load_decoder(settings_for(*model_directories))
+    prompt = "word " * 5000
+
+    features = decoder.compare([Pair([{"role": "user", "content": prompt}], "a", "b")], ["formal", "playful"])
+
+    assert features == [None]
+    assert encoded == [prompt]

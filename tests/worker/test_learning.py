@@ -15,10 +15,11 @@ from db.queries.profiles import StoredProfile
 from db.session import Database
 from db.states import FitState
 from tests.builders import MODEL, a_job, a_profile, preference, some_pairs, states_of
-from tests.fake_decoder import load_echo
+from tests.fake_decoder import load_echo, load_nothing
 from worker import learning
 from worker.decoding import Decoding, DecodingPolicy
 from worker.learning import Learning, LearningPolicy
+from worker.protocol import DecoderUnavailableError
 from worker.supervisor import EngineSupervisor
 
 
@@ -182,6 +183,19 @@ def test_pairs_that_could_not_be_scored_are_not_counted(
     assert outcome(sqlite_database, profile_id).num_pairs == profile.learned["num_pairs"] == 6
 
 
+def test_weights_that_come_out_as_they_were_are_told_from_a_version(
+    sqlite_database: Database, supervisor: EngineSupervisor
+) -> None:
+    profile_id = a_profile(sqlite_database, "formal", "playful", fields={"method": "mixture"})
+    ask(sqlite_database, profile_id, some_pairs(6, chosen="this", rejected="that"))
+
+    a_learning(sqlite_database, supervisor).run()
+
+    fit = outcome(sqlite_database, profile_id)
+    assert (fit.state, fit.num_pairs, fit.version) == (FitState.SUCCEEDED, 6, None)
+    assert newest(sqlite_database).version == 1
+
+
 def test_a_comparison_that_takes_longer_than_an_engine_may_be_silent_is_waited_for(
     sqlite_database: Database, supervisor: EngineSupervisor
 ) -> None:
@@ -192,17 +206,6 @@ def test_a_comparison_that_takes_longer_than_an_engine_may_be_silent_is_waited_f
     a_learning(sqlite_database, supervisor).run()
 
     assert outcome(sqlite_database, profile_id).state is FitState.SUCCEEDED
-
-
-def test_a_fit_whose_message_was_lost_is_found_by_a_worker_that_is_never_idle(
-    database: Database, supervisor: EngineSupervisor
-) -> None:
-    worker = a_learning(database, supervisor)
-    nothing_waits = worker.next_waiting()
-    fit_id = ask(database, a_profile(database, "formal", "playful"), some_pairs(6))
-
-    assert nothing_waits is None
-    assert worker.next_waiting() == fit_id
 
 
 def test_feedback_that_is_withdrawn_while_it_is_learnt_from_changes_nothing(
@@ -294,6 +297,19 @@ def test_a_worker_that_is_to_end_gives_the_fit_back_untried(database: Database, 
 
     assert outcome(database, profile_id).state is FitState.QUEUED
     with database.transaction() as session:
+        again = fits.claim(session, owner=uuid.uuid4(), model=MODEL, lease_seconds=60)
+    assert again is not None
+    assert again.attempt == 1
+
+
+def test_a_worker_whose_model_cannot_be_loaded_again_gives_the_fit_back_untried(sqlite_database: Database) -> None:
+    ask(sqlite_database, a_profile(sqlite_database, "formal", "playful"), some_pairs(6))
+    unloadable = EngineSupervisor(load_nothing, start_seconds=60, silence_seconds=3)
+
+    with pytest.raises(DecoderUnavailableError):
+        a_learning(sqlite_database, unloadable).run()
+
+    with sqlite_database.transaction() as session:
         again = fits.claim(session, owner=uuid.uuid4(), model=MODEL, lease_seconds=60)
     assert again is not None
     assert again.attempt == 1

@@ -36,21 +36,27 @@ def test_the_gradient_is_that_of_the_log_posterior() -> None:
     assert gradient(deltas, PRIOR, weights) == pytest.approx(np.array(slopes), rel=1e-6, abs=1e-8)
 
 
-def test_a_weight_at_its_most_leaves_what_is_left_to_the_others() -> None:
+def test_a_weight_at_its_most_leaves_what_is_left_to_the_others_in_proportion() -> None:
     rng = np.random.default_rng(3)
+    num_full = 0
     for seed in range(200):
         num_principles = int(rng.integers(2, 7))
         prior = rng.uniform(0, MAX_WEIGHT, num_principles)
         deltas = rng.normal(scale=40.0, size=(8, num_principles)) + rng.normal(scale=60.0, size=num_principles)
 
         found = fit_weights(deltas, prior, total=float(prior.sum()))
+        below = fit_weights(deltas, prior, total=1.0)
 
-        if found is not None:
-            weights = np.array(found.weights)
+        if found is not None and below is not None:
+            weights, proportions = np.array(found.weights), np.array(below.weights)
             reachable = MAX_WEIGHT * np.count_nonzero(weights)
             assert weights.min() >= 0, seed
             assert weights.max() <= MAX_WEIGHT, seed
-            assert weights.sum() == pytest.approx(min(prior.sum(), reachable)), seed
+            assert weights.sum() == pytest.approx(min(prior.sum(), reachable), rel=1e-12), seed
+            scale = (weights / np.where(proportions > 0, proportions, np.inf)).max()
+            assert weights == pytest.approx(np.minimum(proportions * scale, MAX_WEIGHT)), seed
+            num_full += bool((weights == MAX_WEIGHT).any())
+    assert num_full > 50
 
 
 def test_no_other_weights_are_more_probable() -> None:

@@ -1,14 +1,18 @@
 """What a message starts, and what it puts back into the queue; without Celery and without an engine."""
 
+import os
+import signal
 import threading
 import uuid
 from collections.abc import Callable
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from worker.decoding import Decoding
 from worker.learning import Learning
+from worker.protocol import DecoderUnavailableError
 from worker.queue import DECODE, LEARN, Queue
 from worker.tasks import serve
 
@@ -36,72 +40,93 @@ class FakeQueue:
         self.published += [(name, argument) for argument in args]
 
 
-class FakeDecoding:
-    def __init__(self, *, work_is_left: bool) -> None:
+class Turns:
+    """Decoding and learning in one; keeps whose turn it was."""
+
+    def __init__(self, *, items_are_left: bool, next_fit: uuid.UUID | None, failing: bool) -> None:
         self.stopping = threading.Event()
-        self._work_is_left = work_is_left
+        self.taken: list[str] = []
+        self._items_are_left = items_are_left
+        self._next_fit = next_fit
+        self._failing = failing
 
-    def run(self) -> bool:
-        return self._work_is_left
+    def decode(self) -> bool:
+        self.taken.append("decoding")
+        if self._failing:
+            raise DecoderUnavailableError("No model.")
+        return self._items_are_left
+
+    def learn(self) -> uuid.UUID | None:
+        self.taken.append("learning")
+        return self._next_fit
 
 
-class FakeLearning:
-    def __init__(self, waiting: uuid.UUID | None) -> None:
-        self._waiting = waiting
-
-    def run(self) -> uuid.UUID | None:
-        return self._waiting
-
-    def next_waiting(self) -> uuid.UUID | None:
-        return self._waiting
-
-
-def serving(*, work_is_left: bool = True, waiting: uuid.UUID | None = None, stopping: bool = False) -> FakeQueue:
-    queue, decoding = FakeQueue(), FakeDecoding(work_is_left=work_is_left)
+def serving(
+    *,
+    items_are_left: bool = False,
+    next_fit: uuid.UUID | None = None,
+    stopping: bool = False,
+    failing: bool = False,
+    on_failure: Callable[[str], None] = pytest.fail,
+) -> tuple[FakeQueue, Turns]:
+    queue, turns = FakeQueue(), Turns(items_are_left=items_are_left, next_fit=next_fit, failing=failing)
     if stopping:
-        decoding.stopping.set()
-    learning = cast("Learning", FakeLearning(waiting))
-    serve(cast("Queue", queue), cast("Decoding", decoding), learning, on_failure=pytest.fail)
-    return queue
-
-
-def test_what_a_time_slice_leaves_is_put_back() -> None:
-    queue = serving()
-
-    queue.tasks[DECODE](str(JOB))
-
-    assert queue.published == [(DECODE, str(JOB))]
-
-
-def test_a_fit_that_waits_comes_before_the_next_time_slice() -> None:
-    """Its own message may have been lost, and a worker that is never idle would not have looked for it."""
-    queue = serving(waiting=FIT)
-
-    queue.tasks[DECODE](str(JOB))
-
-    assert queue.published == [(LEARN, str(FIT)), (DECODE, str(JOB))]
-
-
-def test_a_fit_asks_for_the_one_behind_it() -> None:
-    queue = serving(waiting=FIT)
-
-    queue.tasks[LEARN]("any")
-
-    assert queue.published == [(LEARN, str(FIT))]
-
-
-@pytest.mark.parametrize("task", [DECODE, LEARN])
-def test_a_worker_that_ends_publishes_nothing(task: str) -> None:
-    queue = serving(waiting=FIT, stopping=True)
-
-    queue.tasks[task](str(JOB))
-
-    assert queue.published == []
+        turns.stopping.set()
+    decoding = cast("Decoding", SimpleNamespace(run=turns.decode, stopping=turns.stopping))
+    learning = cast("Learning", SimpleNamespace(run=turns.learn))
+    serve(cast("Queue", queue), decoding, learning, on_failure)
+    return queue, turns
 
 
 def test_nothing_left_is_nothing_published() -> None:
-    queue = serving(work_is_left=False)
+    queue, _ = serving()
+
+    queue.tasks[DECODE](str(JOB))
+    queue.tasks[LEARN](str(FIT))
+
+    assert queue.published == []
+
+
+@pytest.mark.parametrize(
+    "left", [{"items_are_left": True}, {"next_fit": FIT}, {"items_are_left": True, "next_fit": FIT}]
+)
+def test_a_message_is_followed_by_one_of_its_kind_while_anything_is_left(left: dict[str, Any]) -> None:
+    queue, _ = serving(**left)
+
+    queue.tasks[DECODE](str(JOB))
+    queue.tasks[LEARN](str(FIT))
+
+    assert queue.published == [(DECODE, str(JOB)), (LEARN, str(FIT))]
+
+
+@pytest.mark.parametrize("task", [DECODE, LEARN])
+@pytest.mark.parametrize("items_are_left", [True, False])
+def test_both_have_their_turn_whatever_the_message_was_of(task: str, *, items_are_left: bool) -> None:
+    """The other's message may have been lost, and a worker that is never idle would not have looked for it."""
+    queue, turns = serving(items_are_left=items_are_left, next_fit=FIT)
+
+    queue.tasks[task](str(JOB))
+
+    assert turns.taken == ["decoding", "learning"]
+
+
+@pytest.mark.parametrize("task", [DECODE, LEARN])
+def test_a_worker_that_ends_begins_no_fit_and_publishes_nothing(task: str) -> None:
+    queue, turns = serving(items_are_left=True, next_fit=FIT, stopping=True)
+
+    queue.tasks[task](str(JOB))
+
+    assert turns.taken == ["decoding"]
+    assert queue.published == []
+
+
+def test_a_worker_whose_model_cannot_be_loaded_again_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[str] = []
+    signals: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *sent: signals.append(sent))
+    queue, turns = serving(failing=True, next_fit=FIT, on_failure=failures.append)
 
     queue.tasks[DECODE](str(JOB))
 
-    assert queue.published == []
+    assert (failures, signals) == (["No model."], [(os.getpid(), signal.SIGTERM)])
+    assert (turns.taken, queue.published) == (["decoding"], [])

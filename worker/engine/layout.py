@@ -1,7 +1,7 @@
 """Which token of a forward's line is whose, and which row of the cache lies where. Bookkeeping; runs nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -51,6 +51,13 @@ def readers_of(rows: Sequence[Row], device: torch.device) -> list[Readers]:
         if row.prefix is not None:
             of_prefix.setdefault(id(row.prefix), (row.prefix, []))[1].append(index)
     return [Readers(prefix, _integers(indices, device)) for prefix, indices in of_prefix.values()]
+
+
+def parts_of(text: Piece, num_tokens: int) -> list[Piece]:
+    """A whole text in pieces of so many tokens."""
+    token_ids = text.token_ids
+    starts = range(0, len(token_ids), num_tokens)
+    return [replace(text, token_ids=token_ids[start : start + num_tokens], start=start) for start in starts]
 
 
 def piece_block(

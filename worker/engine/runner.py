@@ -5,7 +5,7 @@ of the prompts that are being read. Rows are kept compact, those that decode in 
 use cost. Knows tensors and row keys; does not know coefficients, requests or when anything ends.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from worker.engine.attention import Block, Readers, RowPass, SharedPrefix
 from worker.engine.cache import RowCache
 from worker.engine.graphs import DecodeGraphs, rows_of_graph
 from worker.engine.head import VocabularyHead
-from worker.engine.layout import Piece, Row, RowKey, compacted, ends, piece_block, readers_of, written
+from worker.engine.layout import Piece, Row, RowKey, compacted, ends, parts_of, piece_block, readers_of, written
 from worker.engine.lora import AdapterRows
 from worker.engine.prefixes import PrefixKey
 
@@ -108,20 +108,33 @@ class Runner:
         self._lengths[: self.num_decoding] = [min(length + 1, longest) for length in self._lengths[: self.num_decoding]]
 
     @torch.inference_mode()
-    def read(self, texts: Sequence[Piece]) -> Tensor:
-        """Hidden states [tokens, d] of whole texts, one behind the other. Nothing is kept, nobody else is touched."""
-        first_row, lengths = len(self.rows), [len(text.token_ids) for text in texts]
-        self._cache.reserve(first_row + len(texts), max(lengths))
-        rows = [Row(text.key, text.adapter, prefix=None) for text in texts]
-        block = piece_block(texts, rows, first_row=first_row, first_token=0, num_keys=max(lengths), device=self._device)
-        self._select(self._adapters_of_tokens(texts), {text.adapter for text in texts})
-        hidden = self._forward(
-            self._index([token for text in texts for token in text.token_ids]),
-            self._index([position for length in lengths for position in range(length)]),
+    def read(self, texts: Sequence[Piece], num_tokens: int) -> Iterator[Tensor]:
+        """Hidden states [tokens, d] of whole texts, one behind the other: those of each forward, which reads all texts.
+
+        A single text longer than `num_tokens` is read in parts. Nothing is kept, nobody else is touched.
+        """
+        first_row, longest = len(self.rows), max(len(text.token_ids) for text in texts)
+        self._cache.reserve(first_row + len(texts), longest)
+        parts = [texts] if len(texts) > 1 else [[part] for part in parts_of(texts[0], num_tokens)]
+        for pieces in parts:
+            yield self._read(pieces, first_row)
+        self._cache.scrub(self._index(range(first_row, first_row + len(texts))))
+
+    def _read(self, pieces: Sequence[Piece], first_row: int) -> Tensor:
+        block = piece_block(
+            pieces,
+            [Row(piece.key, piece.adapter, prefix=None) for piece in pieces],
+            first_row=first_row,
+            first_token=0,
+            num_keys=max(piece.start + len(piece.token_ids) for piece in pieces),
+            device=self._device,
+        )
+        self._select(self._adapters_of_tokens(pieces), {piece.adapter for piece in pieces})
+        return self._forward(
+            self._index([token for piece in pieces for token in piece.token_ids]),
+            self._index([piece.start + index for piece in pieces for index in range(len(piece.token_ids))]),
             RowPass(*written([block], self._device), [block], self.windows),
         )
-        self._cache.scrub(self._index(range(first_row, first_row + len(texts))))
-        return hidden
 
     @torch.inference_mode()
     def logits_of_text(self, hidden: Tensor, adapter: int) -> Tensor:

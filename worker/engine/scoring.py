@@ -47,7 +47,7 @@ def score(
     num_rows: int,
     on_forward: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
-    """The outcomes, in the order of the requests; a forward reads `num_tokens` and `num_rows`, or one longer text.
+    """The outcomes, in the order of the requests; a forward reads up to `num_tokens`, of up to `num_rows` texts.
 
     `on_forward` is called after each.
     Where the device runs out of memory, the texts of a forward are halved; a text that does not fit alone is a Failure.
@@ -64,13 +64,13 @@ def score(
             texts[weights.model].append(_Text(index, request, weights.adapter))
     for runner, of_runner in zip(models.runners, texts, strict=True):
         for group in _groups(of_runner, num_tokens, num_rows):
-            outcomes.update(zip((text.index for text in group), _score_group(runner, group), strict=True))
-            on_forward()
+            of_group = _score_group(runner, group, num_tokens, on_forward)
+            outcomes.update(zip((text.index for text in group), of_group, strict=True))
     return [outcomes[index] for index in range(len(requests))]
 
 
 def _groups(texts: Sequence[_Text], num_tokens: int, num_rows: int) -> Iterator[list[_Text]]:
-    """Texts of like lengths, so that attention, which pads to the longest, pads little."""
+    """Texts of like lengths, so that attention, which pads to the longest, pads little; a long one is alone."""
     group: list[_Text] = []
     size = 0
     for text in sorted(texts, key=lambda text: len(text.piece.token_ids)):
@@ -84,9 +84,11 @@ def _groups(texts: Sequence[_Text], num_tokens: int, num_rows: int) -> Iterator[
         yield group
 
 
-def _score_group(runner: Runner, texts: Sequence[_Text]) -> list[Outcome]:
+def _score_group(
+    runner: Runner, texts: Sequence[_Text], num_tokens: int, on_forward: Callable[[], None]
+) -> list[Outcome]:
     try:
-        return _read(runner, texts)
+        return _read(runner, texts, num_tokens, on_forward)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -98,14 +100,18 @@ def _score_group(runner: Runner, texts: Sequence[_Text]) -> list[Outcome]:
         error_ = OutOfMemoryError()
         return [Failure(texts[0].request.request_id, error_.code, str(error_))]
     middle = len(texts) // 2
-    return _score_group(runner, texts[:middle]) + _score_group(runner, texts[middle:])
+    halves = (texts[:middle], texts[middle:])
+    return [outcome for half in halves for outcome in _score_group(runner, half, num_tokens, on_forward)]
 
 
 @torch.inference_mode()
-def _read(runner: Runner, texts: Sequence[_Text]) -> list[Outcome]:
+def _read(runner: Runner, texts: Sequence[_Text], num_tokens: int, on_forward: Callable[[], None]) -> list[Outcome]:
     pieces = [text.piece for text in texts]
-    hidden = runner.read(pieces)
-    of_texts = torch.split_with_sizes(hidden, [len(piece.token_ids) for piece in pieces])
+    parts = []
+    for part in runner.read(pieces, num_tokens):
+        parts.append(part)
+        on_forward()
+    of_texts = torch.split_with_sizes(torch.cat(parts), [len(piece.token_ids) for piece in pieces])
     return [_outcome(runner, text, states) for text, states in zip(texts, of_texts, strict=True)]
 
 
