@@ -1,11 +1,12 @@
 """Feedback over HTTP: what users said of texts, and what was learnt from it. The fit itself is a worker's."""
 
 import uuid
-from collections.abc import Iterator
-from itertools import combinations, islice
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
+from sqlalchemy.orm import Session
 
 from api.bodies import JSON, json_body, request_body
 from api.dependencies import Caller, Scope, ServicesDep, require
@@ -28,14 +29,15 @@ from api.errors import (
 )
 from api.feedback_schemas import FEEDBACK_EXAMPLE, FeedbackBody, FeedbackResource, RatingBody, fit_resource
 from api.profile_schemas import UserId
-from db.preferences import digest
-from db.queries import feedback, profiles
-from db.queries.feedback import LEAST_PAIRS, LEAST_PRINCIPLES, Added, Pair, RatableText, StoredFit
+from db.queries import feedback, profiles, ratings
+from db.queries.feedback import LEAST_PAIRS, LEAST_PRINCIPLES, Added, Pair, StoredFit
 from db.queries.profiles import StoredProfile
+from db.queries.ratings import Rating
 from db.states import FitState
 from worker.queue import enqueue_fit
 
 MOST_PAIRS_OF_RATINGS = 5000
+NOTHING_ADDED = Added(0, 0, ())
 
 router = APIRouter(
     tags=["profiles"],
@@ -79,39 +81,37 @@ def give_feedback(
         if stored is None:
             raise NotFoundError
         _check_profile(stored)
-        texts = {
-            job_id: feedback.ratable_texts(session, caller.tenant_id, job_id, custom_ids)
-            for job_id, custom_ids in _rated(body.ratings).items()
-        }
-        pairs = [Pair(pair.turns, pair.chosen, pair.rejected) for pair in body.pairs]
-        pairs += islice(_pairs_of_ratings(user_id, body.ratings, texts), MOST_PAIRS_OF_RATINGS + 1)
-        if len(pairs) > MOST_PAIRS_OF_RATINGS:
+        rated = _ratings(session, caller.tenant_id, user_id, body.ratings)
+        made = list(islice(ratings.pairs_made(session, stored.profile_id, rated), MOST_PAIRS_OF_RATINGS + 1))
+        if len(made) > MOST_PAIRS_OF_RATINGS:
             raise BodyTooLargeError(f"These ratings make more than {MOST_PAIRS_OF_RATINGS} pairs: send them in parts.")
+        ratings.keep(session, stored.profile_id, rated)
+        pairs = [Pair(pair.turns, pair.chosen, pair.rejected) for pair in body.pairs] + [pair for _, pair in made]
         added = feedback.add_pairs(session, stored.profile_id, pairs)
-        _check_agreement(added, len(body.pairs))
-        num_pairs = feedback.num_pairs(session, stored.profile_id)
+        pointers = [f"/pairs/{index}" for index in range(len(body.pairs))] + [f"/ratings/{index}" for index, _ in made]
+        _check_agreement(pointers[index] for index in added.contradictions)
         before = feedback.latest_fit(session, stored.profile_id)
-        reason = _why_nothing_is_learnt(added, num_pairs, before)
+        reason = _why_nothing_is_learnt(added, feedback.num_pairs(session, stored.profile_id), before)
         fit = None if reason else feedback.request_fit(session, stored.profile_id, model)
+        answer = _resource(session, stored, added=added, message=reason)
     if fit is not None:
         enqueue_fit(services.queue, fit.fit_id)
-    return _resource(user_id, num_pairs, fit or before, added=added, message=reason)
+    return answer
 
 
 @router.get("/v1/profiles/{user_id}/feedback", summary="Read what feedback has led to")
 def read_feedback(user_id: UserId, caller: Reader, services: ServicesDep) -> FeedbackResource:
-    """How many pairs are stored, and how the newest fit stands."""
+    """How much is stored, and how the newest fit stands."""
     with services.database.reading() as session:
         stored = profiles.find_profile(session, caller.tenant_id, user_id)
         if stored is None:
             raise NotFoundError
-        num_pairs = feedback.num_pairs(session, stored.profile_id)
-        return _resource(user_id, num_pairs, feedback.latest_fit(session, stored.profile_id))
+        return _resource(session, stored)
 
 
 @router.delete("/v1/profiles/{user_id}/feedback", summary="Withdraw feedback", status_code=204)
 def withdraw_feedback(user_id: UserId, caller: Writer, services: ServicesDep) -> None:
-    """Forget every stored pair of this user, and end a fit to them that has not ended.
+    """Forget every stored pair and rating of this user, and end a fit to them that has not ended.
 
     The profile stays as it is, with the weights that were learnt so far: write it to change them.
     """
@@ -130,46 +130,45 @@ def _check_profile(stored: StoredProfile) -> None:
         raise TooFewPrinciplesError
 
 
-def _rated(ratings: list[RatingBody]) -> dict[uuid.UUID, list[str]]:
+def _ratings(session: Session, tenant_id: uuid.UUID, user_id: str, bodies: list[RatingBody]) -> list[Rating]:
+    """What the ratings are of; raises with all of those that are of no text of this user."""
     custom_ids: dict[uuid.UUID, list[str]] = {}
-    for rating in ratings:
-        custom_ids.setdefault(rating.job_id, []).append(rating.custom_id)
-    return custom_ids
-
-
-def _pairs_of_ratings(
-    user_id: str, ratings: list[RatingBody], texts: dict[uuid.UUID, dict[str, RatableText]]
-) -> Iterator[Pair]:
-    """Every two results of one prompt that were rated differently; raises with all ratings of what is no result."""
-    of_prompt: dict[str, list[tuple[RatableText, float]]] = {}
+    for body in bodies:
+        custom_ids.setdefault(body.job_id, []).append(body.custom_id)
+    texts = {job_id: ratings.ratable_texts(session, tenant_id, job_id, names) for job_id, names in custom_ids.items()}
     findings = Findings()
-    for index, rating in enumerate(ratings):
-        rated = texts[rating.job_id].get(rating.custom_id)
-        if rated is None or rated.user_id != user_id:
+    found: list[Rating] = []
+    for index, body in enumerate(bodies):
+        text = texts[body.job_id].get(body.custom_id)
+        if text is None or text.user_id != user_id:
             message = "This user has no text under this job and custom_id."
             findings.add(LineError("unknown_result", message, f"/ratings/{index}"))
         else:
-            of_prompt.setdefault(digest(rated.messages), []).append((rated, rating.rating))
+            found.append(Rating(text.messages, text.text, body.rating))
     findings.raise_if_any()
-    for rated_texts in of_prompt.values():
-        for (one, higher), (other, lower) in combinations(sorted(rated_texts, key=lambda rated: -rated[1]), 2):
-            if higher > lower and one.text != other.text:
-                yield Pair(one.messages, one.text, other.text)
+    _check_agreement(f"/ratings/{index}" for index in _rated_in_two_ways(found))
+    return found
 
 
-def _check_agreement(added: Added, num_sent_pairs: int) -> None:
-    if not added.contradictions:
-        return
-    message = "The other text of this pair was preferred before."
-    pointers = [f"/pairs/{index}" if index < num_sent_pairs else "/ratings" for index in added.contradictions]
-    errors = [LineError(ContradictingFeedbackError.code, message, pointer) for pointer in dict.fromkeys(pointers)]
-    raise ContradictingFeedbackError(errors=errors)
+def _rated_in_two_ways(given: list[Rating]) -> Iterator[int]:
+    """Ratings of a text that was rated otherwise before in the same request, as two results may read the same."""
+    before: dict[str, float] = {}
+    for index, rating in enumerate(given):
+        if before.setdefault(rating.digest, rating.rating) != rating.rating:
+            yield index
+
+
+def _check_agreement(contradictions: Iterable[str]) -> None:
+    message = "This contradicts what the user said of these texts before."
+    errors = [LineError(ContradictingFeedbackError.code, message, pointer) for pointer in dict.fromkeys(contradictions)]
+    if errors:
+        raise ContradictingFeedbackError(errors=errors)
 
 
 def _why_nothing_is_learnt(added: Added, num_pairs: int, before: StoredFit | None) -> str | None:
     """None where a fit is to be asked for; known pairs ask for one, too, where the last came to nothing."""
     if not added.num_new and not added.num_duplicate:
-        return "These ratings make no pair: it takes two results of one prompt, rated differently, in one request."
+        return "These ratings make no pair yet: it takes two texts for one prompt, rated differently. They are kept."
     if num_pairs < LEAST_PAIRS:
         return f"{num_pairs} pairs are stored; from {LEAST_PAIRS} on the weights are fitted to them."
     if not added.num_new and before is not None and before.state is not FitState.FAILED:
@@ -178,13 +177,14 @@ def _why_nothing_is_learnt(added: Added, num_pairs: int, before: StoredFit | Non
 
 
 def _resource(
-    user_id: str, num_pairs: int, fit: StoredFit | None, *, added: Added | None = None, message: str | None = None
+    session: Session, stored: StoredProfile, *, added: Added = NOTHING_ADDED, message: str | None = None
 ) -> FeedbackResource:
     return FeedbackResource(
-        user_id=user_id,
-        num_pairs=num_pairs,
-        num_new=added.num_new if added else 0,
-        num_duplicate=added.num_duplicate if added else 0,
-        fit=fit_resource(fit),
+        user_id=stored.user_id,
+        num_pairs=feedback.num_pairs(session, stored.profile_id),
+        num_ratings=ratings.num_ratings(session, stored.profile_id),
+        num_new=added.num_new,
+        num_duplicate=added.num_duplicate,
+        fit=fit_resource(feedback.latest_fit(session, stored.profile_id)),
         message=message,
     )

@@ -52,7 +52,7 @@ class RatingBody(StrictModel):
 
 
 class FeedbackBody(StrictModel):
-    """What a user said of texts. Two results of one prompt with different ratings are a pair."""
+    """What a user said of texts. Two texts for one prompt, rated differently at whatever time, are a pair."""
 
     pairs: list[PairBody] = Field(default=[], max_length=MAX_ENTRIES)
     ratings: list[RatingBody] = Field(default=[], max_length=MAX_ENTRIES)
@@ -91,7 +91,8 @@ class FeedbackResource(BaseModel):
 
     object: Literal["profile.feedback"] = "profile.feedback"
     user_id: str
-    num_pairs: int = Field(description="Pairs that are stored.")
+    num_pairs: int = Field(description="Pairs that are stored, those that ratings made among them.")
+    num_ratings: int = Field(description="Texts whose ratings are stored: later ones of the same prompt make pairs.")
     num_new: int = Field(default=0, description="Of this request.")
     num_duplicate: int = Field(default=0, description="Of this request, stored before.")
     fit: FitResource | None = Field(description="The newest; null while there are too few pairs.")

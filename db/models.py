@@ -182,6 +182,21 @@ class FeedbackPair(Base):
     created_at: Mapped[Moment]
 
 
+class FeedbackRating(Base):
+    """How much the profile's user liked a text. Two of one prompt make a pair; `digest` is of the text, too."""
+
+    __tablename__ = "feedback_ratings"
+    __table_args__ = (UniqueConstraint("profile_id", "digest"), Index(None, "profile_id", "prompt_digest"))
+
+    id: Mapped[RowId]
+    profile_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("profiles.id", ondelete="CASCADE"))
+    digest: Mapped[Digest]
+    prompt_digest: Mapped[Digest]
+    text: Mapped[str] = mapped_column(Text)
+    rating: Mapped[float]
+    created_at: Mapped[Moment]
+
+
 class Fit(Base):
     """One fit of a profile's weights to its feedback; also the queue entry that workers claim."""
 

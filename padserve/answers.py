@@ -127,6 +127,7 @@ class Feedback:
 
     user_id: str
     num_pairs: int
+    num_ratings: int = 0
     num_new: int = 0
     num_duplicate: int = 0
     fit: Fit | None = None

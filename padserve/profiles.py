@@ -77,18 +77,19 @@ class Profiles:
         """Say what the user preferred; the weights of the profile's principles are fitted to it in the background.
 
         A pair has `prompt` or `messages`, `chosen` and `rejected`; a rating has `job_id`, `custom_id` and `rating`. The
-        profile must say `learn: true`. Safe to repeat: a pair is stored once.
+        profile must say `learn: true`. Two texts for one prompt, rated differently at whatever time, make a pair. Safe
+        to repeat: a pair is stored once.
         """
         body = {"pairs": [dict(pair) for pair in pairs], "ratings": [dict(rating) for rating in ratings]}
         call = Call("POST", f"{_path(user_id)}/feedback", json=body, repeats_safely=True)
         return _FEEDBACK.validate_json(self._transport.request(call).content)
 
     def feedback(self, user_id: str) -> Feedback:
-        """How many pairs are stored, and how the newest fit to them stands."""
+        """How many pairs and ratings are stored, and how the newest fit to them stands."""
         return _FEEDBACK.validate_json(self._transport.request(Call("GET", f"{_path(user_id)}/feedback")).content)
 
     def withdraw_feedback(self, user_id: str) -> None:
-        """Forget every stored pair; the profile keeps the weights that were learnt so far."""
+        """Forget every stored pair and rating; the profile keeps the weights that were learnt so far."""
         self._transport.request(Call("DELETE", f"{_path(user_id)}/feedback"))
 
     def list(self, *, tags: Sequence[str] = (), page_size: int = 100) -> Iterator[Profile]:

@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from db.base import JsonObject, new_id
 from db.batches import batches
 from db.conflicts import insert_or_ignore
-from db.models import FeedbackPair, Fit, Item, Job, Result
+from db.models import FeedbackPair, FeedbackRating, Fit
 from db.preferences import digest
 from db.session import now
-from db.states import FitState, ItemState
+from db.states import FitState
 
 ROWS_PER_QUERY = 500
 LEAST_PAIRS = 5
@@ -62,15 +62,6 @@ class StoredFit:
     finished_at: dt.datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class RatableText:
-    """A result's text, for whom it was written, and from what."""
-
-    user_id: str
-    messages: list[JsonObject]
-    text: str
-
-
 def add_pairs(session: Session, profile_id: uuid.UUID, pairs: Sequence[Pair]) -> Added:
     """Store pairs that are not stored yet. Where one contradicts another, the caller must not commit."""
     moment = now(session)
@@ -107,8 +98,9 @@ def _chosen(session: Session, profile_id: uuid.UUID, digests: Iterable[str]) -> 
 
 
 def withdraw(session: Session, profile_id: uuid.UUID) -> None:
-    """Remove all pairs of a profile, and end a fit to them that waits or runs: its worker can write nothing then."""
+    """Remove all pairs and ratings of a profile, and end a fit that waits or runs: its worker can write nothing."""
     session.execute(delete(FeedbackPair).where(FeedbackPair.profile_id == profile_id))
+    session.execute(delete(FeedbackRating).where(FeedbackRating.profile_id == profile_id))
     session.execute(
         update(Fit)
         .where(Fit.profile_id == profile_id, Fit.state.in_((FitState.QUEUED, FitState.RUNNING)))
@@ -153,27 +145,6 @@ def request_fit(session: Session, profile_id: uuid.UUID, model: str) -> StoredFi
     session.add(fit)
     session.flush()
     return StoredFit(fit.id, fit.state, None, None, None, None, fit.created_at, None)
-
-
-def ratable_texts(
-    session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID, custom_ids: Sequence[str]
-) -> dict[str, RatableText]:
-    """The texts of these items of a job, by custom id; items that have none, or are not there, are left out."""
-    found: dict[str, RatableText] = {}
-    for some in batches(sorted(set(custom_ids)), ROWS_PER_QUERY):
-        rows = session.execute(
-            select(Item.custom_id, Item.user_id, Item.messages, Result.text)
-            .join(Job, Job.id == Item.job_id)
-            .join(Result, Result.item_id == Item.id)
-            .where(
-                Job.tenant_id == tenant_id,
-                Item.job_id == job_id,
-                Item.custom_id.in_(some),
-                Item.state == ItemState.SUCCEEDED,
-            )
-        )
-        found.update((row.custom_id, RatableText(row.user_id, row.messages, row.text)) for row in rows)
-    return found
 
 
 def latest_fit(session: Session, profile_id: uuid.UUID) -> StoredFit | None:

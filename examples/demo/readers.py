@@ -13,7 +13,7 @@ from padserve import Result
 METHODS = ("none", "prompt", "pad")
 NUM_PROMPTS = 12
 SEED = 5
-STRENGTH = 0.2  # chosen on validation prompts, see docs/evaluation.md
+STRENGTH = 0.5  # chosen on validation prompts, see docs/evaluation.md
 
 _FORMAL, _PLAYFUL, _CONCISE, _DETAILED, _BEGINNER, _ACTION, _QUESTION, _WARM, _URGENT = PRINCIPLES
 READERS: Mapping[str, tuple[Principle, ...]] = {

@@ -58,7 +58,20 @@ that gets. It has never read a conversation of more than one turn, so that examp
 Held out of the PersRM's pairs, while the base has read of them: `warm`, `urgent`, `close with` whatever the phrase,
 and the words of `avoid (new)`. In neither's training: the things of `mention (new)`, and the phrases of `open with
 (new)` and `close with`, which are new pairs of known words. Judge, independent language model, tuned adapters and other
-bases were trained on examples of seeds of their own (`examples/evaluation`)."""
+bases were trained on examples of seeds of their own (`examples/evaluation`).
+
+Where claims fail with the models of this repository, and why:
+
+* `avoid`. The PersRM has not learnt it: its reward ranks such pairs little better than chance, so it leaves the choice
+  to the base, and the base avoids only words of its most frequent sentences. Asked for one word, it tends to leave out a
+  whole closing line, which has several of the words in both lists: hence the two columns that rise together.
+* `formal + warm` and `urgent + action`. A seen principle wins over a held-out one that needs the same place: the reward
+  for `formal` and for `action` pulls towards their own last line, and the text ends there, the more so the stronger the
+  guide. `contrast` keeps both in most texts.
+* `mixture` towards `playful`. At the far end the base reads no principle and nothing holds the register; the texts
+  that fail drift to what is near in the pairs, to questions and words for beginners.
+* `contrast`. The base has read every principle in its corpus, asked for and kept. What it says with and without them
+  differs by just what the PersRM would have to add. A base that follows no guidelines would leave more to add."""
 
 
 def write_demo_suite(path: Path) -> None:

@@ -43,6 +43,12 @@ def refused(response: Response, status: int) -> tuple[str, list[str]]:
     return problem["error"]["code"], [error["pointer"] for error in problem.get("errors", ())]
 
 
+def rate(client: TestClient, job_id: str, values: dict[str, float]) -> Response:
+    """Rate results of a job, by custom id."""
+    rated = [{"job_id": job_id, "custom_id": custom_id, "rating": value} for custom_id, value in values.items()]
+    return client.post(PATH, json={"ratings": rated})
+
+
 def num_stored(database: Database) -> int:
     with database.reading() as session:
         return session.scalars(select(func.count()).select_from(FeedbackPair)).one()
@@ -151,12 +157,8 @@ def test_ratings_of_results_become_pairs(learner: TestClient, api: Api) -> None:
     ]
     job_id = str(accepted(submit(learner, *items)))
     write_results(api.database)
-    ratings = {"tea 0": 5, "tea 1": 1, "tea 2": 5, "tea 3": 3, "chess": 2}
 
-    answer = learner.post(
-        PATH,
-        json={"ratings": [{"job_id": job_id, "custom_id": name, "rating": value} for name, value in ratings.items()]},
-    )
+    answer = rate(learner, job_id, {"tea 0": 5, "tea 1": 1, "tea 2": 5, "tea 3": 3, "chess": 2})
 
     assert answer.status_code == 202
     assert answer.json()["num_new"] == 5  # of six pairs of tea, two texts are liked the same
@@ -171,14 +173,39 @@ def test_ratings_of_results_become_pairs(learner: TestClient, api: Api) -> None:
     ]
 
 
-def test_a_single_rating_makes_no_pair_and_that_is_said(learner: TestClient, api: Api) -> None:
-    job_id = str(accepted(submit(learner, an_item("a"))))
+def test_ratings_that_come_one_by_one_become_pairs(learner: TestClient, api: Api) -> None:
+    """As when a user rates each text where it is read: no request ever holds two of one prompt."""
+    job_id = str(accepted(submit(learner, *(an_item(str(number), seed=number) for number in range(4)))))
     write_results(api.database)
 
-    answer = learner.post(PATH, json={"ratings": [{"job_id": job_id, "custom_id": "a", "rating": 1.0}]})
+    answers = [rate(learner, job_id, {str(number): float(number)}) for number in range(4)]
 
-    assert answer.status_code == 202
-    assert answer.json()["message"].startswith("These ratings make no pair")
+    assert [answer.status_code for answer in answers] == [202] * 4
+    bodies = [answer.json() for answer in answers]
+    assert [(body["num_pairs"], body["num_ratings"]) for body in bodies] == [(0, 1), (1, 2), (3, 3), (6, 4)]
+    assert bodies[0]["message"].startswith("These ratings make no pair yet")
+    assert [body["fit"] is None for body in bodies] == [True, True, True, False]
+    assert len(api.queue.published) == 2  # the job's own, and the fit's
+
+
+def test_a_rating_that_turns_a_pair_over_is_refused_and_the_one_before_stays(learner: TestClient, api: Api) -> None:
+    job_id = str(accepted(submit(learner, *(an_item(str(number), seed=number) for number in range(3)))))
+    write_results(api.database)
+    rate(learner, job_id, {"0": 1, "1": 2})
+
+    turned = rate(learner, job_id, {"2": 1.5, "0": 3})
+    moved = rate(learner, job_id, {"1": 9})
+
+    assert refused(turned, 409) == ("feedback_contradicts", ["/ratings/1"])
+    assert (moved.status_code, moved.json()["num_duplicate"], moved.json()["num_ratings"]) == (202, 1, 2)
+
+
+def test_two_results_that_read_the_same_cannot_be_rated_differently(learner: TestClient, api: Api) -> None:
+    job_id = str(accepted(submit(learner, an_item("a"), an_item("b"))))
+    write_results(api.database, text="the same text")
+
+    assert refused(rate(learner, job_id, {"a": 1, "b": 2}), 409) == ("feedback_contradicts", ["/ratings/1"])
+    assert rate(learner, job_id, {"a": 1, "b": 1}).json()["num_ratings"] == 1
 
 
 def test_ratings_that_would_make_too_many_pairs_are_refused_whole(
@@ -187,9 +214,10 @@ def test_ratings_that_would_make_too_many_pairs_are_refused_whole(
     monkeypatch.setattr(feedback, "MOST_PAIRS_OF_RATINGS", 5)
     job_id = str(accepted(submit(learner, *(an_item(str(number), seed=number) for number in range(4)))))
     write_results(api.database)
-    ratings = [{"job_id": job_id, "custom_id": str(number), "rating": float(number)} for number in range(4)]
 
-    assert refused(learner.post(PATH, json={"ratings": ratings}), 413)[0] == "body_too_large"
+    answer = rate(learner, job_id, {str(number): float(number) for number in range(4)})
+
+    assert refused(answer, 413)[0] == "body_too_large"
     assert num_stored(api.database) == 0
 
 
@@ -197,9 +225,8 @@ def test_ratings_of_other_users_texts_are_refused(learner: TestClient, api: Api)
     give_profile(learner, "bob", "formal")
     job_id = str(accepted(submit(learner, an_item("a"), an_item("b", user_id="bob"))))
     write_results(api.database)
-    ratings = [{"job_id": job_id, "custom_id": name, "rating": 1.0} for name in ("a", "b", "c")]
 
-    answer = learner.post(PATH, json={"ratings": ratings})
+    answer = rate(learner, job_id, dict.fromkeys(("a", "b", "c"), 1.0))
 
     assert refused(answer, 422) == ("invalid_request", ["/ratings/1", "/ratings/2"])
 
@@ -320,9 +347,9 @@ def fail_the_fit(database: Database) -> None:
         fits.fail(session, owner=owner, fit=fit, code="too_few_pairs", message="Too few.", num_pairs=2)
 
 
-def write_results(database: Database) -> None:
-    """As a worker that ended every item."""
+def write_results(database: Database, text: str | None = None) -> None:
+    """As a worker that ended every item, each with a text of its own or all with this one."""
     with database.transaction() as session:
         for item in session.scalars(select(Item)):
             item.state, item.finished_at = ItemState.SUCCEEDED, now(session)
-            session.add(Result(item_id=item.id, text=f"text of {item.custom_id}"))
+            session.add(Result(item_id=item.id, text=text or f"text of {item.custom_id}"))

@@ -9,15 +9,14 @@ import pytest
 from sqlalchemy import func, select, text, update
 
 from db.base import JsonObject
-from db.models import FeedbackPair, Fit, Profile, Result, Tenant
-from db.queries import claims, feedback, fits, profiles
-from db.queries.claims import Outcome
+from db.models import FeedbackPair, Fit, Profile, Tenant
+from db.queries import feedback, fits, profiles
 from db.queries.feedback import Added, Pair, StoredFit
 from db.queries.fits import ClaimedFit, ProfileChangedError
 from db.queries.profiles import StoredProfile
 from db.session import Database
 from db.states import FIT_MOVES, FitState
-from tests.builders import MODEL, a_job, a_profile, preference, some_pairs
+from tests.builders import MODEL, a_profile, some_pairs
 
 OWNER, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 LEARNED: JsonObject = {"num_pairs": 6}
@@ -361,27 +360,6 @@ def test_what_was_learnt_before_and_ended_stays(database: Database, profile_id: 
 
     assert latest(database, profile_id).state is FitState.SUCCEEDED
     assert newest(database).version == 2
-
-
-def test_only_texts_of_this_tenant_can_be_rated(database: Database) -> None:
-    job_id = a_job(database, [preference("formal")] * 3)
-    a_profile(database, "formal", "playful", tenant="other")
-    with database.transaction() as session:
-        items = claims.claim(session, owner=OWNER, model=MODEL, limit=3, lease_seconds=60)
-        outcomes = [Outcome(item.item_id, item.attempt, text=f"text {index}") for index, item in enumerate(items[:2])]
-        claims.save(session, owner=OWNER, outcomes=outcomes)
-        tenants = {tenant.name: tenant.id for tenant in session.scalars(select(Tenant))}
-        wanted = ["item-0", "item-1", "item-2", "item-9"]
-        own = feedback.ratable_texts(session, tenants["default"], job_id, wanted)
-        foreign = feedback.ratable_texts(session, tenants["other"], job_id, wanted)
-        num_results = session.scalars(select(func.count()).select_from(Result)).one()
-
-    assert {custom_id: (rated.user_id, rated.text) for custom_id, rated in own.items()} == {
-        "item-0": ("user-0", "text 0"),
-        "item-1": ("user-1", "text 1"),
-    }
-    assert foreign == {}
-    assert num_results == 2
 
 
 def test_every_state_of_a_fit_has_its_moves() -> None:

@@ -49,8 +49,8 @@ def score(
 ) -> list[Outcome]:
     """The outcomes, in the order of the requests; a forward reads up to `num_tokens`, of up to `num_rows` texts.
 
-    `on_forward` is called after each.
-    Where the device runs out of memory, the texts of a forward are halved; a text that does not fit alone is a Failure.
+    `on_forward` is called after each forward. Where the device runs out of memory, the texts of a forward are halved; a
+    text that does not fit alone is a Failure.
     """
     outcomes: dict[int, Outcome] = {}
     texts: list[list[_Text]] = [[] for _ in models.runners]
@@ -97,8 +97,8 @@ def _score_group(
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if len(texts) == 1:
-        error_ = OutOfMemoryError()
-        return [Failure(texts[0].request.request_id, error_.code, str(error_))]
+        reason = OutOfMemoryError()
+        return [Failure(texts[0].request.request_id, reason.code, str(reason))]
     middle = len(texts) // 2
     halves = (texts[:middle], texts[middle:])
     return [outcome for half in halves for outcome in _score_group(runner, half, num_tokens, on_forward)]
