@@ -62,9 +62,10 @@ bases were trained on examples of seeds of their own (`examples/evaluation`).
 
 Where claims fail with the models of this repository, and why:
 
-* `avoid`. The PersRM has not learnt it: its reward ranks such pairs little better than chance, so it leaves the choice
-  to the base, and the base avoids only words of its most frequent sentences. Asked for one word, it tends to leave out a
-  whole closing line, which has several of the words in both lists: hence the two columns that rise together.
+* `avoid`. A sentence has to be turned down at its first word for one that comes later, and the PersRM has not learnt
+  that: its reward ranks such pairs little better than chance and leaves the choice to the base, which avoids the words
+  of its most frequent sentences only. Asked for one word, it tends to leave out a whole closing line, which has several
+  of the words in both lists: hence the two columns that rise together.
 * `formal + warm` and `urgent + action`. A seen principle wins over a held-out one that needs the same place: the reward
   for `formal` and for `action` pulls towards their own last line, and the text ends there, the more so the stronger the
   guide. `contrast` keeps both in most texts.

@@ -1,5 +1,6 @@
 """Models that are trained once and then reused: a folder holds one, and what it was made from."""
 
+import hashlib
 import json
 import shutil
 import time
@@ -21,9 +22,9 @@ Train = Callable[[Path, Path, Path, Recipe], None]
 
 
 def trained(base: Path, out: Path, recipe: Recipe, train: Train[Recipe]) -> str:
-    """The folder `out` with its model; trained first unless it is there, made from this very recipe."""
-    wanted = json.loads(json.dumps(asdict(recipe)))
-    if (out / RECORD).is_file() and json.loads((out / RECORD).read_text())["recipe"] == wanted:
+    """The folder `out` with its model; trained first unless it is there, made from this very recipe and base."""
+    wanted = {"recipe": json.loads(json.dumps(asdict(recipe))), "base": _digest(base)}
+    if (out / RECORD).is_file() and wanted.items() <= json.loads((out / RECORD).read_text()).items():
         return str(out)
     print(f"== training {out.name}", flush=True)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -32,9 +33,17 @@ def trained(base: Path, out: Path, recipe: Recipe, train: Train[Recipe]) -> str:
         fresh = Path(work) / "model"
         train(base, fresh, Path(work) / "checkpoints", recipe)
         seconds = time.monotonic() - start
-        record = {"recipe": wanted, "seconds": round(seconds, 1), "threads": torch.get_num_threads()}
+        record = wanted | {"seconds": round(seconds, 1), "threads": torch.get_num_threads()}
         (fresh / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
         shutil.rmtree(out, ignore_errors=True)  # a crash from here on costs a training, not a wrong model
         fresh.rename(out)
     print(f"== {out.name}: {seconds / 60:.1f} minutes", flush=True)
     return str(out)
+
+
+def _digest(base: Path) -> str:
+    """Of the base's files: adapters belong to its weights, and every other model shares its tokenizer."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in base.iterdir() if path.is_file()):
+        digest.update(f"{file.name} {file.stat().st_size} ".encode() + file.read_bytes())
+    return digest.hexdigest()

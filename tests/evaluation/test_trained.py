@@ -38,6 +38,18 @@ def test_a_model_is_trained_once_and_again_only_by_another_recipe(tmp_path: Path
     assert json.loads((tmp_path / "model" / "training.json").read_text())["recipe"] == {"seed": 2}
 
 
+def test_another_base_has_its_own_models(tmp_path: Path) -> None:
+    """As after `make demo-model`: an adapter of the weights before would be measured on those of now."""
+    trainer, base = Trainer(), tmp_path / "base"
+    base.mkdir()
+
+    for weights in ("first", "first", "second"):
+        base.joinpath("model.safetensors").write_text(weights)
+        trained(base, tmp_path / "model", Recipe(1), trainer)
+
+    assert trainer.num_trainings == 2
+
+
 def test_a_training_that_fails_leaves_nothing_that_looks_trained(tmp_path: Path) -> None:
     trainer = Trainer()
     trainer.fails = True
