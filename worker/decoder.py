@@ -141,13 +141,12 @@ class TextDecoder:
             if isinstance(end, Failure):
                 yield Outcome(item.item_id, item.attempt, error_code=end.code, error_message=end.message)
                 continue
-            text = str(self._tokenizer.decode(list(end.token_ids), skip_special_tokens=True))
+            written = str(self._tokenizer.decode(list(end.token_ids), skip_special_tokens=True))
+            text = text_before(written, decoding.stops)
             yield Outcome(
                 item.item_id,
                 item.attempt,
-                text=text_before(text, decoding.stops).replace(
-                    "\0", "\N{REPLACEMENT CHARACTER}"
-                ),  # PostgreSQL has no NUL
+                text=text.replace("\0", "\N{REPLACEMENT CHARACTER}"),  # PostgreSQL has no NUL
                 finish_reason=end.finish_reason,
                 num_prompt_tokens=end.num_prompt_tokens,
                 num_completion_tokens=end.num_completion_tokens,

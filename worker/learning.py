@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from db.base import JsonObject
 from db.preferences import Method
 from db.queries import fits
-from db.queries.feedback import LEAST_PAIRS, LEAST_PRINCIPLES, Pair
+from db.queries.feedback import LEAST_PAIRS, LEAST_PRINCIPLES
 from db.queries.fits import ClaimedFit, ProfileChangedError
 from db.session import Database
 from worker.preference_fit import Array, Fitted, fit_weights
@@ -136,7 +136,7 @@ class Learning:
             raise _RefusalError("too_few_principles", "The profile has fewer than two principles: nothing to weigh.")
         if not self._policy.has_policy:
             raise _RefusalError("policy_required", "The worker serves a base model without a policy to score with.")
-        features = self._features(fit, fit.pairs, tuple(text for text, _ in principles))
+        features = self._features(fit, tuple(text for text, _ in principles))
         known = [row for row in features if row is not None]
         if len(known) < LEAST_PAIRS:
             message = f"{len(known)} of {len(features)} pairs could be scored; at least {LEAST_PAIRS} are needed."
@@ -147,12 +147,12 @@ class Learning:
             raise _RefusalError("nothing_preferred", message, len(known))
         return fitted, len(known)
 
-    def _features(self, fit: ClaimedFit, pairs: Sequence[Pair], principles: tuple[str, ...]) -> list[Features | None]:
+    def _features(self, fit: ClaimedFit, principles: tuple[str, ...]) -> list[Features | None]:
         features: list[Features | None] = []
         keep = _Keeper(partial(self._extend, fit), self._policy.lease_seconds / 6, self._stopping)
-        for start in range(0, len(pairs), PAIRS_AT_ONCE):
+        for start in range(0, len(fit.pairs), PAIRS_AT_ONCE):
             keep()
-            features += self._supervisor.compare(pairs[start : start + PAIRS_AT_ONCE], principles, on_wait=keep)
+            features += self._supervisor.compare(fit.pairs[start : start + PAIRS_AT_ONCE], principles, on_wait=keep)
         return features
 
     def _extend(self, fit: ClaimedFit) -> None:
