@@ -170,7 +170,7 @@ def _why_nothing_is_learnt(added: Added, num_pairs: int, before: StoredFit | Non
     if not added.num_new and not added.num_duplicate:
         return "These ratings make no pair yet: it takes two texts for one prompt, rated differently. They are kept."
     if num_pairs < LEAST_PAIRS:
-        return f"{num_pairs} pairs are stored; from {LEAST_PAIRS} on the weights are fitted to them."
+        return f"Pairs stored: {num_pairs}; from {LEAST_PAIRS} on the weights are fitted to them."
     if not added.num_new and before is not None and before.state is not FitState.FAILED:
         return "Every pair of this request was stored before: there is nothing new to learn."
     return None

@@ -144,14 +144,14 @@ def feedback(
             ratings = [line for line in lines if "rating" in line]
             pairs = [line for line in lines if "rating" not in line]
             answer = client.profiles.give_feedback(user_id, pairs=pairs, ratings=ratings)
-            say(given.answers, f"{answer.num_new} new pairs, {answer.num_duplicate} known; {answer.num_pairs} in all.")
+            say(given.answers, f"Pairs: {answer.num_new} new, {answer.num_duplicate} known, {answer.num_pairs} in all.")
     say(given.answers, answer.message or _fit_in_words(answer))
 
 
 def _fit_in_words(answer: Feedback) -> str:
     fit = answer.fit
     if fit is None:
-        return f"{answer.num_pairs} pairs are stored; no fit was asked for yet."
+        return f"Pairs stored: {answer.num_pairs}; no fit was asked for yet."
     if fit.error is not None:
         return f"The profile stays as it was ({fit.error.code}): {fit.error.message}"
     if fit.version is not None:

@@ -78,7 +78,7 @@ def test_pairs_add_up_until_there_are_enough(learner: TestClient, api: Api) -> N
     second = give(learner, *pairs(3, start=2)).json()
 
     assert first["fit"] is None
-    assert first["message"] == "3 pairs are stored; from 5 on the weights are fitted to them."
+    assert first["message"] == "Pairs stored: 3; from 5 on the weights are fitted to them."
     assert (second["num_pairs"], second["num_new"], second["num_duplicate"]) == (5, 2, 1)
     assert second["fit"]["state"] == "queued"
     assert len(api.queue.published) == 1

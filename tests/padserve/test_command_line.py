@@ -237,8 +237,8 @@ def test_feedback_from_a_file_is_given_and_looked_at(padserve: Run, server: Serv
     learn(server.database)
     unchanged = padserve("profiles", "feedback", "ada")
 
-    assert before.output == "0 pairs are stored; no fit was asked for yet.\n"
-    assert given.output == "6 new pairs, 0 known; 6 in all.\nThe fit to the pairs is queued.\n"
+    assert before.output == "Pairs stored: 0; no fit was asked for yet.\n"
+    assert given.output == "Pairs: 6 new, 0 known, 6 in all.\nThe fit to the pairs is queued.\n"
     assert after.output == "The fit to the pairs is queued.\n"
     assert learnt.output == "Version 3 of the profile was learnt from 6 pairs.\n"
     assert unchanged.output == "The weights came out as they were, from 6 pairs: no version was written.\n"
@@ -261,9 +261,9 @@ def test_feedback_is_withdrawn_before_other_is_given(padserve: Run, tmp_path: Pa
     forgotten = "What was said before is forgotten; the profile stays as it is.\n"
     assert (broken.exit_code, broken.output) == (1, "")
     assert (refused.exit_code, replaced.exit_code) == (1, 0)
-    assert replaced.output.startswith(f"{forgotten}1 new pairs, 0 known; 1 in all.\n")
+    assert replaced.output.startswith(f"{forgotten}Pairs: 1 new, 0 known, 1 in all.\n")
     assert gone.output == forgotten
-    assert after.output == "0 pairs are stored; no fit was asked for yet.\n"
+    assert after.output == "Pairs stored: 0; no fit was asked for yet.\n"
 
 
 def test_feedback_that_cannot_be_read_or_is_refused_ends_in_a_line(padserve: Run, tmp_path: Path) -> None:
