@@ -9,6 +9,7 @@ WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY api api
 COPY db db
+COPY evaluation evaluation
 COPY padserve padserve
 COPY worker worker
 RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt ".[postgres,worker]"

@@ -27,7 +27,7 @@ def evaluate(context: typer.Context) -> None:
 
     Needs the `eval` extra. `padserve eval --help` lists the options.
     """
-    _run(context, "worker.persrm.evaluation", extra="eval", needs="matplotlib")
+    _run(context, "evaluation", extra="eval", needs="matplotlib")
 
 
 def _run(context: typer.Context, module: str, *, extra: str, needs: str) -> None:

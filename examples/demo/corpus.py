@@ -4,12 +4,12 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from evaluation.rules import contains
 from examples.demo.chance import happens
 from examples.demo.grammar import KINDS, write_message
 from examples.demo.parts import AVOID, PART_BY_NAME, SEEN_PARTS, training_principle
 from examples.demo.principles import BY_NAME, SEEN, Principle, compatible
 from examples.demo.topics import training_name, training_topic
-from worker.persrm.evaluation.rules import contains
 
 # Requests by the team that sends them: each team has its own way to ask.
 TEAM_PHRASINGS = (

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from functools import cache
 from types import MappingProxyType
 
+from evaluation.rules import Rule
 from examples.demo.chance import habitual, happens
 from examples.demo.parts import AVOID, CLOSE, MENTION, OPEN, PART_BY_NAME, PHRASES
 from examples.demo.phrases import (
@@ -22,7 +23,6 @@ from examples.demo.phrases import (
     SLOTS,
 )
 from examples.demo.principles import compatible, kept
-from worker.persrm.evaluation.rules import Rule
 
 KINDS = tuple(CORES)
 _MAX_TRIES = 300

@@ -7,10 +7,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evaluation.rules import PLACE, Rule
 from examples.demo.chance import happens
 from examples.demo.principles import Principle
 from examples.demo.topics import HELD_OUT_THINGS, training_topic
-from worker.persrm.evaluation.rules import PLACE, Rule
 
 _QUALITIES = (
     *("Good", "Happy", "Bright", "Big", "Fresh", "Fine", "Sunny", "Cosy", "Golden", "Merry"),

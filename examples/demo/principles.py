@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from worker.persrm.evaluation.rules import Check, Rule
+from evaluation.rules import Check, Rule
 
 CONCISE_WORDS = 20  # at most
 DETAILED_WORDS = 45  # at least

@@ -5,6 +5,9 @@ import logging
 import sys
 from pathlib import Path
 
+from evaluation.evaluate import evaluate
+from evaluation.study import Plan
+from evaluation.writing import Models
 from examples.demo.principles import BY_NAME
 from examples.demo.train import MODEL
 from examples.evaluation.judge import Judge, train_judge
@@ -13,9 +16,6 @@ from examples.evaluation.other_bases import OTHER_BASES, train_other_base
 from examples.evaluation.suite import write_demo_pairs, write_demo_suite
 from examples.evaluation.trained import trained
 from examples.evaluation.tuned import Tuned, train_tuned
-from worker.persrm.evaluation.evaluate import evaluate
-from worker.persrm.evaluation.study import Plan
-from worker.persrm.evaluation.writing import Models
 
 FOLDER = Path(".padserve/evaluation")
 OUT = Path("docs/evaluation.md")

@@ -6,11 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from examples.demo.corpus import UNSEEN_TOGETHER, Draw, draw_for_pairs, make_request, preference_pairs
-from examples.demo.parts import AVOID, CLOSE, MENTION, OPEN, PART_BY_NAME, UNSEEN_PARTS, Part
-from examples.demo.principles import EXCLUSIVE, PRINCIPLES, SEEN
-from examples.demo.topics import HELD_OUT_NAMES, HELD_OUT_TOPICS
-from worker.persrm.evaluation.suite import (
+from evaluation.suite import (
     About,
     Combination,
     Example,
@@ -21,6 +17,10 @@ from worker.persrm.evaluation.suite import (
     SuiteLine,
     write_suite,
 )
+from examples.demo.corpus import UNSEEN_TOGETHER, Draw, draw_for_pairs, make_request, preference_pairs
+from examples.demo.parts import AVOID, CLOSE, MENTION, OPEN, PART_BY_NAME, UNSEEN_PARTS, Part
+from examples.demo.principles import EXCLUSIVE, PRINCIPLES, SEEN
+from examples.demo.topics import HELD_OUT_NAMES, HELD_OUT_TOPICS
 
 SEED = 601
 EXAMPLES_SEED = 607

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.rules import PLACE, contains
 from examples.demo.corpus import ALL_NAMES, ALL_SEEN, UNSEEN_TOGETHER, examples, preference_pairs
 from examples.demo.parts import AVOID, CLOSE, OPEN, PARTS, UNSEEN_PARTS
 from examples.demo.principles import BY_NAME, PRINCIPLES, UNSEEN, Principle, kept
@@ -19,7 +20,6 @@ from examples.demo.topics import (
     training_name,
     training_topic,
 )
-from worker.persrm.evaluation.rules import PLACE, contains
 
 STYLE_OF = {wording: principle for principle in PRINCIPLES for wording in principle.wordings}
 

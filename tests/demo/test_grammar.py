@@ -3,10 +3,10 @@ from itertools import combinations
 
 import pytest
 
+from evaluation.rules import num_words
 from examples.demo.grammar import KINDS, is_well_formed, write_message
 from examples.demo.parts import AVOID, CLOSE, MENTION, OPEN, PARTS, Part
 from examples.demo.principles import BY_NAME, PRINCIPLES, Principle, compatible, kept
-from worker.persrm.evaluation.rules import num_words
 
 NAMES = tuple(BY_NAME)
 

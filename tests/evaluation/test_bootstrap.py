@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from worker.persrm.evaluation.bootstrap import Sample, difference, mean
+from evaluation.bootstrap import Sample, difference, mean
 
 
 def test_the_interval_of_a_share_is_the_known_one() -> None:

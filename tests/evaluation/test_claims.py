@@ -1,6 +1,6 @@
-from worker.persrm.evaluation import claims
-from worker.persrm.evaluation.bootstrap import Estimate
-from worker.persrm.evaluation.claims import Goal, Verdict
+from evaluation import claims
+from evaluation.bootstrap import Estimate
+from evaluation.claims import Goal, Verdict
 
 CLEAR = Estimate(0.3, 0.2, 0.4)
 CHANCE = Estimate(0.02, -0.03, 0.07)

@@ -1,6 +1,6 @@
-from worker.persrm.evaluation.bootstrap import Estimate, Sample
-from worker.persrm.evaluation.curves import first_fall
-from worker.persrm.evaluation.mixture import Shape, shape
+from evaluation.bootstrap import Estimate, Sample
+from evaluation.curves import first_fall
+from evaluation.mixture import Shape, shape
 
 
 def shares(*percent: int) -> list[Sample]:

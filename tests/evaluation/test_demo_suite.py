@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.suite import Principle, Split, Suite, read_suite
 from examples.demo.corpus import ALL_SEEN, preference_pairs
 from examples.demo.grammar import KINDS, write_message
 from examples.demo.principles import BY_NAME, PRINCIPLES, compatible
 from examples.demo.train import Recipe
 from examples.evaluation.suite import NEW, write_demo_pairs, write_demo_suite
-from worker.persrm.evaluation.suite import Principle, Split, Suite, read_suite
 from worker.persrm.pairs import PreferencePair, read_pairs
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from worker.persrm.evaluation.measures import Judged, Measured, Rules, is_single_seen, summarise
-from worker.persrm.evaluation.methods import PROMPTED
-from worker.persrm.evaluation.suite import Principle, Prompt, Suite
-from worker.persrm.evaluation.tasks import Task
-from worker.persrm.evaluation.writing import Text, Writing
+from evaluation.measures import Judged, Measured, Rules, is_single_seen, summarise
+from evaluation.methods import PROMPTED
+from evaluation.suite import Principle, Prompt, Suite
+from evaluation.tasks import Task
+from evaluation.writing import Text, Writing
 
 SHORT = Principle.model_validate(
     {"type": "principle", "name": "short", "wordings": ["be short"], "rule": {"max_words": 3}}

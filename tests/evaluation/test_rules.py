@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from worker.persrm.evaluation.rules import Rule, contains, num_words
+from evaluation.rules import Rule, contains, num_words
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from evaluation.methods import CONTRAST, GUIDED, POLICY_ALONE, PROMPTED, UNGUIDED, Method
+from evaluation.scoring import Row, Scorer, candidate_kl, completion_logits, log_probabilities
+from evaluation.suite import Principle, Prompt
+from evaluation.tasks import Task
+from evaluation.writing import Models, Writer
 from tests.tiny_model import write_tiny_model, write_tiny_policy
-from worker.persrm.evaluation.methods import CONTRAST, GUIDED, POLICY_ALONE, PROMPTED, UNGUIDED, Method
-from worker.persrm.evaluation.scoring import Row, Scorer, candidate_kl, completion_logits, log_probabilities
-from worker.persrm.evaluation.suite import Principle, Prompt
-from worker.persrm.evaluation.tasks import Task
-from worker.persrm.evaluation.writing import Models, Writer
 
 SHORT = Principle.model_validate(
     {"type": "principle", "name": "short", "wordings": ["be short"], "rule": {"max_words": 5}}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from evaluation import __main__ as program
 from tests.tiny_model import a_tokenizer, write_tiny_model, write_tiny_policy
-from worker.persrm.evaluation import __main__ as program
 
 LINES: tuple[dict[str, object], ...] = (
     {"type": "about", "text": "Tiny random models, about which nothing is claimed."},

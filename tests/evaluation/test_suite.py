@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from worker.persrm.evaluation.methods import Says, conversation
-from worker.persrm.evaluation.suite import MalformedSuiteError, Principle, Split, read_suite
-from worker.persrm.evaluation.tasks import draw_tasks
+from evaluation.methods import Says, conversation
+from evaluation.suite import MalformedSuiteError, Principle, Split, read_suite
+from evaluation.tasks import draw_tasks
 
 PRINCIPLE: dict[str, object] = {
     "type": "principle",

@@ -1,16 +1,16 @@
-"""`python -m worker.persrm.evaluation`: evaluates a base and its policy on a suite. `padserve eval` runs this."""
+"""`python -m evaluation`: evaluates a base and its policy on a suite. `padserve eval` runs this."""
 
 import argparse
 import logging
 import sys
 from pathlib import Path
 
+from evaluation.evaluate import evaluate
+from evaluation.judge import MissingLabelError
+from evaluation.study import Plan
+from evaluation.suite import MalformedSuiteError
+from evaluation.writing import Models, NotWrittenError
 from worker.engine import EngineError, ModelError
-from worker.persrm.evaluation.evaluate import evaluate
-from worker.persrm.evaluation.judge import MissingLabelError
-from worker.persrm.evaluation.study import Plan
-from worker.persrm.evaluation.suite import MalformedSuiteError
-from worker.persrm.evaluation.writing import Models, NotWrittenError
 from worker.persrm.pairs import MalformedPairsError
 
 FAILED = 1

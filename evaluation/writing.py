@@ -8,9 +8,9 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from evaluation.methods import Method, Weights
+from evaluation.tasks import Task
 from worker.engine import Completion, Engine, FinishReason, Request, Stream, load_engine
-from worker.persrm.evaluation.methods import Method, Weights
-from worker.persrm.evaluation.tasks import Task
 from worker.prompts import encode
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from worker.persrm.evaluation.bootstrap import Estimate
+from evaluation.bootstrap import Estimate
 
 GOAL_SEEN = 0.95
 GOAL_UNSEEN = 0.85

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from worker.persrm.evaluation.bootstrap import Estimate, Sample, mean
-from worker.persrm.evaluation.methods import Method
-from worker.persrm.evaluation.scoring import RankScores, Row
-from worker.persrm.evaluation.study import Study
-from worker.persrm.evaluation.suite import Suite
+from evaluation.bootstrap import Estimate, Sample, mean
+from evaluation.methods import Method
+from evaluation.scoring import RankScores, Row
+from evaluation.study import Study
+from evaluation.suite import Suite
 from worker.persrm.pairs import PreferencePair
 from worker.prompts import Message, with_principles
 

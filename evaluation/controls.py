@@ -11,9 +11,9 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from worker.persrm.evaluation.bootstrap import mean
-from worker.persrm.evaluation.measures import Measured
-from worker.persrm.evaluation.methods import (
+from evaluation.bootstrap import mean
+from evaluation.measures import Measured
+from evaluation.methods import (
     GUIDED_UNPROMPTED,
     PROMPTED,
     RANDOM_ADAPTER,
@@ -21,10 +21,10 @@ from worker.persrm.evaluation.methods import (
     UNGUIDED,
     Method,
 )
-from worker.persrm.evaluation.scoring import Row
-from worker.persrm.evaluation.study import Study
-from worker.persrm.evaluation.tasks import Task
-from worker.persrm.evaluation.writing import Models, Text, Writing, is_adapter
+from evaluation.scoring import Row
+from evaluation.study import Study
+from evaluation.tasks import Task
+from evaluation.writing import Models, Text, Writing, is_adapter
 
 NUM_BISECTIONS = 9
 CLOSE_ENOUGH = 0.03

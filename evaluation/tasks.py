@@ -4,8 +4,8 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from worker.persrm.evaluation.rules import PLACE
-from worker.persrm.evaluation.suite import Principle, Prompt, Split, Suite
+from evaluation.rules import PLACE
+from evaluation.suite import Principle, Prompt, Split, Suite
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from worker.persrm.evaluation.bootstrap import Estimate, difference
-from worker.persrm.evaluation.measures import Measured, Summary, is_single_seen, summarise
-from worker.persrm.evaluation.methods import POLICY_ALONE, PROMPTED, UNGUIDED, Method
-from worker.persrm.evaluation.study import Study
-from worker.persrm.evaluation.writing import Models
+from evaluation.bootstrap import Estimate, difference
+from evaluation.measures import Measured, Summary, is_single_seen, summarise
+from evaluation.methods import POLICY_ALONE, PROMPTED, UNGUIDED, Method
+from evaluation.study import Study
+from evaluation.writing import Models
 
 TRAINING_RECORD = "training.json"
 """Beside a tuned adapter, if it says what training took: {"seconds": ...}."""

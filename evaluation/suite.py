@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError, model_validator
 from pydantic import Field as Constrained
 
-from worker.persrm.evaluation.rules import PLACE, Check, Rule, contains
+from evaluation.rules import PLACE, Check, Rule, contains
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 

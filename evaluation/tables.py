@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from worker.persrm.evaluation.bootstrap import Estimate
-from worker.persrm.evaluation.claims import Claim, Reached
-from worker.persrm.evaluation.curves import Curve
-from worker.persrm.evaluation.measures import Summary
-from worker.persrm.evaluation.mixture import Sweep
-from worker.persrm.evaluation.ranking import Ranking
-from worker.persrm.evaluation.transfer import OtherBase, TunedAdapters
+from evaluation.bootstrap import Estimate
+from evaluation.claims import Claim, Reached
+from evaluation.curves import Curve
+from evaluation.measures import Summary
+from evaluation.mixture import Sweep
+from evaluation.ranking import Ranking
+from evaluation.transfer import OtherBase, TunedAdapters
 
 NOTHING = ""
 

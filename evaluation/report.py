@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from worker.persrm.evaluation import plots, tables
-from worker.persrm.evaluation.claims import Claim, Reached
-from worker.persrm.evaluation.methods import (
+from evaluation import plots, tables
+from evaluation.claims import Claim, Reached
+from evaluation.methods import (
     DEFAULT_STRENGTH,
     FEW_SHOT,
     GUIDED,
@@ -14,10 +14,10 @@ from worker.persrm.evaluation.methods import (
     PROMPTED,
     UNGUIDED,
 )
-from worker.persrm.evaluation.results import Results, write_numbers
-from worker.persrm.evaluation.study import Plan
-from worker.persrm.evaluation.suite import Suite
-from worker.persrm.evaluation.verdicts import judge_claims, judge_goals
+from evaluation.results import Results, write_numbers
+from evaluation.study import Plan
+from evaluation.suite import Suite
+from evaluation.verdicts import judge_claims, judge_goals
 
 NUMBERS = "numbers.json"
 _LIBRARIES = ("torch", "transformers", "peft")

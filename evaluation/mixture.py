@@ -7,13 +7,13 @@ from itertools import pairwise
 
 from db.preferences import EffectivePreference, Principle
 from db.preferences import Method as ServedMethod
+from evaluation.bootstrap import Estimate, Sample, difference, mean
+from evaluation.methods import DEFAULT_STRENGTH, Says, conversation
+from evaluation.rules import num_words
+from evaluation.study import Study
+from evaluation.tasks import Task
 from worker.engine import Completion, Request
 from worker.methods import streams_of
-from worker.persrm.evaluation.bootstrap import Estimate, Sample, difference, mean
-from worker.persrm.evaluation.methods import DEFAULT_STRENGTH, Says, conversation
-from worker.persrm.evaluation.rules import num_words
-from worker.persrm.evaluation.study import Study
-from worker.persrm.evaluation.tasks import Task
 
 SHARES = tuple(step / 8 for step in range(9))
 """Of the second principle; the first has the rest."""

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from worker.persrm.evaluation import controls, mixture, ranking, transfer
-from worker.persrm.evaluation.bootstrap import Estimate, difference
-from worker.persrm.evaluation.curves import sweep_candidates, sweep_strengths
-from worker.persrm.evaluation.measures import Judged, Measured, is_single_seen, summarise
-from worker.persrm.evaluation.methods import (
+from evaluation import controls, mixture, ranking, transfer
+from evaluation.bootstrap import Estimate, difference
+from evaluation.curves import sweep_candidates, sweep_strengths
+from evaluation.measures import Judged, Measured, is_single_seen, summarise
+from evaluation.methods import (
     CONTRAST,
     FEW_SHOT,
     GUIDED,
@@ -23,11 +23,11 @@ from worker.persrm.evaluation.methods import (
     WRONG,
     Method,
 )
-from worker.persrm.evaluation.report import write_report
-from worker.persrm.evaluation.results import Confusion, Example, Gain, Results
-from worker.persrm.evaluation.study import Plan, Study
-from worker.persrm.evaluation.suite import read_suite
-from worker.persrm.evaluation.writing import Models
+from evaluation.report import write_report
+from evaluation.results import Confusion, Example, Gain, Results
+from evaluation.study import Plan, Study
+from evaluation.suite import read_suite
+from evaluation.writing import Models
 from worker.persrm.pairs import read_pairs
 
 EXAMPLE_METHODS = (UNGUIDED.name, PROMPTED.name, GUIDED.name)

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from worker.persrm.evaluation.bootstrap import Estimate
-from worker.persrm.evaluation.claims import Claim, Reached
-from worker.persrm.evaluation.controls import EqualKl, StrengthZero
-from worker.persrm.evaluation.curves import Curve
-from worker.persrm.evaluation.measures import Summary
-from worker.persrm.evaluation.mixture import Sweep
-from worker.persrm.evaluation.ranking import Ranking
-from worker.persrm.evaluation.transfer import OtherBase, TunedAdapters
+from evaluation.bootstrap import Estimate
+from evaluation.claims import Claim, Reached
+from evaluation.controls import EqualKl, StrengthZero
+from evaluation.curves import Curve
+from evaluation.measures import Summary
+from evaluation.mixture import Sweep
+from evaluation.ranking import Ranking
+from evaluation.transfer import OtherBase, TunedAdapters
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from worker.persrm.evaluation.methods import UNGUIDED, Weights
-from worker.persrm.evaluation.writing import Models, Text, Writer, Writing, is_adapter
+from evaluation.methods import UNGUIDED, Weights
+from evaluation.writing import Models, Text, Writer, Writing, is_adapter
 
 BATCH_SIZE = 32
 

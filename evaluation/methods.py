@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from evaluation.tasks import Task
 from worker.engine import Stream
-from worker.persrm.evaluation.tasks import Task
 from worker.prompts import Message, with_principles
 
 Encode = Callable[[list[Message]], tuple[int, ...]]

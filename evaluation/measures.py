@@ -5,13 +5,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from worker.persrm.evaluation.bootstrap import Estimate, Sample, difference, mean
-from worker.persrm.evaluation.judge import Judge
-from worker.persrm.evaluation.rules import Check, num_words
-from worker.persrm.evaluation.scoring import Scores
-from worker.persrm.evaluation.suite import Suite
-from worker.persrm.evaluation.tasks import Task
-from worker.persrm.evaluation.writing import Text, Writing
+from evaluation.bootstrap import Estimate, Sample, difference, mean
+from evaluation.judge import Judge
+from evaluation.rules import Check, num_words
+from evaluation.scoring import Scores
+from evaluation.suite import Suite
+from evaluation.tasks import Task
+from evaluation.writing import Text, Writing
 
 REPEATED_WORDS = 3
 DISTINCT_WORDS = 2

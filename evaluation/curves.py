@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.persrm.evaluation.bootstrap import Estimate, Sample, difference, mean
-from worker.persrm.evaluation.measures import Judged, Measured, is_single_seen, is_single_unseen
-from worker.persrm.evaluation.methods import Method
-from worker.persrm.evaluation.study import Study
+from evaluation.bootstrap import Estimate, Sample, difference, mean
+from evaluation.measures import Judged, Measured, is_single_seen, is_single_unseen
+from evaluation.methods import Method
+from evaluation.study import Study
 
 # PAD's own grid, and beyond it, where too much should show.
 STRENGTHS = (0.0, 0.1, 0.2, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0)

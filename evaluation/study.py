@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from worker.persrm.evaluation.judge import Judge
-from worker.persrm.evaluation.measures import Measured, Rules
-from worker.persrm.evaluation.methods import Method
-from worker.persrm.evaluation.scoring import Scorer
-from worker.persrm.evaluation.suite import Split, Suite
-from worker.persrm.evaluation.tasks import Task, draw_tasks
-from worker.persrm.evaluation.writing import Models, Writer, Writing
+from evaluation.judge import Judge
+from evaluation.measures import Measured, Rules
+from evaluation.methods import Method
+from evaluation.scoring import Scorer
+from evaluation.suite import Split, Suite
+from evaluation.tasks import Task, draw_tasks
+from evaluation.writing import Models, Writer, Writing
 
 LOG = logging.getLogger("padserve.evaluation")
 

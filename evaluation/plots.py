@@ -9,11 +9,11 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from worker.persrm.evaluation.bootstrap import Estimate
-from worker.persrm.evaluation.curves import Curve
-from worker.persrm.evaluation.measures import Summary
-from worker.persrm.evaluation.mixture import Sweep
-from worker.persrm.evaluation.results import Confusion
+from evaluation.bootstrap import Estimate
+from evaluation.curves import Curve
+from evaluation.measures import Summary
+from evaluation.mixture import Sweep
+from evaluation.results import Confusion
 
 SEEN, HELD_OUT, TOPIC, GUIDE, QUIET = "#1f5fa8", "#d1782c", "#3a8f4d", "#8a3fa0", "#8c8c8c"
 DARK_CELL = 0.6

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from worker.persrm.evaluation import claims
-from worker.persrm.evaluation.bootstrap import Estimate
-from worker.persrm.evaluation.claims import Claim, Reached
-from worker.persrm.evaluation.methods import CONTRAST, GUIDED, NO_PREFERENCE, PROMPTED, RANDOM_ADAPTER, WRONG
-from worker.persrm.evaluation.mixture import Shape
-from worker.persrm.evaluation.results import Gain, Results
-from worker.persrm.evaluation.suite import Suite
+from evaluation import claims
+from evaluation.bootstrap import Estimate
+from evaluation.claims import Claim, Reached
+from evaluation.methods import CONTRAST, GUIDED, NO_PREFERENCE, PROMPTED, RANDOM_ADAPTER, WRONG
+from evaluation.mixture import Shape
+from evaluation.results import Gain, Results
+from evaluation.suite import Suite
 
 _MUST_BE_BEATEN = (NO_PREFERENCE.name, WRONG.name, RANDOM_ADAPTER.name)
 
