@@ -27,6 +27,8 @@ class Answer:
 
     token_ids: tuple[int, ...]
     rewards: tuple[float, ...]
+    kls: tuple[float, ...]
+    """KL(guided || base) over the candidates, at each token."""
 
 
 class Oracle:
@@ -47,27 +49,29 @@ class Oracle:
     def answer(self, request: Request) -> Answer:
         token_ids: list[int] = []
         rewards: list[float] = []
+        kls: list[float] = []
         while len(token_ids) < request.max_tokens:
-            token_id, reward = self._next(request, token_ids)
+            token_id, reward, kl = self._next(request, token_ids)
             rewards.append(reward)
+            kls.append(kl)
             if token_id == EOS:
                 break
             token_ids.append(token_id)
-        return Answer(tuple(token_ids), tuple(rewards))
+        return Answer(tuple(token_ids), tuple(rewards), tuple(kls))
 
-    def _next(self, request: Request, token_ids: list[int]) -> tuple[int, float]:
+    def _next(self, request: Request, token_ids: list[int]) -> tuple[int, float, float]:
         logits = [self._logits(stream.weights, [*stream.prompt, *token_ids]) for stream in request.streams]
-        candidates = sorted(range(len(logits[0])), key=lambda a: (-logits[0][a], a))[: request.k]
-        over_vocabulary = [_log_softmax(z) for z in logits]
+        proposed = _processed(request, logits[0], token_ids)
+        candidates = sorted(proposed, key=lambda a: (-proposed[a], a))[: request.k]
         over_candidates = [dict(zip(candidates, _log_softmax([z[a] for a in candidates]), strict=True)) for z in logits]
         coefficients = [stream.reward for stream in request.streams]
-        score = {
-            a: over_vocabulary[0][a]
-            + request.strength * sum(c * lp[a] for c, lp in zip(coefficients, over_vocabulary, strict=True))
-            for a in candidates
-        }
+        base = dict(zip(candidates, _log_softmax([proposed[a] for a in candidates]), strict=True))
+        reward = {a: sum(c * z[a] for c, z in zip(coefficients, logits, strict=True)) for a in candidates}
+        strength = _affordable(request, base, reward)
+        score = {a: base[a] + strength * reward[a] for a in candidates}
         chosen = _draw(request, score, len(token_ids))
-        return chosen, sum(c * lp[chosen] for c, lp in zip(coefficients, over_candidates, strict=True))
+        token_reward = sum(c * lp[chosen] for c, lp in zip(coefficients, over_candidates, strict=True))
+        return chosen, token_reward, _kl(score, base)
 
     @torch.no_grad()
     def _logits(self, weights: str, prefix: list[int]) -> list[float]:
@@ -112,17 +116,55 @@ def generate_greedily(path: str, text: tuple[int, ...], max_tokens: int) -> tupl
     return generated[: generated.index(EOS)] if EOS in generated else generated
 
 
+def _processed(request: Request, logits: list[float], token_ids: list[int]) -> dict[int, float]:
+    """The logits of the tokens that may come."""
+    bias = dict(request.logit_bias)
+    seen = {*request.streams[0].prompt, *token_ids}
+    processed = {}
+    for a, raw in enumerate(logits):
+        z = raw + bias.get(a, 0.0)
+        if a in seen:
+            z = z / request.repetition_penalty if z > 0 else z * request.repetition_penalty
+        z -= request.frequency_penalty * token_ids.count(a)
+        z -= request.presence_penalty * (a in token_ids)
+        if a != EOS or len(token_ids) >= request.min_tokens:
+            processed[a] = z
+    return processed
+
+
+def _affordable(request: Request, base: dict[int, float], reward: dict[int, float]) -> float:
+    """The most of the strength that the budget allows, by halving: the divergence grows with it."""
+
+    def costs(strength: float) -> float:
+        return _kl({a: base[a] + strength * reward[a] for a in base}, base)
+
+    if request.max_kl is None or costs(request.strength) <= request.max_kl:
+        return request.strength
+    low, high = 0.0, request.strength
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if costs(middle) <= request.max_kl else (low, middle)
+    return low
+
+
+def _kl(score: dict[int, float], base: dict[int, float]) -> float:
+    guided, unguided = _log_softmax(list(score.values())), _log_softmax(list(base.values()))
+    return math.fsum(math.exp(g) * (g - b) for g, b in zip(guided, unguided, strict=True))
+
+
 def _draw(request: Request, score: dict[int, float], position: int) -> int:
     if request.temperature == 0:
         return max(score, key=lambda a: score[a])
-    scaled = {a: value / request.temperature for a, value in score.items()}
+    largest = max(score.values())
+    scaled = {a: (value - largest) / request.temperature for a, value in score.items()}
     log_probability = dict(zip(scaled, _log_softmax(list(scaled.values())), strict=True))
     nucleus: list[int] = []
     for a in sorted(scaled, key=lambda a: -scaled[a]):
         nucleus.append(a)
         if sum(math.exp(log_probability[b]) for b in nucleus) >= request.top_p:
             break
-    return max(nucleus, key=lambda a: scaled[a] + _gumbel(request.seed, position, a))
+    likely = [a for a in nucleus if math.exp(scaled[a]) >= request.min_p]
+    return max(likely, key=lambda a: scaled[a] + _gumbel(request.seed, position, a))
 
 
 def _log_softmax(values: Sequence[float]) -> list[float]:

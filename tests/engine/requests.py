@@ -2,7 +2,7 @@
 
 import random
 
-from tests.engine.models import VOCAB_SIZE
+from tests.engine.models import EOS, VOCAB_SIZE
 from worker.engine import Completion, Engine, Request, Stream
 
 
@@ -61,6 +61,41 @@ def mixed_batch(max_tokens: int = 12) -> list[Request]:
                 top_p=(1.0, 0.6, 0.9)[index % 3],
                 seed=index * 2**61 + 3,
                 max_tokens=max_tokens - index % 5,
+                return_rewards=True,
+            )
+        )
+    return requests
+
+
+def shaped_batch(seed: int, num_requests: int = 16, max_tokens: int = 10) -> list[Request]:
+    """Random combinations of everything that shapes a distribution, each left alone by some requests."""
+    rng = random.Random(seed)
+
+    def some(*values: float) -> float:
+        return rng.choice(values)
+
+    requests = []
+    for index in range(num_requests):
+        method = rng.choice([*METHODS])
+        strength = some(0.0, 0.5, 2.0, 6.0, -1.5)
+        is_guided = method != "none" and strength != 0
+        requests.append(
+            Request(
+                request_id=index,
+                streams=METHODS[method](prompt(100 * seed + index, 1 + rng.randrange(17))),
+                strength=strength,
+                max_kl=rng.choice([None, 0.05, 0.4, 2.0, 100.0]),
+                k=rng.choice([10, 1, 4, VOCAB_SIZE] if is_guided else [10, 4, None, None]),
+                temperature=some(0.0, 0.7, 1.3, 5e-324),
+                top_p=some(1.0, 0.6, 0.9),
+                min_p=some(0.0, 0.0, 0.02, 0.3),
+                seed=rng.getrandbits(64),
+                max_tokens=max_tokens - rng.randrange(4),
+                min_tokens=rng.choice([0, 0, 3, 6]),
+                logit_bias=rng.choice([(), ((rng.randrange(VOCAB_SIZE), 4.0), (EOS, 7.0)), ((EOS, -100.0),)]),
+                repetition_penalty=some(1.0, 1.0, 1.3, 0.8),
+                frequency_penalty=some(0.0, 0.0, 0.7, -0.4),
+                presence_penalty=some(0.0, 0.0, 1.5, -1.0),
                 return_rewards=True,
             )
         )

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from worker.engine.sampling import gumbel_noise, in_nucleus, most_likely, sample, uniforms
+from worker.engine.sampling import Tail, gumbel_noise, in_nucleus, most_likely, sample, uniforms
 
 NUM_SEEDS, NUM_POSITIONS, NUM_TOKENS = 64, 64, 64
 NUM_DRAWS = NUM_SEEDS * NUM_POSITIONS * NUM_TOKENS
@@ -89,7 +89,9 @@ def sample_many(scores: list[float], temperature: float, top_p: float, num_draws
         torch.arange(len(scores)).expand(num_draws, -1),
     )
     each = torch.ones(num_draws, dtype=torch.float64)
-    chosen = sample(rows, torch.ones_like(rows, dtype=torch.bool), temperature * each, top_p * each, noise)
+    chosen = sample(
+        rows, torch.ones_like(rows, dtype=torch.bool), temperature * each, Tail(top_p * each, 0 * each), noise
+    )
     return chosen.bincount(minlength=len(scores)) / num_draws
 
 
@@ -132,6 +134,18 @@ def test_a_slot_with_temperature_zero_takes_the_most_likely_allowed_candidate() 
     allowed = torch.tensor([[False, True, True], [True, True, True]])
 
     greedy = most_likely(scores, allowed)
-    among_sampled = sample(scores, allowed, torch.zeros(2), torch.full((2,), 0.1), torch.randn(2, 3) * 100)
+    tail = Tail(torch.full((2,), 0.1), torch.zeros(2))
+    among_sampled = sample(scores, allowed, torch.zeros(2), tail, torch.randn(2, 3) * 100)
 
     assert greedy.tolist() == among_sampled.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-20])
+def test_a_tiny_temperature_takes_the_most_likely_candidate(temperature: float) -> None:
+    scores = torch.tensor([[3.0, 1.0, 4.0], [-2e3, -3e3, -1e3]], dtype=torch.float64)
+    each = torch.ones(2, dtype=torch.float64)
+    noise = torch.tensor([[30.0, 30.0, -3.0]] * 2, dtype=torch.float64)
+
+    chosen = sample(scores, torch.ones(2, 3, dtype=torch.bool), temperature * each, Tail(each, 0 * each), noise)
+
+    assert chosen.tolist() == [2, 2]

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.engine.sampling import gumbel_noise, most_likely, sample
-from worker.engine.slots import Rows, Slots
-from worker.engine.steering import all_finite, propose, scores, token_rewards
+from worker.engine.budget import divergence
+from worker.engine.sampling import Tail, gumbel_noise, most_likely, sample, sample_vocabulary
+from worker.engine.sequence import Chosen
+from worker.engine.slots import Rows, Slots, Whole
+from worker.engine.steering import Candidates, all_finite, propose, scores, token_rewards
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +20,14 @@ class Choice:
     token_ids: Tensor
     rewards: Tensor
     """float64, in nats."""
+    kls: Tensor
+    """float64, in nats."""
     finite: Tensor
     """False where the slot's logits are broken and its token means nothing."""
 
     def send(self) -> "Sent":
         """Start the copy to the host."""
-        packed = torch.stack([self.token_ids.double(), self.rewards, self.finite.double()], dim=1)
+        packed = torch.stack([self.token_ids.double(), self.rewards, self.kls, self.finite.double()], dim=1)
         if not packed.is_cuda:
             return Sent(packed, None)
         on_host = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=True).copy_(packed, non_blocking=True)
@@ -37,34 +41,80 @@ class Sent:
     """A choice on its way to the host."""
 
     packed: Tensor
-    """[S, 3]."""
+    """[S, 4]."""
     arrived: torch.cuda.Event | None
 
-    def values(self) -> list[tuple[int, float, bool]]:
-        """(token id, reward, finite) of each slot; waits for them to arrive, the step's only synchronisation."""
+    def values(self) -> list[Chosen]:
+        """Of each slot; waits for them to arrive, the step's only synchronisation."""
         if self.arrived is not None:
             self.arrived.synchronize()
-        return [(int(token_id), reward, bool(finite)) for token_id, reward, finite in self.packed.tolist()]
+        return [
+            Chosen(int(token_id), reward, kl, bool(finite)) for token_id, reward, kl, finite in self.packed.tolist()
+        ]
 
 
 @torch.inference_mode()
 def choose_tokens(runners: Sequence[Rows], hidden: Sequence[Tensor], slots: Slots) -> Choice:
     """Steer and sample: last hidden states [rows, d] per runner to one token per slot."""
-    candidates = propose(slots.base_logits(runners, hidden), slots.num_candidates)
-    allowed = slots.allowed & (candidates.logits > -torch.inf)
-    stream_logits = slots.stream_logits(runners, hidden, candidates.token_ids, candidates.logits)
-    score = scores(stream_logits, slots.coefficients)
-    if slots.any_sampled:
-        noise = gumbel_noise(slots.seed, slots.num_generated, candidates.token_ids)
-        chosen = sample(score, allowed, slots.temperature, slots.top_p, noise)
-    else:
-        chosen = most_likely(score, allowed)
+    logits = slots.base_logits(runners, hidden)
+    processed = slots.processors.applied(logits, slots.num_generated) if slots.processors else logits
+    candidates = propose(processed, slots.num_candidates)
+    steered = _steer(runners, hidden, slots, candidates, logits)
+    chosen = _choose(slots, candidates, steered)
+    token_ids = candidates.token_ids.gather(1, chosen[:, None])[:, 0]
+    if slots.whole:
+        token_ids[slots.whole.slots] = _choose_from_all(slots, slots.whole, processed)
+    rewards = kls = torch.zeros_like(slots.temperature)
     if slots.any_guided:
-        rewards = token_rewards(stream_logits, slots.rewards, allowed, chosen)
-    else:
-        rewards = torch.zeros_like(slots.temperature)
-    return Choice(
-        token_ids=candidates.token_ids.gather(1, chosen[:, None])[:, 0],
-        rewards=rewards,
-        finite=candidates.finite & all_finite(stream_logits, allowed),
+        rewards = token_rewards(steered.stream_logits, slots.rewards, steered.allowed, chosen)
+        kls = divergence(steered.scores, candidates.logits.double(), steered.allowed)
+    finite = candidates.finite & all_finite(steered.stream_logits, steered.allowed)
+    return Choice(token_ids, rewards, kls, finite)
+
+
+@dataclass(frozen=True, slots=True)
+class _Steered:
+    """What all streams say of the candidates."""
+
+    stream_logits: Tensor
+    """[S, M, K], float64, as no processor has seen them."""
+    scores: Tensor
+    """[S, K], float64."""
+    allowed: Tensor
+    """[S, K]."""
+
+
+def _steer(
+    runners: Sequence[Rows], hidden: Sequence[Tensor], slots: Slots, candidates: Candidates, logits: Tensor
+) -> _Steered:
+    """Scores of the candidates, of whose base logits [S, V] the rewards are made."""
+    allowed = slots.allowed & (candidates.logits > -torch.inf)
+    unprocessed = logits.gather(1, candidates.token_ids).float() if slots.processors else candidates.logits
+    stream_logits = slots.stream_logits(runners, hidden, candidates.token_ids, unprocessed)
+    base = candidates.logits.double()
+    coefficients = slots.coefficients
+    if slots.budgeted is not None:
+        coefficients = slots.within_budget(slots.budgeted, base, stream_logits, allowed)
+    score = scores(stream_logits, coefficients)
+    if slots.processors:
+        score = score + (base - unprocessed.double())
+    return _Steered(stream_logits, score, allowed)
+
+
+def _choose(slots: Slots, candidates: Candidates, steered: _Steered) -> Tensor:
+    """Indices [S] of candidates."""
+    if not slots.any_sampled:
+        return most_likely(steered.scores, steered.allowed)
+    noise = gumbel_noise(slots.seed, slots.num_generated, candidates.token_ids)
+    return sample(steered.scores, steered.allowed, slots.temperature, Tail(slots.top_p, slots.min_p), noise)
+
+
+def _choose_from_all(slots: Slots, whole: Whole, logits: Tensor) -> Tensor:
+    """Token ids [W] by the base logits [S, V] alone."""
+    return sample_vocabulary(
+        logits[whole.slots].float(),
+        slots.temperature[whole.slots],
+        Tail(slots.top_p[whole.slots] if whole.any_nucleus else None, slots.min_p[whole.slots]),
+        slots.seed[whole.slots],
+        slots.num_generated[whole.slots],
     )

@@ -23,7 +23,7 @@ from worker.engine.scoring import score
 from worker.engine.sequence import Sequence
 from worker.engine.slots import Slots, build_slots
 from worker.engine.streams import guided_streams
-from worker.engine.validation import check_request
+from worker.engine.validation import check_candidates, check_request
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +104,7 @@ class Engine:
         if request.request_id in self._sequences:
             raise DuplicateRequestError(request_id=request.request_id)
         streams = guided_streams(request, self._models.weights)
+        check_candidates(request, streams)
         self._sequences[request.request_id] = Sequence(request, streams)
         self._prompts.add(request.request_id, streams)
         self._scheduler.add(Ticket(request.request_id, len(streams)))
@@ -202,7 +203,9 @@ class Engine:
         if self._slots is None:
             sequences = [self._sequences[request_id] for request_id in plan.active]
             rows = [runner.decoding_keys for runner in self._models.runners]
-            self._slots = build_slots(sequences, rows, self.device)
+            self._slots = build_slots(
+                sequences, rows, self.device, vocab_size=self.vocab_size, eos_token_ids=self.eos_token_ids
+            )
         return self._slots
 
     def _feed(self, plan: Plan, choice: Choice | None) -> None:
@@ -214,7 +217,7 @@ class Engine:
         slots = self._current_slots(plan)
         for runner, slot_of_row in zip(self._models.runners, slots.slot_of_row, strict=True):
             runner.feed(choice.token_ids[slot_of_row])
-        self._slots = slots.advanced()
+        self._slots = slots.advanced(choice.token_ids)
         sequences = [self._sequences[request_id] for request_id in plan.active]
         for sequence in sequences:
             sequence.num_chosen += 1
@@ -226,10 +229,10 @@ class Engine:
         for step in list(steps):
             self._in_flight.remove(step)
             ended: list[Completion | Failure] = []
-            for sequence, (token_id, reward, finite) in zip(step.sequences, step.sent.values(), strict=True):
+            for sequence, chosen in zip(step.sequences, step.sent.values(), strict=True):
                 if self._sequences.get(sequence.request.request_id) is not sequence:
                     continue  # it ended, or was cancelled, while this token was on its way
-                outcome = self._advance(sequence, token_id, reward, finite=finite)
+                outcome = sequence.advance(chosen, self.eos_token_ids)
                 if outcome is not None:
                     ended.append(outcome)
             self._forget({outcome.request_id for outcome in ended if isinstance(outcome, Failure)})
@@ -243,16 +246,6 @@ class Engine:
             if chunk.is_last and isinstance(chunk.request_id, PrefixKey):
                 key = chunk.request_id
                 self._prompts.keep(key, self._models.runners[key.weights.model].take_prefix(key))
-
-    def _advance(
-        self, sequence: Sequence, token_id: int, reward: float, *, finite: bool
-    ) -> Completion | Failure | None:
-        if finite:
-            return sequence.advance(token_id, reward, self.eos_token_ids)
-        position = sequence.num_generated
-        return sequence.failure(
-            "non_finite_logits", f"A stream's logits are not finite at completion token {position}."
-        )
 
     def _make_room(self, plan: Plan) -> None:
         """Halve the slots after the device ran out of memory; requests that lose theirs start again from the prompt."""

@@ -8,7 +8,7 @@ class EngineError(Exception):
 
     def __init__(self, message: str | None = None, /, **facts: object) -> None:
         """Take the message, or the facts that the docstring names in braces."""
-        super().__init__(message or (self.__doc__ or "").format(**facts))
+        super().__init__(message or " ".join((self.__doc__ or "").split()).format(**facts))
 
 
 class OutOfMemoryError(EngineError):
@@ -132,9 +132,15 @@ class EmptyPromptError(RequestError):
 
 
 class PromptTooLongError(RequestError):
-    """Stream {stream} has {prompt_tokens} prompt tokens; with max_tokens {max_tokens} that exceeds {max_length}."""
+    """The prompt has {prompt_tokens} tokens with its template and principles; the model takes {max_length} for prompt
+    and answer together: lower max_tokens from {max_tokens} to at most {room}, or shorten the prompt."""  # noqa: D205, D209 (one sentence, the message)
 
     code = "prompt_too_long"
+
+
+class NoRoomForAnswerError(PromptTooLongError):
+    """The prompt has {prompt_tokens} tokens with its template and principles; the model takes {max_length} for prompt
+    and answer together, so no max_tokens is low enough: shorten the prompt by at least {excess}."""  # noqa: D205, D209 (as above)
 
 
 class TokenOutOfRangeError(RequestError):
@@ -161,6 +167,12 @@ class NumCandidatesError(RequestError):
     code = "k_out_of_range"
 
 
+class CandidatesNeededError(RequestError):
+    """k is None, the whole vocabulary, where streams guide: give the number of candidates that they judge, as 10."""
+
+    code = "k_required"
+
+
 class MaxTokensError(RequestError):
     """max_tokens is {max_tokens}, less than 1."""
 
@@ -177,6 +189,60 @@ class TopPError(RequestError):
     """top_p is {top_p}, not above 0 and at most 1."""
 
     code = "top_p_out_of_range"
+
+
+class MinPError(RequestError):
+    """min_p is {min_p}, not at least 0 and below 1."""
+
+    code = "min_p_out_of_range"
+
+
+class MinTokensError(RequestError):
+    """min_tokens is {min_tokens}, outside 0 to max_tokens, which is {max_tokens}."""
+
+    code = "min_tokens_out_of_range"
+
+
+class RepetitionPenaltyError(RequestError):
+    """repetition_penalty is {repetition_penalty}, not a finite number above 0: 1 changes nothing, 1.1 is usual."""
+
+    code = "repetition_penalty_out_of_range"
+
+
+class FrequencyPenaltyError(RequestError):
+    """frequency_penalty is {frequency_penalty}, outside -2 to 2."""
+
+    code = "frequency_penalty_out_of_range"
+
+
+class PresencePenaltyError(RequestError):
+    """presence_penalty is {presence_penalty}, outside -2 to 2."""
+
+    code = "presence_penalty_out_of_range"
+
+
+class BiasedTokenError(RequestError):
+    """logit_bias names token id {token_id}, outside 0 to {largest}."""
+
+    code = "logit_bias_out_of_range"
+
+
+class BiasValueError(RequestError):
+    """logit_bias of token id {token_id} is {value}, outside -100 to 100."""
+
+    code = "logit_bias_out_of_range"
+
+
+class BiasTwiceError(RequestError):
+    """logit_bias names token id {token_id} more than once."""
+
+    code = "logit_bias_repeated"
+
+
+class BudgetError(RequestError):
+    """max_kl is {max_kl}, not a number of at least 0: 0 is unguided, None sets no bound."""
+
+    code = "max_kl_out_of_range"
 
 
 class StrengthError(RequestError):

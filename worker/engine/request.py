@@ -38,15 +38,35 @@ class Request:
     """The first is the base stream: it proposes the candidates."""
     strength: float = 0.0
     """0 is the first stream alone, exactly."""
-    k: int = 10
+    max_kl: float | None = None
+    """Budget, in nats: of the strength, each step uses the largest part that keeps KL(guided || base) over the
+    candidates, at temperature 1, within it. 0 is the first stream alone, None sets no bound."""
+    k: int | None = 10
+    """None is the whole vocabulary, for requests where nothing guides."""
     temperature: float = 0.0
     """0 is greedy; otherwise the next token is sampled from softmax(score / temperature) over the candidates."""
     top_p: float = 1.0
+    """Only the most likely candidates, at this temperature, that add up to this probability are sampled."""
+    min_p: float = 0.0
+    """Only candidates at least this many times as likely, at this temperature, as the most likely are sampled. As in
+    Hugging Face, it and top_p both look at all candidates; in vLLM, top_p looks at what min_p has left."""
     seed: int = 0
     """Counted modulo 2**64. The same request with the same seed gives the same answer in any batch."""
     max_tokens: int = 128
+    min_tokens: int = 0
+    """Before so many, neither an end-of-sequence token nor the stop condition ends the completion."""
     stop: StopCondition | None = None
     return_rewards: bool = False
+    # These change the base stream's logits before it proposes candidates, in this order. Token rewards do not see them.
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Token ids and what is added to their logits."""
+    repetition_penalty: float = 1.0
+    """Divides the logits above 0, and multiplies those below, of tokens that the base stream's prompt or the completion
+    holds."""
+    frequency_penalty: float = 0.0
+    """Subtracted from a token's logit for each time that the completion holds it."""
+    presence_penalty: float = 0.0
+    """Subtracted from the logits of all tokens that the completion holds."""
 
 
 class FinishReason(StrEnum):
@@ -75,6 +95,9 @@ class Completion:
     rewards: tuple[float, ...] | None
     """The token rewards r_t, one per generated token, if asked for. The log-probabilities are taken over the k
     candidates only, not over the vocabulary, as in PAD's released code."""
+    kl: float | None
+    """Mean over the generated tokens of KL(guided || base) over the candidates, at temperature 1, in nats; None where
+    nothing guided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

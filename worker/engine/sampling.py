@@ -4,6 +4,8 @@ The noise is a function of (seed, position in the completion, token id) and of n
 depend on the slot, the neighbours, the batch size or on how often a request was restarted.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,8 @@ from torch import Tensor
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
+_PART_SIZE = {"cpu": 2**18, "cuda": 2**25}
+"""Logits of whole vocabularies that are sampled at once: what fits a cache, and what fits beside a model."""
 
 
 def most_likely(scores: Tensor, allowed: Tensor) -> Tensor:
@@ -18,16 +22,45 @@ def most_likely(scores: Tensor, allowed: Tensor) -> Tensor:
     return scores.masked_fill(~allowed, -torch.inf).argmax(-1)
 
 
-def sample(scores: Tensor, allowed: Tensor, temperature: Tensor, top_p: Tensor, noise: Tensor) -> Tensor:
-    """Index [S] of a candidate drawn from the nucleus of softmax(score / temperature).
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What of a distribution is not sampled."""
 
-    scores, allowed and noise [S, K], temperature and top_p [S]. With Gumbel noise g, `argmax(score / temperature + g)`
-    is such a draw. Slots with temperature 0 take the most likely candidate.
+    top_p: Tensor | None
+    """[S]; None where it is 1 everywhere and nobody pays for it."""
+    min_p: Tensor
+    """[S]."""
+
+
+def sample(scores: Tensor, allowed: Tensor, temperature: Tensor, tail: Tail, noise: Tensor) -> Tensor:
+    """Index [S] of a candidate drawn from softmax(score / temperature) without its tail.
+
+    scores, allowed and noise [S, K], temperature [S]. With Gumbel noise g,
+    `argmax(score / temperature + g)` is such a draw. Slots with temperature 0 take the most likely candidate.
     """
+    scores = scores.masked_fill(~allowed, -torch.inf)
     greedy = temperature == 0
-    scaled = scores.masked_fill(~allowed, -torch.inf) / torch.where(greedy, 1.0, temperature)[:, None]
-    drawn = (scaled + noise).masked_fill(~in_nucleus(scaled, top_p), -torch.inf).argmax(-1)
+    # Where the best is 0, a tiny temperature sends the others to -inf, and nothing to nan.
+    scaled = (scores - scores.amax(-1, keepdim=True)) / torch.where(greedy, 1.0, temperature)[:, None]
+    kept = scaled >= tail.min_p.log()[:, None]
+    if tail.top_p is not None:
+        kept &= in_nucleus(scaled, tail.top_p)
+    drawn = (scaled + noise).masked_fill(~kept, -torch.inf).argmax(-1)
     return torch.where(greedy, most_likely(scores, allowed), drawn)
+
+
+def sample_vocabulary(logits: Tensor, temperature: Tensor, tail: Tail, seed: Tensor, position: Tensor) -> Tensor:
+    """Token ids [W] as `sample` draws them with all tokens as candidates: logits [W, V], the others [W]."""
+    num_rows = max(1, _PART_SIZE[logits.device.type] // logits.shape[1])
+    token_ids = torch.arange(logits.shape[1], device=logits.device)
+    drawn = []
+    for start in range(0, len(logits), num_rows):
+        rows = slice(start, start + num_rows)
+        scores = logits[rows].double()
+        part = Tail(None if tail.top_p is None else tail.top_p[rows], tail.min_p[rows])
+        noise = gumbel_noise(seed[rows], position[rows], token_ids.expand(len(scores), -1))
+        drawn.append(sample(scores, scores > -torch.inf, temperature[rows], part, noise))
+    return torch.cat(drawn)
 
 
 def in_nucleus(scaled: Tensor, top_p: Tensor) -> Tensor:

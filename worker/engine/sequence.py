@@ -1,9 +1,26 @@
-"""A request while it is decoded: its streams, what was generated so far, and when it ends. No tensors."""
+"""A request while it is decoded: its streams, what was generated so far, and when it ends."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
+from statistics import fmean
+
+from torch import Tensor
 
 from worker.engine.request import Completion, Failure, FinishReason, Request
 from worker.engine.streams import GuidedStream
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A token that the device has chosen for a sequence."""
+
+    token_id: int
+    reward: float
+    """r_t of it, in nats."""
+    kl: float
+    """KL(guided || base) at this step, in nats."""
+    is_finite: bool
+    """False where the logits were broken and the rest means nothing."""
 
 
 class Sequence:
@@ -15,7 +32,11 @@ class Sequence:
         self.token_ids: list[int] = []
         self.num_chosen = 0
         """Tokens that the device has chosen; the host may not have seen the last one yet."""
+        self.history: Tensor | None = None
+        """Where penalties ask for it, how often each token has been chosen. The one tensor here, on the device: the
+        host does not know the last token yet when it counts."""
         self._rewards: list[float] = []
+        self._kls: list[float] = []
 
     @property
     def num_generated(self) -> int:
@@ -31,16 +52,22 @@ class Sequence:
         """Forget what was generated. The noise is counted from the prompt, so the second run gives the same answer."""
         self.token_ids.clear()
         self.num_chosen = 0
+        self.history = None
         self._rewards.clear()
+        self._kls.clear()
 
-    def advance(self, token_id: int, reward: float, eos_token_ids: Collection[int]) -> Completion | Failure | None:
-        """Take the chosen token; the outcome if it was the last."""
-        self._rewards.append(reward)
-        if token_id in eos_token_ids:
+    def advance(self, chosen: Chosen, eos_token_ids: Collection[int]) -> Completion | Failure | None:
+        """Take the chosen token; the outcome if it was the last, or if it means nothing."""
+        if not chosen.is_finite:
+            message = f"A stream's logits are not finite at completion token {self.num_generated}."
+            return self.failure("non_finite_logits", message)
+        self._rewards.append(chosen.reward)
+        self._kls.append(chosen.kl)
+        if chosen.token_id in eos_token_ids:
             return self._completion(len(self.token_ids), FinishReason.STOP)
-        self.token_ids.append(token_id)
+        self.token_ids.append(chosen.token_id)
         try:
-            num_kept = self.request.stop(self.token_ids) if self.request.stop else None
+            num_kept = self._num_kept()
         except Exception as error:  # noqa: BLE001 (the caller's code: it fails its own request, not the batch)
             return self.failure("stop_condition_failed", f"The stop condition raised {type(error).__name__}: {error}.")
         if num_kept is not None:
@@ -53,6 +80,12 @@ class Sequence:
         """The outcome of a request that cannot be decoded any further."""
         return Failure(self.request.request_id, code, message)
 
+    def _num_kept(self) -> int | None:
+        """What the stop condition says; it is not asked before the completion may end."""
+        if self.request.stop is None or len(self.token_ids) < self.request.min_tokens:
+            return None
+        return self.request.stop(self.token_ids)
+
     def _completion(self, num_kept: int, finish_reason: FinishReason) -> Completion:
         return Completion(
             request_id=self.request.request_id,
@@ -62,4 +95,5 @@ class Sequence:
             num_completion_tokens=self.num_generated,
             reward=sum(self._rewards) if self.is_guided else None,
             rewards=tuple(self._rewards) if self.is_guided and self.request.return_rewards else None,
+            kl=fmean(self._kls) if self.is_guided else None,
         )

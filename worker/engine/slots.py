@@ -3,6 +3,8 @@
 Built on the host whenever a request joins or leaves, then used on the device unchanged until the next does.
 """
 
+import math
+from collections.abc import Collection
 from collections.abc import Sequence as Values
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -10,9 +12,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from worker.engine.budget import strength_within
 from worker.engine.layout import RowKey
+from worker.engine.processors import Processors, build_processors
+from worker.engine.request import Request
 from worker.engine.scheduler import TicketId
 from worker.engine.sequence import Sequence
+from worker.engine.steering import scores
 
 
 class Rows(Protocol):
@@ -35,6 +41,16 @@ class StreamRows:
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """Slots that are sampled from the whole vocabulary rather than from candidates."""
+
+    slots: Tensor
+    """[W]."""
+    any_nucleus: bool
+    """Whether a top_p is below 1: only then the vocabulary must be sorted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Slots:
     """S slots with up to M streams and K candidates."""
 
@@ -42,11 +58,21 @@ class Slots:
     """K, the largest k."""
     any_sampled: bool
     any_guided: bool
+    budgeted: Tensor | None
+    """[B], the slots with a budget; None where there are none, so that nobody pays for them."""
+    whole: Whole | None
+    """The slots that are sampled from the whole vocabulary."""
+    processors: Processors | None
+    """What changes the base streams' logits."""
     allowed: Tensor
     """[S, K], which candidates are among the slot's own k."""
     temperature: Tensor
-    """[S], float64, as top_p, coefficients and rewards."""
+    """[S], float64, as all that are not said to be integers."""
     top_p: Tensor
+    min_p: Tensor
+    strength: Tensor
+    max_kl: Tensor
+    """[S], inf where there is no budget."""
     seed: Tensor
     """[S], int64, as num_generated."""
     num_generated: Tensor
@@ -84,16 +110,41 @@ class Slots:
                 logits[other.slots, other.streams] = columns.double()
         return logits
 
-    def advanced(self) -> "Slots":
-        """The same slots one token later."""
+    def within_budget(self, budgeted: Tensor, base: Tensor, stream_logits: Tensor, allowed: Tensor) -> Tensor:
+        """[S, M], the coefficients as far as the budgets of some slots [B] allow them in this step.
+
+        base [S, K] is where the divergence starts, stream_logits [S, M, K] are what rewards are made of.
+        """
+        rewards = self.rewards[budgeted]
+        strength = self.strength[budgeted]
+        direction = scores(stream_logits[budgeted], rewards)
+        used = strength_within(base[budgeted], direction, allowed[budgeted], strength, self.max_kl[budgeted])
+        reduced = used[:, None] * rewards
+        reduced[:, 0] += 1
+        # Where nothing is cut, the coefficients stay what they are without a budget, to the last bit.
+        reduced = torch.where((used == strength)[:, None], self.coefficients[budgeted], reduced)
+        return self.coefficients.index_copy(0, budgeted, reduced)
+
+    def advanced(self, token_ids: Tensor) -> "Slots":
+        """The same slots one token later, the chosen ones [S]; histories count them in place, these slots' too."""
+        if self.processors and self.processors.penalties:
+            self.processors.penalties.count(token_ids)
         return replace(self, num_generated=self.num_generated + 1)
 
 
-def build_slots(sequences: list[Sequence], rows: list[list[RowKey]], device: torch.device) -> Slots:
+def build_slots(
+    sequences: list[Sequence],
+    rows: list[list[RowKey]],
+    device: torch.device,
+    *,
+    vocab_size: int,
+    eos_token_ids: Collection[int],
+) -> Slots:
     """Lay out the sequences over the rows that decode, given as one list of keys per runner."""
     requests = [sequence.request for sequence in sequences]
-    num_candidates = max(request.k for request in requests)
+    num_candidates = [_num_candidates(request) for request in requests]
     num_streams = max(len(sequence.streams) for sequence in sequences)
+    floats = _floats(sequences, num_streams, device)
     slot_of: dict[TicketId, int] = {request.request_id: slot for slot, request in enumerate(requests)}
 
     def integers(values: list[int]) -> Tensor:
@@ -108,35 +159,60 @@ def build_slots(sequences: list[Sequence], rows: list[list[RowKey]], device: tor
         slots, streams, of_rows = zip(*found, strict=True) if found else ((), (), ())
         return StreamRows(integers(list(of_rows)), integers(list(slots)), integers(list(streams)))
 
-    # One copy to the device for everything that is a float.
-    floats = torch.tensor(
-        [
-            [
-                sequence.request.temperature,
-                sequence.request.top_p,
-                *_padded([stream.coefficient for stream in sequence.streams], num_streams),
-                *_padded([stream.reward for stream in sequence.streams], num_streams),
-            ]
-            for sequence in sequences
-        ],
-        dtype=torch.float64,
-        device=device,
-    )
     return Slots(
-        num_candidates=num_candidates,
+        num_candidates=max(num_candidates),
         any_sampled=any(request.temperature > 0 for request in requests),
         any_guided=any(sequence.is_guided for sequence in sequences),
-        allowed=torch.arange(num_candidates, device=device) < integers([request.k for request in requests])[:, None],
+        budgeted=_budgeted(sequences, device),
+        whole=_whole(requests, device),
+        processors=build_processors(sequences, vocab_size, eos_token_ids, device),
+        allowed=torch.arange(max(num_candidates), device=device) < integers(num_candidates)[:, None],
         temperature=floats[:, 0],
         top_p=floats[:, 1],
+        min_p=floats[:, 2],
+        strength=floats[:, 3],
+        max_kl=floats[:, 4],
+        coefficients=floats[:, 5 : 5 + num_streams],
+        rewards=floats[:, 5 + num_streams :],
         seed=integers([_signed(request.seed) for request in requests]),
         num_generated=integers([sequence.num_chosen for sequence in sequences]),
-        coefficients=floats[:, 2 : 2 + num_streams],
-        rewards=floats[:, 2 + num_streams :],
         bases=tuple(stream_rows(keys, bases=True) for keys in rows),
         others=tuple(stream_rows(keys, bases=False) for keys in rows),
         slot_of_row=tuple(integers([slot_of[request_id] for request_id, _ in keys]) for keys in rows),
     )
+
+
+def _num_candidates(request: Request) -> int:
+    """Where the whole vocabulary is sampled or its most likely token taken, one shows whether the logits are finite."""
+    return 1 if request.k is None else request.k
+
+
+def _floats(sequences: list[Sequence], num_streams: int, device: torch.device) -> Tensor:
+    """[S, 5 + 2 M], one copy to the device for everything that is a float."""
+    rows = []
+    for sequence in sequences:
+        request, streams = sequence.request, sequence.streams
+        max_kl = math.inf if request.max_kl is None else request.max_kl
+        coefficients = _padded([stream.coefficient for stream in streams], num_streams)
+        rewards = _padded([stream.reward for stream in streams], num_streams)
+        numbers = (request.temperature, request.top_p, request.min_p, request.strength, max_kl)
+        rows.append([*numbers, *coefficients, *rewards])
+    return torch.tensor(rows, dtype=torch.float64, device=device)
+
+
+def _budgeted(sequences: list[Sequence], device: torch.device) -> Tensor | None:
+    slots = [
+        slot for slot, sequence in enumerate(sequences) if sequence.request.max_kl is not None and sequence.is_guided
+    ]
+    return torch.tensor(slots, device=device) if slots else None
+
+
+def _whole(requests: list[Request], device: torch.device) -> Whole | None:
+    """Who takes the most likely token needs no more than one candidate for it."""
+    found = {slot: request for slot, request in enumerate(requests) if request.k is None and request.temperature > 0}
+    if not found:
+        return None
+    return Whole(torch.tensor([*found], device=device), any(request.top_p < 1 for request in found.values()))
 
 
 def _padded(values: list[float], length: int) -> list[float]:

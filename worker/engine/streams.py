@@ -31,12 +31,13 @@ def guided_streams(request: Request, weights: Mapping[str, Weights]) -> tuple[Gu
     """The streams to run, the base stream first.
 
     Equal streams are one, their rewards summed. A stream that adds nothing to the score is not run: with
-    strength 0, or where all rewards cancel, only the base stream remains.
+    strength 0, a budget of 0, or where all rewards cancel, only the base stream remains.
     """
+    guides = bool(request.strength) and request.max_kl != 0
     rewards: dict[tuple[Weights, tuple[int, ...]], float] = {}
     for stream in request.streams:
         key = (weights[stream.weights], stream.prompt)
-        rewards[key] = rewards.get(key, 0.0) + (stream.reward if request.strength else 0.0)
+        rewards[key] = rewards.get(key, 0.0) + (stream.reward if guides else 0.0)
     base, *others = rewards
     return (
         GuidedStream(*base, coefficient=1.0 + request.strength * rewards[base], reward=rewards[base]),
