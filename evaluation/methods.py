@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from evaluation.tasks import Task
 from worker.engine import Stream
-from worker.prompts import Message, with_principles
+from worker.formats import PAD, Format, Message, with_principles
 
 Encode = Callable[[list[Message]], tuple[int, ...]]
 DEFAULT_STRENGTH = 1.0
@@ -56,39 +56,46 @@ class Method:
         """The same method at another strength, or with another number of candidates."""
         return replace(self, strength=self.strength if strength is None else strength, k=self.k if k is None else k)
 
-    def streams(self, task: Task, encode: Encode, *, has_reference: bool) -> tuple[Stream, ...]:
+    def streams(
+        self,
+        task: Task,
+        encode: Encode,
+        *,
+        has_reference: bool,
+        format: Format = PAD,
+    ) -> tuple[Stream, ...]:
         """The engine's streams for one task."""
 
         def stream(weights: Weights, says: Says, reward: float) -> Stream:
             known = Weights.BASE if weights is Weights.REFERENCE and not has_reference else weights
-            return Stream(known.value, encode(conversation(task, says)), reward)
+            return Stream(known.value, encode(conversation(task, says, format)), reward)
 
         first = stream(self.proposer, self.says, 0.0)
         return (first, *(stream(guide.weights, guide.says, guide.reward) for guide in self.guides))
 
 
-def conversation(task: Task, says: Says) -> list[Message]:
+def conversation(task: Task, says: Says, format: Format = PAD) -> list[Message]:
     """The turns that ask for the task's text."""
     asked = [Message(role="user", content=task.prompt.prompt)]
     match says:
         case Says.NOTHING:
             return asked
         case Says.PRINCIPLES:
-            return with_principles(asked, task.wordings)
+            return with_principles(asked, task.wordings, format)
         case Says.WRONG:
-            return with_principles(asked, (task.wrong,))
+            return with_principles(asked, (task.wrong,), format)
         case Says.EXAMPLES:
-            return [*_examples(task), *with_principles(asked, task.wordings)]
+            return [*_examples(task, format), *with_principles(asked, task.wordings, format)]
 
 
-def _examples(task: Task) -> list[Message]:
+def _examples(task: Task, format: Format) -> list[Message]:
     """Each principle's examples, asked for in the task's wording, with the value that they have."""
     turns = []
     for principle, wording in zip(task.principles, task.wordings, strict=True):
         value = task.values.get(principle.name, "")
         for example in principle.examples:
             asked = wording.replace(value, example.value) if example.value else wording
-            turns += with_principles([Message(role="user", content=example.prompt)], (asked,))
+            turns += with_principles([Message(role="user", content=example.prompt)], (asked,), format)
             turns.append(Message(role="assistant", content=example.text))
     return turns
 

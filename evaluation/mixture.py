@@ -83,7 +83,7 @@ def _write(study: Study, tasks: Sequence[Task], share: float) -> list[str]:
     for number, task in enumerate(tasks):
         weighted = tuple(map(Principle, task.wordings, (1 - share, share)))
         preference = EffectivePreference(ServedMethod.MIXTURE, DEFAULT_STRENGTH, weighted)
-        streams = streams_of(preference, conversation(task, Says.NOTHING), writer.encode)
+        streams = streams_of(preference, conversation(task, Says.NOTHING), writer.encode, writer.format)
         requests.append(Request(number, streams, strength=DEFAULT_STRENGTH, max_tokens=writer.max_tokens))
     return [_text(study, completion) for completion in writer.decode(requests)]
 

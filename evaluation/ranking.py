@@ -8,8 +8,8 @@ from evaluation.methods import Method
 from evaluation.scoring import RankScores, Row
 from evaluation.study import Study
 from evaluation.suite import Suite
+from worker.formats import Message, with_principles
 from worker.persrm.pairs import PreferencePair
-from worker.prompts import Message, with_principles
 
 SEVERAL = "several at once"
 
@@ -61,6 +61,6 @@ def _ranking(study: Study, asked: str, pairs: Sequence[PreferencePair], guided: 
 
 
 def _row(study: Study, pair: PreferencePair, answer: str) -> Row:
-    messages = with_principles([Message(role="user", content=pair.prompt)], pair.principles)
+    messages = with_principles([Message(role="user", content=pair.prompt)], pair.principles, study.writer.format)
     completion = study.writer.tokenizer.encode(answer, add_special_tokens=False)
     return Row(study.writer.encode(messages), (*completion, min(study.writer.engine.eos_token_ids)))

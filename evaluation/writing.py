@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from evaluation.methods import Method, Weights
 from evaluation.tasks import Task
 from worker.engine import Completion, Engine, FinishReason, Request, Stream, load_engine
+from worker.formats import PAD, Format
 from worker.prompts import encode
 
 
@@ -51,10 +52,13 @@ class Writing:
 class Writer:
     """An engine and its tokenizer."""
 
-    def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
+    def __init__(
+        self, engine: Engine, tokenizer: PreTrainedTokenizerBase, max_tokens: int, format: Format = PAD
+    ) -> None:
         self.engine = engine
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
+        self.format = format
         self.encode = partial(encode, tokenizer)
 
     @classmethod
@@ -70,7 +74,7 @@ class Writer:
 
     def streams(self, method: Method, task: Task) -> tuple[Stream, ...]:
         """The streams that make the task's text."""
-        return method.streams(task, self.encode, has_reference=self.has_reference)
+        return method.streams(task, self.encode, has_reference=self.has_reference, format=self.format)
 
     def write(self, tasks: Sequence[Task], method: Method, *, sample: int = 0) -> Writing:
         """One text for each task; `sample` tells the samples of a task apart where tokens are drawn."""

@@ -23,8 +23,9 @@ from worker.engine import (
     ScoreRequest,
     load_engine,
 )
+from worker.formats import INSTRUCTION, PAD, SYSTEM, Format, Message, with_principles
 from worker.methods import streams_of
-from worker.prompts import Message, PromptError, encode, with_principles
+from worker.prompts import PromptError, encode, shows_system
 from worker.protocol import DecoderUnavailableError, Features
 from worker.settings import WorkerSettings
 from worker.stops import StopTexts, text_before
@@ -41,9 +42,10 @@ class _Decoding:
 class TextDecoder:
     """Turns claimed items into engine requests and completions into outcomes."""
 
-    def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, engine: Engine, tokenizer: PreTrainedTokenizerBase, format: Format) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
+        self._format = format
         self._encode = partial(encode, tokenizer)
         self._decodings: dict[int, _Decoding] = {}
 
@@ -108,7 +110,10 @@ class TextDecoder:
             plain = self._encode(messages)
             if len(plain) >= self._engine.max_length:
                 return unscorable  # at once: of a text of megabytes, each encoding takes seconds
-            guided = [("policy", self._encode(with_principles(messages, [principle]))) for principle in principles]
+            guided = [
+                ("policy", self._encode(with_principles(messages, [principle], self._format)))
+                for principle in principles
+            ]
         except PromptError:
             return unscorable
         return [("base", plain), *guided]
@@ -123,7 +128,7 @@ class TextDecoder:
         preference = EffectivePreference.from_body(item.preference)
         return Request(
             request_id=item.item_id,
-            streams=streams_of(preference, cast("list[Message]", item.messages), self._encode),
+            streams=streams_of(preference, cast("list[Message]", item.messages), self._encode, self._format),
             strength=preference.strength,
             k=min(sampling.k, self._engine.vocab_size),
             temperature=sampling.temperature,
@@ -183,4 +188,9 @@ def load_decoder(settings: WorkerSettings) -> TextDecoder:
     except (OSError, ValueError) as error:
         message = f"No tokenizer can be read from {settings.model}: put the model's tokenizer files beside its weights."
         raise DecoderUnavailableError(message) from error
-    return TextDecoder(engine, tokenizer)
+    return TextDecoder(engine, tokenizer, PAD if settings.policy else uncalibrated_format(tokenizer))
+
+
+def uncalibrated_format(tokenizer: PreTrainedTokenizerBase) -> Format:
+    """What a model is asked with when no card says how it was trained or calibrated."""
+    return SYSTEM if shows_system(tokenizer) else INSTRUCTION

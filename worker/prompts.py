@@ -1,40 +1,16 @@
-"""Text to token ids: the guideline template and a model's own chat template. Knows tokenizers; no model, no method."""
+"""Text to token ids, by a model's own chat template. Knows tokenizers; no model, no method, no principle."""
 
 from collections.abc import Sequence
-from typing import TypedDict, cast
+from typing import cast
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-# The wording of PAD's released models (Chen et al., ICLR 2025): a PersRM sees a preference as this text alone.
-GUIDELINES = (
-    "[Guidelines] Your task is to generate response by considering the following principle. "
-    "[Principles] {principles} [Instruction] "
-)
+from worker.formats import Message
 
 
 class PromptError(Exception):
     """The model's chat template does not accept the conversation."""
-
-
-class Message(TypedDict):
-    """One chat turn."""
-
-    role: str
-    content: str
-
-
-def with_principles(messages: Sequence[Message], principles: Sequence[str]) -> list[Message]:
-    """The conversation with the principles written before its last user turn; unchanged where there are none.
-
-    Several principles are joined by "and", as in PAD's own evaluation ("harmless and humor").
-    """
-    if not principles:
-        return list(messages)
-    last_user = max(index for index, message in enumerate(messages) if message["role"] == "user")
-    guidelines = GUIDELINES.format(principles=" and ".join(principles))
-    turn = Message(role="user", content=guidelines + messages[last_user]["content"])
-    return [*messages[:last_user], turn, *messages[last_user + 1 :]]
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -45,8 +21,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> t
     the template refuses the turns (a system turn, say) or the tokenizer cannot keep text from becoming control tokens.
     """
     if tokenizer.chat_template is None:
-        text = "\n\n".join(message["content"] for message in messages)
-        return tuple(tokenizer.encode(text, split_special_tokens=True))
+        return tuple(tokenizer.encode(joined(messages), split_special_tokens=True))
     turns = [{"role": message["role"], "content": message["content"]} for message in messages]
     try:
         token_ids = tokenizer.apply_chat_template(
@@ -55,3 +30,20 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> t
     except (TemplateError, NotImplementedError) as error:
         raise PromptError(f"The model's chat template does not accept this conversation: {error}") from error
     return tuple(cast("list[int]", token_ids))
+
+
+def joined(messages: Sequence[Message]) -> str:
+    """The turns as plain text, for a model that knows no turns."""
+    return "\n\n".join(message["content"] for message in messages)
+
+
+def shows_system(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a system turn reaches the model: some templates refuse it, and some leave it out without a word."""
+    if tokenizer.chat_template is None:
+        return False
+    asked = Message(role="user", content="a")
+    try:
+        shown = encode(tokenizer, [Message(role="system", content="b"), asked])
+        return shown != encode(tokenizer, [asked])
+    except PromptError:
+        return False

@@ -9,7 +9,8 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from worker.prompts import Message, encode, with_principles
+from worker.formats import PAD, Message, with_principles
+from worker.prompts import encode
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Models:
 
     def _batch(self, prompts: Sequence[str], principles: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
         rows = [
-            encode(self.tokenizer, with_principles([Message(role="user", content=prompt)], wanted))
+            encode(self.tokenizer, with_principles([Message(role="user", content=prompt)], wanted, PAD))
             for prompt, wanted in zip(prompts, principles, strict=True)
         ]
         batch = self.tokenizer.pad({"input_ids": [list(row) for row in rows]}, padding_side="left", return_tensors="pt")

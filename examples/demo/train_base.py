@@ -22,7 +22,8 @@ from transformers import (
 from examples.demo.corpus import Example, examples
 from examples.demo.optimizer import optimizer_with_schedule
 from examples.demo.tokenizer import END, train_tokenizer
-from worker.prompts import Message, encode, with_principles
+from worker.formats import PAD, Message, with_principles
+from worker.prompts import encode
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,12 @@ def fit(
 
 def conversation_ids(tokenizer: PreTrainedTokenizerFast, example: Example) -> TokenizedExample:
     """Token ids of the example's prompt, as the engine would send it, and of its answer with the end token."""
-    messages = with_principles([Message(role="user", content=example.prompt)], example.principles)
+    messages = with_principles([Message(role="user", content=example.prompt)], example.principles, PAD)
     return list(encode(tokenizer, messages)), tokenizer.encode(example.answer + END, add_special_tokens=False)
 
 
 def _texts(example: Example) -> tuple[str, str]:
-    messages = with_principles([Message(role="user", content=example.prompt)], example.principles)
+    messages = with_principles([Message(role="user", content=example.prompt)], example.principles, PAD)
     return messages[0]["content"], example.answer
 
 

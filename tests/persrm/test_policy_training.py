@@ -14,6 +14,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from tests.persrm.models import PAIRS, SETTINGS
 from worker.engine import Completion, Request, Score, ScoreRequest, Stream, load_engine
+from worker.formats import PAD
 from worker.persrm import train
 from worker.persrm.dataset import as_dataset, check_prompts, conversation, split
 from worker.persrm.errors import BaseModelError, PairsTooLongError, PromptMismatchError, SettingError, TooFewPairsError
@@ -107,20 +108,20 @@ def test_the_trainer_sees_exactly_the_prompt_that_the_engine_sends(
     trainer = DPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
         args=train.dpo_config(tmp_path, SETTINGS),
-        train_dataset=as_dataset(tokenizer, PAIRS),
+        train_dataset=as_dataset(tokenizer, PAIRS, PAD),
         processing_class=tokenizer,
         peft_config=train.lora_config(SETTINGS),
     )
 
     for pair, row in zip(PAIRS, cast("Dataset", trainer.train_dataset), strict=True):
-        assert tuple(row["prompt_ids"]) == encode(tokenizer, conversation(pair))
+        assert tuple(row["prompt_ids"]) == encode(tokenizer, conversation(pair, PAD))
         assert tokenizer.decode(row["chosen_ids"]) == f"{pair.chosen}{tokenizer.eos_token}"
         assert tokenizer.decode(row["rejected_ids"]) == f"{pair.rejected}{tokenizer.eos_token}"
 
 
 def test_a_prompt_that_training_would_render_differently_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
     with pytest.raises(PromptMismatchError, match="renders this prompt differently"):
-        check_prompts(tokenizer, PAIRS[:1], [[1, 2, 3]])
+        check_prompts(tokenizer, PAIRS[:1], [[1, 2, 3]], PAD)
 
 
 def test_pairs_that_would_be_cut_off_are_all_named_before_anything_is_trained(base: Path, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from db.queries.feedback import Pair
 from tests.builders import SAMPLING, preference
 from tests.tiny_model import write_tiny_model, write_tiny_policy
 from worker.decoder import TextDecoder, load_decoder
-from worker.prompts import Message, encode, with_principles
+from worker.formats import PAD, Message, with_principles
+from worker.prompts import encode
 from worker.protocol import DecoderUnavailableError
 from worker.settings import WorkerSettings
 
@@ -160,7 +161,7 @@ def test_a_comparison_is_the_difference_of_log_ratios(
         return float(of_all[len(prompt) - 1 :].sum())
 
     def phi(principle: str, text: str) -> float:
-        steered = log_likelihood(guided, with_principles([message], [principle]), text)
+        steered = log_likelihood(guided, with_principles([message], [principle], PAD), text)
         return steered - log_likelihood(plain, [message], text)
 
     told: list[None] = []

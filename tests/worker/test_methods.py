@@ -6,8 +6,8 @@ import pytest
 
 from db.preferences import EffectivePreference, Method, Principle, effective_preference
 from worker.engine import Stream
+from worker.formats import PAD, Message
 from worker.methods import streams_of
-from worker.prompts import Message
 
 PROMPT = [Message(role="user", content="tea")]
 PLAIN, BOTH, FORMAL, PLAYFUL = (1,), (2,), (3,), (4,)
@@ -23,7 +23,7 @@ def encode(messages: Sequence[Message]) -> tuple[int, ...]:
 
 def coefficients(preference: EffectivePreference) -> dict[tuple[str, tuple[int, ...]], float]:
     """Each stream's coefficient in the sum of logits, as the engine computes it."""
-    streams: tuple[Stream, ...] = streams_of(preference, PROMPT, encode)
+    streams: tuple[Stream, ...] = streams_of(preference, PROMPT, encode, PAD)
     return {
         (stream.weights, stream.prompt): (index == 0) + preference.strength * stream.reward
         for index, stream in enumerate(streams)

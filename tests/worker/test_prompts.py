@@ -3,13 +3,14 @@
 import pytest
 
 from tests.tiny_model import CHAT_TEMPLATE, a_tokenizer
-from worker.prompts import Message, PromptError, encode, with_principles
+from worker.formats import PAD, Message, with_principles
+from worker.prompts import PromptError, encode
 
 PROMPT = [Message(role="system", content="Be brief."), Message(role="user", content="Write about tea.")]
 
 
 def test_principles_stand_before_the_last_user_turn_in_pads_own_words() -> None:
-    system, user = with_principles(PROMPT, ["harmless", "humor"])
+    system, user = with_principles(PROMPT, ["harmless", "humor"], PAD)
 
     assert system == PROMPT[0]
     assert user["content"] == (
@@ -19,11 +20,11 @@ def test_principles_stand_before_the_last_user_turn_in_pads_own_words() -> None:
 
 
 def test_without_principles_the_conversation_is_left_alone() -> None:
-    assert with_principles(PROMPT, []) == PROMPT
+    assert with_principles(PROMPT, [], PAD) == PROMPT
 
 
 def test_braces_in_a_principle_or_a_prompt_are_plain_text() -> None:
-    (turn,) = with_principles([Message(role="user", content="{a} {0}")], ["use {curly} braces"])
+    (turn,) = with_principles([Message(role="user", content="{a} {0}")], ["use {curly} braces"], PAD)
 
     assert "use {curly} braces [Instruction] {a} {0}" in turn["content"]
 

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from worker.formats import Format, FormatError
 from worker.persrm.errors import TrainingError
 from worker.persrm.pairs import read_pairs
 
@@ -45,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", required=True, help="the base model: a folder or a Hub id")
     parser.add_argument("--pairs", type=Path, required=True, help="JSON lines: prompt, principles, chosen, rejected")
     parser.add_argument("--out", type=Path, required=True, help="folder for the policy and its card")
+    parser.add_argument(
+        "--format",
+        type=_format,
+        help="how principles are shown: pad (the default), system, instruction or a card's path",
+    )
     parser.add_argument("--rank", type=int, help="LoRA rank (8)")
     parser.add_argument("--beta", type=float, help="DPO's beta (0.1)")
     parser.add_argument("--learning-rate", type=float, help="of the adapter (1e-3)")
@@ -57,6 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint-every", type=int, help="steps (100)")
     parser.add_argument("--seed", type=int, help="(12)")
     return parser
+
+
+def _format(name: str) -> Format:
+    """A built-in format by name, or the one on the card at this path."""
+    try:
+        return Format.from_body(name)
+    except FormatError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from worker.formats import Format, Message, with_principles
 from worker.persrm.errors import PairsTooLongError, PromptMismatchError, TooFewPairsError
 from worker.persrm.pairs import PreferencePair
-from worker.prompts import Message, encode, with_principles
+from worker.prompts import encode, joined
 
 
 def split(
@@ -22,15 +23,19 @@ def split(
     return shuffled[num_held_out:], shuffled[:num_held_out]
 
 
-def as_dataset(tokenizer: PreTrainedTokenizerBase, pairs: Iterable[PreferencePair]) -> Dataset:
+def as_dataset(
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Iterable[PreferencePair],
+    format: Format,
+) -> Dataset:
     """The pairs in TRL's format: conversations, or plain text where the tokenizer has no chat template."""
     conversational = tokenizer.chat_template is not None
     rows = []
     for pair in pairs:
-        prompt = conversation(pair)
+        prompt = conversation(pair, format)
         rows.append(
             {
-                "prompt": prompt if conversational else prompt[0]["content"],
+                "prompt": prompt if conversational else joined(prompt),
                 "chosen": [Message(role="assistant", content=pair.chosen)] if conversational else pair.chosen,
                 "rejected": [Message(role="assistant", content=pair.rejected)] if conversational else pair.rejected,
             }
@@ -39,26 +44,34 @@ def as_dataset(tokenizer: PreTrainedTokenizerBase, pairs: Iterable[PreferencePai
 
 
 def check_prompts(
-    tokenizer: PreTrainedTokenizerBase, pairs: Iterable[PreferencePair], prompt_ids: Iterable[Sequence[int]]
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Iterable[PreferencePair],
+    prompt_ids: Iterable[Sequence[int]],
+    format: Format,
 ) -> None:
     """Raise PromptMismatchError unless the trainer's prompts are the engine's, id by id."""
     for pair, ids in zip(pairs, prompt_ids, strict=True):
-        if tuple(ids) != encode(tokenizer, conversation(pair)):
+        if tuple(ids) != encode(tokenizer, conversation(pair, format)):
             raise PromptMismatchError(prompt=pair.prompt)
 
 
-def check_lengths(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[PreferencePair], max_length: int) -> None:
+def check_lengths(
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[PreferencePair],
+    max_length: int,
+    format: Format,
+) -> None:
     """Raise PairsTooLongError for the pairs that the trainer would cut off, silently, at `max_length` tokens."""
     too_long = []
     for number, pair in enumerate(pairs, start=1):
         longest = max(len(tokenizer(text)["input_ids"]) for text in (pair.chosen, pair.rejected))
-        num_tokens = len(encode(tokenizer, conversation(pair))) + longest + 1  # the end of sequence
+        num_tokens = len(encode(tokenizer, conversation(pair, format))) + longest + 1  # the end of sequence
         if num_tokens > max_length:
             too_long.append(f"pair {number} ({num_tokens} tokens)")
     if too_long:
         raise PairsTooLongError(max_length=max_length, pairs=", ".join(too_long))
 
 
-def conversation(pair: PreferencePair) -> list[Message]:
+def conversation(pair: PreferencePair, format: Format) -> list[Message]:
     """The preference-conditioned prompt, as the engine sees it."""
-    return with_principles([Message(role="user", content=pair.prompt)], pair.principles)
+    return with_principles([Message(role="user", content=pair.prompt)], pair.principles, format)

@@ -1,7 +1,8 @@
 """Trains a PersRM by DPO on preference-conditioned prompts, in the two stages of PAD (Chen et al., ICLR 2025).
 
 Stage 1 is a LoRA adapter, the reference being the base without it; stage 2 a d x d value head, all else frozen. The
-policy sees each prompt exactly as the engine will send it (`worker.prompts`); training refuses to start otherwise.
+policy sees each prompt exactly as the engine will send it (`worker.formats`, `worker.prompts`); training refuses to
+start otherwise.
 """
 
 import math
@@ -23,6 +24,7 @@ from transformers import (
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
+from worker.formats import PAD, Format
 from worker.persrm.card import Data, write_card
 from worker.persrm.dataset import as_dataset, check_lengths, check_prompts, split
 from worker.persrm.errors import BaseModelError, SettingError
@@ -50,6 +52,8 @@ class PolicySettings:
     seed: int = 12
     checkpoint_every: int = 100
     """Steps between checkpoints."""
+    format: Format = PAD
+    """How the principles are shown, in training as in serving."""
 
     def __post_init__(self) -> None:
         """Raise SettingError for what no training can use."""
@@ -87,7 +91,7 @@ def train_policy(
     is trained.
     """
     tokenizer = _tokenizer(base)
-    check_lengths(tokenizer, pairs, settings.max_length)
+    check_lengths(tokenizer, pairs, settings.max_length, settings.format)
     training, held_out = split(pairs, settings.held_out_share, settings.seed)
     workspace = Workspace(
         out, {"base": str(base), "pairs": [pair.model_dump() for pair in pairs], "settings": asdict(settings)}
@@ -102,14 +106,19 @@ def train_policy(
         accuracies["stage 2, value head"] = workspace.stage(
             "value_head", lambda work, checkpoint: _train_value_head(material, work, checkpoint, out)
         )
-    write_card(out, base_name, Data.of(training, held_out), asdict(settings), accuracies)
+    write_card(out, base_name, Data.of(training, held_out), _shown(settings), accuracies)
     workspace.close()
     return list(accuracies.values())[-1]
 
 
 def _train_adapter(material: _Material, work: Path, checkpoint: str | None, out: Path, base_name: str) -> float:
     trainer = _trainer("adapter", material, dpo_config(work, material.settings), material.model(), adapter=True)
-    check_prompts(material.tokenizer, material.training, cast("Dataset", trainer.train_dataset)["prompt_ids"])
+    check_prompts(
+        material.tokenizer,
+        material.training,
+        cast("Dataset", trainer.train_dataset)["prompt_ids"],
+        material.settings.format,
+    )
     accuracy = _run(trainer, checkpoint)
     model = cast("PeftModel", trainer.model)
     for config in model.peft_config.values():
@@ -144,8 +153,8 @@ def _trainer(
         model=model,
         ref_model=reference,
         args=args,
-        train_dataset=as_dataset(material.tokenizer, material.training),
-        eval_dataset=as_dataset(material.tokenizer, material.held_out),
+        train_dataset=as_dataset(material.tokenizer, material.training, material.settings.format),
+        eval_dataset=as_dataset(material.tokenizer, material.held_out, material.settings.format),
         processing_class=material.tokenizer,
         peft_config=lora_config(material.settings) if adapter else None,
         callbacks=[Progress(stage)],
@@ -191,6 +200,10 @@ def dpo_config(work: Path, settings: PolicySettings) -> DPOConfig:
         disable_tqdm=True,
         seed=settings.seed,
     )
+
+
+def _shown(settings: PolicySettings) -> dict[str, object]:
+    return {**asdict(settings), "format": settings.format.name}
 
 
 def _check(name: str, holds: bool, value: float, wanted: str) -> None:  # noqa: FBT001 (a condition)
