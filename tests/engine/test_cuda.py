@@ -1,12 +1,15 @@
 """What only a GPU shows: the kernel for decoding rows, CUDA graphs, and steps that run ahead of the host."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.engine.models import Family
 from tests.engine.oracle import Oracle
-from tests.engine.requests import decode, mixed_batch, pad, prompt, token_ids
+from tests.engine.requests import decode, mixed_batch, pad, prompt, shaped_batch, token_ids
 from worker.engine import Engine, Request, load_engine
+from worker.engine.choice import choose_tokens
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -59,3 +62,37 @@ def test_half_precision_decodes(family: Family, dtype: str) -> None:
     completions = decode(on_gpu(family, dtype=dtype, num_slots=4), mixed_batch())
 
     assert len(completions) == len(mixed_batch())
+
+
+@pytest.mark.parametrize("num_slots", [2, 32])
+@pytest.mark.parametrize("seed", range(3))
+def test_budgets_penalties_and_whole_vocabularies_are_those_of_the_oracle(
+    family: Family, oracle: Oracle, num_slots: int, seed: int
+) -> None:
+    requests = shaped_batch(seed)
+
+    completions = decode(on_gpu(family, num_slots=num_slots), requests)
+
+    answers = {request.request_id: oracle.answer(request) for request in requests}
+    assert token_ids(completions) == {key: answer.token_ids for key, answer in answers.items()}
+    for key, completion in completions.items():
+        if completion.kl is not None:
+            assert completion.kl == pytest.approx(sum(answers[key].kls) / len(answers[key].kls), abs=1e-3)
+
+
+def test_what_shapes_a_distribution_makes_the_host_wait_for_nothing(family: Family) -> None:
+    engine = on_gpu(family)
+    for request in shaped_batch(0):
+        engine.add(replace(request, max_tokens=60, min_tokens=60))
+    for _ in range(3):
+        engine.step()
+    hidden = [runner.run([]) for runner in engine._models.runners]  # noqa: SLF001 (what a step gives to the choice)
+    slots = engine._slots  # noqa: SLF001 (as above)
+    assert slots is not None
+
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        choice = choose_tokens(engine._models.runners, hidden, slots)  # noqa: SLF001 (as above)
+        slots.advanced(choice.token_ids)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -18,6 +18,7 @@ def with_policy(stream: Stream) -> Request:
     return replace(GOOD, streams=(GOOD.streams[0], stream))
 
 
+TOO_LONG = f"tokens with its template and principles; the model takes {MAX_LENGTH} for prompt and answer together"
 REFUSED = [
     (replace(GOOD, streams=()), "no_streams", "at least one stream"),
     (with_policy(Stream("teacher", (1,))), "unknown_weights", "'teacher': this engine has base, policy, reference"),
@@ -25,9 +26,14 @@ REFUSED = [
     (
         with_policy(Stream("policy", (1,) * 300)),
         "prompt_too_long",
-        f"Stream 1 has 300 prompt tokens; with max_tokens 4 that exceeds {MAX_LENGTH}",
+        f"^The prompt has 300 {TOO_LONG}, so no max_tokens is low enough: shorten the prompt by at least 45.$",
     ),
-    (replace(GOOD, max_tokens=MAX_LENGTH - 9), "prompt_too_long", f"0 has 10 prompt .* 247 that exceeds {MAX_LENGTH}"),
+    (
+        replace(GOOD, max_tokens=MAX_LENGTH - 9),
+        "prompt_too_long",
+        f"^The prompt has 10 {TOO_LONG}: lower max_tokens from 247 to at most 246, or shorten the prompt.$",
+    ),
+    (with_policy(Stream("policy", (1,) * 255, reward=1.0)), "prompt_too_long", "from 4 to at most 1, or"),
     (with_policy(Stream("policy", (1, VOCAB_SIZE))), "token_out_of_range", "token id 97, outside 0 to 96"),
     (with_policy(Stream("policy", (1, -1))), "token_out_of_range", "token id -1"),
     (with_policy(Stream("policy", (1,), reward=math.inf)), "reward_not_finite", "stream 1 is inf"),
@@ -40,6 +46,25 @@ REFUSED = [
     (replace(GOOD, top_p=1.1), "top_p_out_of_range", "top_p is 1.1"),
     (replace(GOOD, top_p=math.nan), "top_p_out_of_range", "top_p is nan"),
     (replace(GOOD, max_tokens=0), "max_tokens_out_of_range", "max_tokens is 0"),
+    (replace(GOOD, k=None), "k_required", "None, the whole vocabulary, where streams guide"),
+    (replace(GOOD, max_kl=-0.1), "max_kl_out_of_range", "max_kl is -0.1, not a number of at least 0"),
+    (replace(GOOD, max_kl=math.nan), "max_kl_out_of_range", "max_kl is nan"),
+    (replace(GOOD, max_kl=math.inf), "max_kl_out_of_range", "max_kl is inf.*None sets no bound"),
+    (replace(GOOD, min_p=1.0), "min_p_out_of_range", "min_p is 1.0, not at least 0 and below 1"),
+    (replace(GOOD, min_p=-0.1), "min_p_out_of_range", "min_p is -0.1"),
+    (replace(GOOD, min_p=math.nan), "min_p_out_of_range", "min_p is nan"),
+    (replace(GOOD, min_tokens=-1), "min_tokens_out_of_range", "min_tokens is -1, outside 0 to max_tokens"),
+    (replace(GOOD, min_tokens=5), "min_tokens_out_of_range", "min_tokens is 5, .* which is 4"),
+    (replace(GOOD, repetition_penalty=0.0), "repetition_penalty_out_of_range", "penalty is 0.0, not a finite number"),
+    (replace(GOOD, repetition_penalty=math.inf), "repetition_penalty_out_of_range", "penalty is inf"),
+    (replace(GOOD, frequency_penalty=2.1), "frequency_penalty_out_of_range", "penalty is 2.1, outside -2 to 2"),
+    (replace(GOOD, frequency_penalty=math.nan), "frequency_penalty_out_of_range", "penalty is nan"),
+    (replace(GOOD, presence_penalty=-2.1), "presence_penalty_out_of_range", "penalty is -2.1, outside -2 to 2"),
+    (replace(GOOD, logit_bias=((97, 1.0),)), "logit_bias_out_of_range", "names token id 97, outside 0 to 96"),
+    (replace(GOOD, logit_bias=((-1, 1.0),)), "logit_bias_out_of_range", "names token id -1"),
+    (replace(GOOD, logit_bias=((3, 101.0),)), "logit_bias_out_of_range", "token id 3 is 101.0, outside -100 to 100"),
+    (replace(GOOD, logit_bias=((3, math.nan),)), "logit_bias_out_of_range", "token id 3 is nan"),
+    (replace(GOOD, logit_bias=((3, 1.0), (3, 2.0))), "logit_bias_repeated", "names token id 3 more than once"),
 ]
 
 

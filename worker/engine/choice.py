@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from worker.engine.budget import divergence
-from worker.engine.sampling import Tail, gumbel_noise, most_likely, sample, sample_vocabulary
+from worker.engine.sampling import Draw, Tail, gumbel_noise, most_likely, sample, sample_vocabulary
 from worker.engine.sequence import Chosen
-from worker.engine.slots import Rows, Slots, Whole
+from worker.engine.slots import Rows, Slots
 from worker.engine.steering import Candidates, all_finite, propose, scores, token_rewards
 
 
@@ -62,8 +62,10 @@ def choose_tokens(runners: Sequence[Rows], hidden: Sequence[Tensor], slots: Slot
     steered = _steer(runners, hidden, slots, candidates, logits)
     chosen = _choose(slots, candidates, steered)
     token_ids = candidates.token_ids.gather(1, chosen[:, None])[:, 0]
-    if slots.whole:
-        token_ids[slots.whole.slots] = _choose_from_all(slots, slots.whole, processed)
+    if slots.whole is not None:
+        token_ids[slots.whole] = _sample_from_all(slots, slots.whole, processed, has_nucleus=False)
+    if slots.whole_nucleus is not None:
+        token_ids[slots.whole_nucleus] = _sample_from_all(slots, slots.whole_nucleus, processed, has_nucleus=True)
     rewards = kls = torch.zeros_like(slots.temperature)
     if slots.any_guided:
         rewards = token_rewards(steered.stream_logits, slots.rewards, steered.allowed, chosen)
@@ -109,12 +111,8 @@ def _choose(slots: Slots, candidates: Candidates, steered: _Steered) -> Tensor:
     return sample(steered.scores, steered.allowed, slots.temperature, Tail(slots.top_p, slots.min_p), noise)
 
 
-def _choose_from_all(slots: Slots, whole: Whole, logits: Tensor) -> Tensor:
-    """Token ids [W] by the base logits [S, V] alone."""
-    return sample_vocabulary(
-        logits[whole.slots].float(),
-        slots.temperature[whole.slots],
-        Tail(slots.top_p[whole.slots] if whole.any_nucleus else None, slots.min_p[whole.slots]),
-        slots.seed[whole.slots],
-        slots.num_generated[whole.slots],
-    )
+def _sample_from_all(slots: Slots, some: Tensor, logits: Tensor, *, has_nucleus: bool) -> Tensor:
+    """Token ids [W] of some slots [W] by their base logits, of all [S, V], alone."""
+    tail = Tail(slots.top_p if has_nucleus else None, slots.min_p).of(some)
+    draw = Draw(slots.seed, slots.num_generated).of(some)
+    return sample_vocabulary(logits[some].float(), slots.temperature[some], tail, draw)

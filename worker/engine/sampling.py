@@ -1,4 +1,4 @@
-"""Choosing one of a slot's candidates: greedy, or sampled with temperature and nucleus. Pure functions of tensors.
+"""Choosing one of a slot's candidates, or of all tokens: greedy, or sampled. Pure functions of tensors.
 
 The noise is a function of (seed, position in the completion, token id) and of nothing else. A sample therefore does not
 depend on the slot, the neighbours, the batch size or on how often a request was restarted.
@@ -9,12 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.engine.steering import propose
+
 # The constants of splitmix64 (Steele, Lea & Flood 2014), as signed integers.
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
 _PART_SIZE = {"cpu": 2**18, "cuda": 2**25}
 """Logits of whole vocabularies that are sampled at once: what fits a cache, and what fits beside a model."""
+_HEAD_SIZE = 1024
+"""Most likely tokens in which a nucleus is looked for, before all are sorted."""
 
 
 def most_likely(scores: Tensor, allowed: Tensor) -> Tensor:
@@ -31,36 +35,85 @@ class Tail:
     min_p: Tensor
     """[S]."""
 
+    def of(self, slots: Tensor) -> "Tail":
+        """That of some slots."""
+        return Tail(None if self.top_p is None else self.top_p[slots], self.min_p[slots])
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Which samples these are, [S] each."""
+
+    seed: Tensor
+    position: Tensor
+
+    def of(self, slots: Tensor) -> "Draw":
+        """Those of some slots."""
+        return Draw(self.seed[slots], self.position[slots])
+
 
 def sample(scores: Tensor, allowed: Tensor, temperature: Tensor, tail: Tail, noise: Tensor) -> Tensor:
     """Index [S] of a candidate drawn from softmax(score / temperature) without its tail.
 
-    scores, allowed and noise [S, K], temperature [S]. With Gumbel noise g,
-    `argmax(score / temperature + g)` is such a draw. Slots with temperature 0 take the most likely candidate.
+    scores, allowed and noise [S, K], temperature [S]. With Gumbel noise g, `argmax(score / temperature + g)` is such a
+    draw. Slots with temperature 0 take the most likely candidate.
     """
-    scores = scores.masked_fill(~allowed, -torch.inf)
     greedy = temperature == 0
-    # Where the best is 0, a tiny temperature sends the others to -inf, and nothing to nan.
-    scaled = (scores - scores.amax(-1, keepdim=True)) / torch.where(greedy, 1.0, temperature)[:, None]
+    scaled = _scaled(scores.masked_fill(~allowed, -torch.inf), torch.where(greedy, 1.0, temperature))
+    return torch.where(greedy, most_likely(scores, allowed), _perturbed(scaled, tail, noise).argmax(-1))
+
+
+def sample_vocabulary(logits: Tensor, temperature: Tensor, tail: Tail, draw: Draw) -> Tensor:
+    """Token ids [W] as `sample` draws them with all tokens as candidates: logits [W, V], temperature [W], not 0."""
+    if tail.top_p is None or not logits.is_cpu:  # looking at values costs a synchronisation elsewhere
+        return _sample_all(logits, temperature, tail, draw)
+    token_ids, is_inside = _sample_head(logits, temperature, tail, draw)
+    wide = (~is_inside).nonzero()[:, 0]
+    if len(wide):
+        token_ids[wide] = _sample_all(logits[wide], temperature[wide], tail.of(wide), draw.of(wide))
+    return token_ids
+
+
+def _sample_all(logits: Tensor, temperature: Tensor, tail: Tail, draw: Draw) -> Tensor:
+    token_ids = torch.arange(logits.shape[1], device=logits.device)
+    size = max(1, _PART_SIZE[logits.device.type] // logits.shape[1])
+    drawn = []
+    for rows in torch.split(torch.arange(len(logits), device=logits.device), size):
+        scaled = _scaled(logits[rows].double(), temperature[rows])
+        part = draw.of(rows)
+        noise = gumbel_noise(part.seed, part.position, token_ids.expand(len(rows), -1))
+        drawn.append(_perturbed(scaled, tail.of(rows), noise).argmax(-1))
+    return torch.cat(drawn)
+
+
+def _sample_head(logits: Tensor, temperature: Tensor, tail: Tail, draw: Draw) -> tuple[Tensor, Tensor]:
+    """Token ids [W] by the most likely tokens alone, and whether [W] the nucleus lies within them.
+
+    Most nuclei do, and then neither the vocabulary is sorted nor noise made for all of it.
+    """
+    head = propose(logits, min(_HEAD_SIZE, logits.shape[1])).token_ids
+    scaled = _scaled(logits.double(), temperature)
+    total = scaled.logsumexp(-1, keepdim=True)
+    scaled = scaled.gather(1, head)  # [W, head]
+    until = (scaled - total).exp().cumsum(-1)
+    top_p = torch.ones_like(temperature) if tail.top_p is None else tail.top_p
+    noise = gumbel_noise(draw.seed, draw.position, head)
+    perturbed = _perturbed(scaled, Tail(None, tail.min_p), noise)
+    perturbed[:, 1:].masked_fill_(until[:, :-1] >= top_p[:, None], -torch.inf)
+    return head.gather(1, perturbed.argmax(-1, keepdim=True))[:, 0], until[:, -1] >= top_p
+
+
+def _perturbed(scaled: Tensor, tail: Tail, noise: Tensor) -> Tensor:
+    """[S, K], the largest of a slot is its sample; -inf in the tail."""
     kept = scaled >= tail.min_p.log()[:, None]
     if tail.top_p is not None:
         kept &= in_nucleus(scaled, tail.top_p)
-    drawn = (scaled + noise).masked_fill(~kept, -torch.inf).argmax(-1)
-    return torch.where(greedy, most_likely(scores, allowed), drawn)
+    return (scaled + noise).masked_fill_(~kept, -torch.inf)
 
 
-def sample_vocabulary(logits: Tensor, temperature: Tensor, tail: Tail, seed: Tensor, position: Tensor) -> Tensor:
-    """Token ids [W] as `sample` draws them with all tokens as candidates: logits [W, V], the others [W]."""
-    num_rows = max(1, _PART_SIZE[logits.device.type] // logits.shape[1])
-    token_ids = torch.arange(logits.shape[1], device=logits.device)
-    drawn = []
-    for start in range(0, len(logits), num_rows):
-        rows = slice(start, start + num_rows)
-        scores = logits[rows].double()
-        part = Tail(None if tail.top_p is None else tail.top_p[rows], tail.min_p[rows])
-        noise = gumbel_noise(seed[rows], position[rows], token_ids.expand(len(scores), -1))
-        drawn.append(sample(scores, scores > -torch.inf, temperature[rows], part, noise))
-    return torch.cat(drawn)
+def _scaled(scores: Tensor, temperature: Tensor) -> Tensor:
+    """[S, K], the best of each slot 0: a tiny temperature then sends the others to -inf, and nothing to nan."""
+    return (scores - scores.amax(-1, keepdim=True)) / temperature[:, None]
 
 
 def in_nucleus(scaled: Tensor, top_p: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Built on the host whenever a request joins or leaves, then used on the device un
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from collections.abc import Sequence as Values
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -41,16 +41,6 @@ class StreamRows:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """Slots that are sampled from the whole vocabulary rather than from candidates."""
-
-    slots: Tensor
-    """[W]."""
-    any_nucleus: bool
-    """Whether a top_p is below 1: only then the vocabulary must be sorted."""
-
-
-@dataclass(frozen=True, slots=True)
 class Slots:
     """S slots with up to M streams and K candidates."""
 
@@ -60,8 +50,10 @@ class Slots:
     any_guided: bool
     budgeted: Tensor | None
     """[B], the slots with a budget; None where there are none, so that nobody pays for them."""
-    whole: Whole | None
-    """The slots that are sampled from the whole vocabulary."""
+    whole: Tensor | None
+    """[W], the slots that are sampled from the whole vocabulary; as budgeted, so that only they pay for it."""
+    whole_nucleus: Tensor | None
+    """The same of those with a top_p below 1: only there the vocabulary must be sorted."""
     processors: Processors | None
     """What changes the base streams' logits."""
     allowed: Tensor
@@ -163,8 +155,9 @@ def build_slots(
         num_candidates=max(num_candidates),
         any_sampled=any(request.temperature > 0 for request in requests),
         any_guided=any(sequence.is_guided for sequence in sequences),
-        budgeted=_budgeted(sequences, device),
-        whole=_whole(requests, device),
+        budgeted=_slots_where((one.is_guided and one.request.max_kl is not None for one in sequences), device),
+        whole=_slots_where((_samples_all(request) and request.top_p >= 1 for request in requests), device),
+        whole_nucleus=_slots_where((_samples_all(request) and request.top_p < 1 for request in requests), device),
         processors=build_processors(sequences, vocab_size, eos_token_ids, device),
         allowed=torch.arange(max(num_candidates), device=device) < integers(num_candidates)[:, None],
         temperature=floats[:, 0],
@@ -200,19 +193,14 @@ def _floats(sequences: list[Sequence], num_streams: int, device: torch.device) -
     return torch.tensor(rows, dtype=torch.float64, device=device)
 
 
-def _budgeted(sequences: list[Sequence], device: torch.device) -> Tensor | None:
-    slots = [
-        slot for slot, sequence in enumerate(sequences) if sequence.request.max_kl is not None and sequence.is_guided
-    ]
+def _slots_where(asked: Iterable[bool], device: torch.device) -> Tensor | None:
+    slots = [slot for slot, is_asked in enumerate(asked) if is_asked]
     return torch.tensor(slots, device=device) if slots else None
 
 
-def _whole(requests: list[Request], device: torch.device) -> Whole | None:
-    """Who takes the most likely token needs no more than one candidate for it."""
-    found = {slot: request for slot, request in enumerate(requests) if request.k is None and request.temperature > 0}
-    if not found:
-        return None
-    return Whole(torch.tensor([*found], device=device), any(request.top_p < 1 for request in found.values()))
+def _samples_all(request: Request) -> bool:
+    """Whoever takes the most likely token needs no more than one candidate for it."""
+    return request.k is None and request.temperature > 0
 
 
 def _padded(values: list[float], length: int) -> list[float]:
