@@ -120,15 +120,19 @@ def change(path: Path, **entries: object) -> None:
 
 
 def save_tokenizer(
-    folder: Path, *, size: int = VOCAB_SIZE, special: Mapping[str, int] | None = None, **config: object
+    folder: Path,
+    *,
+    size: int = VOCAB_SIZE,
+    special: Mapping[str, int] | None = None,
+    config: Mapping[str, object] | None = None,
 ) -> None:
-    """A tokenizer.json of words w0, w1, ... and special tokens, and a tokenizer_config.json with these entries."""
+    """A tokenizer.json of words w0, w1, ... and special tokens, and a tokenizer_config.json that holds `config`."""
     added = special or {}
     words = {f"w{number}": number for number in range(size) if number not in added.values()}
     tokens = [{"content": content, "id": number, "special": True} for content, number in added.items()]
     tokenizer = {"model": {"type": "WordLevel", "vocab": words}, "added_tokens": tokens}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "tokenizer_config.json").write_text(json.dumps(config or {}))
 
 
 @contextmanager

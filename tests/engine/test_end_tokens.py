@@ -27,14 +27,15 @@ def test_model_and_generation_configuration_are_united(tmp_path: Path) -> None:
 
 def test_the_tokenizer_and_its_template_add_theirs(families: dict[str, Family], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(families["llama"].base, tmp_path / "base"))
-    save_tokenizer(folder, special=SPECIAL, **{"eos_token": "</s>", "chat_template": TURNS})
+    config = {"eos_token": "</s>", "chat_template": TURNS}
+    save_tokenizer(folder, special=SPECIAL, config=config)
 
     assert load_engine(str(folder)).eos_token_ids == {91, 93, 96}
 
 
 @pytest.mark.parametrize("eos", ["</s>", {"content": "</s>", "lstrip": False}], ids=["by name", "as an object"])
 def test_the_end_of_sequence_that_a_tokenizer_names(tmp_path: Path, eos: object) -> None:
-    save_tokenizer(tmp_path, special=SPECIAL, eos_token=eos)
+    save_tokenizer(tmp_path, special=SPECIAL, config={"eos_token": eos})
 
     assert ends(tmp_path) == {91}
 
@@ -64,14 +65,15 @@ def test_the_end_of_sequence_in_a_special_tokens_map(tmp_path: Path) -> None:
 def test_the_special_token_directly_behind_an_answer_ends_it(
     tmp_path: Path, template: object, expected: set[int]
 ) -> None:
-    tokens = {"bos_token": "<s>"} | ({"eos_token": "</s>"} if expected == {91} else {})
-    save_tokenizer(tmp_path, special=SPECIAL, chat_template=template, **tokens)
+    tokens: dict[str, object] = {"bos_token": "<s>"} | ({"eos_token": "</s>"} if expected == {91} else {})
+    save_tokenizer(tmp_path, special=SPECIAL, config=tokens | {"chat_template": template})
 
     assert ends(tmp_path) == expected
 
 
 def test_a_template_in_a_file_of_its_own_comes_first(tmp_path: Path) -> None:
-    save_tokenizer(tmp_path, special=SPECIAL, chat_template="{% for m in messages %}{{ m.content }}</s>{% endfor %}")
+    other = "{% for m in messages %}{{ m.content }}</s>{% endfor %}"
+    save_tokenizer(tmp_path, special=SPECIAL, config={"chat_template": other})
     (tmp_path / "chat_template.jinja").write_text(TURNS)
 
     assert ends(tmp_path) == {93}

@@ -5,9 +5,9 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
-from tests.engine.models import Family, gpt2, llama, save
+from tests.engine.models import EOS, Family, gpt2, llama, save
 from tests.engine.requests import decode, mixed_batch, plain, prompt
-from worker.engine import Request, load_engine
+from worker.engine import FinishReason, Request, load_engine
 from worker.engine.packed import can_pack
 
 
@@ -30,10 +30,11 @@ def test_half_precision_parts_from_a_plain_forward_within_rounding_only(family: 
     completions = decode(engine, requests)
 
     for request in requests:
-        chosen = completions[request.request_id].token_ids
-        text = torch.tensor([[*request.streams[0].prompt, *chosen]])
+        completion, text = completions[request.request_id], request.streams[0].prompt
+        chosen = [*completion.token_ids, *([EOS] if completion.finish_reason is FinishReason.STOP else [])]
         with torch.no_grad():
-            logits = plainly(input_ids=text, use_cache=False).logits[0, -1 - len(chosen) : -1].float()
+            logits = plainly(input_ids=torch.tensor([[*text, *chosen]]), use_cache=False).logits.float()
+        logits = logits[0, len(text) - 1 : -1]
         margin = logits.max(1).values - logits.gather(1, torch.tensor(chosen)[:, None])[:, 0]
         assert margin.max() <= 16 * torch.finfo(dtype).eps * logits.abs().max()
 

@@ -133,10 +133,10 @@ def _own_logits(model: PreTrainedModel, token_ids: Sequence[int]) -> Tensor:
     """[tokens, V], float32: as whoever does not know the engine computes them."""
     implementation = model.config._attn_implementation  # noqa: SLF001 (there is no public name)
     model.set_attn_implementation("eager")
-    output = model(input_ids=torch.tensor([token_ids], device=model.device), use_cache=False)
+    logits: Tensor = model(input_ids=torch.tensor([token_ids], device=model.device), use_cache=False).logits
     model.set_attn_implementation(implementation)
-    logits: Tensor = output.logits[0]
-    return logits.float()
+    of_text: Tensor = logits[0].float()
+    return of_text
 
 
 def _errors(logits: Tensor, expected: Tensor) -> Tensor:
