@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +117,22 @@ def read(path: str) -> PreTrainedModel:
 def change(path: Path, **entries: object) -> None:
     """Replace entries of a JSON file."""
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+def save_tokenizer(
+    folder: Path,
+    *,
+    size: int = VOCAB_SIZE,
+    special: Mapping[str, int] | None = None,
+    config: Mapping[str, object] | None = None,
+) -> None:
+    """A tokenizer.json of words w0, w1, ... and special tokens, and a tokenizer_config.json that holds `config`."""
+    added = special or {}
+    words = {f"w{number}": number for number in range(size) if number not in added.values()}
+    tokens = [{"content": content, "id": number, "special": True} for content, number in added.items()]
+    tokenizer = {"model": {"type": "WordLevel", "vocab": words}, "added_tokens": tokens}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "tokenizer_config.json").write_text(json.dumps(config or {}))
 
 
 @contextmanager

@@ -2,11 +2,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
-from tests.engine.models import Family, gpt2, llama, save
-from tests.engine.requests import decode, mixed_batch, plain
-from worker.engine import Request, load_engine
+from tests.engine.models import EOS, Family, gpt2, llama, save
+from tests.engine.requests import decode, mixed_batch, plain, prompt
+from worker.engine import FinishReason, Request, load_engine
+from worker.engine.packed import can_pack
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -17,6 +19,33 @@ def test_half_precision_loads_and_decodes(family: Family, dtype: str) -> None:
 
     assert engine.dtype == getattr(torch, dtype)
     assert len(completions) == len(mixed_batch())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_parts_from_a_plain_forward_within_rounding_only(family: Family, dtype: torch.dtype) -> None:
+    engine = load_engine(family.base, dtype=str(dtype).removeprefix("torch."), num_slots=4)
+    plainly = AutoModelForCausalLM.from_pretrained(family.base, dtype=dtype)
+    requests = [Request(i, plain(prompt(i, 2 + 3 * i)), max_tokens=24) for i in range(6)]
+
+    completions = decode(engine, requests)
+
+    for request in requests:
+        completion, text = completions[request.request_id], request.streams[0].prompt
+        chosen = [*completion.token_ids, *([EOS] if completion.finish_reason is FinishReason.STOP else [])]
+        with torch.no_grad():
+            logits = plainly(input_ids=torch.tensor([[*text, *chosen]]), use_cache=False).logits.float()
+        logits = logits[0, len(text) - 1 : -1]
+        margin = logits.max(1).values - logits.gather(1, torch.tensor(chosen)[:, None])[:, 0]
+        assert margin.max() <= 16 * torch.finfo(dtype).eps * logits.abs().max()
+
+
+def test_a_processor_without_kernels_for_a_dtype_decodes_it_all_the_same(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+
+    assert not can_pack(torch.bfloat16, torch.device("cpu"))
+    assert load_engine(family.base, dtype="bfloat16").dtype == torch.bfloat16
 
 
 def test_the_automatic_choice_is_single_precision_on_a_cpu(family: Family) -> None:
@@ -39,13 +68,6 @@ def test_the_end_of_sequence_may_be_several_tokens_or_none(tmp_path: Path) -> No
 
     assert load_engine(save(several, tmp_path / "several")).eos_token_ids == {5, 6}
     assert load_engine(save(none, tmp_path / "none")).eos_token_ids == frozenset()
-
-
-def test_the_generation_configuration_decides_what_ends_a_completion(tmp_path: Path) -> None:
-    model = llama(seed=0)
-    model.generation_config.eos_token_id = [7, 8]
-
-    assert load_engine(save(model, tmp_path)).eos_token_ids == {7, 8}
 
 
 def test_an_engine_says_what_it_has(family: Family) -> None:

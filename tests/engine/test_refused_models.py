@@ -1,4 +1,3 @@
-import json
 import shutil
 from pathlib import Path
 
@@ -174,15 +173,3 @@ def test_a_policy_with_another_vocabulary_size(base: str, tmp_path: Path) -> Non
 
     assert error.code == "vocabulary_mismatch"
     assert "98 and 97 tokens" in str(error)
-
-
-def test_a_policy_with_another_tokenizer(base: str, tmp_path: Path) -> None:
-    own = Path(shutil.copytree(base, tmp_path / "base"))
-    policy = save(llama(seed=1), tmp_path / "policy")
-    tokenizer = {"model": {"vocab": {"a": 0, "b": 1}}, "added_tokens": [{"content": "<end>", "id": 2}]}
-    (own / "tokenizer.json").write_text(json.dumps(tokenizer))
-    (tmp_path / "policy" / "tokenizer.json").write_text(json.dumps(tokenizer | {"version": "2"}))
-
-    assert load_engine(str(own), policy).weights == ("base", "policy")
-    change(tmp_path / "policy" / "tokenizer.json", model={"vocab": {"a": 1, "b": 0}})
-    assert "tokenizers differ" in str(refusal(str(own), policy))

@@ -10,6 +10,7 @@ Imports torch, transformers and peft, and nothing of this project.
 
 from worker.engine.engine import Engine
 from worker.engine.errors import EngineError, ModelError, OutOfMemoryError, RequestError
+from worker.engine.generation import GenerationDefaults
 from worker.engine.loading import load_engine
 from worker.engine.request import (
     Completion,
@@ -28,6 +29,7 @@ __all__ = [
     "EngineError",
     "Failure",
     "FinishReason",
+    "GenerationDefaults",
     "ModelError",
     "OutOfMemoryError",
     "Request",

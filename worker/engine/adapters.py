@@ -1,7 +1,7 @@
 """Reads LoRA adapters with PEFT onto a base model; refuses those that are more than low-rank updates of its layers."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
@@ -12,8 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from worker.engine.checkpoints import first_line
-from worker.engine.errors import AdapterError
+from worker.engine.errors import AdapterError, first_line
 from worker.engine.lora import AdapterRows, adapt_rows
 
 # Initialisations that leave the base weights alone; PiSSA, OLoRA and the like move part of them into the adapter.
@@ -36,8 +35,14 @@ _BEYOND_LOW_RANK = (
 )
 
 
-def stack_adapters(model: PreTrainedModel, base: str, paths: Mapping[str, str]) -> AdapterRows | None:
-    """Put adapters (name to path) on the model, in place and in this order; None where there are none."""
+def stack_adapters(
+    model: PreTrainedModel, base: str, paths: Mapping[str, str], on_adapter: Callable[[int], None] = lambda _: None
+) -> AdapterRows | None:
+    """Put adapters (name to path) on the model, in place and in this order; None where there are none.
+
+    `on_adapter` is called with each one's number, 1 for the first, while the model is what PEFT makes of it and that
+    adapter: what the stack is to compute can be read off there.
+    """
     if not paths:
         return None
     stack: PeftModel | None = None
@@ -53,6 +58,11 @@ def stack_adapters(model: PreTrainedModel, base: str, paths: Mapping[str, str]) 
         refusal = refusal or _why_not_linear(model)
         if refusal is not None:
             raise AdapterError(path=path, base=base, cause=refusal)
+    if stack is not None:
+        stack.train(mode=False)
+        for number, name in enumerate(paths, 1):
+            stack.set_adapter(name)
+            on_adapter(number)
     return adapt_rows(model, list(paths))
 
 

@@ -2,25 +2,17 @@
 
 A cache row holds every token of its stream, and attention sees all of them or those in a sliding window. Layers that
 see them in chunks, or position encodings that change with the longest row of a batch, agree with that up to some
-length, which becomes the limit. Models with other state are refused. What no configuration tells, a proof at load does.
+length, which becomes the limit. Models with other state are refused. What no configuration tells, the proof at load
+does (`worker.engine.proof`).
 """
 
 from typing import Any  # a configuration holds whatever its JSON held
 
-import torch
-from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from worker.engine import attention
-from worker.engine.layout import Piece
-from worker.engine.runner import Runner
-
 _CHUNKS = {"chunked_attention": "attention_chunk_size"}
 _ROPE_LENGTHS = {"dynamic": "max_position_embeddings", "longrope": "original_max_position_embeddings"}
-_LONGEST_PROOF = 64  # tokens
-# Relative error of logits that rounding explains; a wrong position or mask gives errors near 1.
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
 
 
 def why_unsupported(config: PreTrainedConfig) -> str | None:
@@ -77,50 +69,3 @@ def _rope_parameters(text: PreTrainedConfig) -> list[dict[str, Any]]:
     parameters = getattr(text, "rope_parameters", None) or {}
     nested = [value for value in parameters.values() if isinstance(value, dict)]
     return nested or [parameters]
-
-
-@torch.inference_mode()
-def why_not_exact(model: PreTrainedModel, runner: Runner, vocab_size: int) -> str | None:
-    """What a short run of two unequal rows shows: cached logits against those of the model's own attention, uncached.
-
-    Catches what cannot be read off a configuration, such as positions that a model derives from a padding mask.
-    """
-    hidden_from, max_length = window(model.config), runner.max_length
-    length = 7 if hidden_from is None else max(7, min(hidden_from + 3, _LONGEST_PROOF, max_length - 2))
-    prompts = [tuple(token % vocab_size for token in range(1, size + 1)) for size in (length, 2)]
-    prompts = [prompt[: max(1, max_length - 2)] for prompt in prompts]
-    try:
-        error = _error_of_run(model, runner, prompts, vocab_size)
-    except Exception as failure:  # noqa: BLE001 (whatever a foreign architecture raises, it cannot be decoded here)
-        return f"its forward pass refuses the cache ({type(failure).__name__}: {failure})"
-    runner.release(["proof"], scrub=True)
-    runner.shrink()
-    if error > _TOLERANCE[model.dtype]:
-        return f"its cached logits differ from its uncached ones by {error:.0%}"
-    if hidden_from is not None and hidden_from < max_length and hidden_from not in runner.windows:
-        return f"its layers do not pass on their window of {hidden_from} tokens; a max_length of at most that works"
-    return None
-
-
-def _error_of_run(model: PreTrainedModel, runner: Runner, prompts: list[tuple[int, ...]], vocab_size: int) -> float:
-    pieces = [Piece(("proof", row), 0, prompt, start=0, is_last=True) for row, prompt in enumerate(prompts)]
-    rows = torch.arange(len(prompts), device=model.device)
-    error = _error(model, prompts, runner.logits(runner.run(pieces), rows))
-    for token in (2 % vocab_size, 4 % vocab_size):
-        if max(map(len, prompts)) + 1 > runner.max_length:
-            break
-        runner.feed(torch.full((len(prompts),), token, device=model.device))
-        prompts = [(*prompt, token) for prompt in prompts]
-        error = max(error, _error(model, prompts, runner.logits(runner.run([]), rows)))
-    return error
-
-
-def _error(model: PreTrainedModel, prompts: list[tuple[int, ...]], cached: Tensor) -> float:
-    """Largest relative distance of the rows' logits from their mean-free uncached ones."""
-    errors = []
-    model.set_attn_implementation("eager")
-    for prompt, row in zip(prompts, cached.float(), strict=True):
-        alone = model(input_ids=torch.tensor([prompt], device=model.device), use_cache=False).logits[0, -1].float()
-        errors.append((row - alone).norm() / (alone - alone.mean()).norm())
-    model.set_attn_implementation(attention.NAME)
-    return float(torch.stack(errors).max())

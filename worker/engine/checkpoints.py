@@ -1,82 +1,100 @@
-"""Reads model directories and Hub repositories, and says in one sentence what is wrong with one that is unreadable."""
+"""Reads model folders, and says in one sentence what is wrong with one that is unreadable."""
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
-from transformers.utils.hub import cached_file
 
-from worker.engine import attention
+from worker.engine import attention, files
 from worker.engine.architecture import why_unsupported
 from worker.engine.errors import (
+    AdapterAsBaseError,
+    GenerationConfigError,
     ModelConfigError,
-    ModelNotFoundError,
     ModelWeightsError,
     UnsupportedModelError,
+    first_line,
 )
 from worker.engine.head import ValueHead
+from worker.engine.hub import local_folder
+from worker.engine.tokenizer_files import TokenizerFiles
 
 _VALUE_HEAD = "v_head.summary."  # as PAD's released code names it
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model directory, or a repository of the Hub."""
+    """A model, or an adapter on one, and the folder that it is read from."""
 
     path: str
+    """As the user wrote it: a folder, or a repository of the Hub."""
+    folder: Path
+    is_base: bool = False
+    """The model that others may be adapters on; it is never one itself."""
 
-    @property
-    def is_local(self) -> bool:
-        """Whether it is a directory here: nothing is fetched then."""
-        return Path(self.path).is_dir()
+    @classmethod
+    def find(cls, path: str, *, is_base: bool = False) -> Self:
+        """The checkpoint of that name, fetched where need be; raises ModelNotFoundError."""
+        return cls(path, local_folder(path), is_base=is_base)
 
     @property
     def identity(self) -> str:
-        """Equal for two spellings of one directory."""
-        return str(Path(self.path).resolve()) if self.is_local else self.path
+        """Equal for two spellings of the same weights."""
+        return f"{self.folder.resolve()}{' (adapter)' if self.is_adapter else ''}"
 
     @property
     def is_adapter(self) -> bool:
-        """Whether it holds an adapter rather than a whole model."""
-        return self._file("adapter_config.json") is not None
+        """Whether it is used as an adapter: a folder that holds whole weights, too, is one only beside its base."""
+        if self.is_base or not files.found(self.folder, files.ADAPTER_CONFIG):
+            return False
+        return bool(files.adapter_files(self.folder)) or not files.weight_files(self.folder)
 
-    def check_exists(self) -> None:
-        """Raise ModelNotFoundError for what is neither a directory nor spelled like a Hub id."""
-        if not self.is_local and not _HUB_ID.fullmatch(self.path):
-            raise ModelNotFoundError(path=self.path, cause="it is not spelled like a Hub id")
-
-    def vocabulary(self) -> dict[str, int] | None:
-        """Token to id, if there is a tokenizer.json that says so."""
-        file = self._file("tokenizer.json")
-        try:
-            tokenizer = json.loads(file.read_text(encoding="utf-8")) if file else {}
-            entries = tokenizer["model"]["vocab"]
-            # Unigram models list (token, score) pairs; the index is the id.
-            vocabulary = entries if isinstance(entries, dict) else {entry[0]: i for i, entry in enumerate(entries)}
-            return vocabulary | {token["content"]: token["id"] for token in tokenizer.get("added_tokens", ())}
-        except (KeyError, TypeError, ValueError):
+    @property
+    def warning(self) -> str | None:
+        """What to say of a folder that holds a whole model and an adapter, one of which is not used."""
+        if not files.found(self.folder, files.ADAPTER_CONFIG) or not files.weight_files(self.folder):
             return None
+        if self.is_adapter:
+            return f"{self.path!r} holds an adapter and whole weights: the adapter is used, on the base's weights."
+        return f"{self.path!r} holds whole weights and an adapter_config.json: the adapter is not used."
+
+    @property
+    def tokenizer(self) -> TokenizerFiles:
+        """What the tokenizer files in the folder say; a new reader each time, which keeps what it has read."""
+        return TokenizerFiles(self.folder)
+
+    def files(self) -> list[Path]:
+        """Everything that decides what the model writes: weights, configurations, tokenizer and chat template."""
+        if self.is_adapter:
+            parts = files.adapter_files(self.folder)
+        else:
+            parts = [
+                *files.found(self.folder, files.CONFIG, files.GENERATION_CONFIG),
+                *files.weight_files(self.folder),
+            ]
+        parts += files.found(self.folder, files.VALUE_HEAD)
+        return [*parts, *files.tokenizer_files(self.folder), *files.chat_template_files(self.folder)]
 
     def config(self) -> PreTrainedConfig:
         """The configuration, once it is known that the engine can decode such a model."""
-        if self.is_local and self._file("config.json") is None:
+        if self.is_base and files.found(self.folder, files.ADAPTER_CONFIG) and not files.weight_files(self.folder):
+            raise AdapterAsBaseError(path=self.path, base=self._base_of_adapter())
+        if not files.found(self.folder, files.CONFIG):
             raise ModelConfigError(path=self.path, cause="there is none")
+        self._check_generation_config()
         try:
             config: PreTrainedConfig = AutoConfig.from_pretrained(
-                self.path, local_files_only=self.is_local, trust_remote_code=False
+                self.folder, local_files_only=True, trust_remote_code=False
             )
         except OSError as error:
-            unreadable = ModelConfigError if self.is_local else ModelNotFoundError
-            raise unreadable(path=self.path, cause=first_line(error)) from error
+            raise ModelConfigError(path=self.path, cause=first_line(error)) from error
         except (KeyError, TypeError, ValueError) as error:
             raise UnsupportedModelError(path=self.path, cause=first_line(error)) from error
         cause = why_unsupported(config)
@@ -88,13 +106,15 @@ class Checkpoint:
         """The model with its weights, in evaluation mode on the device."""
         try:
             loaded = AutoModelForCausalLM.from_pretrained(
-                self.path,
+                self.folder,
                 config=config,
                 dtype=dtype,
                 attn_implementation=attention.NAME,
-                local_files_only=self.is_local,
+                local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                # transformers puts an adapter that lies beside the weights on the model: it shall find none.
+                adapter_kwargs={"subfolder": "no adapter"},
             )
         except Exception as error:  # the readers of the weight formats have no common error
             raise ModelWeightsError(path=self.path, cause=first_line(error)) from error
@@ -138,27 +158,28 @@ class Checkpoint:
 
     def _weight_files(self) -> list[Path]:
         """What may hold a value head: a file of its own, the model's only file, or its shards."""
-        files = [self._file("value_head.safetensors"), self._file("model.safetensors")]
-        index = self._file("model.safetensors.index.json")
-        if index is not None:
-            shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            files += [self._file(shard) for name, shard in shards.items() if name.startswith(_VALUE_HEAD)]
-        return [file for file in dict.fromkeys(files) if file is not None]
+        holders = files.found(self.folder, files.VALUE_HEAD, "model.safetensors")
+        shards = files.weight_map(self.folder / "model.safetensors.index.json")
+        holders += [self.folder / shard for name, shard in shards.items() if name.startswith(_VALUE_HEAD)]
+        return [file for file in dict.fromkeys(holders) if file.is_file()]
 
-    def _file(self, name: str) -> Path | None:
-        if self.is_local:
-            file = Path(self.path) / name
-            return file if file.is_file() else None
+    def _check_generation_config(self) -> None:
+        """Raise GenerationConfigError where transformers would leave the file out silently."""
+        for file in files.found(self.folder, files.GENERATION_CONFIG):
+            try:
+                content = json.loads(file.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise GenerationConfigError(path=self.path, cause=first_line(error)) from error
+            if not isinstance(content, dict):
+                raise GenerationConfigError(path=self.path, cause="it is no JSON object")
+
+    def _base_of_adapter(self) -> str:
+        """What an adapter's configuration says that it was trained on."""
         try:
-            found = cached_file(self.path, name)
-        except OSError:
-            return None
-        return Path(found) if found else None
-
-
-def first_line(error: Exception) -> str:
-    """What a foreign error says, short enough for one sentence."""
-    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+            content = json.loads((self.folder / files.ADAPTER_CONFIG).read_text(encoding="utf-8"))
+            return repr(content["base_model_name_or_path"])
+        except (KeyError, OSError, TypeError, ValueError):
+            return "it does not say which"
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from worker.engine.choice import Choice, Sent, choose_tokens
 from worker.engine.errors import DuplicateRequestError, OutOfMemoryError, RequestError
+from worker.engine.generation import GenerationDefaults
 from worker.engine.layout import Piece
 from worker.engine.memory import ROWS_PER_SLOT, is_out_of_memory
 from worker.engine.models import Models
@@ -97,6 +98,16 @@ class Engine:
     def dtype(self) -> torch.dtype:
         """What the models compute in; scores and rewards are float64."""
         return self._models.dtype
+
+    @property
+    def generation_defaults(self) -> GenerationDefaults:
+        """What the base's checkpoint asks for where a request states nothing; the engine itself applies none of it."""
+        return self._models.generation_defaults
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was found at load and is no reason to refuse the models: a sentence each."""
+        return self._models.warnings
 
     def add(self, request: Request) -> None:
         """Queue a request; raises a RequestError that says what is wrong with it."""

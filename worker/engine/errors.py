@@ -11,6 +11,11 @@ class EngineError(Exception):
         super().__init__(message or " ".join((self.__doc__ or "").split()).format(**facts))
 
 
+def first_line(error: Exception) -> str:
+    """What a foreign error says, short enough for one sentence."""
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+
+
 class OutOfMemoryError(EngineError):
     """The device has no memory left for a single request: lower max_length, or use a smaller model or dtype."""
 
@@ -42,6 +47,18 @@ class ModelWeightsError(ModelError):
     """The weights in {path!r} cannot be read ({cause}): copy or download them again."""
 
     code = "model_weights_unreadable"
+
+
+class GenerationConfigError(ModelError):
+    """The generation_config.json in {path!r} cannot be read ({cause}): write it again, or take it away."""
+
+    code = "generation_config_unreadable"
+
+
+class AdapterAsBaseError(ModelError):
+    """{path!r} holds an adapter and no whole model: give the model it was trained on ({base}), and this as policy."""
+
+    code = "adapter_as_base"
 
 
 class UnsupportedModelError(ModelError):

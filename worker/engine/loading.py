@@ -1,14 +1,14 @@
 """From paths to an engine: which weights share a model, on which device, in which dtype, up to which length."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
 
 from worker.engine.adapters import stack_adapters
-from worker.engine.architecture import longest_exact, why_not_exact
-from worker.engine.checkpoints import Checkpoint, first_line, quiet_libraries
+from worker.engine.architecture import longest_exact
+from worker.engine.checkpoints import Checkpoint, quiet_libraries
 from worker.engine.engine import Engine
 from worker.engine.errors import (
     DeviceError,
@@ -18,17 +18,22 @@ from worker.engine.errors import (
     PrefillBudgetError,
     SlotsError,
     UnsupportedModelError,
-    VocabularyMismatchError,
+    first_line,
 )
 from worker.engine.fused import fuse_norms
+from worker.engine.generation import GenerationDefaults
 from worker.engine.head import ValueHead, vocabulary_layer
 from worker.engine.lora import AdapterRows
 from worker.engine.memory import ROWS_PER_SLOT, free_bytes, room
 from worker.engine.models import Models
 from worker.engine.packed import can_pack, pack
+from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
 from worker.engine.runner import Runner
 from worker.engine.streams import Weights
+from worker.engine.tokenizer_files import TokenizerFiles
+from worker.engine.uneven import UnevenRunner
 from worker.engine.validation import Limits
+from worker.engine.vocabularies import check_adapter, check_vocabularies
 
 # Prompt tokens of one step, by kind of device: enough to fill its matrix units, and few beside a step's own time.
 PREFILL_BUDGETS = {"cpu": 512, "cuda": 4096}
@@ -47,6 +52,11 @@ class LoadedModels:
     adapters: AdapterRows | None = None
     values: tuple[Mapping[int, ValueHead], ...] = ()
     """Of each model (0) and of the adapters on it, where they have one."""
+    proofs: tuple[Proof, ...] = ()
+    """Of each model, what its own forward made of some texts; without them, that is asked when it is assembled."""
+    end_ids: frozenset[int] = frozenset()
+    """Tokens that end a completion besides those that the first model's configurations name."""
+    warnings: tuple[str, ...] = ()
 
 
 def load_engine(
@@ -77,9 +87,14 @@ def load_engine(
     checkpoints = {"base": base, "policy": policy, "reference": reference}
     with quiet_libraries():
         loaded = _load(
-            {name: Checkpoint(path) for name, path in checkpoints.items() if path is not None},
+            {
+                name: Checkpoint.find(path, is_base=name == "base")
+                for name, path in checkpoints.items()
+                if path is not None
+            },
             torch_device,
             torch_dtype,
+            max_length,
         )
         return assemble(loaded, num_slots=num_slots, max_length=max_length, prefill_budget=prefill_budget)
 
@@ -93,54 +108,96 @@ def assemble(
 ) -> Engine:
     """An engine on models in memory, which must use `attention.NAME`; they are changed in place."""
     first = loaded.models[0]
-    limit = _max_length(loaded.paths[0], [longest_exact(model.config) for model in loaded.models], max_length)
-    vocab_size = len(vocabulary_layer(first).weight)
-    if can_pack(first.dtype, first.device):
-        for model in loaded.models:
-            pack(model)
-    if first.device.type == "cuda":
-        for model in loaded.models:
-            fuse_norms(model)
-    runners = [Runner(model, loaded.adapters if model is first else None, limit) for model in loaded.models]
-    for path, model, runner in zip(loaded.paths, loaded.models, runners, strict=True):
-        _prove(path, model, runner, vocab_size)
-    for runner, values in zip(runners, loaded.values, strict=False):
-        runner.head.values = values
+    is_gpu = first.device.type == "cuda"
+    limit = _max_length(loaded.paths[0], loaded.models, max_length)
+    runners = _runners(loaded, limit)
     # Two streams of one model, or one of each.
     bytes_per_token = max(ROWS_PER_SLOT * runners[0].bytes_per_token, sum(runner.bytes_per_token for runner in runners))
     fitting = room(free_bytes(first.device), bytes_per_token, limit, first.device.type)
     if max_length is None:
         limit = fitting.max_length
     slots = fitting.num_slots if num_slots is None else num_slots
-    is_gpu = first.device.type == "cuda"
+    num_tokens = min(runner.head.vocab_size for runner in runners)
     return Engine(
-        Models(
-            runners=tuple(runners),
-            weights=loaded.weights,
-            limits=Limits(vocab_size=vocab_size, max_length=limit, weights=tuple(loaded.weights)),
-            eos_token_ids=_eos_token_ids(first),
-            device=first.device,
-            dtype=first.dtype,
-        ),
+        _models(loaded, runners, Limits(vocab_size=num_tokens, max_length=limit, weights=tuple(loaded.weights))),
         num_slots=slots,
         prefill_budget=prefill_budget or PREFILL_BUDGETS["cuda" if is_gpu else "cpu"],
         admit_at_least=max(1, slots // ADMITTED_SHARE_ON_GPU) if is_gpu else 1,
     )
 
 
-def _load(checkpoints: Mapping[str, Checkpoint], device: torch.device, dtype: torch.dtype) -> LoadedModels:
-    for checkpoint in checkpoints.values():
-        checkpoint.check_exists()
+def _runners(loaded: LoadedModels, max_length: int) -> list[Runner]:
+    """One per model, proved; raises UnsupportedModelError."""
+    first = loaded.models[0]
+    proofs = loaded.proofs or [_proof(model, None, max_length) for model in loaded.models]
+    if can_pack(first.dtype, first.device):
+        for model in loaded.models:
+            pack(model)
+    if first.device.type == "cuda":
+        for model in loaded.models:
+            fuse_norms(model)
+    are_even = len({len(vocabulary_layer(model).weight) for model in loaded.models}) == 1
+    kind = Runner if are_even else UnevenRunner
+    runners = [kind(model, loaded.adapters if model is first else None, max_length) for model in loaded.models]
+    for path, model, runner, proof in zip(loaded.paths, loaded.models, runners, proofs, strict=True):
+        cause = proof.why_not_exact(model, runner)
+        if cause is not None:
+            raise UnsupportedModelError(path=path, cause=cause)
+    for runner, values in zip(runners, loaded.values, strict=False):
+        runner.head.values = values
+    for runner in runners:
+        if isinstance(runner, UnevenRunner):
+            runner.stand_beside(runners)
+    return runners
+
+
+def _models(loaded: LoadedModels, runners: Sequence[Runner], limits: Limits) -> Models:
+    first = loaded.models[0]
+    ends = _eos_token_ids(first) | loaded.end_ids
+    defaults = GenerationDefaults.of(first.generation_config)
+    warnings = [*loaded.warnings]
+    if defaults.unsupported:
+        warnings.append(
+            f"The generation configuration of {loaded.paths[0]!r} asks for {', '.join(defaults.unsupported)}, "
+            "which the engine does not do: texts are decoded without."
+        )
+    if not ends:
+        warnings.append(f"No token ends a text of {loaded.paths[0]!r}: every text runs to max_tokens or a stop.")
+    return Models(
+        runners=tuple(runners),
+        weights=loaded.weights,
+        limits=limits,
+        eos_token_ids=ends,
+        device=first.device,
+        dtype=first.dtype,
+        generation_defaults=defaults,
+        warnings=tuple(warnings),
+    )
+
+
+def _load(
+    checkpoints: Mapping[str, Checkpoint], device: torch.device, dtype: torch.dtype, max_length: int | None
+) -> LoadedModels:
     base = checkpoints["base"]
-    # Two names for one directory are one set of weights.
-    others = {c.identity: c for name, c in checkpoints.items() if name != "base" and c.identity != base.identity}
+    # Two names for one folder are one set of weights.
+    others = {c.identity: c for c in checkpoints.values() if c.identity != base.identity}
     adapters = {identity: c for identity, c in others.items() if c.is_adapter}
     full = {base.identity: base} | {identity: c for identity, c in others.items() if identity not in adapters}
     configs = {identity: checkpoint.config() for identity, checkpoint in full.items()}
     models = [checkpoint.model(configs[identity], dtype, device) for identity, checkpoint in full.items()]
-    _check_vocabularies(list(full.values()), models)
-    # PEFT names modules after adapters, so paths, which hold dots, cannot name them.
-    rows = stack_adapters(models[0], base.path, {f"adapter_{i}": c.path for i, c in enumerate(adapters.values(), 1)})
+    tokenizer = base.tokenizer
+    check_vocabularies(base, tokenizer, [*full.values()][1:], [len(vocabulary_layer(model).weight) for model in models])
+    for adapter in adapters.values():
+        check_adapter(base, tokenizer, adapter)
+    limit = _max_length(base.path, models, max_length)
+    proofs = [_proof(model, tokenizer, limit) for model in models]
+    rows = stack_adapters(
+        models[0],
+        base.path,
+        # PEFT names modules after adapters, so paths, which hold dots, cannot name them.
+        {f"adapter_{i}": str(c.folder) for i, c in enumerate(adapters.values(), 1)},
+        on_adapter=lambda number: proofs[0].expect(models[0], number),
+    )
     places = {identity: Weights(index) for index, identity in enumerate(full)}
     places |= {identity: Weights(0, adapter) for adapter, identity in enumerate(adapters, 1)}
     return LoadedModels(
@@ -152,7 +209,21 @@ def _load(checkpoints: Mapping[str, Checkpoint], device: torch.device, dtype: to
             _value_heads(model, [checkpoint, *(adapters.values() if model is models[0] else ())])
             for checkpoint, model in zip(full.values(), models, strict=True)
         ),
+        proofs=tuple(proofs),
+        end_ids=tokenizer.end_ids,
+        warnings=tuple(c.warning for c in (*full.values(), *adapters.values()) if c.warning is not None),
     )
+
+
+def _proof(model: PreTrainedModel, tokenizer: TokenizerFiles | None, max_length: int) -> Proof:
+    """What the model's own forward makes of ordinary tokens; `tokenizer` says which those are."""
+    size, special = len(vocabulary_layer(model).weight), special_ids_of(model.config)
+    if tokenizer is not None:
+        special |= tokenizer.special_ids
+        size = min(size, tokenizer.vocabulary.size if tokenizer.vocabulary else size)
+    proof = Proof(ordinary_token_ids(size, special), max_length)
+    proof.expect(model)
+    return proof
 
 
 def _value_heads(model: PreTrainedModel, checkpoints: list[Checkpoint]) -> dict[int, ValueHead]:
@@ -161,8 +232,9 @@ def _value_heads(model: PreTrainedModel, checkpoints: list[Checkpoint]) -> dict[
     return {number: head for number, head in heads.items() if head is not None}
 
 
-def _max_length(path: str, limits: list[int | None], wanted: int | None) -> int:
-    limit = min((limit for limit in limits if limit is not None), default=None)
+def _max_length(path: str, models: Sequence[PreTrainedModel], wanted: int | None) -> int:
+    exact = [longest_exact(model.config) for model in models]
+    limit = min((limit for limit in exact if limit is not None), default=None)
     if wanted is None:
         if limit is None:
             raise NoLengthError(path=path)
@@ -172,32 +244,11 @@ def _max_length(path: str, limits: list[int | None], wanted: int | None) -> int:
     return wanted
 
 
-def _check_vocabularies(checkpoints: list[Checkpoint], models: list[PreTrainedModel]) -> None:
-    """Raise VocabularyMismatchError unless a token id means the same to all models."""
-    base = checkpoints[0]
-    sizes = [len(vocabulary_layer(model).weight) for model in models]
-    for checkpoint, size in zip(checkpoints, sizes, strict=True):
-        if size != sizes[0]:
-            raise VocabularyMismatchError(path=checkpoint.path, base=base.path, cause=f"{size} and {sizes[0]} tokens")
-    expected = base.vocabulary() if len(checkpoints) > 1 else None
-    for checkpoint in checkpoints[1:]:
-        vocabulary = checkpoint.vocabulary()
-        if expected is not None and vocabulary is not None and vocabulary != expected:
-            raise VocabularyMismatchError(path=checkpoint.path, base=base.path, cause="their tokenizers differ")
-
-
-def _prove(path: str, model: PreTrainedModel, runner: Runner, vocab_size: int) -> None:
-    cause = why_not_exact(model, runner, vocab_size)
-    if cause is not None:
-        raise UnsupportedModelError(path=path, cause=cause)
-
-
 def _eos_token_ids(model: PreTrainedModel) -> frozenset[int]:
-    """Of the generation configuration, which chat models extend by their end of turn, else of the model's."""
-    stated = getattr(model.generation_config, "eos_token_id", None)
-    if stated is None:
-        stated = model.config.get_text_config().eos_token_id
-    return frozenset(stated if isinstance(stated, list) else () if stated is None else (stated,))
+    """Of the model's configuration and its generation configuration: chat models state their end of turn in either."""
+    stated = [getattr(model.generation_config, "eos_token_id", None), model.config.get_text_config().eos_token_id]
+    each = (ids if isinstance(ids, list) else [ids] for ids in stated)
+    return frozenset(token_id for ids in each for token_id in ids if token_id is not None)
 
 
 def _device(name: str) -> torch.device:

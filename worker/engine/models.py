@@ -1,10 +1,11 @@
 """What was loaded: the models as the engine uses them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
+from worker.engine.generation import GenerationDefaults
 from worker.engine.runner import Runner
 from worker.engine.streams import Weights
 from worker.engine.validation import Limits
@@ -22,3 +23,7 @@ class Models:
     eos_token_ids: frozenset[int]
     device: torch.device
     dtype: torch.dtype
+    generation_defaults: GenerationDefaults = field(default_factory=GenerationDefaults)
+    """What the base's checkpoint asks for where a request states nothing."""
+    warnings: tuple[str, ...] = ()
+    """What was found at load and is no reason to refuse: a sentence each."""

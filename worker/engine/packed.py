@@ -31,8 +31,10 @@ class PackedLinear(nn.Module):
 
 
 def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether this build of torch has such kernels for the dtype."""
+    """Whether this build of torch and this processor have such kernels for the dtype."""
     if device.type != "cpu" or dtype not in _DTYPES or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001 (as above)
         return False
     has_library: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return has_library

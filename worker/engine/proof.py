@@ -1,0 +1,149 @@
+"""The proof at load: the engine's logits against those of the model's own forward, uncached and one text at a time.
+
+It finds what no configuration tells: positions that a model derives from a padding mask, windows that its layers do
+not pass on, an adapter that is not applied as PEFT applies it. It reads ordinary tokens, because control tokens that a
+model has hardly ever seen can have logits that are rounding and nothing else.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count, islice
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from worker.engine.architecture import window
+from worker.engine.errors import first_line
+from worker.engine.layout import Piece
+from worker.engine.runner import Runner
+
+# Relative error of logits that rounding explains; a wrong position or mask gives errors near 1.
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
+_LONG, _LONGEST, _SHORT = 7, 64, 2  # tokens
+_ADAPTED = 5
+_NUM_TEXTS = 3  # of each kind: one may be a text whose logits are rounding and nothing else
+_NUM_STEPS = 2  # tokens that are decoded behind a text
+_NUM_COLUMNS = 64  # candidates whose logits are computed by themselves
+_GOLDEN = 0.6180339887498949
+
+
+def ordinary_token_ids(size: int, special: Collection[int]) -> Iterator[int]:
+    """Endlessly, ids below `size` that are not special, spread over all of them; any ids where all are special."""
+    usable = size > len({token_id for token_id in special if 0 <= token_id < size})
+    for number in count(1):
+        token_id = int(number * _GOLDEN % 1 * size)
+        if not usable or token_id not in special:
+            yield token_id
+
+
+def special_ids_of(config: PreTrainedConfig) -> frozenset[int]:
+    """Every id that a configuration gives a name to."""
+    stated: set[int] = set()
+    for name, value in config.get_text_config().to_dict().items():
+        if name.endswith(("token_id", "token_ids")):
+            ids = value if isinstance(value, list) else [value]
+            stated.update(token_id for token_id in ids if isinstance(token_id, int))
+    return frozenset(stated)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What a row reads, then decodes token by token, and the logits that it shall have."""
+
+    adapter: int
+    prompt: tuple[int, ...]
+    continuation: tuple[int, ...]
+    expected: Tensor
+    """[1 + steps, V], float32: behind the prompt, and behind each token of the continuation."""
+
+
+@dataclass(slots=True)
+class Proof:
+    """Texts, and what a model's own forward makes of them: collected first, compared once the engine can run them."""
+
+    token_ids: Iterator[int]
+    """Ordinary ones."""
+    max_length: int
+    """The longest text that may be run."""
+    _texts: list[_Text] = field(default_factory=list)
+    """Kind by kind: texts of one kind are of one length and use one adapter."""
+    _failure: str | None = None
+
+    def expect(self, model: PreTrainedModel, adapter: int = 0) -> None:
+        """Note the logits of a model as it stands; with its adapters (by number) while each is the active one."""
+        hidden_from = window(model.config)
+        long = _LONG if hidden_from is None else max(_LONG, min(hidden_from + 3, _LONGEST))
+        num_steps = min(_NUM_STEPS, max(0, self.max_length - 1))
+        for length in (_ADAPTED,) if adapter else (long, _SHORT):
+            num_read = max(1, min(length, self.max_length - num_steps))
+            for _ in range(_NUM_TEXTS):
+                token_ids = tuple(islice(self.token_ids, num_read + num_steps))
+                try:
+                    expected = _own_logits(model, token_ids)[-1 - num_steps :]
+                except Exception as failure:  # noqa: BLE001 (whatever a foreign architecture raises)
+                    self._failure = f"its own forward pass fails ({type(failure).__name__}: {first_line(failure)})"
+                    return
+                self._texts.append(_Text(adapter, token_ids[:num_read], token_ids[num_read:], expected))
+
+    def why_not_exact(self, model: PreTrainedModel, runner: Runner) -> str | None:
+        """What is wrong with the logits of this runner, if anything is."""
+        if self._failure is not None:
+            return self._failure
+        if not any(text.expected.isfinite().all() for text in self._texts):
+            dtype = str(model.dtype).removeprefix("torch.")
+            return f"its own logits are not finite in {dtype}; try another dtype"
+        try:
+            error = self._error(runner)
+        except Exception as failure:  # noqa: BLE001 (whatever a foreign architecture raises, it cannot be decoded here)
+            return f"its forward pass refuses the cache ({type(failure).__name__}: {failure})"
+        runner.release(["proof"], scrub=True)
+        runner.shrink()
+        if not error <= _TOLERANCE[model.dtype]:  # an error that is no number is none to tolerate
+            return f"its cached logits differ from its uncached ones by {error:.0%}"
+        hidden_from = window(model.config)
+        if hidden_from is not None and hidden_from < runner.max_length and hidden_from not in runner.windows:
+            return f"its layers do not pass on their window of {hidden_from} tokens; a max_length of at most that works"
+        return None
+
+    def _error(self, runner: Runner) -> float:
+        """The largest error of any kind of text at any step, the middle one of the texts of a kind."""
+        device = self._texts[0].expected.device
+        pieces = [
+            Piece(("proof", row), text.adapter, text.prompt, start=0, is_last=True)
+            for row, text in enumerate(self._texts)
+        ]
+        rows = torch.arange(len(pieces), device=device)
+        columns = torch.tensor([*islice(self.token_ids, _NUM_COLUMNS)], device=device).expand(len(pieces), -1)
+        errors = []
+        for step in range(len(self._texts[0].expected)):
+            if step:
+                runner.feed(torch.tensor([text.continuation[step - 1] for text in self._texts], device=device))
+            hidden = runner.run([] if step else pieces)
+            expected = torch.stack([text.expected[step] for text in self._texts])
+            of_all = _errors(runner.logits(hidden, rows), expected)
+            of_columns = _errors(runner.columns(hidden, rows, columns), expected.gather(1, columns))
+            errors.append(torch.maximum(of_all, of_columns))
+        of_kinds = torch.stack(errors, dim=1).view(-1, _NUM_TEXTS, len(errors))  # [kinds, texts, steps]
+        return float(of_kinds.median(dim=1).values.max())
+
+
+@torch.inference_mode()
+def _own_logits(model: PreTrainedModel, token_ids: Sequence[int]) -> Tensor:
+    """[tokens, V], float32: as whoever does not know the engine computes them."""
+    implementation = model.config._attn_implementation  # noqa: SLF001 (there is no public name)
+    model.set_attn_implementation("eager")
+    logits: Tensor = model(input_ids=torch.tensor([token_ids], device=model.device), use_cache=False).logits
+    model.set_attn_implementation(implementation)
+    of_text: Tensor = logits[0].float()
+    return of_text
+
+
+def _errors(logits: Tensor, expected: Tensor) -> Tensor:
+    """[n], the relative distance of logits [n, V]; what is added to all of them changes no choice and counts nothing.
+
+    Infinite where either is not a number, so that it is no small error.
+    """
+    logits = logits.float() - logits.float().mean(1, keepdim=True)
+    expected = expected - expected.mean(1, keepdim=True)
+    return ((logits - expected).norm(dim=1) / expected.norm(dim=1)).nan_to_num(nan=torch.inf)

@@ -1,0 +1,40 @@
+"""Whether token ids mean the same to all models, and which ids all of them have.
+
+Models of one family pad their vocabularies to different sizes (151,936 and 152,064 rows for one tokenizer). Rows beyond
+the tokenizer's tokens stand for nothing, so models that differ in them alone go together.
+"""
+
+from collections.abc import Sequence
+
+from worker.engine.checkpoints import Checkpoint
+from worker.engine.errors import VocabularyMismatchError
+from worker.engine.tokenizer_files import TokenizerFiles, why_contradicting, why_unlike
+
+
+def check_vocabularies(
+    base: Checkpoint, tokenizer: TokenizerFiles, others: Sequence[Checkpoint], sizes: Sequence[int]
+) -> None:
+    """Raise VocabularyMismatchError unless a token id means the same to the base and to the other whole models.
+
+    `tokenizer` is the base's; `sizes` are the rows of the vocabulary heads, the base's first.
+    """
+    for checkpoint, size in zip(others, sizes[1:], strict=True):
+        cause = why_unlike(tokenizer, checkpoint.tokenizer)
+        if size != sizes[0]:
+            num_tokens = tokenizer.vocabulary.size if tokenizer.vocabulary else None
+            if num_tokens is None or min(size, sizes[0]) < num_tokens:
+                cause = f"{size} and {sizes[0]} tokens"
+        if cause is not None:
+            raise VocabularyMismatchError(path=checkpoint.path, base=base.path, cause=cause)
+
+
+def check_adapter(base: Checkpoint, tokenizer: TokenizerFiles, adapter: Checkpoint) -> None:
+    """Raise VocabularyMismatchError where an adapter brings a tokenizer that numbers the base's tokens differently.
+
+    It needs none, because it reads and writes with the base's vocabulary; a token of its own, for padding say, harms
+    nobody.
+    """
+    ours, theirs = tokenizer.vocabulary, adapter.tokenizer.vocabulary
+    cause = why_contradicting(ours, theirs) if ours and theirs else None
+    if cause is not None:
+        raise VocabularyMismatchError(path=adapter.path, base=base.path, cause=cause)
