@@ -17,7 +17,7 @@ from worker.engine.sequence import Sequence
 
 _IN_PROMPT = 1
 _GENERATED = 2
-"""What a history holds of a token: `_IN_PROMPT`, plus `_GENERATED` for each time that it was chosen."""
+"""What a history holds of a token: 1 if it is in the prompt, plus 2 for each time that it was chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +28,21 @@ class Penalties:
     """[P]."""
     histories: Tensor
     """[P, V], int32. Each row is its sequence's own history, too: it outlives these slots."""
-    repetition: Tensor
-    """[P, 1], float32, as the others."""
-    frequency: Tensor
-    presence: Tensor
+    repetition: Tensor | None
+    """[P, 1], float32, as the others; None where nobody asks for it, and nobody pays."""
+    frequency: Tensor | None
+    presence: Tensor | None
 
     def applied(self, logits: Tensor) -> Tensor:
         """Of logits [P, V], float32."""
-        repeated = torch.where(logits > 0, logits / self.repetition, logits * self.repetition)
-        logits = torch.where(self.histories > 0, repeated, logits)
-        times = self.histories // _GENERATED
-        return logits - self.frequency * times - self.presence * (times > 0)
+        if self.repetition is not None:
+            repeated = torch.where(logits > 0, logits / self.repetition, logits * self.repetition)
+            logits = torch.where(self.histories > 0, repeated, logits)
+        if self.frequency is not None:
+            logits = logits - self.frequency * (self.histories >> 1)
+        if self.presence is not None:
+            logits = logits - self.presence * (self.histories >= _GENERATED)
+        return logits
 
     def count(self, token_ids: Tensor) -> None:
         """Take note of what was chosen for all slots [S]."""
@@ -125,13 +129,20 @@ def _penalties(sequences: Values[Sequence], vocab_size: int, device: torch.devic
     for slot, history in zip(slots, histories, strict=True):
         sequences[slot].history = history
     asked = [sequences[slot].request for slot in slots]
-    numbers = torch.tensor(
-        [[request.repetition_penalty, request.frequency_penalty, request.presence_penalty] for request in asked],
-        dtype=torch.float32,
-        device=device,
+
+    def column(values: list[float], unchanged: float) -> Tensor | None:
+        """[P, 1]."""
+        if all(value == unchanged for value in values):
+            return None
+        return torch.tensor(values, dtype=torch.float32, device=device)[:, None]
+
+    return Penalties(
+        torch.tensor(slots, device=device),
+        histories,
+        repetition=column([request.repetition_penalty for request in asked], 1.0),
+        frequency=column([request.frequency_penalty for request in asked], 0.0),
+        presence=column([request.presence_penalty for request in asked], 0.0),
     )
-    repetition, frequency, presence = numbers[:, 0:1], numbers[:, 1:2], numbers[:, 2:3]
-    return Penalties(torch.tensor(slots, device=device), histories, repetition, frequency, presence)
 
 
 def _is_penalised(request: Request) -> bool:
