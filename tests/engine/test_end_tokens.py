@@ -65,7 +65,7 @@ def test_the_end_of_sequence_in_a_special_tokens_map(tmp_path: Path) -> None:
 def test_the_special_token_directly_behind_an_answer_ends_it(
     tmp_path: Path, template: object, expected: set[int]
 ) -> None:
-    tokens: dict[str, object] = {"bos_token": "<s>"} | ({"eos_token": "</s>"} if expected == {91} else {})
+    tokens: dict[str, object] = {"bos_token": "<s>", "eos_token": "</s>" if expected == {91} else None}
     save_tokenizer(tmp_path, special=SPECIAL, config=tokens | {"chat_template": template})
 
     assert ends(tmp_path) == expected

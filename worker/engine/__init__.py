@@ -11,6 +11,7 @@ Imports torch, transformers and peft, and nothing of this project.
 from worker.engine.engine import Engine
 from worker.engine.errors import EngineError, ModelError, OutOfMemoryError, RequestError
 from worker.engine.generation import GenerationDefaults
+from worker.engine.hub import local_folder
 from worker.engine.loading import load_engine
 from worker.engine.request import (
     Completion,
@@ -39,4 +40,5 @@ __all__ = [
     "StopCondition",
     "Stream",
     "load_engine",
+    "local_folder",
 ]

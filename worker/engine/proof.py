@@ -135,8 +135,7 @@ def _own_logits(model: PreTrainedModel, token_ids: Sequence[int]) -> Tensor:
     model.set_attn_implementation("eager")
     logits: Tensor = model(input_ids=torch.tensor([token_ids], device=model.device), use_cache=False).logits
     model.set_attn_implementation(implementation)
-    of_text: Tensor = logits[0].float()
-    return of_text
+    return logits[0].float()
 
 
 def _errors(logits: Tensor, expected: Tensor) -> Tensor:
@@ -146,4 +145,5 @@ def _errors(logits: Tensor, expected: Tensor) -> Tensor:
     """
     logits = logits.float() - logits.float().mean(1, keepdim=True)
     expected = expected - expected.mean(1, keepdim=True)
-    return ((logits - expected).norm(dim=1) / expected.norm(dim=1)).nan_to_num(nan=torch.inf)
+    errors: Tensor = (logits - expected).norm(dim=1) / expected.norm(dim=1)
+    return errors.nan_to_num(nan=torch.inf)
