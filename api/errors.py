@@ -137,6 +137,13 @@ class TooFewPrinciplesError(ConflictError):
     title = "Too few principles"
 
 
+class ModelAmbiguousError(ConflictError):
+    """Several models are served under this name: write `name@` and the first digits of the one's digest."""
+
+    code = "model_ambiguous"
+    title = "Model ambiguous"
+
+
 class PreconditionFailedError(ApiError):
     """The stored state is not the one that the request's `If-Match` or `If-None-Match` asks for."""
 
@@ -171,7 +178,7 @@ class InvalidRequestError(ApiError):
 
 
 class PolicyRequiredError(InvalidRequestError):
-    """No policy is configured: set PADSERVE_POLICY; without one use `contrast` or `prompt`."""
+    """The model has no policy: use `contrast`, `mixture` or `prompt`, or serve a model with one (PADSERVE_POLICY)."""
 
     code = "policy_required"
     title = "Policy required"
@@ -192,6 +199,13 @@ class UnavailableError(ApiError):
     status = 503
     code = "unavailable"
     title = "Unavailable"
+
+
+class NoModelError(UnavailableError):
+    """No worker has loaded a model yet; try again in a moment."""
+
+    code = "no_model"
+    title = "No model yet"
 
 
 class Findings:

@@ -19,8 +19,9 @@ from api.errors import (
     InvalidRequestError,
     LineError,
     MalformedBodyError,
+    ModelAmbiguousError,
+    NoModelError,
     NotFoundError,
-    PolicyRequiredError,
     TooFewPrinciplesError,
     UnauthorizedError,
     UnavailableError,
@@ -28,9 +29,12 @@ from api.errors import (
     responses,
 )
 from api.feedback_schemas import FEEDBACK_EXAMPLE, FeedbackBody, FeedbackResource, RatingBody, fit_resource
+from api.model_choice import choose_model
 from api.profile_schemas import UserId
+from db.preferences import Method
 from db.queries import feedback, profiles, ratings
 from db.queries.feedback import LEAST_PAIRS, LEAST_PRINCIPLES, Added, Pair, StoredFit
+from db.queries.models import RegisteredModel
 from db.queries.profiles import StoredProfile
 from db.queries.ratings import Rating
 from db.states import FitState
@@ -59,7 +63,8 @@ Writer = Annotated[Caller, Depends(require(Scope.PROFILES_WRITE))]
         BodyTooLargeError,
         UnsupportedMediaTypeError,
         InvalidRequestError,
-        PolicyRequiredError,
+        ModelAmbiguousError,
+        NoModelError,
     ),
     openapi_extra=request_body({"$ref": "#/components/schemas/FeedbackBody"}, JSON, example=FEEDBACK_EXAMPLE),
 )
@@ -73,10 +78,8 @@ def give_feedback(
 
     The fit runs in the background and writes a new version of the profile. All pairs are stored or none.
     """
-    model = services.settings.model_name
-    if model is None or services.settings.policy is None:
-        raise PolicyRequiredError("Learning weighs principles by the policy's rewards: set PADSERVE_POLICY.")
     with services.database.transaction() as session:
+        model = _scoring_model(session, body.model)
         stored = profiles.find_profile(session, caller.tenant_id, user_id, for_update=True)
         if stored is None:
             raise NotFoundError
@@ -92,10 +95,10 @@ def give_feedback(
         _check_agreement(pointers[index] for index in added.contradictions)
         before = feedback.latest_fit(session, stored.profile_id)
         reason = _why_nothing_is_learnt(added, feedback.num_pairs(session, stored.profile_id), before)
-        fit = None if reason else feedback.request_fit(session, stored.profile_id, model)
+        fit = None if reason else _requested_fit(session, stored, model)
         answer = _resource(session, stored, added=added, message=reason)
-    if fit is not None:
-        enqueue_fit(services.queue, fit.fit_id)
+    if fit is not None and model.is_ready:
+        enqueue_fit(services.queue, fit.fit_id, model.digest)
     return answer
 
 
@@ -120,6 +123,15 @@ def withdraw_feedback(user_id: UserId, caller: Writer, services: ServicesDep) ->
         if stored is None:
             raise NotFoundError
         feedback.withdraw(session, stored.profile_id)
+
+
+def _scoring_model(session: Session, asked: str | None) -> RegisteredModel:
+    """The model that was asked for, or the one that can score; it is told how each principle speaks for a text."""
+    return choose_model(session, asked, method=Method.MIXTURE)
+
+
+def _requested_fit(session: Session, stored: StoredProfile, model: RegisteredModel) -> StoredFit:
+    return feedback.request_fit(session, stored.profile_id, model=model.name, model_digest=model.digest)
 
 
 def _check_profile(stored: StoredProfile) -> None:

@@ -56,6 +56,9 @@ class FeedbackBody(StrictModel):
 
     pairs: list[PairBody] = Field(default=[], max_length=MAX_ENTRIES)
     ratings: list[RatingBody] = Field(default=[], max_length=MAX_ENTRIES)
+    model: str | None = Field(
+        default=None, description="Whose policy scores the texts, as in a job; needed where several have one."
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

@@ -1,27 +1,43 @@
 """Precedence: what an item says itself, then its job's defaults, then the user's profile, then the system."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from api.job_schemas import Overrides
+from api.sampling_schemas import stated_sampling
 from db.base import JsonObject
+from db.model_descriptions import ModelDescription
 from db.preferences import EffectivePreference, Method, Principle, effective_preference
 from db.queries.profiles import PinnedProfile
 from db.sampling import MAX_SEED, Sampling
 
-DEFAULT_STRENGTH = 1.0
-SAMPLING_FIELDS = ("k", "temperature", "top_p", "seed", "max_tokens", "rewards")
 NUM_REMEMBERED = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDefaults:
+    """What the model's registration says where nobody else does."""
+
+    method: Method
+    strength: float
+    max_kl: float | None
+    max_tokens: int
+
+    @classmethod
+    def of(cls, model: ModelDescription) -> "ModelDefaults":
+        """Half of a small model's length, so that a prompt fits beside an answer that nobody has bounded."""
+        max_tokens = min(Sampling().max_tokens, max(1, model.max_length // 2))
+        return cls(model.default_method, model.strength, model.max_kl, max_tokens)
 
 
 class Guidance:
     """Resolves the items of one job. Pure: the same item and profile give the same answer."""
 
-    def __init__(self, default_method: Method, defaults: Overrides) -> None:
-        self._default_method = default_method
+    def __init__(self, model: ModelDefaults, defaults: Overrides) -> None:
+        self._model = model
         self._defaults = defaults
-        self._sampling = replace(Sampling(), **_stated_sampling(defaults))
+        self._sampling = replace(Sampling(max_tokens=model.max_tokens), **stated_sampling(defaults))
         # Most items of a job share a few preferences, and each costs a hash.
         self._canonical = lru_cache(NUM_REMEMBERED)(_canonical)
 
@@ -29,11 +45,15 @@ class Guidance:
         """What steers one item, after its hash."""
         defaults, body = self._defaults, profile.body
         principles = own.principles if own.principles is not None else defaults.principles
-        strengths: tuple[Any, ...] = (own.strength, defaults.strength, body.get("strength"), DEFAULT_STRENGTH)
+        strengths: tuple[Any, ...] = (own.strength, defaults.strength, body.get("strength"), self._model.strength)
+        budgets: tuple[Any, ...] = (own.max_kl, defaults.max_kl, body.get("max_kl"), self._model.max_kl)
+        examples: Any = own.examples if own.examples is not None else defaults.examples
         return self._canonical(
-            own.method or defaults.method or _method_of(body) or self._default_method,
+            own.method or defaults.method or _method_of(body) or self._model.method,
             next(float(strength) for strength in strengths if strength is not None),
             _principles_of(body) if principles is None else tuple((each.text, each.weight) for each in principles),
+            next((float(budget) for budget in budgets if budget is not None), None),
+            _examples_of(body) if examples is None else tuple(examples),
         )
 
     def sampling(self, own: Overrides, position: int) -> Sampling:
@@ -42,15 +62,21 @@ class Guidance:
         A seed that the item does not state is the job's seed plus the item's position: so items differ, and the same
         job submitted again gives the same texts.
         """
-        stated = _stated_sampling(own)
+        stated = stated_sampling(own)
         stated.setdefault("seed", (self._sampling.seed + position) % (MAX_SEED + 1))
         return replace(self._sampling, **stated)
 
 
 def _canonical(
-    method: Method, strength: float, principles: tuple[tuple[str, float], ...]
+    method: Method,
+    strength: float,
+    principles: tuple[tuple[str, float], ...],
+    max_kl: float | None,
+    examples: tuple[str, ...],
 ) -> tuple[str, EffectivePreference]:
-    preference = effective_preference(method, strength, (Principle(*principle) for principle in principles))
+    preference = effective_preference(
+        method, strength, (Principle(*principle) for principle in principles), max_kl, examples
+    )
     return preference.hash, preference
 
 
@@ -64,8 +90,6 @@ def _principles_of(body: JsonObject) -> tuple[tuple[str, float], ...]:
     return tuple((principle["text"], principle["weight"]) for principle in principles)
 
 
-def _stated_sampling(overrides: Overrides) -> dict[str, Any]:
-    stated = {name: value for name in SAMPLING_FIELDS if (value := getattr(overrides, name)) is not None}
-    if overrides.stop is not None:
-        stated["stop"] = tuple(overrides.stop)
-    return stated
+def _examples_of(body: JsonObject) -> tuple[str, ...]:
+    examples: Any = body.get("examples", ())  # validated when the profile was written
+    return tuple(examples)

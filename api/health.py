@@ -9,9 +9,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.dependencies import ServicesDep
 from db import schema
+from db.queries.jobs import waiting_models
+from db.queries.models import RegisteredModel, list_models
 from db.queries.workers import worker_status
 from db.session import Database, DatabaseUnreachableError
-from db.states import WorkerState
+from db.states import ModelState, WorkerState
 from worker.queue import QueueUnreachableError, check_queue
 
 router = APIRouter(tags=["health"])
@@ -38,12 +40,21 @@ class Alive(BaseModel):
     status: Literal["alive"] = "alive"
 
 
+class ServedModel(BaseModel):
+    """A model, and whether a worker serves it."""
+
+    id: str
+    digest: str
+    state: ModelState
+
+
 class Readiness(BaseModel):
     """Whether jobs that are submitted now are decoded now."""
 
     ready: bool
     reason: str | None = Field(description="The first thing that is in the way.")
     checks: dict[str, Check]
+    models: list[ServedModel] = Field(default=[], description="Those that are served, or that jobs wait for.")
 
 
 @router.get("/healthz", summary="Is the process alive?")
@@ -59,11 +70,14 @@ def readyz(services: ServicesDep, response: Response) -> Readiness:
         "database": check_database(services.database),
         "redis": check_redis(services.settings.redis_url),
     }
+    models: list[RegisteredModel] = []
     if checks["database"].state is CheckState.OK:
-        checks["worker"] = check_worker(services.database)
+        models = wanted_models(services.database)
+        checks["worker"] = check_worker(services.database, models)
     reason = next((check.message for check in checks.values() if check.state is not CheckState.OK), None)
     response.status_code = 200 if reason is None else 503
-    return Readiness(ready=reason is None, reason=reason, checks=checks)
+    shown = [ServedModel(id=model.name, digest=model.digest, state=model.state) for model in models]
+    return Readiness(ready=reason is None, reason=reason, checks=checks, models=shown)
 
 
 def check_database(database: Database) -> Check:
@@ -87,11 +101,23 @@ def check_redis(url: str) -> Check:
     return Check(state=CheckState.OK, message="Redis answers.")
 
 
-def check_worker(database: Database) -> Check:
-    """Whether a worker can decode now; if not, what the workers say."""
+def wanted_models(database: Database) -> list[RegisteredModel]:
+    """The models that are served now or soon, and those that open jobs wait for."""
+    with database.reading() as session:
+        known, waiting = list_models(session), waiting_models(session)
+    served = {model.digest for model in known if model.is_ready}
+    return [
+        model for model in known if model.state is not ModelState.GONE or model.digest in waiting.difference(served)
+    ]
+
+
+def check_worker(database: Database, models: list[RegisteredModel]) -> Check:
+    """Whether a worker can decode now; if not, what the workers say. Names what jobs wait for in vain."""
     with database.reading() as session:
         status = worker_status(session)
     if status.state is WorkerState.READY:
-        return Check(state=CheckState.OK, message="A worker is ready.")
+        message = "A worker is ready."
+        missing = ", ".join(f"`{model.reference}`" for model in models if model.state is ModelState.GONE)
+        return Check(state=CheckState.OK, message=f"{message} Jobs wait for {missing}." if missing else message)
     state = CheckState.FAILED if status.state is WorkerState.FAILED else CheckState.WAITING
     return Check(state=state, message=status.message or "No worker is ready.")

@@ -10,6 +10,8 @@ from pydantic_core import PydanticCustomError
 from api.profile_schemas import (
     MAX_METADATA,
     MAX_PRINCIPLES,
+    Examples,
+    MaxKl,
     MetadataKey,
     MetadataValue,
     PrincipleBody,
@@ -19,29 +21,11 @@ from api.profile_schemas import (
     as_principle,
     check_principles,
 )
+from api.sampling_schemas import SamplingFields
 from db.preferences import MAX_STRENGTH, Method
-from db.sampling import MAX_SEED
 from db.states import ItemState, JobState
 
-MAX_K = 1000
-MAX_TOKENS = 4096
-MAX_TEMPERATURE = 2.0
-MAX_STOPS = 4
-MAX_STOP_CHARACTERS = 256
-
-
-def _as_list(value: object) -> object:
-    """The short form of one stop text is the text alone."""
-    return [value] if isinstance(value, str) else value
-
-
 CustomId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
-StopText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP_CHARACTERS)]
-Stop = Annotated[
-    list[StopText],
-    Field(max_length=MAX_STOPS),
-    BeforeValidator(_as_list, json_schema_input_type=StopText | list[StopText]),
-]
 Principles = Annotated[
     list[Annotated[PrincipleBody, BeforeValidator(as_principle, json_schema_input_type=str | PrincipleBody)]],
     Field(max_length=MAX_PRINCIPLES),
@@ -75,7 +59,7 @@ Prompt = Annotated[str, AfterValidator(_not_blank)]
 Messages = Annotated[list[Turn], Field(min_length=1), AfterValidator(_ends_with_the_user)]
 
 
-class Overrides(StrictModel):
+class Overrides(SamplingFields):
     """Settings that an item or a job's `defaults` may state; what neither states comes from profile and system."""
 
     principles: Principles | None = Field(
@@ -83,21 +67,10 @@ class Overrides(StrictModel):
     )
     method: Method | None = Field(default=None, strict=False)
     strength: float | None = Field(default=None, ge=0, le=MAX_STRENGTH, allow_inf_nan=False)
-    k: int | None = Field(default=None, ge=1, le=MAX_K, description="Candidates per token; 10 if unsaid.")
-    temperature: float | None = Field(
-        default=None, ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False, description="0, which is greedy, if unsaid."
+    max_kl: MaxKl | None = None
+    examples: Examples | None = Field(
+        default=None, description="Instead of the profile's examples; an empty list means none."
     )
-    top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False, description="1 if unsaid.")
-    seed: int | None = Field(
-        default=None,
-        ge=0,
-        le=MAX_SEED,
-        description="An item's own seed is used as it is. The seed in `defaults` (0 if unsaid) starts a sequence: the "
-        "item at position p has that seed + p, so items differ and the same job again gives the same texts.",
-    )
-    max_tokens: int | None = Field(default=None, ge=1, le=MAX_TOKENS, description="128 if unsaid.")
-    stop: Stop | None = Field(default=None, description="A text, or up to 4, before which the answer ends.")
-    rewards: bool | None = Field(default=None, description="Keep the reward of every token.")
 
 
 class ItemIn(Overrides):
@@ -114,7 +87,11 @@ class Options(StrictModel):
 
     defaults: Overrides = Field(default_factory=Overrides)
     metadata: Metadata = Field(default_factory=dict, description="Yours; kept with the job and given back.")
-    model: str | None = Field(default=None, description="Refused unless it is the model that is served.")
+    model: str | None = Field(
+        default=None,
+        description="A name or alias from `/v1/models`, or `name@` and the first 8 digits or more of its digest. It "
+        "may be left out where one model is served.",
+    )
 
 
 class JobIn(Options):
@@ -144,6 +121,12 @@ class CampaignIn(Options):
     audience: Audience
 
 
+class ReaddressBody(StrictModel):
+    """Which model is to write what is left of a job."""
+
+    model: str = Field(description="As in a job.")
+
+
 class CountsOut(BaseModel):
     """Five counters; every item is in exactly one of them."""
 
@@ -162,6 +145,7 @@ class JobOut(BaseModel):
     object: Literal["job"] = "job"
     state: JobState
     model: str
+    model_digest: str | None = Field(description="Which model of that name; nothing else writes its texts.")
     metadata: dict[str, str]
     counts: CountsOut
     created_at: dt.datetime
@@ -190,6 +174,16 @@ class UsageOut(BaseModel):
     total_tokens: int
 
 
+class ChoiceOut(BaseModel):
+    """One of several answers to an item."""
+
+    text: str
+    finish_reason: str
+    num_completion_tokens: int
+    reward: float | None
+    kl: float | None
+
+
 class ItemErrorOut(BaseModel):
     """Why an item has no text."""
 
@@ -211,6 +205,13 @@ class ResultOut(BaseModel):
     usage: UsageOut | None
     reward: float | None = Field(description="Sum of the token rewards, in nats; null where nothing guided.")
     rewards: list[float] | None
+    kl: float | None = Field(
+        description="Mean over the tokens of KL(guided || base), in nats: what guidance cost; null if unguided."
+    )
+    choices: list[ChoiceOut] | None = Field(
+        description="All answers where `n` asked for several; `text`, `reward` and `kl` are the first one's, and "
+        "`usage` counts the tokens of all."
+    )
     error: ItemErrorOut | None
     finished_at: dt.datetime
     attempts: int
@@ -230,4 +231,4 @@ class ResultPage(BaseModel):
 ITEM_EXAMPLE = {"custom_id": "letter-1", "user_id": "ada", "prompt": "Write two sentences about our new tea."}
 CAMPAIGN_EXAMPLE = {"prompt": "Write a reminder for {first_name} about tea.", "audience": {"tags": ["beta"]}}
 # Read or written by their endpoints, so FastAPI does not see them: `api.documentation` puts them into the document.
-DOCUMENTED_SCHEMAS: tuple[type[BaseModel], ...] = (JobIn, CampaignIn, ItemIn, ResultOut)
+DOCUMENTED_SCHEMAS: tuple[type[BaseModel], ...] = (JobIn, CampaignIn, ItemIn, ReaddressBody, ResultOut)

@@ -9,7 +9,7 @@ from api.errors import NotFoundError
 from api.job_schemas import CountsOut, JobOut
 from db.queries import jobs
 from db.queries.jobs import QUEUE_SAMPLE, JobRecord
-from db.queries.workers import worker_status
+from db.queries.workers import serving_status
 
 
 def record_of(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> JobRecord:
@@ -32,6 +32,7 @@ def job_view(session: Session, job: JobRecord) -> JobOut:
         id=job.id,
         state=job.state,
         model=job.model,
+        model_digest=job.model_digest,
         metadata=job.metadata,
         counts=CountsOut.model_validate(job.counts, from_attributes=True),
         created_at=job.created_at,
@@ -52,7 +53,7 @@ def _waiting_reason(session: Session, job: JobRecord) -> str | None:
     """Why nothing of the job is being decoded. Other tenants' work is never counted, only said to be there."""
     if job.finished_at is not None or job.counts.running or not job.counts.queued:
         return None
-    status = worker_status(session)
+    status = serving_status(session, model=job.model, digest=job.model_digest)
     if status.message is not None:
         return status.message
     num_before = jobs.num_queued_before(session, job)

@@ -1,4 +1,4 @@
-"""Jobs over HTTP: submit, list, follow, cancel."""
+"""Jobs over HTTP: submit, list, follow, cancel, readdress."""
 
 import hashlib
 import uuid
@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.responses import JSONResponse
 
-from api.bodies import JSON, NDJSON_TYPES, SpooledBody, require_media_type, spool
+from api.bodies import JSON, NDJSON_TYPES, SpooledBody, json_body, request_body, require_media_type, spool
 from api.campaigns import read_campaign
 from api.dependencies import Caller, Scope, ServicesDep, require
 from api.errors import (
@@ -19,6 +19,8 @@ from api.errors import (
     InvalidRequestError,
     LineError,
     MalformedBodyError,
+    ModelAmbiguousError,
+    NoModelError,
     NotFoundError,
     UnauthorizedError,
     UnavailableError,
@@ -28,13 +30,15 @@ from api.errors import (
 from api.etags import Preconditions, preconditions
 from api.item_rows import json_rows, ndjson_rows
 from api.item_source import ItemSource
-from api.job_schemas import CAMPAIGN_EXAMPLE, ITEM_EXAMPLE, JobList, JobOut
+from api.job_schemas import CAMPAIGN_EXAMPLE, ITEM_EXAMPLE, JobList, JobOut, ReaddressBody
 from api.job_views import job_view, record_of, view_of
+from api.model_choice import choose_model
 from api.submission import accept
 from db.preferences import digest
 from db.queries import jobs
 from db.queries.idempotency import RequestKey
 from db.states import JobState
+from worker.queue import enqueue
 
 SCHEMAS = "#/components/schemas"
 SUBMISSION = {
@@ -103,7 +107,13 @@ IdempotencyKey = Annotated[
     status_code=202,
     response_model=JobOut,
     responses=responses(
-        MalformedBodyError, BodyTooLargeError, UnsupportedMediaTypeError, InvalidRequestError, IdempotencyMismatchError
+        MalformedBodyError,
+        BodyTooLargeError,
+        UnsupportedMediaTypeError,
+        InvalidRequestError,
+        IdempotencyMismatchError,
+        ModelAmbiguousError,
+        NoModelError,
     ),
     openapi_extra=SUBMISSION,
 )
@@ -113,7 +123,7 @@ def submit_job(
     body: Annotated[SpooledBody, Depends(submitted_body)],
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Store items to be written, each pinned to its user's profile as it is now. All or nothing.
+    """Store items to be written, each pinned to its user's profile as it is now, and to one model. All or nothing.
 
     Three forms: a JSON object with `items`; NDJSON, one item per line after an optional first line with `defaults`,
     `metadata` or `model`; or a campaign, one `prompt` for an `audience`.
@@ -172,6 +182,37 @@ def cancel_job(job_id: JobId, caller: Writer, services: ServicesDep) -> JobOut:
         job = view_of(session, caller.tenant_id, job_id)
     if job.state is JobState.COMPLETED:
         raise ConflictError("The job is completed: there is nothing left to cancel.")
+    return job
+
+
+@router.post(
+    "/v1/jobs/{job_id}/readdress",
+    summary="Give a job to another model",
+    responses=responses(NotFoundError, ConflictError, ModelAmbiguousError, NoModelError),
+    openapi_extra=request_body({"$ref": f"{SCHEMAS}/ReaddressBody"}, JSON, example={"model": "name@0123abcd"}),
+)
+def readdress_job(
+    job_id: JobId,
+    caller: Writer,
+    services: ServicesDep,
+    body: Annotated[ReaddressBody, Depends(json_body(ReaddressBody))],
+) -> JobOut:
+    """Have what is left of a job written by another model: for when nobody serves its own any more.
+
+    What has ended is kept as it is, so the job may then hold texts of both.
+    """
+    with services.database.transaction() as session:
+        record_of(session, caller.tenant_id, job_id)
+        model = choose_model(session, body.model)
+        missing = jobs.open_methods(session, job_id).difference(model.description.methods)
+        if missing:
+            names = ", ".join(f"`{method}`" for method in sorted(missing))
+            raise ConflictError(f"`{model.name}` cannot be steered by {names}, as items of this job ask.")
+        if not jobs.readdress(session, job_id, model=model.name, model_digest=model.digest):
+            raise ConflictError("The job has ended: there is nothing left to write.")
+        job = view_of(session, caller.tenant_id, job_id)
+    if model.is_ready:
+        enqueue(services.queue, job_id, model.digest)
     return job
 
 

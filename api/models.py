@@ -1,63 +1,103 @@
-"""What this deployment decodes with, in the shape of the OpenAI model list."""
+"""What jobs can be decoded with, in the shape of the OpenAI model list: every model that a worker has registered."""
 
+import datetime as dt
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from api.dependencies import Caller, ServicesDep, require
-from api.errors import InvalidRequestError, NotFoundError, UnauthorizedError, UnavailableError, responses
-from db.preferences import Method
-from db.queries.workers import worker_status
-from db.states import WorkerState
+from api.errors import (
+    InvalidRequestError,
+    ModelAmbiguousError,
+    NotFoundError,
+    UnauthorizedError,
+    UnavailableError,
+    responses,
+)
+from api.model_choice import named
+from db.preferences import METHODS_WITH_POLICY, Method
+from db.queries.models import RegisteredModel, list_models
+from db.states import ModelState
 
 router = APIRouter(tags=["models"], responses=responses(UnauthorizedError, InvalidRequestError, UnavailableError))
 AnyCaller = Annotated[Caller, Depends(require())]
 
 
 class Model(BaseModel):
-    """A model, and how it can be steered."""
+    """A model, how it can be steered, and whether it is served."""
 
-    id: str
+    id: str = Field(description="Its name; `name@digest` where another model of that name comes first.")
     object: Literal["model"] = "model"
-    created: int = Field(description="When this server started, in seconds since 1970.")
+    created: int = Field(description="When a worker first registered it, in seconds since 1970.")
     owned_by: Literal["padserve"] = "padserve"
+    aliases: list[str]
+    digest: str = Field(description="What it is: SHA-256 of weights, policy, configuration, tokenizer and card.")
     methods: list[Method]
     default_method: Method = Field(description="How an item is steered when neither it nor its profile says.")
-    policy: bool = Field(description="Whether a personalised reward model is configured.")
-    state: WorkerState = Field(description="What the workers say.")
+    policy: bool = Field(description="Whether it has a personalised reward model.")
+    max_length: int = Field(description="Tokens of prompt and answer together.")
+    strength: float = Field(description="Where neither an item, nor its job, nor its profile says.")
+    max_kl: float | None = Field(description="As `strength`: nats per token at most; null is no bound.")
+    format: str = Field(description="How principles are shown to it.")
+    state: ModelState
+    last_seen_at: dt.datetime = Field(description="When a worker last served it, to a minute.")
 
 
 class ModelList(BaseModel):
-    """Every model; a deployment has one, or none yet."""
+    """Every model that is known, the ones that are served first."""
 
     object: Literal["list"] = "list"
     data: list[Model]
 
 
 @router.get("/v1/models", summary="List models")
-def list_models(caller: AnyCaller, services: ServicesDep, request: Request) -> ModelList:  # noqa: ARG001 - a key is needed
-    """The models that jobs can use."""
-    settings = services.settings
-    if settings.model_name is None:
-        return ModelList(data=[])
+def list_known_models(caller: AnyCaller, services: ServicesDep) -> ModelList:  # noqa: ARG001 - a key is needed
+    """The models that jobs can name."""
     with services.database.reading() as session:
-        state = worker_status(session).state
-    model = Model(
-        id=settings.model_name,
-        created=request.app.state.started_at,
-        methods=list(settings.methods),
-        default_method=settings.default_method,
-        policy=bool(settings.policy),
-        state=state,
+        known = list_models(session)
+    return ModelList(data=sorted(_views(known).values(), key=lambda model: model.state is not ModelState.READY))
+
+
+@router.get(
+    "/v1/models/{model_id:path}", summary="Read a model", responses=responses(NotFoundError, ModelAmbiguousError)
+)
+def read_model(model_id: str, caller: AnyCaller, services: ServicesDep) -> Model:  # noqa: ARG001 - a key is needed
+    """One model by its name, an alias, or `name@digest`."""
+    with services.database.reading() as session:
+        known = list_models(session)
+    found = named(known, model_id)
+    if not found:
+        raise NotFoundError
+    if len({model.digest for model in found}) > 1:
+        references = ", ".join(f"`{model.reference}`" for model in found)
+        raise ModelAmbiguousError(f"Several models are served as `{model_id}`: name one of {references}.")
+    return _views(known)[found[0].name, found[0].digest]
+
+
+def _views(known: list[RegisteredModel]) -> dict[tuple[str, str], Model]:
+    """By name and digest; of one name, the first has it as its id."""
+    first = {model.name: model.digest for model in reversed(known)}
+    return {
+        (model.name, model.digest): _view(model, model.name if first[model.name] == model.digest else model.reference)
+        for model in known
+    }
+
+
+def _view(model: RegisteredModel, name: str) -> Model:
+    description = model.description
+    return Model(
+        id=name,
+        created=int(model.registered_at.timestamp()),
+        aliases=list(model.aliases),
+        digest=model.digest,
+        methods=list(description.methods),
+        default_method=description.default_method,
+        policy=not METHODS_WITH_POLICY.isdisjoint(description.methods),
+        max_length=description.max_length,
+        strength=description.strength,
+        max_kl=description.max_kl,
+        format=description.format,
+        state=model.state,
+        last_seen_at=model.seen_at,
     )
-    return ModelList(data=[model])
-
-
-@router.get("/v1/models/{model_id:path}", summary="Read a model", responses=responses(NotFoundError))
-def read_model(model_id: str, caller: AnyCaller, services: ServicesDep, request: Request) -> Model:
-    """One model by its id."""
-    for model in list_models(caller, services, request).data:
-        if model.id == model_id:
-            return model
-    raise NotFoundError

@@ -8,7 +8,16 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from db.base import JsonObject
-from db.preferences import MAX_PRINCIPLE_CHARACTERS, MAX_STRENGTH, Method, canonical_text
+from db.preferences import (
+    MAX_EXAMPLE_CHARACTERS,
+    MAX_EXAMPLES,
+    MAX_KL,
+    MAX_PRINCIPLE_CHARACTERS,
+    MAX_STRENGTH,
+    Method,
+    canonical_example,
+    canonical_text,
+)
 from db.queries.profiles import StoredProfile
 
 MAX_USER_ID_CHARACTERS = 128
@@ -52,11 +61,33 @@ def check_principle(text: str) -> str:
     return check_text(canonical)
 
 
+def check_example(text: str) -> str:
+    """An example in its canonical form; it keeps its lines."""
+    canonical = canonical_example(text)
+    if not canonical:
+        raise PydanticCustomError("empty_example", "An example needs a text.")
+    return check_text(canonical)
+
+
 def as_principle(value: object) -> object:
     """The short form of a principle is its text alone."""
     return {"text": value} if isinstance(value, str) else value
 
 
+MaxKl = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=MAX_KL,
+        allow_inf_nan=False,
+        description="Budget of the guidance, in nats per token: of the strength, each step uses as much as keeps "
+        f"KL(guided || base) within it. {MAX_KL:g} never binds. The model's default if unsaid.",
+    ),
+]
+Examples = Annotated[
+    list[Annotated[str, Field(max_length=MAX_EXAMPLE_CHARACTERS), AfterValidator(check_example)]],
+    Field(max_length=MAX_EXAMPLES),
+]
 UserId = Annotated[
     str,
     Field(
@@ -110,6 +141,10 @@ class ProfileBody(StrictModel):
         default=None, strict=False, description="How to steer; the deployment's default if null."
     )
     strength: float | None = Field(default=None, ge=0, le=MAX_STRENGTH, allow_inf_nan=False)
+    max_kl: MaxKl | None = None
+    examples: Annotated[
+        Examples, Field(description="Texts that the user wrote or liked: what is written for them is to be like these.")
+    ] = []
     attributes: dict[AttributeName, AttributeValue] = Field(
         default={}, max_length=MAX_ATTRIBUTES, description="What `{name}` in a prompt stands for."
     )
@@ -122,8 +157,10 @@ class ProfileBody(StrictModel):
     )
 
     def canonical(self) -> JsonObject:
-        """What is stored: every field, defaults filled in; consent only where it is given."""
-        return self.model_dump(mode="json", exclude={"user_id"} if self.learn else {"user_id", "learn"})
+        """What is stored: every field, defaults filled in; consent, budget and examples only where they are given."""
+        optional = ("learn", "max_kl", "examples")
+        left_out = {name for name in optional if getattr(self, name) in (False, None, [])}
+        return self.model_dump(mode="json", exclude={"user_id", *left_out})
 
 
 class ImportedProfile(ProfileBody):
@@ -156,6 +193,8 @@ class ProfileResource(BaseModel):
     principles: list[StoredPrinciple]
     method: Method | None
     strength: float | None
+    max_kl: float | None = None
+    examples: list[str] = []
     attributes: dict[str, str]
     tags: list[str]
     metadata: dict[str, str]

@@ -31,9 +31,9 @@ from api.errors import (
     line_errors,
     responses,
 )
+from api.model_choice import known_methods
 from api.profile_schemas import PROFILE_EXAMPLE, ImportedProfile, ImportReport
 from api.profiles import Reader, TagFilter, Writer, require_policy
-from api.settings import Settings
 from db.batches import batches
 from db.queries import profile_imports, profiles
 from db.queries.profile_imports import ImportCounts, NewProfile
@@ -60,7 +60,7 @@ def import_profiles(
     dry_run: Annotated[bool, Query(description="Check everything and count, but store nothing.")] = False,  # noqa: FBT002 - a query parameter
 ) -> ImportReport:
     """Create or replace one profile per line. Nothing is stored when any line is wrong; every wrong line is named."""
-    num_profiles = _check(body, services.settings)
+    num_profiles = _check(body, services)
     counts = _count(services, caller, body) if dry_run else _store(services, caller, body)
     return ImportReport(
         dry_run=dry_run,
@@ -96,18 +96,19 @@ def export_profiles(caller: Reader, services: ServicesDep, tag: TagFilter = []) 
     return ndjson_response(rows(), headers={"Content-Disposition": 'attachment; filename="profiles.ndjson"'})
 
 
-def _check(body: SpooledBody, settings: Settings) -> int:
+def _check(body: SpooledBody, services: ServicesDep) -> int:
     """How many profiles the body holds; raises with everything that is wrong."""
     findings = Findings()
+    most, known = services.settings.max_import_profiles, known_methods(services.database)
     lines_of: dict[str, int] = {}
     num_profiles = 0
     for line, text in body.lines():
         num_profiles += 1
-        if num_profiles > settings.max_import_profiles:
-            raise BodyTooLargeError(f"More than {settings.max_import_profiles} profiles: send them in parts.")
+        if num_profiles > most:
+            raise BodyTooLargeError(f"More than {most} profiles: send them in parts.")
         try:
             profile = ImportedProfile.model_validate(parse_json(text))
-            require_policy(profile.method, settings)
+            require_policy(profile.method, known)
         except ValidationError as error:
             findings.add(*line_errors(error, line=line))
         except JsonSyntaxError as error:

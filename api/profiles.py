@@ -1,6 +1,6 @@
 """Profiles over HTTP: read, list, write, remove. Every write is conditional, and safe to repeat."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Annotated
 from urllib.parse import quote
 
@@ -23,6 +23,7 @@ from api.errors import (
 )
 from api.etags import Preconditions, preconditions
 from api.merge_patch import merge_patch
+from api.model_choice import known_methods
 from api.profile_schemas import (
     PROFILE_EXAMPLE,
     ProfileBody,
@@ -34,7 +35,6 @@ from api.profile_schemas import (
     etag,
     resource,
 )
-from api.settings import Settings
 from db.base import JsonObject
 from db.preferences import METHODS_WITH_POLICY, Method, digest
 from db.queries import profiles
@@ -96,7 +96,7 @@ def put_profile(
     response: Response,
 ) -> ProfileResource:
     """Store the whole profile. What equals the stored state makes no version, and answers 200 whatever was expected."""
-    require_policy(body.method, services.settings)
+    require_policy(body.method, known_methods(services.database))
     written, created = _write(services, caller, user_id, conditions, lambda _: body.canonical())
     response.headers["ETag"] = etag(written)
     if created:
@@ -126,7 +126,7 @@ def patch_profile(
         if stored is None:
             raise NotFoundError
         merged = validated(ProfileBody, merge_patch(stored.body, patch))
-        require_policy(merged.method, services.settings)
+        require_policy(merged.method, known_methods(services.database))
         return merged.canonical()
 
     written, _ = _write(services, caller, user_id, conditions, change)
@@ -210,10 +210,12 @@ def read_version(
     return resource(stored)
 
 
-def require_policy(method: Method | None, settings: Settings) -> None:
-    """Refuse, with `PolicyRequiredError`, a method that this deployment has no policy for."""
-    if method in METHODS_WITH_POLICY and not settings.policy:
-        raise PolicyRequiredError(param="method")
+def require_policy(method: Method | None, known: Container[Method]) -> None:
+    """Refuse, with `PolicyRequiredError`, a method that no model here has a policy for."""
+    if method in METHODS_WITH_POLICY and method not in known:
+        raise PolicyRequiredError(
+            "No model here has a policy: use `contrast` or `prompt`, or serve one with PADSERVE_POLICY.", param="method"
+        )
 
 
 def _write(

@@ -160,6 +160,8 @@ def _result(row: ResultRow) -> JsonObject:
         "usage": usage,
         "reward": row.reward,
         "rewards": row.rewards,
+        "kl": row.kl,
+        "choices": row.choices,
         "error": None if row.error_code is None else {"code": row.error_code, "message": row.error_message},
         "finished_at": row.finished_at,
         "attempts": row.attempts,

@@ -3,9 +3,6 @@
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db.model_names import model_name
-from db.preferences import METHODS_WITH_POLICY, Method
-
 MEBIBYTE = 2**20
 
 
@@ -16,8 +13,6 @@ class Settings(BaseSettings):
 
     database_url: str
     redis_url: str
-    model: str | None = None
-    policy: str | None = None
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     max_body_bytes: int = Field(default=200 * MEBIBYTE, ge=1)
@@ -25,18 +20,3 @@ class Settings(BaseSettings):
     max_items: int = Field(default=200_000, ge=1)
     max_import_profiles: int = Field(default=200_000, ge=1)
     max_prompt_characters: int = Field(default=32_000, ge=1)
-
-    @property
-    def model_name(self) -> str | None:
-        """The name clients know the model by: a folder's last component, or the hub id; None without a model."""
-        return model_name(self.model) if self.model else None
-
-    @property
-    def default_method(self) -> Method:
-        """How an item is steered when neither it nor its profile says."""
-        return Method.PAD if self.policy else Method.CONTRAST
-
-    @property
-    def methods(self) -> tuple[Method, ...]:
-        """The methods this deployment can decode with."""
-        return tuple(method for method in Method if self.policy or method not in METHODS_WITH_POLICY)

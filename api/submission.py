@@ -12,16 +12,18 @@ from sqlalchemy.orm import Session
 
 from api.bodies import SPOOL_IN_MEMORY_BYTES
 from api.dependencies import Services
-from api.errors import IdempotencyMismatchError, UnavailableError
+from api.errors import IdempotencyMismatchError, InvalidRequestError, UnavailableError
 from api.item_source import ItemSource
 from api.job_schemas import Options
 from api.job_views import view_of
+from api.model_choice import choose_model
 from api.planned_items import PlannedItems
 from api.planning import Planner
 from db.base import JsonObject
 from db.batches import batches
 from db.queries import idempotency, items, jobs
 from db.queries.idempotency import RequestKey
+from db.queries.models import RegisteredModel
 from worker.queue import enqueue
 
 ITEMS_PER_INSERT = 1000
@@ -40,15 +42,13 @@ class Answer:
 
 def accept(services: Services, tenant_id: uuid.UUID, source: ItemSource, key: RequestKey | None) -> Answer:
     """Store the job and wake a worker, or raise all that is wrong with it. A repeated request gets its first answer."""
-    model = services.settings.model_name
-    if model is None:
-        raise UnavailableError("No model is configured: start the server with PADSERVE_MODEL.")
     with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES) as file:
         planned = PlannedItems(file)
         with services.database.reading() as session:
             if key is not None and (given := _given_before(session, key)) is not None:
                 return given
-            planned.write(Planner(services.settings, tenant_id, source).items(session))
+            model = _model_of(session, source)
+            planned.write(Planner(services.settings, tenant_id, source, model).items(session))
         with services.database.transaction() as session:
             if key is not None and not idempotency.hold(session, key):
                 return _given_meanwhile(session, key)
@@ -56,17 +56,29 @@ def accept(services: Services, tenant_id: uuid.UUID, source: ItemSource, key: Re
             answer = Answer(ACCEPTED, view_of(session, tenant_id, job_id).model_dump(mode="json"))
             if key is not None:
                 idempotency.answer(session, key, status_code=answer.status_code, response=answer.job)
-        enqueue(services.queue, job_id)
+        if model.is_ready:  # nobody else would read the message, and a worker that begins looks for work by itself
+            enqueue(services.queue, job_id, model.digest)
         return answer
 
 
-def _store(session: Session, planned: PlannedItems, options: Options, *, tenant_id: uuid.UUID, model: str) -> uuid.UUID:
+def _model_of(session: Session, source: ItemSource) -> RegisteredModel:
+    head = source.head
+    try:
+        return choose_model(session, head.options.model, head.place)
+    except InvalidRequestError as error:  # wrong options are as if unsaid, and so is the model that they named
+        raise InvalidRequestError(errors=head.errors or error.errors) from error
+
+
+def _store(
+    session: Session, planned: PlannedItems, options: Options, *, tenant_id: uuid.UUID, model: RegisteredModel
+) -> uuid.UUID:
+    named = {"model": model.name, "model_digest": model.digest}
     job_id = jobs.insert_job(
-        session, tenant_id=tenant_id, model=model, metadata=dict(options.metadata), num_items=planned.num_items
+        session, tenant_id=tenant_id, **named, metadata=dict(options.metadata), num_items=planned.num_items
     )
     unstored: dict[str, JsonObject] = {}
     for batch in batches(planned.read(), ITEMS_PER_INSERT):
-        items.insert_items(session, job_id=job_id, model=model, items=[item for item, _ in batch])
+        items.insert_items(session, job_id=job_id, **named, items=[item for item, _ in batch])
         unstored.update((item.preference_hash, preference) for item, preference in batch if preference is not None)
         if len(unstored) >= PREFERENCES_PER_INSERT:
             items.store_preferences(session, tenant_id=tenant_id, bodies=unstored)

@@ -99,6 +99,7 @@ class Job(Base):
     tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
     state: Mapped[JobState] = mapped_column(state_type(JobState, "state"))
     model: Mapped[str] = mapped_column(String(256))
+    model_digest: Mapped[str | None] = mapped_column(String(64))
     details: Mapped[JsonObject] = mapped_column("metadata")
     num_items: Mapped[int]
     num_succeeded: Mapped[int | None]
@@ -120,7 +121,7 @@ class Item(Base):
         # The claim reads this index in order: the oldest job first, its groups one after another.
         Index(
             "ix_items_queue",
-            *("model", "job_id", "preference_hash", "position"),
+            *("model_digest", "job_id", "preference_hash", "position"),
             postgresql_where=text("state = 'queued'"),
             sqlite_where=text("state = 'queued'"),
         ),
@@ -142,6 +143,7 @@ class Item(Base):
     profile_version: Mapped[int]
     preference_hash: Mapped[Digest]
     model: Mapped[str] = mapped_column(String(256))
+    model_digest: Mapped[str | None] = mapped_column(String(64))
     messages: Mapped[list[JsonObject]]
     sampling: Mapped[JsonObject]
     state: Mapped[ItemState] = mapped_column(state_type(ItemState, "state"))
@@ -163,6 +165,8 @@ class Result(Base):
     num_completion_tokens: Mapped[int | None]
     reward: Mapped[float | None]
     rewards: Mapped[list[float] | None]
+    kl: Mapped[float | None]
+    choices: Mapped[list[JsonObject] | None] = mapped_column(JSON(none_as_null=True))
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
 
@@ -206,7 +210,7 @@ class Fit(Base):
         Index(None, "profile_id", "id"),
         Index(
             "ix_fits_queue",
-            *("model", "id"),
+            *("model_digest", "id"),
             postgresql_where=text("state = 'queued'"),
             sqlite_where=text("state = 'queued'"),
         ),
@@ -221,6 +225,7 @@ class Fit(Base):
     id: Mapped[TimeOrderedId]
     profile_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("profiles.id", ondelete="CASCADE"))
     model: Mapped[str] = mapped_column(String(256))
+    model_digest: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[FitState] = mapped_column(state_type(FitState, "state"))
     attempt: Mapped[int]
     lease_owner: Mapped[uuid.UUID | None]
@@ -248,13 +253,36 @@ class IdempotencyRecord(Base):
     expires_at: Mapped[dt.datetime] = mapped_column(index=True)
 
 
+class Model(Base):
+    """A model under a name, as its workers registered it (see `db.model_descriptions`); the digest is what it is."""
+
+    __tablename__ = "models"
+
+    name: Mapped[str] = mapped_column(String(256), primary_key=True)
+    digest: Mapped[Digest] = mapped_column(primary_key=True, index=True)
+    aliases: Mapped[list[str]]
+    methods: Mapped[list[str]]
+    default_method: Mapped[str] = mapped_column(String(16))
+    max_length: Mapped[int]
+    vocab_size: Mapped[int]
+    num_template_tokens: Mapped[int]
+    longest_token_bytes: Mapped[int]
+    strength: Mapped[float]
+    max_kl: Mapped[float | None]
+    format: Mapped[str] = mapped_column(String(16))
+    card: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
+    registered_at: Mapped[Moment]
+    seen_at: Mapped[Moment]
+
+
 class Worker(Base):
-    """One incarnation of a worker process and what it last said of itself."""
+    """One incarnation of a worker process and what it last said of itself; its digest once the model is loaded."""
 
     __tablename__ = "workers"
 
     id: Mapped[TimeOrderedId]
     model: Mapped[str] = mapped_column(String(256))
+    model_digest: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[WorkerState] = mapped_column(state_type(WorkerState, "state"))
     message: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[Moment]

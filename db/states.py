@@ -1,4 +1,4 @@
-"""The states of items, jobs, fits and workers, and the moves between them. Pure data: holds no session and no row."""
+"""The states of items, jobs, fits, workers and models, and the moves between them. Pure data: no session, no row."""
 
 from enum import StrEnum
 from types import MappingProxyType
@@ -39,6 +39,14 @@ class WorkerState(StrEnum):
     READY = "ready"
     FAILED = "failed"
     STOPPED = "stopped"
+
+
+class ModelState(StrEnum):
+    """Whether a registered model is served: by a worker that is ready, soon, or by nobody."""
+
+    READY = "ready"
+    LOADING = "loading"
+    GONE = "gone"
 
 
 ITEM_MOVES = MappingProxyType(

@@ -38,6 +38,8 @@ class Profile:
     principles: tuple[Principle, ...] = ()
     method: str | None = None
     strength: float | None = None
+    max_kl: float | None = None
+    examples: tuple[str, ...] = ()
     attributes: dict[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
@@ -79,6 +81,23 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Model:
+    """A model that jobs can name, by its id, an alias, or `name@` and digits of its digest."""
+
+    id: str
+    digest: str
+    state: str
+    methods: tuple[str, ...]
+    default_method: str
+    max_length: int
+    aliases: tuple[str, ...] = ()
+    strength: float | None = None
+    max_kl: float | None = None
+    format: str | None = None
+    last_seen_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job and how far it is; `rate` is in items per second."""
 
@@ -87,6 +106,7 @@ class Job:
     model: str
     counts: Counts
     created_at: dt.datetime
+    model_digest: str | None = None
     started_at: dt.datetime | None = None
     finished_at: dt.datetime | None = None
     rate: float | None = None
@@ -152,6 +172,17 @@ class ItemError:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several answers to an item."""
+
+    text: str
+    finish_reason: str
+    num_completion_tokens: int
+    reward: float | None = None
+    kl: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What became of one item: its text, or why there is none."""
 
@@ -166,6 +197,10 @@ class Result:
     usage: Usage | None = None
     reward: float | None = None
     rewards: tuple[float, ...] | None = None
+    kl: float | None = None
+    """Mean over the tokens of KL(guided || base), in nats."""
+    choices: tuple[Choice, ...] | None = None
+    """All answers, where several were asked for."""
     error: ItemError | None = None
     attempts: int = 0
     finished_at: dt.datetime | None = None

@@ -1,6 +1,7 @@
-"""`padserve submit`, `campaign`, `status`, `jobs`, `results` and `cancel`."""
+"""`padserve submit`, `campaign`, `status`, `jobs`, `results`, `cancel` and `readdress`."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,13 @@ JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Wait until it has ended; exit code 1 if an item failed.")]
 Method = Annotated[str | None, typer.Option(help="none, prompt, pad, mixture or contrast, where an item says nothing.")]
 Strength = Annotated[float | None, typer.Option(help="How strongly to guide, where an item says nothing.")]
+MaxKl = Annotated[
+    float | None, typer.Option(help="How far guidance may go, in nats per token, where an item says nothing.")
+]
+NumChoices = Annotated[int | None, typer.Option("--n", help="Answers per item, where an item says nothing.")]
+Temperature = Annotated[float | None, typer.Option(help="0 is greedy, where an item says nothing.")]
 MaxTokens = Annotated[int | None, typer.Option(help="Tokens per text at most, where an item says nothing.")]
+ModelName = Annotated[str | None, typer.Option("--model", help="Which model; `padserve models` lists them.")]
 Key = Annotated[str | None, typer.Option("--key", help="An Idempotency-Key: the same key never makes a second job.")]
 
 
@@ -28,14 +35,21 @@ def submit(
     file: Annotated[str, typer.Argument(help="An NDJSON file with one item per line; - is standard input.")],
     *,
     wait: Wait = False,
+    model: ModelName = None,
     method: Method = None,
     strength: Strength = None,
+    max_kl: MaxKl = None,
+    temperature: Temperature = None,
+    n: NumChoices = None,
     max_tokens: MaxTokens = None,
     key: Key = None,
 ) -> None:
     """Submit a file of items: {"custom_id", "user_id", "prompt"} and what they override, one per line."""
     source: Source = sys.stdin.buffer if file == STANDARD_INPUT else Path(file)
-    _submit(context_of(context), source, _defaults(method, strength, max_tokens), key, wait=wait)
+    defaults = _stated(
+        method=method, strength=strength, max_kl=max_kl, temperature=temperature, n=n, max_tokens=max_tokens
+    )
+    _submit(context_of(context), source, _Options(model, defaults, key), wait=wait)
 
 
 def campaign(
@@ -46,8 +60,12 @@ def campaign(
     user: Annotated[list[str] | None, typer.Option(help="For this user; may be repeated.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="For every user there is.")] = False,
     wait: Wait = False,
+    model: ModelName = None,
     method: Method = None,
     strength: Strength = None,
+    max_kl: MaxKl = None,
+    temperature: Temperature = None,
+    n: NumChoices = None,
     max_tokens: MaxTokens = None,
     key: Key = None,
 ) -> None:
@@ -55,7 +73,10 @@ def campaign(
     if sum((bool(tag), bool(user), everyone)) != 1:
         raise typer.BadParameter("Say for whom: either --tag, or --user, or --all.")
     source = Campaign(prompt, tags=tag or (), user_ids=user or (), everyone=everyone)
-    _submit(context_of(context), source, _defaults(method, strength, max_tokens), key, wait=wait)
+    defaults = _stated(
+        method=method, strength=strength, max_kl=max_kl, temperature=temperature, n=n, max_tokens=max_tokens
+    )
+    _submit(context_of(context), source, _Options(model, defaults, key), wait=wait)
 
 
 def status(
@@ -114,11 +135,30 @@ def cancel(context: typer.Context, job_id: JobId) -> None:
         say(given.answers, job_line(client.cancel(job_id)))
 
 
-def _submit(
-    given: CommandContext, source: Source | Campaign, defaults: dict[str, object], key: str | None, *, wait: bool
+def readdress(
+    context: typer.Context,
+    job_id: JobId,
+    *,
+    model: Annotated[str, typer.Option(help="The model that is to write what is left.")],
 ) -> None:
+    """Give what is left of a job to another model: for when nobody serves its own any more."""
+    given = context_of(context)
     with given.client() as client:
-        job = client.submit(source, defaults=defaults, idempotency_key=key)
+        say(given.answers, job_line(client.readdress(job_id, model)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What both forms of submission say."""
+
+    model: str | None
+    defaults: dict[str, object]
+    key: str | None
+
+
+def _submit(given: CommandContext, source: Source | Campaign, options: _Options, *, wait: bool) -> None:
+    with given.client() as client:
+        job = client.submit(source, model=options.model, defaults=options.defaults, idempotency_key=options.key)
         say(given.answers, job.id)
         if wait:
             _follow(given, client, job.id)
@@ -137,6 +177,5 @@ def _follow(given: CommandContext, client: Client, job_id: str) -> None:
         raise typer.Exit(NOT_ALL_SUCCEEDED)
 
 
-def _defaults(method: str | None, strength: float | None, max_tokens: int | None) -> dict[str, object]:
-    given = {"method": method, "strength": strength, "max_tokens": max_tokens}
+def _stated(**given: object) -> dict[str, object]:
     return {name: value for name, value in given.items() if value is not None}

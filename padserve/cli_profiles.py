@@ -39,6 +39,10 @@ def set_(
     ] = None,
     method: Annotated[str | None, typer.Option(help="none, prompt, pad, mixture or contrast.")] = None,
     strength: Annotated[float | None, typer.Option(help="How strongly to guide.")] = None,
+    max_kl: Annotated[float | None, typer.Option(help="How far at most, in nats per token.")] = None,
+    example: Annotated[
+        list[Path] | None, typer.Option(help="A file with a text that the user wrote or liked; may be repeated.")
+    ] = None,
     attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, for prompts; may be repeated.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")] = None,
     learn: Annotated[bool, typer.Option("--learn", help="The user agrees that feedback changes the weights.")] = False,
@@ -51,6 +55,8 @@ def set_(
             principles=[_principle(text) for text in principle or ()],
             method=method,
             strength=strength,
+            max_kl=max_kl,
+            examples=[path.read_text(encoding="utf-8") for path in example or ()],
             attributes=dict(_pair(text) for text in attribute or ()),
             tags=tag or (),
             learn=learn,

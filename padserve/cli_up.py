@@ -1,14 +1,24 @@
 """`padserve up`."""
 
 import os
+from typing import Annotated
 
 import typer
 
 from padserve import up as local_stack
 from padserve.context import context_of
+from padserve.served import read_served
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]PATH[+POLICY]",
+        help="A model to serve, instead of PADSERVE_MODEL; repeat it to serve several, each by a worker of its own.",
+    ),
+]
 
 
-def up(context: typer.Context) -> None:
+def up(context: typer.Context, *, model: Models = None) -> None:
     """Start a server here: API, worker, and what they need.
 
     Redis and a database are started too, under PADSERVE_HOME, unless PADSERVE_REDIS_URL or PADSERVE_DATABASE_URL name
@@ -16,4 +26,4 @@ def up(context: typer.Context) -> None:
     Ctrl-C ends everything that was started.
     """
     given = context_of(context)
-    local_stack.run(given.settings, os.environ, given.answers)
+    local_stack.run(given.settings, os.environ, given.answers, models=read_served(model or (), os.environ))

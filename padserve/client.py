@@ -13,7 +13,7 @@ import httpx
 from pydantic import TypeAdapter
 
 from padserve import ndjson
-from padserve.answers import Job, Result, position_of
+from padserve.answers import Job, Model, Result, position_of
 from padserve.errors import JobTimeoutError, SettingsError, UnreachableError
 from padserve.ndjson import Source
 from padserve.profiles import Profiles
@@ -28,6 +28,7 @@ NO_SERVER = "No server is named: pass url and api_key, or set PADSERVE_URL and P
 
 _JOB = TypeAdapter(Job)
 _JOBS = TypeAdapter(list[Job])
+_MODELS = TypeAdapter(list[Model])
 _RESULT = TypeAdapter(Result)
 
 
@@ -91,17 +92,20 @@ class Client:
         self,
         source: Source | Campaign,
         *,
+        model: str | None = None,
         defaults: Mapping[str, object] | None = None,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Submit items (JSON objects, an NDJSON file or its path) or a campaign; the job is stored when this returns.
 
-        `defaults` holds what items leave unsaid (`method`, `strength`, `max_tokens`, ...). A call with the same
-        `idempotency_key` and content gives the same job.
+        `model` is needed where several are served. `defaults` holds what items leave unsaid (`method`, `strength`,
+        `max_tokens`, ...). A call with the same `idempotency_key` and content gives the same job.
         """
         headers = {IDEMPOTENCY_KEY: idempotency_key or uuid.uuid4().hex}
         options: dict[str, object] = {}
+        if model is not None:
+            options["model"] = model
         if defaults:
             options["defaults"] = dict(defaults)
         if metadata:
@@ -125,6 +129,14 @@ class Client:
             if not page["has_more"]:
                 return
             params = {**params, "after": page["last_id"]}
+
+    def readdress(self, job_id: str, model: str) -> Job:
+        """Have another model write what is left of the job: for when nobody serves its own any more."""
+        return self._job(Call("POST", _path(job_id) + "/readdress", json={"model": model}, repeats_safely=True))
+
+    def models(self) -> list[Model]:
+        """Every model that a worker has registered, the ones that are served first."""
+        return _MODELS.validate_python(self._transport.request(Call("GET", "/v1/models")).json()["data"])
 
     def cancel(self, job_id: str) -> Job:
         """End the job: what has finished is kept, everything else is cancelled."""

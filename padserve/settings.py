@@ -17,11 +17,21 @@ MAX_PORT = 65535
 DEFAULT_DRAIN_SECONDS = 2.0  # less than a worker's own default: somebody at a keyboard waits for it
 
 # The local stack and the client.
-_LOCAL_NAMES = frozenset({"HOME", "HOST", "PORT", "API_KEY", "URL", "MODEL", "POLICY", "DEVICE"})
+_LOCAL_NAMES = frozenset({"HOME", "HOST", "PORT", "API_KEY", "URL", "MODEL", "POLICY", "GUIDE", "CARD", "DEVICE"})
 # The API and the worker; `padserve up` hands them on as they are.
 _SERVICE_NAMES = frozenset(
     {
-        *("DATABASE_URL", "REDIS_URL", "DTYPE", "NUM_SLOTS", "MAX_LENGTH", "LEASE_SECONDS", "MAX_ATTEMPTS"),
+        *(
+            "DATABASE_URL",
+            "REDIS_URL",
+            "MODEL_NAME",
+            "MODEL_ALIASES",
+            "DTYPE",
+            "NUM_SLOTS",
+            "MAX_LENGTH",
+            "LEASE_SECONDS",
+            "MAX_ATTEMPTS",
+        ),
         *("ENGINE_START_SECONDS", "ENGINE_SILENCE_SECONDS", "TIME_SLICE_SECONDS", "DRAIN_SECONDS"),
         *(
             "RECONCILE_SECONDS",

@@ -1,11 +1,11 @@
-"""The local stack: Redis, API and one worker as child processes over one data folder. Starts, watches and ends them."""
+"""The local stack: Redis, API and workers as child processes over one data folder. Starts, watches and ends them."""
 
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 
 import httpx
@@ -15,6 +15,7 @@ from padserve.errors import StackError
 from padserve.home import Home
 from padserve.network import claim_port, url_of
 from padserve.processes import Child, describe_exit
+from padserve.served import ServedModel
 from padserve.settings import Settings, child_environment
 from padserve.supervision import EndStack, LeaveStopped, Restart, Role, after_exit
 
@@ -31,7 +32,7 @@ PYTHON_MODULE = (sys.executable, "-P", "-m")
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """What the stack runs as its API and its worker."""
+    """What the stack runs as its API and its workers."""
 
     api: tuple[str, ...] = (*PYTHON_MODULE, "api")
     worker: tuple[str, ...] = (*PYTHON_MODULE, "worker")
@@ -45,6 +46,11 @@ class _Service:
     command: tuple[str, ...]
     role: Role
     grace_seconds: float = GRACE_SECONDS
+    log_name: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What it is told beside what all are told."""
+    model: ServedModel | None = None
+    """Of a worker that is one of several: what it serves."""
     child: Child | None = None
     was_ready: bool = False
     num_restarts: int = 0
@@ -61,6 +67,7 @@ class Stack:
         *,
         report: Callable[[str], None],
         programs: Programs | None = None,
+        models: Sequence[ServedModel] = (),
     ) -> None:
         programs = programs or Programs()
         self.home = Home(settings.home)
@@ -70,21 +77,25 @@ class Stack:
         self._environment = MACHINE_IS_SHARED | child_environment(environ)
         self._report = report
         self._api = _Service("API", programs.api, Role.ESSENTIAL)
-        self._worker = _Service(
-            "worker", programs.worker, Role.REPLACEABLE, grace_seconds=settings.drain_seconds + GRACE_SECONDS
-        )
+        self._workers = _workers(programs.worker, models, settings.drain_seconds + GRACE_SECONDS)
         self._redis = _Service("Redis", (), Role.ESSENTIAL)
         self._next_probe = 0.0
 
     @property
     def is_ready(self) -> bool:
-        """Whether the server has said, since the worker was last started, that it can do work."""
-        return self._worker.was_ready
+        """Whether every worker that may still be has said, since it was last started, that it can do work."""
+        hopeful = [worker for worker in self._workers if not _is_hopeless(worker)]
+        return bool(hopeful) and all(worker.was_ready for worker in hopeful)
+
+    @property
+    def ready_models(self) -> list[ServedModel]:
+        """Of several models, those whose workers can do work."""
+        return [worker.model for worker in self._workers if worker.model is not None and worker.was_ready]
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether the worker refused to start and will not be tried again."""
-        return self._worker.child is None and self._worker.restart_at is None
+        """Whether every worker refused to start and will not be tried again."""
+        return all(map(_is_hopeless, self._workers))
 
     def start(self) -> None:
         """Start everything that has no URL yet, in the order in which one needs the other."""
@@ -103,7 +114,8 @@ class Stack:
         self._prepare_database(database_url)
         self._launch(self._api)
         self._await(self._api, lambda: self._answers("/healthz"))
-        self._launch(self._worker)
+        for worker in self._workers:
+            self._launch(worker)
         self.home.url_file.write_text(self.url + "\n")
 
     def _prepare_database(self, url: str) -> None:
@@ -120,8 +132,9 @@ class Stack:
 
     def _launch(self, service: _Service) -> None:
         service.restart_at = None
-        log = self.home.logs / f"{service.name.lower()}.log"
-        service.child = Child(service.name, service.command, self._environment, log)
+        log = self.home.logs / f"{service.log_name or service.name.lower()}.log"
+        environment = child_environment({**self._environment, **service.settings})
+        service.child = Child(service.name, service.command, environment, log)
 
     def _await(self, service: _Service, answers: Callable[[], bool]) -> None:
         """Wait until the service answers; its end or a minute of silence is an error."""
@@ -135,12 +148,21 @@ class Stack:
 
     def check(self) -> None:
         """Look after every process once; raises `StackError` when one is lost that the stack cannot be without."""
-        for service in (self._api, self._redis, self._worker):
+        for service in (self._api, self._redis, *self._workers):
             self._look_after(service)
-        if self._worker.child is not None and not self.is_ready and time.monotonic() >= self._next_probe:
+        waiting = [worker for worker in self._workers if worker.child is not None and not worker.was_ready]
+        if waiting and time.monotonic() >= self._next_probe:
             self._next_probe = time.monotonic() + PROBE_SECONDS
-            if self._answers("/readyz"):
-                self._worker.was_ready = True
+            self._probe(waiting)
+
+    def _probe(self, waiting: Sequence[_Service]) -> None:
+        """Ask the server who is ready: a stack of one model is when it is, of several each says so under its name."""
+        answer = self._answer("/readyz")
+        if answer is None:
+            return
+        ready = {model["id"] for model in _models_of(answer) if model["state"] == "ready"}
+        for worker in waiting:
+            worker.was_ready = answer.is_success if worker.model is None else worker.model.name in ready
 
     def _look_after(self, service: _Service) -> None:
         if service.child is None:
@@ -168,23 +190,59 @@ class Stack:
                 self._report("\n  ".join([f"{ending}; started again in {after_seconds:.0f} s. It last wrote:", *lines]))
 
     def _answers(self, path: str) -> bool:
+        answer = self._answer(path)
+        return answer is not None and answer.is_success
+
+    def _answer(self, path: str) -> httpx.Response | None:
         try:
-            return httpx.get(self.url + path, timeout=PROBE_SECONDS, trust_env=False).is_success
+            return httpx.get(self.url + path, timeout=PROBE_SECONDS, trust_env=False)
         except httpx.TransportError:
-            return False
+            return None
 
     def stop(self) -> None:
         """End every process: what feeds the others first."""
         self.home.url_file.unlink(missing_ok=True)
-        for service in (self._api, self._worker, self._redis):
+        for service in (self._api, *self._workers, self._redis):
             if service.child is not None:
                 service.child.stop(service.grace_seconds)
 
     def kill(self) -> None:
         """End every process now."""
-        for service in (self._api, self._worker, self._redis):
+        for service in (self._api, *self._workers, self._redis):
             if service.child is not None:
                 service.child.sweep()
+
+
+def _workers(command: tuple[str, ...], models: Sequence[ServedModel], grace_seconds: float) -> list[_Service]:
+    """One, on the environment as it is, or one for each model."""
+    if not models:
+        return [_Service("worker", command, Role.REPLACEABLE, grace_seconds)]
+    if len(models) == 1:
+        return [_Service("worker", command, Role.REPLACEABLE, grace_seconds, settings=models[0].settings)]
+    return [
+        _Service(
+            f"worker for {model.name}",
+            command,
+            Role.REPLACEABLE,
+            grace_seconds,
+            log_name=f"worker-{model.file_name}",
+            settings=model.settings,
+            model=model,
+        )
+        for model in models
+    ]
+
+
+def _is_hopeless(worker: _Service) -> bool:
+    return worker.child is None and worker.restart_at is None
+
+
+def _models_of(answer: httpx.Response) -> list[dict[str, str]]:
+    try:
+        models: list[dict[str, str]] = answer.json().get("models", [])
+    except ValueError:
+        return []
+    return models
 
 
 @contextmanager
@@ -194,12 +252,13 @@ def running_stack(
     *,
     report: Callable[[str], None],
     programs: Programs | None = None,
+    models: Sequence[ServedModel] = (),
 ) -> Iterator[Stack]:
     """A started stack, ended with the block. SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt in the block.
 
     While the stack is being ended, one more such signal kills what is left at once. Main thread only.
     """
-    stack = Stack(settings, environ, report=report, programs=programs)
+    stack = Stack(settings, environ, report=report, programs=programs, models=models)
     with stack.home.held(), _signals_handled(_interrupt):
         try:
             stack.start()

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,49 +10,66 @@ from rich.console import Console
 
 from padserve.display import say
 from padserve.errors import StackError
+from padserve.served import ServedModel
 from padserve.settings import Settings
 from padserve.stack import Programs, Stack, running_stack
 
 CHECK_SECONDS = 0.2
 NO_MODEL = (
-    "PADSERVE_MODEL is not set: name a Hugging Face model, or a folder that holds one. "
+    "PADSERVE_MODEL is not set, and no --model is given: name a Hugging Face model, or a folder that holds one. "
     "`make up` serves this project's demo model."
 )
 
 
-def run(settings: Settings, environ: Mapping[str, str], console: Console, programs: Programs | None = None) -> None:
-    """Start a stack, say where things are, watch it until SIGINT or SIGTERM; returns when no process is left."""
-    if settings.model is None:
+def run(
+    settings: Settings,
+    environ: Mapping[str, str],
+    console: Console,
+    programs: Programs | None = None,
+    models: Sequence[ServedModel] = (),
+) -> None:
+    """Start a stack, say where things are, watch it until SIGINT or SIGTERM; returns when no process is left.
+
+    `models` are served instead of the one that the settings name.
+    """
+    model = models[0].model if models else settings.model
+    if model is None:
         raise StackError(NO_MODEL)
 
     report = partial(say, console)
 
     try:
-        with running_stack(settings, environ, report=report, programs=programs) as stack:
-            report(announcement(stack, settings))
-            _watch(stack, report=report, model=settings.model)
+        with running_stack(settings, environ, report=report, programs=programs, models=models) as stack:
+            report(announcement(stack, settings, num_models=len(models) or 1))
+            _watch(stack, report=report, model=model if len(models) < 2 else None)  # noqa: PLR2004 - one is not several
     except KeyboardInterrupt:
         report("Stopped.")
 
 
-def _watch(stack: Stack, *, report: Callable[[str], None], model: str) -> None:
-    was_ready = False
+def _watch(stack: Stack, *, report: Callable[[str], None], model: str | None) -> None:
+    """Tell of every model that becomes ready; `model` is the only one, and None stands for several."""
+    before: set[str] = set()
     while True:
         stack.check()
-        if stack.is_ready and not was_ready:
-            report(f"Ready: the worker has loaded {model}.")
-        was_ready = stack.is_ready
+        several = {f"{served.model} as {served.name}" for served in stack.ready_models}
+        ready = several if model is None else {model} if stack.is_ready else set()
+        for name in sorted(ready - before):
+            report(f"Ready: the worker has loaded {name}.")
+        before = ready
         time.sleep(CHECK_SECONDS)
 
 
-def announcement(stack: Stack, settings: Settings) -> str:
+def announcement(stack: Stack, settings: Settings, *, num_models: int = 1) -> str:
     """Where things are, and one command to try."""
     home = _shown(stack.home.path)
     key_place = f"{home}/api_key" if settings.api_key is None else "as you set it in PADSERVE_API_KEY"
     key = f"$(cat {home}/api_key)" if settings.api_key is None else "$PADSERVE_API_KEY"
+    loading = "the worker is loading its model. Ctrl-C stops both"
+    if num_models > 1:
+        loading = f"{num_models} workers are loading their models. Ctrl-C stops everything"
     return "\n".join(
         (
-            f"padserve answers at {stack.url}; the worker is loading its model. Ctrl-C stops both.",
+            f"padserve answers at {stack.url}; {loading}.",
             "",
             f"  docs page   {stack.url}/docs",
             f"  API key     {key_place}",

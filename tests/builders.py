@@ -2,24 +2,65 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
+from db.base import new_id
+from db.model_descriptions import ModelDescription, methods_of
 from db.models import Item, Job, Preference, Result, Tenant
 from db.preferences import EffectivePreference, Method, Principle, effective_preference
+from db.queries import workers
 from db.queries.feedback import Pair
+from db.queries.models import register_model
 from db.queries.profiles import create_profile
 from db.session import Database, now
-from db.states import ItemState, JobState
+from db.states import ItemState, JobState, WorkerState
 
 MODEL = "tiny"
+DIGEST = "d" * 64
 SAMPLING = {"k": 10, "temperature": 0.0, "top_p": 1.0, "seed": 0, "max_tokens": 16, "stop": [], "rewards": False}
 
 
 def preference(*principles: str, method: Method = Method.CONTRAST, strength: float = 1.0) -> EffectivePreference:
     return effective_preference(method, strength, [Principle(text) for text in principles])
+
+
+def a_description(
+    digest: str = DIGEST, *, has_policy: bool = True, max_length: int = 512, **changes: object
+) -> ModelDescription:
+    """Of a model with a token a byte, and a template of 10 tokens."""
+    described = ModelDescription(
+        digest=digest,
+        methods=methods_of(has_policy=has_policy),
+        default_method=Method.PAD if has_policy else Method.CONTRAST,
+        max_length=max_length,
+        vocab_size=260,
+        num_template_tokens=10,
+        longest_token_bytes=1,
+    )
+    return replace(described, **changes)  # type: ignore[arg-type] # fields by name
+
+
+def a_model(
+    database: Database,
+    name: str = MODEL,
+    description: ModelDescription | None = None,
+    *,
+    aliases: tuple[str, ...] = (),
+    state: WorkerState = WorkerState.READY,
+) -> uuid.UUID:
+    """The id of a worker that registered this model, and what it has said of itself since."""
+    worker_id = new_id()
+    with database.transaction() as session:
+        workers.register(session, worker_id=worker_id, model=name)
+        session.flush()
+        register_model(
+            session, worker_id=worker_id, name=name, aliases=aliases, description=description or a_description()
+        )
+        workers.report(session, worker_id=worker_id, state=state)
+    return worker_id
 
 
 def a_tenant(session: Session, name: str = "default") -> uuid.UUID:
@@ -36,6 +77,7 @@ def a_job(
     prompts: Sequence[str] | None = None,
     tenant: str = "default",
     model: str = MODEL,
+    model_digest: str | None = DIGEST,
 ) -> uuid.UUID:
     """A job of one queued item per preference, in input order."""
     with database.transaction() as session:
@@ -49,6 +91,7 @@ def a_job(
             tenant_id=tenant_id,
             state=JobState.QUEUED,
             model=model,
+            model_digest=model_digest,
             details={},
             num_items=len(preferences),
             created_at=now(session),
@@ -65,6 +108,7 @@ def a_job(
                 "profile_version": 1,
                 "preference_hash": given.hash,
                 "model": model,
+                "model_digest": model_digest,
                 "messages": [{"role": "user", "content": text}],
                 "sampling": SAMPLING,
                 "state": ItemState.QUEUED,

@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from db.model_descriptions import ModelDescription
 from db.queries.claims import ClaimedItem, Outcome
 from db.queries.feedback import Pair
+from tests.builders import a_description
 from worker.protocol import DecoderUnavailableError, Features
 
 
@@ -18,8 +20,9 @@ class EchoDecoder:
     moment; `once:<path>` in front makes the misfortune happen only while that file does not exist.
     """
 
-    def __init__(self, num_slots: int = 8) -> None:
+    def __init__(self, num_slots: int = 8, description: ModelDescription | None = None) -> None:
         self.num_slots = num_slots
+        self.description = description or a_description()
         self._items: dict[int, ClaimedItem] = {}
 
     @property
@@ -82,6 +85,11 @@ def _misfortune(prompts: Sequence[str]) -> None:
 
 def load_echo() -> EchoDecoder:
     return EchoDecoder()
+
+
+def load_what_is_there(identity_file: str) -> EchoDecoder:
+    """The model whose digest the file holds now."""
+    return EchoDecoder(description=a_description(Path(identity_file).read_text()))
 
 
 def load_nothing() -> EchoDecoder:

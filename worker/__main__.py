@@ -12,6 +12,7 @@ from functools import partial
 from pydantic import ValidationError
 
 from db.logs import configure_logs
+from db.model_descriptions import ModelDescription
 from db.session import Database, DatabaseUnreachableError
 from db.states import WorkerState
 from worker.decoding import Decoding, DecodingPolicy
@@ -48,10 +49,10 @@ class _Worker:
     def __init__(self, settings: WorkerSettings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        self._model = settings.model_name or UNCONFIGURED
+        self._model = settings.name or UNCONFIGURED
         self._stopping = threading.Event()
         self._failure: str | None = None
-        self._presence = Presence(database, self._model)
+        self._presence = Presence(database, self._model, settings.aliases)
         self._supervisor = EngineSupervisor(
             partial(load_text_decoder, settings),
             start_seconds=settings.engine_start_seconds,
@@ -61,9 +62,10 @@ class _Worker:
     def run(self) -> int:
         self._in_background(self._presence.keep)
         try:
-            self._supervisor.start()
+            description = self._supervisor.start()
+            self._presence.register_model(description, self._stopping)
             self._presence.say(WorkerState.READY)
-            self._serve()
+            self._serve(description)
         except DecoderUnavailableError as error:
             self._fail(str(error))
         finally:
@@ -74,32 +76,31 @@ class _Worker:
         self._presence.say(WorkerState.STOPPED)
         return 0
 
-    def _serve(self) -> None:
+    def _serve(self, description: ModelDescription) -> None:
         queue = create_queue(self._settings.redis_url)
-        decoding = Decoding(self._database, self._supervisor, self._policy())
-        learning = Learning(self._database, self._supervisor, self._learning_policy(), decoding.stopping)
+        decoding = Decoding(self._database, self._supervisor, self._policy(description))
+        learning = Learning(self._database, self._supervisor, self._learning_policy(description), decoding.stopping)
         reconciler = Reconciler(
             self._database,
             queue,
-            model=self._model,
+            model_digest=description.digest,
             max_attempts=self._settings.max_attempts,
             is_idle=lambda: not decoding.is_running and not learning.is_running,
         )
         self._in_background(partial(reconciler.run, self._settings.reconcile_seconds))
-        serve(queue, decoding, learning, on_failure=self._fail)
+        serve(queue, description.digest, decoding, learning, on_failure=self._fail)
 
-    def _policy(self) -> DecodingPolicy:
+    def _policy(self, description: ModelDescription) -> DecodingPolicy:
         return DecodingPolicy(
-            model=self._model,
+            model_digest=description.digest,
             lease_seconds=self._settings.lease_seconds,
             time_slice_seconds=self._settings.time_slice_seconds,
             drain_seconds=self._settings.drain_seconds,
         )
 
-    def _learning_policy(self) -> LearningPolicy:
+    def _learning_policy(self, description: ModelDescription) -> LearningPolicy:
         return LearningPolicy(
-            model=self._model,
-            has_policy=self._settings.policy is not None,
+            model_digest=description.digest,
             lease_seconds=self._settings.lease_seconds,
             max_attempts=self._settings.max_attempts,
         )

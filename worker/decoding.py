@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 class DecodingPolicy:
     """How a worker claims and how long it holds on."""
 
-    model: str
+    model_digest: str
     lease_seconds: float
     time_slice_seconds: float
     drain_seconds: float
@@ -109,7 +109,7 @@ class Decoding:
             items = claims.claim(
                 session,
                 owner=self.owner,
-                model=self._policy.model,
+                model_digest=self._policy.model_digest,
                 limit=wanted,
                 lease_seconds=self._policy.lease_seconds,
             )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
+from db.logs import configure_logs
 from db.queries.claims import Outcome
 from worker.protocol import (
     Beat,
@@ -39,6 +40,7 @@ def load_text_decoder(settings: WorkerSettings) -> Decoder:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from worker.decoder import load_decoder  # noqa: PLC0415 - see the docstring
 
+    configure_logs()
     return load_decoder(settings)
 
 
@@ -53,7 +55,7 @@ def run(connection: Connection, load_decoder: LoadDecoder) -> None:
     except DecoderUnavailableError as error:
         connection.send(LoadFailed(str(error)))
         return
-    connection.send(Ready(decoder.num_slots))
+    connection.send(Ready(decoder.num_slots, decoder.description))
     _Loop(connection, commands, decoder).run()
 
 

@@ -7,7 +7,7 @@ write: docs/decisions/0013-how-principles-are-shown.md.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 Role = Literal["system", "user"]
 
@@ -21,6 +21,8 @@ class Message(TypedDict):
 
     role: str
     content: str
+    behind_default: NotRequired[bool]
+    """Of a first system turn: it stands behind what the template says where there is none, as it does without it."""
 
 
 class FormatError(ValueError):
@@ -93,14 +95,30 @@ PAD = Format(
     separator=" and ",
 )
 SYSTEM = Format("system", "system", "Follow this style in every answer: {principles}.")
-INSTRUCTION = Format("instruction", "user", "{prompt} Write it in this style: {principles}.")
+INSTRUCTION = Format("instruction", "user", "{prompt}\n\nStyle: {principles}.")
 BUILT_IN = {format.name: format for format in (PAD, SYSTEM, INSTRUCTION)}
+
+
+EXAMPLE_REQUEST = "Write a short text."
+"""What the user is said to have asked when an example was written."""
+
+
+def with_examples(messages: Sequence[Message], examples: Sequence[str]) -> list[Message]:
+    """The conversation behind earlier turns in which the model, it seems, wrote the examples."""
+    turns = [
+        turn
+        for example in examples
+        for turn in (Message(role="user", content=EXAMPLE_REQUEST), Message(role="assistant", content=example))
+    ]
+    start = 1 if messages[0]["role"] == "system" else 0
+    return [*messages[:start], *turns, *messages[start:]]
 
 
 def with_principles(messages: Sequence[Message], principles: Sequence[str], format: Format) -> list[Message]:
     """The conversation with the principles shown in it; unchanged where there are none.
 
-    The client's own system turn is kept, and the principles stand behind it.
+    The client's own system turn is kept, and the principles stand behind it; without one they stand behind the model's
+    own, so that the conversation with principles differs from the one without in nothing but them.
     """
     if not principles:
         return list(messages)
@@ -115,4 +133,4 @@ def _with_system(messages: Sequence[Message], text: str) -> list[Message]:
     if messages[0]["role"] == "system":
         own = messages[0]["content"]
         return [Message(role="system", content=f"{own}\n\n{text}" if own.strip() else text), *messages[1:]]
-    return [Message(role="system", content=text), *messages]
+    return [Message(role="system", content=text, behind_default=True), *messages]

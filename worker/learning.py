@@ -31,9 +31,7 @@ log = structlog.get_logger(__name__)
 class LearningPolicy:
     """Which fits a worker takes, how long it holds on, and how often it tries."""
 
-    model: str
-    has_policy: bool
-    """Whether the engine has a reward model; without one there is nothing to score with."""
+    model_digest: str
     lease_seconds: float
     max_attempts: int
 
@@ -79,13 +77,16 @@ class Learning:
     def _run(self) -> uuid.UUID | None:
         with self._database.transaction() as session:
             fit = fits.claim(
-                session, owner=self.owner, model=self._policy.model, lease_seconds=self._policy.lease_seconds
+                session,
+                owner=self.owner,
+                model_digest=self._policy.model_digest,
+                lease_seconds=self._policy.lease_seconds,
             )
         if fit is None:
             return None
         self._end(fit)
         with self._database.reading() as session:
-            return fits.next_waiting(session, model=self._policy.model)
+            return fits.next_waiting(session, model_digest=self._policy.model_digest)
 
     def _end(self, fit: ClaimedFit) -> None:
         try:
@@ -134,8 +135,6 @@ class Learning:
         principles = principles_of(body)
         if len(principles) < LEAST_PRINCIPLES:
             raise _RefusalError("too_few_principles", "The profile has fewer than two principles: nothing to weigh.")
-        if not self._policy.has_policy:
-            raise _RefusalError("policy_required", "The worker serves a base model without a policy to score with.")
         features = self._features(fit, tuple(text for text, _ in principles))
         known = [row for row in features if row is not None]
         if len(known) < LEAST_PAIRS:

@@ -4,12 +4,29 @@ Decides; holds no tensor. A stream's coefficient in the sum of logits is `[it is
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from db.preferences import EffectivePreference, Method
 from worker.engine import Stream
-from worker.formats import Format, Message, with_principles
+from worker.formats import Format, Message, with_examples, with_principles
 
 Encode = Callable[[Sequence[Message]], tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """Whose log-ratios `mixture` weighs: `weights` with a principle against `reference` without."""
+
+    weights: str
+    reference: str
+
+
+POLICY_GUIDE = Guide("policy", "base")
+"""A PersRM against the base that it was trained on."""
+BASE_GUIDE = Guide("base", "base")
+"""The base against itself (Drift, arXiv 2502.14289): needs no policy."""
+MODEL_GUIDE = Guide("policy", "policy")
+"""Another model of the same vocabulary, usually a small one, against itself; it is loaded in the policy's place."""
 
 
 def streams_of(
@@ -17,30 +34,35 @@ def streams_of(
     messages: Sequence[Message],
     encode: Encode,
     format: Format,
+    guide: Guide = POLICY_GUIDE,
 ) -> tuple[Stream, ...]:
     """The streams that decode `messages` under `preference`; the first one is the base and proposes candidates.
 
-    `format` says how the principles are shown in the prompts.
+    `format` says how the principles are shown in the prompts. Examples are earlier turns of every prompt but the one
+    that `contrast` moves away from.
     """
     principles = [principle.text for principle in preference.principles]
-    plain = encode(messages)
+    asked = with_examples(messages, preference.examples)
     match preference.method:
         case Method.NONE:
-            return (Stream("base", plain),)
+            return (Stream("base", encode(messages)),)
         case Method.PROMPT:
-            return (Stream("base", encode(with_principles(messages, principles, format))),)
+            return (Stream("base", encode(with_principles(asked, principles, format))),)
         case Method.PAD:
             # r = log pi_policy - log pi_base, the reference being the base with the same prompt
-            guided = encode(with_principles(messages, principles, format))
+            guided = encode(with_principles(asked, principles, format))
             return (Stream("base", guided, reward=-1.0), Stream("policy", guided, reward=1.0))
         case Method.MIXTURE:
-            # r = sum_k w_k (log pi_policy(principle k) - log pi_base)
-            policies = tuple(
-                Stream("policy", encode(with_principles(messages, [principle.text], format)), reward=principle.weight)
+            # r = sum_k w_k (log pi_guide(principle k) - log pi_reference)
+            guides = tuple(
+                Stream(guide.weights, encode(with_principles(asked, [principle.text], format)), principle.weight)
                 for principle in preference.principles
             )
-            return (Stream("base", plain, reward=-sum(policy.reward for policy in policies)), *policies)
+            plain, total = encode(asked), sum(stream.reward for stream in guides)
+            if guide.reference == "base":
+                return (Stream("base", plain, reward=-total), *guides)
+            return (Stream("base", plain), *guides, Stream(guide.reference, plain, reward=-total))
         case Method.CONTRAST:
-            # r = log pi_base(with principles) - log pi_base(without)
-            guided = encode(with_principles(messages, principles, format))
-            return (Stream("base", guided, reward=1.0), Stream("base", plain, reward=-1.0))
+            # r = log pi_base(with principles and examples) - log pi_base(without)
+            guided = encode(with_principles(asked, principles, format))
+            return (Stream("base", guided, reward=1.0), Stream("base", encode(messages), reward=-1.0))

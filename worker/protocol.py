@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from db.model_descriptions import ModelDescription
 from db.queries.claims import ClaimedItem, Outcome
 from db.queries.feedback import Pair
 
@@ -21,6 +22,10 @@ class Decoder(Protocol):
     @property
     def num_slots(self) -> int:
         """Items decoded at once."""
+
+    @property
+    def description(self) -> ModelDescription:
+        """What was loaded, and what it can do."""
 
     @property
     def has_work(self) -> bool:
@@ -77,6 +82,7 @@ class Ready:
     """From the engine process: the decoder is loaded."""
 
     num_slots: int
+    description: ModelDescription
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The Celery application and the messages it carries: "there is work". All of the worker that the API may import.
 
 SQL is the queue of record. A message holds an id and may be lost, doubled or late without harm, so publishing is
-best effort and bounded in time: what it misses, the reconciler publishes again.
+best effort and bounded in time: what it misses, the reconciler publishes again. Each model has a queue of its own, so
+that a message wakes a worker that can do the work; it is for whoever publishes to see that somebody reads it.
 """
 
 import uuid
@@ -17,6 +18,8 @@ Queue: TypeAlias = Celery  # for signatures elsewhere: only this module and `wor
 DECODE = "padserve.decode"
 LEARN = "padserve.learn"
 PUBLISH_TIMEOUT_SECONDS = 2.0
+# A worker that comes back after that long finds its work without being told, and need not hear all that was said.
+MESSAGE_SECONDS = 3600
 
 log = structlog.get_logger(__name__)
 
@@ -61,19 +64,30 @@ def create_queue(redis_url: str) -> Queue:
     return app
 
 
-def enqueue(queue: Queue, job_id: uuid.UUID) -> bool:
+def queue_name(model_digest: str) -> str:
+    """Where the messages for a model's workers lie."""
+    return f"model:{model_digest}"
+
+
+def enqueue(queue: Queue, job_id: uuid.UUID, model_digest: str) -> bool:
     """Wake a worker for a job that is committed. False when Redis does not answer: the reconciler will try again."""
-    return _send(queue, DECODE, job_id=job_id)
+    return _send(queue, DECODE, model_digest, job_id=job_id)
 
 
-def enqueue_fit(queue: Queue, fit_id: uuid.UUID) -> bool:
+def enqueue_fit(queue: Queue, fit_id: uuid.UUID, model_digest: str) -> bool:
     """Wake a worker for a fit that is committed. False when Redis does not answer: the reconciler will try again."""
-    return _send(queue, LEARN, fit_id=fit_id)
+    return _send(queue, LEARN, model_digest, fit_id=fit_id)
 
 
-def _send(queue: Queue, task: str, **ids: uuid.UUID) -> bool:
+def _send(queue: Queue, task: str, model_digest: str, **ids: uuid.UUID) -> bool:
     try:
-        queue.send_task(task, args=[str(one) for one in ids.values()], retry=False)
+        queue.send_task(
+            task,
+            args=[str(one) for one in ids.values()],
+            queue=queue_name(model_digest),
+            expires=MESSAGE_SECONDS,
+            retry=False,
+        )
     except OperationalError:
         log.warning("enqueue_failed", **{name: str(one) for name, one in ids.items()})
         return False

@@ -18,11 +18,11 @@ class Reconciler:
     """Expires leases, finalises jobs, and wakes this worker when there is work that no message told it of."""
 
     def __init__(
-        self, database: Database, queue: Queue, *, model: str, max_attempts: int, is_idle: Callable[[], bool]
+        self, database: Database, queue: Queue, *, model_digest: str, max_attempts: int, is_idle: Callable[[], bool]
     ) -> None:
         self._database = database
         self._queue = queue
-        self._model = model
+        self._model_digest = model_digest
         self._max_attempts = max_attempts
         self._is_idle = is_idle
 
@@ -34,12 +34,13 @@ class Reconciler:
         self._forget()
 
     def run(self, seconds: float, stopping: threading.Event) -> None:
-        """Sweep every `seconds` until `stopping` is set; an unreachable database is waited for."""
-        while not stopping.wait(seconds):
+        """Sweep at once and every `seconds` until `stopping` is set; an unreachable database is waited for."""
+        while not stopping.is_set():
             try:
                 self.sweep()
             except OperationalError as error:
                 log.warning("sweep_failed", reason=type(error.orig).__name__)
+            stopping.wait(seconds)
 
     def _expire(self) -> None:
         with self._database.transaction() as session:
@@ -61,18 +62,18 @@ class Reconciler:
             idempotency.forget_expired(session)
 
     def _republish(self) -> None:
-        """Wake a worker for the oldest job with queued items and the oldest queued fit.
+        """Wake a worker of this model for the oldest job with queued items and the oldest queued fit.
 
         Only an idle worker asks, so messages never pile up.
         """
         if not self._is_idle():
             return
         with self._database.reading() as session:
-            claimable = claims.claimable_jobs(session, model=self._model)
-            waiting_fit = fits.next_waiting(session, model=self._model)
+            claimable = claims.claimable_jobs(session, model_digest=self._model_digest)
+            waiting_fit = fits.next_waiting(session, model_digest=self._model_digest)
         if claimable:
-            enqueue(self._queue, claimable[0])
+            enqueue(self._queue, claimable[0], self._model_digest)
             log.info("work_republished", job_id=str(claimable[0]))
         if waiting_fit is not None:
-            enqueue_fit(self._queue, waiting_fit)
+            enqueue_fit(self._queue, waiting_fit, self._model_digest)
             log.info("work_republished", fit_id=str(waiting_fit))

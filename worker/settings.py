@@ -14,7 +14,14 @@ class WorkerSettings(BaseSettings):
     database_url: str
     redis_url: str
     model: str | None = None
+    model_name: str | None = None
+    """What the model is called; where nobody says, by a folder's last component or the hub id."""
+    model_aliases: str = ""
+    """Other names for it, separated by commas."""
     policy: str | None = None
+    guide: str | None = None
+    """A model of the same vocabulary that guides `mixture` where there is no policy."""
+    card: str | None = None
     device: str = "auto"
     dtype: str = "auto"
     num_slots: int | None = Field(default=None, ge=1)
@@ -28,6 +35,11 @@ class WorkerSettings(BaseSettings):
     reconcile_seconds: float = Field(default=2.0, gt=0)
 
     @property
-    def model_name(self) -> str | None:
+    def name(self) -> str | None:
         """What jobs call the model; None without one."""
-        return model_name(self.model) if self.model else None
+        return self.model_name or (model_name(self.model) if self.model else None)
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """What else jobs may call it."""
+        return tuple(dict.fromkeys(alias for text in self.model_aliases.split(",") if (alias := text.strip())))

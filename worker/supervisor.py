@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import structlog
 
+from db.model_descriptions import ModelDescription
 from db.queries.claims import ClaimedItem, Outcome
 from db.queries.feedback import Pair
 from worker import engine_process
@@ -34,6 +35,7 @@ POISONED_MESSAGE = "The engine died each time it decoded this item alone."
 STOP_SECONDS = 5.0
 WAIT_SECONDS = 1.0
 MAX_FAILED_STARTS = 3
+CHANGED = "The model's files have changed since this worker began: it ends, and the next serves what is there now."
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +56,7 @@ class EngineSupervisor:
         self._failed_starts = 0
         self._num_comparisons = 0
         self.num_slots = 0
+        self._description: ModelDescription | None = None
 
     @property
     def num_items(self) -> int:
@@ -65,11 +68,12 @@ class EngineSupervisor:
         """The ids of those items."""
         return self._triage.item_ids
 
-    def start(self) -> None:
+    def start(self) -> ModelDescription:
         """Start the process and wait until its model is loaded; raises `DecoderUnavailableError` with the reason."""
         self.poll(0)
-        while self._engine is None or not self._engine.ready:
+        while self._engine is None or not self._engine.ready or self._description is None:
             self.poll(WAIT_SECONDS)
+        return self._description
 
     def submit(self, items: Iterable[ClaimedItem]) -> None:
         """Take items in; they go to the engine at the next `poll`."""
@@ -129,7 +133,8 @@ class EngineSupervisor:
         outcomes: list[Outcome] = []
         for report in reports:
             match report:
-                case Ready(num_slots):
+                case Ready(num_slots, description):
+                    self._check_identity(description)
                     self.num_slots, self._failed_starts = num_slots, 0
                 case LoadFailed(message):
                     self.stop()
@@ -138,6 +143,13 @@ class EngineSupervisor:
                     outcomes += [outcome for outcome in ended if self._triage.is_inside(outcome.item_id)]
                     self._triage.end(outcome.item_id for outcome in ended)
         return outcomes
+
+    def _check_identity(self, description: ModelDescription) -> None:
+        """Items were claimed for one model: an engine that was started anew must not decode them with another."""
+        if self._description is not None and self._description.digest != description.digest:
+            self.stop()
+            raise DecoderUnavailableError(CHANGED)
+        self._description = description
 
     def _recover(self, engine: "_Engine", why: str) -> list[Outcome]:
         """Bury the process and plan the trials of what was inside; a poisoned item gets its outcome here."""

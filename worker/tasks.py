@@ -11,7 +11,7 @@ from celery.signals import worker_shutting_down
 from worker.decoding import Decoding
 from worker.learning import Learning
 from worker.protocol import DecoderUnavailableError
-from worker.queue import DECODE, LEARN, Queue, enqueue, enqueue_fit
+from worker.queue import DECODE, LEARN, Queue, enqueue, enqueue_fit, queue_name
 
 # Threads: a busy worker still answers, and SIGTERM waits for the task, which sees `stopping` and gives its leases back.
 CELERY_ARGUMENTS = (
@@ -26,8 +26,10 @@ CELERY_ARGUMENTS = (
 )
 
 
-def serve(app: Queue, decoding: Decoding, learning: Learning, on_failure: Callable[[str], None]) -> None:
-    """Consume messages until the process is told to end. Blocks."""
+def serve(
+    app: Queue, model_digest: str, decoding: Decoding, learning: Learning, on_failure: Callable[[str], None]
+) -> None:
+    """Consume the messages for this model's workers until the process is told to end. Blocks."""
     busy = threading.Lock()
 
     def take_turns() -> bool:
@@ -50,11 +52,11 @@ def serve(app: Queue, decoding: Decoding, learning: Learning, on_failure: Callab
 
     def decode(job_id: str) -> None:
         if take_turns():
-            enqueue(app, uuid.UUID(job_id))
+            enqueue(app, uuid.UUID(job_id), model_digest)
 
     def learn(fit_id: str) -> None:
         if take_turns():
-            enqueue_fit(app, uuid.UUID(fit_id))
+            enqueue_fit(app, uuid.UUID(fit_id), model_digest)
 
     def stop(**_: object) -> None:
         decoding.stopping.set()
@@ -62,4 +64,4 @@ def serve(app: Queue, decoding: Decoding, learning: Learning, on_failure: Callab
     app.task(name=DECODE)(decode)
     app.task(name=LEARN)(learn)
     worker_shutting_down.connect(stop, weak=False)
-    app.worker_main(argv=list(CELERY_ARGUMENTS))
+    app.worker_main(argv=[*CELERY_ARGUMENTS, f"--queues={queue_name(model_digest)}"])

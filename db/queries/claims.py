@@ -45,6 +45,8 @@ class Outcome:
     num_completion_tokens: int | None = None
     reward: float | None = None
     rewards: tuple[float, ...] | None = None
+    kl: float | None = None
+    choices: tuple[JsonObject, ...] | None = None
     error_code: str | None = None
     error_message: str | None = None
 
@@ -54,12 +56,14 @@ class Outcome:
         return ItemState.SUCCEEDED if self.error_code is None else ItemState.FAILED
 
 
-def claim(session: Session, *, owner: uuid.UUID, model: str, limit: int, lease_seconds: float) -> list[ClaimedItem]:
+def claim(
+    session: Session, *, owner: uuid.UUID, model_digest: str, limit: int, lease_seconds: float
+) -> list[ClaimedItem]:
     """Lease up to `limit` queued items: the oldest job's groups first, topped up from further groups and jobs."""
     moment = now(session)
     claimable = (
         select(Item.id)
-        .where(Item.state == ItemState.QUEUED, Item.model == model)
+        .where(Item.state == ItemState.QUEUED, Item.model_digest == model_digest)
         .order_by(Item.job_id, Item.preference_hash, Item.position)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -154,10 +158,10 @@ def mark_started(session: Session, job_ids: Iterable[uuid.UUID]) -> None:
     )
 
 
-def claimable_jobs(session: Session, *, model: str) -> list[uuid.UUID]:
-    """Open jobs with queued items for `model`, oldest first."""
+def claimable_jobs(session: Session, *, model_digest: str) -> list[uuid.UUID]:
+    """Open jobs with queued items for this model, oldest first."""
     queued = exists().where(Item.job_id == Job.id, Item.state == ItemState.QUEUED)
-    statement = select(Job.id).where(Job.finished_at.is_(None), Job.model == model, queued)
+    statement = select(Job.id).where(Job.finished_at.is_(None), Job.model_digest == model_digest, queued)
     return list(session.scalars(statement.order_by(Job.id)))
 
 
@@ -191,6 +195,8 @@ def _result_row(outcome: Outcome) -> dict[str, object]:
         "num_completion_tokens": outcome.num_completion_tokens,
         "reward": outcome.reward,
         "rewards": None if outcome.rewards is None else list(outcome.rewards),
+        "kl": outcome.kl,
+        "choices": None if outcome.choices is None else list(outcome.choices),
         "error_code": outcome.error_code,
         "error_message": outcome.error_message,
     }

@@ -120,17 +120,19 @@ def num_pairs(session: Session, profile_id: uuid.UUID) -> int:
     return session.scalars(select(func.count()).where(FeedbackPair.profile_id == profile_id)).one()
 
 
-def request_fit(session: Session, profile_id: uuid.UUID, model: str) -> StoredFit:
+def request_fit(session: Session, profile_id: uuid.UUID, *, model: str, model_digest: str) -> StoredFit:
     """Queue a fit; where one is queued already, that one will read the new pairs, too, with the model of now."""
     waiting = latest_fit(session, profile_id)
     if waiting is not None:
-        queued = update(Fit).where(Fit.id == waiting.fit_id, Fit.state == FitState.QUEUED).values(model=model)
-        if session.scalars(queued.returning(Fit.id)).one_or_none() is not None:
+        queued = update(Fit).where(Fit.id == waiting.fit_id, Fit.state == FitState.QUEUED)
+        renamed = queued.values(model=model, model_digest=model_digest).returning(Fit.id)
+        if session.scalars(renamed).one_or_none() is not None:
             return waiting
     fit = Fit(
         id=new_id(),
         profile_id=profile_id,
         model=model,
+        model_digest=model_digest,
         state=FitState.QUEUED,
         attempt=0,
         lease_owner=None,

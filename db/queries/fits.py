@@ -39,11 +39,11 @@ class ClaimedFit:
     pairs: tuple[Pair, ...]
 
 
-def claim(session: Session, *, owner: uuid.UUID, model: str, lease_seconds: float) -> ClaimedFit | None:
-    """Lease the oldest queued fit for `model`, if there is one."""
+def claim(session: Session, *, owner: uuid.UUID, model_digest: str, lease_seconds: float) -> ClaimedFit | None:
+    """Lease the oldest queued fit for this model, if there is one."""
     waiting = (
         select(Fit.id)
-        .where(Fit.state == FitState.QUEUED, Fit.model == model)
+        .where(Fit.state == FitState.QUEUED, Fit.model_digest == model_digest)
         .order_by(Fit.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -151,10 +151,10 @@ def expire(session: Session, *, max_attempts: int) -> int:
     return len(failed) + len(again)
 
 
-def next_waiting(session: Session, *, model: str) -> uuid.UUID | None:
-    """The oldest queued fit for `model`."""
-    waiting = select(Fit.id).where(Fit.state == FitState.QUEUED, Fit.model == model).order_by(Fit.id).limit(1)
-    return session.scalars(waiting).one_or_none()
+def next_waiting(session: Session, *, model_digest: str) -> uuid.UUID | None:
+    """The oldest queued fit for this model."""
+    waiting = select(Fit.id).where(Fit.state == FitState.QUEUED, Fit.model_digest == model_digest)
+    return session.scalars(waiting.order_by(Fit.id).limit(1)).one_or_none()
 
 
 def _update() -> Update:

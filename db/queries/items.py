@@ -25,9 +25,11 @@ class NewItem(NamedTuple):
     sampling: JsonObject
 
 
-def insert_items(session: Session, *, job_id: uuid.UUID, model: str, items: Sequence[NewItem]) -> None:
+def insert_items(
+    session: Session, *, job_id: uuid.UUID, model: str, model_digest: str, items: Sequence[NewItem]
+) -> None:
     """Queue the items of a job."""
-    shared = {"job_id": job_id, "model": model, "state": ItemState.QUEUED, "attempt": 0}
+    shared = {"job_id": job_id, "model": model, "model_digest": model_digest, "state": ItemState.QUEUED, "attempt": 0}
     rows = [
         {
             **shared,

@@ -21,7 +21,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.base import JsonObject, new_id
-from db.models import Item, Job, Result
+from db.models import Item, Job, Preference, Result
+from db.preferences import Method
 from db.session import now
 from db.states import OPEN_ITEM_STATES, OPEN_JOB_STATES, ItemState, JobState
 
@@ -59,6 +60,8 @@ class JobRecord:
     tenant_id: uuid.UUID
     state: JobState
     model: str
+    model_digest: str | None
+    """Which model of that name; None in a job of an older version that no worker has adopted yet."""
     metadata: JsonObject
     counts: Counts
     created_at: dt.datetime
@@ -75,7 +78,7 @@ class Window:
 
 
 def insert_job(
-    session: Session, *, tenant_id: uuid.UUID, model: str, metadata: JsonObject, num_items: int
+    session: Session, *, tenant_id: uuid.UUID, model: str, model_digest: str, metadata: JsonObject, num_items: int
 ) -> uuid.UUID:
     """Store a job whose items follow in the same transaction; return its id."""
     job_id = new_id()
@@ -85,6 +88,7 @@ def insert_job(
             tenant_id=tenant_id,
             state=JobState.QUEUED,
             model=model,
+            model_digest=model_digest,
             details=metadata,
             num_items=num_items,
             created_at=now(session),
@@ -144,13 +148,19 @@ def num_queued_before(session: Session, job: JobRecord) -> int:
             Job.tenant_id == job.tenant_id,
             Job.finished_at.is_(None),
             Item.state == ItemState.QUEUED,
-            Item.model == job.model,
+            Item.model_digest == job.model_digest,
             Item.job_id < job.id,
         )
         .limit(QUEUE_SAMPLE)
         .subquery()
     )
     return session.scalars(select(func.count()).select_from(earlier)).one()
+
+
+def waiting_models(session: Session) -> set[str]:
+    """The digests of the models that open jobs are for."""
+    wanted = select(Job.model_digest).where(Job.finished_at.is_(None), Job.model_digest.is_not(None)).distinct()
+    return {digest for digest in session.scalars(wanted) if digest is not None}
 
 
 def finalise(session: Session, job_id: uuid.UUID) -> bool:
@@ -188,6 +198,46 @@ def cancel(session: Session, job_id: uuid.UUID) -> bool:
     return True
 
 
+def readdress(session: Session, job_id: uuid.UUID, *, model: str, model_digest: str) -> bool:
+    """Give every item that has not ended to another model, whoever holds it now. False when none was left.
+
+    An item that is being decoded is queued again, so that no text of the model before is saved any more. Locks as
+    `cancel` does.
+    """
+    open_items = select(Item.id).where(Item.job_id == job_id, Item.state.in_(OPEN_ITEM_STATES)).order_by(Item.id)
+    locked = open_items.with_for_update().cte("locked").prefix_with("MATERIALIZED", dialect="postgresql")
+    moved = session.execute(
+        update(Item)
+        .where(Item.id.in_(select(locked.c.id)), Item.state.in_(OPEN_ITEM_STATES))
+        .values(
+            model=model,
+            model_digest=model_digest,
+            state=ItemState.QUEUED,
+            lease_owner=None,
+            lease_until=None,
+            attempt=0,
+        )
+        .returning(Item.id),
+        execution_options=_UNSYNCHRONISED,
+    ).all()
+    session.execute(
+        update(Job).where(*_open(job_id)).values(model=model, model_digest=model_digest),
+        execution_options=_UNSYNCHRONISED,
+    )
+    return bool(moved)
+
+
+def open_methods(session: Session, job_id: uuid.UUID) -> set[Method]:
+    """The methods that the items which have not ended are to be steered by."""
+    wanted = (
+        select(Preference.body["method"].as_string())
+        .join(Job, Job.tenant_id == Preference.tenant_id)
+        .join(Item, (Item.job_id == Job.id) & (Item.preference_hash == Preference.hash))
+        .where(Job.id == job_id, Item.state.in_(OPEN_ITEM_STATES))
+    )
+    return set(map(Method, session.scalars(wanted.distinct())))
+
+
 def freeze_counts(session: Session, job_id: uuid.UUID, state: JobState, *conditions: ColumnElement[bool]) -> bool:
     """Move an open job to a terminal state and keep its counts. False when it was not open, or a condition failed."""
     ended = session.execute(
@@ -219,7 +269,7 @@ def _with_counts() -> Select[*tuple[Any, ...]]:
     """Jobs with their counts, in one statement: one snapshot, so that the counters always add up."""
     frozen = Job.finished_at.is_not(None)
     return select(
-        *(Job.id, Job.tenant_id, Job.state, Job.model, Job.details),
+        *(Job.id, Job.tenant_id, Job.state, Job.model, Job.model_digest, Job.details),
         case((frozen, 0), else_=_num_items(Job.id, ItemState.QUEUED)),
         case((frozen, 0), else_=_num_items(Job.id, ItemState.RUNNING)),
         case((frozen, Job.num_succeeded), else_=_num_items(Job.id, ItemState.SUCCEEDED)),
@@ -230,5 +280,5 @@ def _with_counts() -> Select[*tuple[Any, ...]]:
 
 
 def _record(row: Row[*tuple[Any, ...]]) -> JobRecord:
-    job_id, tenant_id, state, model, metadata = row[:5]
-    return JobRecord(job_id, tenant_id, state, model, metadata, Counts(*row[5:11]), *row[11:])
+    job_id, tenant_id, state, model, digest, metadata = row[:6]
+    return JobRecord(job_id, tenant_id, state, model, digest, metadata, Counts(*row[6:12]), *row[12:])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.base import JsonObject
 from db.models import Item, Result
 from db.states import TERMINAL_ITEM_STATES, ItemState
 
@@ -28,6 +29,8 @@ class ResultRow(NamedTuple):
     num_completion_tokens: int | None
     reward: float | None
     rewards: list[float] | None
+    kl: float | None
+    choices: list[JsonObject] | None
     error_code: str | None
     error_message: str | None
 
@@ -36,7 +39,7 @@ _ENDED_ITEMS = select(
     *(Item.position, Item.custom_id, Item.user_id, Item.profile_version, Item.preference_hash),
     *(Item.state, Item.attempt, Item.finished_at),
     *(Result.text, Result.finish_reason, Result.num_prompt_tokens, Result.num_completion_tokens),
-    *(Result.reward, Result.rewards, Result.error_code, Result.error_message),
+    *(Result.reward, Result.rewards, Result.kl, Result.choices, Result.error_code, Result.error_message),
 ).outerjoin(Result, Result.item_id == Item.id)
 
 

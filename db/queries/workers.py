@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from db.models import Worker
+from db.model_descriptions import model_reference
+from db.models import Model, Worker
 from db.session import now
 from db.states import WorkerState
 
 ALIVE_SECONDS = 30.0
 FORGET_SECONDS = 24 * 3600.0
+SEEN_SECONDS = 60.0
+"""How exactly the registry knows when a model was last served: a worker says more often that it lives."""
 NO_WORKER = "No worker is running."
 LOADING = "The worker is loading the model."
 
@@ -25,31 +28,98 @@ class WorkerStatus:
     message: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class SeenWorker:
+    """One incarnation, as it last said."""
+
+    model: str
+    digest: str | None
+    state: WorkerState
+    message: str | None
+    is_alive: bool
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it decodes now."""
+        return self.is_alive and self.state is WorkerState.READY
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether it will decode soon."""
+        return self.is_alive and self.state is WorkerState.LOADING
+
+
 def register(session: Session, *, worker_id: uuid.UUID, model: str) -> None:
     """Note a new incarnation, loading its model. Rows of long-gone incarnations are removed on the way."""
     moment = now(session)
     session.execute(delete(Worker).where(Worker.seen_at < moment - dt.timedelta(seconds=FORGET_SECONDS)))
     session.add(
-        Worker(id=worker_id, model=model, state=WorkerState.LOADING, message=None, started_at=moment, seen_at=moment)
+        Worker(
+            id=worker_id,
+            model=model,
+            model_digest=None,
+            state=WorkerState.LOADING,
+            message=None,
+            started_at=moment,
+            seen_at=moment,
+        )
     )
 
 
 def report(session: Session, *, worker_id: uuid.UUID, state: WorkerState, message: str | None = None) -> None:
-    """Say that this incarnation is alive, and in what state."""
-    session.execute(
-        update(Worker).where(Worker.id == worker_id).values(state=state, message=message, seen_at=now(session))
-    )
+    """Say that this incarnation is alive, and in what state; a model that it serves is seen with it."""
+    moment = now(session)
+    said = update(Worker).where(Worker.id == worker_id).values(state=state, message=message, seen_at=moment)
+    served = session.execute(said.returning(Worker.model, Worker.model_digest)).one_or_none()
+    if served is not None and served.model_digest is not None:
+        session.execute(
+            update(Model)
+            .where(
+                Model.name == served.model,
+                Model.digest == served.model_digest,
+                Model.seen_at < moment - dt.timedelta(seconds=SEEN_SECONDS),
+            )
+            .values(seen_at=moment)
+        )
+
+
+def seen_workers(session: Session) -> list[SeenWorker]:
+    """Every incarnation that is remembered, the newest first."""
+    horizon = now(session) - dt.timedelta(seconds=ALIVE_SECONDS)
+    columns = (Worker.model, Worker.model_digest, Worker.state, Worker.message)
+    rows = session.execute(select(*columns, Worker.seen_at).order_by(Worker.id.desc()))
+    return [
+        SeenWorker(row.model, row.model_digest, row.state, row.message, is_alive=row.seen_at >= horizon) for row in rows
+    ]
 
 
 def worker_status(session: Session) -> WorkerStatus:
     """Whether anything can decode now. A failure is told until a later incarnation does better."""
-    horizon = now(session) - dt.timedelta(seconds=ALIVE_SECONDS)
-    rows = session.execute(select(Worker.state, Worker.message, Worker.seen_at).order_by(Worker.id.desc())).all()
-    alive = {state for state, _, seen_at in rows if seen_at >= horizon}
-    if WorkerState.READY in alive:
+    return _best(seen_workers(session))
+
+
+def serving_status(session: Session, *, model: str, digest: str | None) -> WorkerStatus:
+    """Whether this very model is decoded with now; if not, why not, whatever else is served under its name."""
+    seen = seen_workers(session)
+    if any(worker.is_ready and worker.digest == digest for worker in seen):
         return WorkerStatus(WorkerState.READY, None)
-    if WorkerState.LOADING in alive:
+    namesakes = [worker for worker in seen if worker.model == model]
+    if any(worker.is_loading for worker in namesakes) or not any(worker.is_ready for worker in seen):
+        return _best(namesakes or seen)
+    reference = model if digest is None else model_reference(model, digest)
+    message = f"No worker serves {reference}."
+    if any(worker.is_ready for worker in namesakes):
+        message = f"No worker serves {reference}; a worker serves another model under that name."
+    elif namesakes and namesakes[0].state is WorkerState.FAILED and namesakes[0].message:
+        message = f"No worker serves {reference}: {namesakes[0].message}"
+    return WorkerStatus(WorkerState.STOPPED, message)
+
+
+def _best(seen: list[SeenWorker]) -> WorkerStatus:
+    if any(worker.is_ready for worker in seen):
+        return WorkerStatus(WorkerState.READY, None)
+    if any(worker.is_loading for worker in seen):
         return WorkerStatus(WorkerState.LOADING, LOADING)
-    if rows and rows[0].state is WorkerState.FAILED:
-        return WorkerStatus(WorkerState.FAILED, rows[0].message)
+    if seen and seen[0].state is WorkerState.FAILED:
+        return WorkerStatus(WorkerState.FAILED, seen[0].message)
     return WorkerStatus(WorkerState.STOPPED, NO_WORKER)

@@ -1,6 +1,7 @@
 """`make demo`: a private stack, ten profiles, one real job, and what guidance changed in its texts."""
 
 import os
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,8 @@ MAX_TOKENS = 120
 FAILED = 1
 INTERRUPTED = 130
 MAX_REASONS_SHOWN = 5
+CHECK_SECONDS = 0.1
+HOPELESS = "The worker could not load the demo's models."
 NO_MODEL = "The demo's models are not in {folder}: train them with `make demo-model`."
 
 
@@ -57,6 +60,7 @@ def _run(console: Console, environ: Mapping[str, str]) -> None:
 def _write(console: Console, stack: Stack, client: Client) -> tuple[Job, list[Written]]:
     """Store the profiles, run the job, and fetch what was written."""
     say(console, f"It answers at {stack.url}.")
+    _await_worker(console, stack)
     _cancel_what_an_interrupted_demo_left(client)
     num_profiles = client.profiles.import_(profiles()).num_profiles
     prompts = make_prompts()
@@ -75,6 +79,16 @@ def _write(console: Console, stack: Stack, client: Client) -> tuple[Job, list[Wr
     return job, [written_in(result, prompts) for result in client.results(job.id)]
 
 
+def _await_worker(console: Console, stack: Stack) -> None:
+    """A job is for a model, and there is none before the worker has loaded it."""
+    say(console, "The worker is loading the models ...")
+    while not stack.is_ready:
+        stack.check()
+        if stack.is_hopeless:
+            raise StackError(HOPELESS)
+        time.sleep(CHECK_SECONDS)
+
+
 def _cancel_what_an_interrupted_demo_left(client: Client) -> None:
     for state in ("queued", "running"):
         for job in client.jobs(state=state):
@@ -87,7 +101,7 @@ def _follow(console: Console, stack: Stack, client: Client, job_id: str) -> Job:
         def on_progress(job: Job) -> None:
             stack.check()
             if stack.is_hopeless:
-                raise StackError("The worker could not load the demo's models.")
+                raise StackError(HOPELESS)
             show(job)
 
         return client.wait(job_id, on_progress=on_progress)

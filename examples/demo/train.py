@@ -14,17 +14,31 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from db.preferences import Method
 from examples.demo.card import write_card
 from examples.demo.corpus import preference_pairs
 from examples.demo.decoding import Models
 from examples.demo.evaluate import held_out_requests, measure
+from examples.demo.readers import STRENGTH
 from examples.demo.train_base import BaseSettings, train_base
+from worker.card import Card
+from worker.formats import PAD
 from worker.persrm.pairs import read_pairs
 from worker.persrm.train import PolicySettings, train_policy
 
 MODEL = Path(__file__).parent / "model"
 # What the adapter calls its base: resolved from the root of a checkout, never an absolute path.
 BASE_NAME = "examples/demo/model/base"
+CARD = Card(
+    format=PAD,
+    method=Method.PAD,
+    strength=STRENGTH,
+    chosen={
+        "by": "make eval",
+        "why": "The strength that the evaluation chose on the policy's own validation prompts; see docs/evaluation.md.",
+    },
+)
+"""Of the policy: what is served where nobody says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,7 @@ def train(out: Path, recipe: Recipe) -> None:
         with _stage("PersRM", minutes):
             pairs = read_pairs(work / "pairs.jsonl")
             train_policy(out / "base", pairs, out / "policy", recipe.policy, base_name=BASE_NAME)
+            CARD.write(out / "policy")
     with _stage("measurement", minutes):
         models = Models.load(out / "base", out / "policy", recipe.max_tokens)
         results = []

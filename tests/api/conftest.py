@@ -4,14 +4,20 @@ import uuid
 from dataclasses import dataclass, field
 
 import pytest
+from sqlalchemy import delete, update
 from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.dependencies import Scope
 from api.settings import Settings
-from db.queries import keys
+from db.model_descriptions import ModelDescription
+from db.models import Model, Worker
+from db.queries import keys, workers
 from db.session import Database
+from db.states import WorkerState
+from tests.builders import a_description, a_model
 
+MODEL = "hub/tiny-model"
 EVERY_SCOPE = tuple(Scope)
 
 
@@ -20,9 +26,12 @@ class RecordingQueue:
 
     def __init__(self) -> None:
         self.published: list[tuple[str, list[str]]] = []
+        self.queues: list[str] = []
 
-    def send_task(self, name: str, *, args: list[str], retry: bool) -> None:
+    def send_task(self, name: str, *, args: list[str], queue: str, expires: float, retry: bool) -> None:
         assert not retry, "a request must not wait for Redis"
+        assert expires > 0, "what nobody reads must not stay for ever"
+        self.queues.append(queue)
         self.published.append((name, args))
 
 
@@ -49,21 +58,50 @@ class Api:
         key = self.key(*(scopes or EVERY_SCOPE[:-1]), tenant=tenant)
         return self.anonymous_client(headers={"Authorization": f"Bearer {key}"})
 
+    def serve(self, name: str = MODEL, description: ModelDescription | None = None, *aliases: str) -> uuid.UUID:
+        """A worker, ready with this model, by its id; by default the model with a policy."""
+        return a_model(self.database, name, description or a_description(max_length=4096), aliases=aliases)
+
+    def serve_without_policy(self) -> None:
+        """The model as it would be had its worker been started without a policy."""
+        self.serve(MODEL, a_description(has_policy=False, max_length=4096))
+
+    def announce(self, name: str) -> None:
+        """A worker has begun to load what it will register under this name."""
+        with self.database.transaction() as session:
+            workers.register(session, worker_id=uuid.uuid4(), model=name)
+
+    def forget_models(self) -> None:
+        """As before any worker was started."""
+        with self.database.transaction() as session:
+            session.execute(delete(Worker))
+            session.execute(delete(Model))
+
+    def stop_workers(self) -> None:
+        """Every worker has ended; what they registered stays."""
+        with self.database.transaction() as session:
+            session.execute(update(Worker).values(state=WorkerState.STOPPED))
+
     def anonymous_client(self, headers: dict[str, str] | None = None) -> TestClient:
         app = create_app(self.settings, database=self.database, queue=self.queue)
         return TestClient(app, headers=headers, raise_server_exceptions=False)
 
 
+def an_api(settings: Settings, database: Database) -> Api:
+    """With one model, which has a policy, and a worker that serves it."""
+    api = Api(settings, database)
+    api.serve()
+    return api
+
+
 @pytest.fixture
 def settings(sqlite_url: str) -> Settings:
-    return Settings(
-        database_url=sqlite_url, redis_url="redis://127.0.0.1:1/0", model="hub/tiny-model", policy="hub/policy"
-    )
+    return Settings(database_url=sqlite_url, redis_url="redis://127.0.0.1:1/0")
 
 
 @pytest.fixture
 def api(settings: Settings, sqlite_database: Database) -> Api:
-    return Api(settings, sqlite_database)
+    return an_api(settings, sqlite_database)
 
 
 @pytest.fixture

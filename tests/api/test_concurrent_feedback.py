@@ -15,8 +15,9 @@ from db.queries import fits
 from db.queries.fits import ProfileChangedError
 from db.session import Database
 from db.states import FitState
-from tests.api.conftest import Api
+from tests.api.conftest import an_api
 from tests.api.submissions import give_profile
+from tests.builders import DIGEST
 
 PATH = "/v1/profiles/ada/feedback"
 NUM_WRITERS = 8
@@ -28,7 +29,7 @@ TURNED = [{**pair, "chosen": pair["rejected"], "rejected": pair["chosen"]} for p
 
 @pytest.fixture
 def learner(settings: Settings, database: Database) -> TestClient:
-    client = Api(settings, database).client()
+    client = an_api(settings, database).client()
     give_profile(client, "ada", "formal", "playful", learn=True)
     return client
 
@@ -77,7 +78,7 @@ def test_what_is_given_withdrawn_and_learnt_at_once_ends_in_one_state(learner: T
         number = 0
         while not stopping.is_set():
             with database.transaction() as session:
-                fit = fits.claim(session, owner=owner, model="hub/tiny-model", lease_seconds=60)
+                fit = fits.claim(session, owner=owner, model_digest=DIGEST, lease_seconds=60)
             if fit is None:
                 continue
             number += 1

@@ -10,14 +10,14 @@ from starlette.testclient import TestClient
 
 from api.settings import Settings
 from db.session import Database
-from tests.api.conftest import Api
+from tests.api.conftest import Api, an_api
 
 NUM_WRITERS = 8
 
 
 @pytest.fixture
 def api(settings: Settings, database: Database) -> Api:
-    return Api(settings, database)
+    return an_api(settings, database)
 
 
 def at_once(client: TestClient, write: Callable[[TestClient, int], Response]) -> list[Response]:

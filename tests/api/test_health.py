@@ -10,11 +10,18 @@ from db.queries import workers
 from db.session import Database
 from db.states import WorkerState
 from tests.api.conftest import Api
+from tests.builders import a_description, a_job
 
 
 @pytest.fixture
 def settings(sqlite_url: str, redis_url: str) -> Settings:
-    return Settings(database_url=sqlite_url, redis_url=redis_url, model="hub/tiny-model")
+    return Settings(database_url=sqlite_url, redis_url=redis_url)
+
+
+@pytest.fixture
+def api(settings: Settings, sqlite_database: Database) -> Api:
+    """Before any worker was started."""
+    return Api(settings, sqlite_database)
 
 
 def worker_says(api: Api, state: WorkerState, message: str | None = None) -> None:
@@ -97,32 +104,14 @@ def test_an_unreachable_database_is_503(api: Api) -> None:
     assert (answer.status_code, answer.json()["reason"]) == (503, "The database does not answer.")
 
 
-@pytest.mark.parametrize(
-    ("policy", "methods", "default"),
-    [
-        (None, ["none", "prompt", "contrast"], "contrast"),
-        ("hub/policy", ["none", "prompt", "pad", "mixture", "contrast"], "pad"),
-    ],
-)
-def test_the_model_list_says_how_the_model_can_be_steered(
-    api: Api, policy: str | None, methods: list[str], default: str
-) -> None:
-    api.settings = api.settings.model_copy(update={"policy": policy})
-    worker_says(api, WorkerState.READY)
-    client = api.client()
+def test_a_model_that_jobs_wait_for_is_named_beside_one_that_is_served(api: Api) -> None:
+    api.serve("first", a_description("a" * 64))
+    a_job(api.database, model="first", model_digest="a" * 64)
+    api.stop_workers()
+    api.serve("second", a_description("b" * 64))
 
-    models = client.get("/v1/models").json()
+    answer = api.anonymous_client().get("/readyz").json()
 
-    assert models["object"] == "list"
-    (model,) = models["data"]
-    assert (model["id"], model["object"], model["owned_by"]) == ("hub/tiny-model", "model", "padserve")
-    assert (model["methods"], model["default_method"], model["policy"]) == (methods, default, policy is not None)
-    assert model["state"] == "ready"
-    assert client.get("/v1/models/hub/tiny-model").json() == model
-    assert client.get("/v1/models/other").status_code == 404
-
-
-def test_without_a_model_the_list_is_empty(api: Api) -> None:
-    api.settings = api.settings.model_copy(update={"model": None})
-
-    assert api.client().get("/v1/models").json() == {"object": "list", "data": []}
+    assert answer["ready"] is True
+    assert answer["checks"]["worker"]["message"] == "A worker is ready. Jobs wait for `first@aaaaaaaa`."
+    assert [(model["id"], model["state"]) for model in answer["models"]] == [("first", "gone"), ("second", "ready")]

@@ -10,15 +10,16 @@ from db.queries import claims, jobs
 from db.queries.claims import Outcome
 from db.session import Database
 from db.states import ItemState
-from tests.api.conftest import Api
+from tests.api.conftest import Api, an_api
 from tests.api.submissions import accepted, an_item, end_item, give_profile, items_of_job, submit
+from tests.builders import DIGEST
 
 WORKER = uuid.uuid4()
 
 
 @pytest.fixture
 def api(settings: Settings, database: Database) -> Api:
-    return Api(settings, database)
+    return an_api(settings, database)
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_what_is_finished_is_kept_and_the_rest_is_cancelled(api: Api, client: Te
     end_item(api.database, job_id, 0)
     end_item(api.database, job_id, 1, ItemState.FAILED)
     with api.database.transaction() as session:
-        claims.claim(session, owner=WORKER, model="hub/tiny-model", limit=1, lease_seconds=60)
+        claims.claim(session, owner=WORKER, model_digest=DIGEST, limit=1, lease_seconds=60)
 
     answer = client.post(f"/v1/jobs/{job_id}/cancel")
 
@@ -59,7 +60,7 @@ def test_what_is_finished_is_kept_and_the_rest_is_cancelled(api: Api, client: Te
 def test_a_result_that_arrives_late_changes_nothing(api: Api, client: TestClient) -> None:
     job_id = a_job(client, 1)
     with api.database.transaction() as session:
-        (item,) = claims.claim(session, owner=WORKER, model="hub/tiny-model", limit=1, lease_seconds=60)
+        (item,) = claims.claim(session, owner=WORKER, model_digest=DIGEST, limit=1, lease_seconds=60)
     cancelled = client.post(f"/v1/jobs/{job_id}/cancel").json()
 
     with api.database.transaction() as session:
@@ -108,6 +109,6 @@ def test_a_cancelled_job_is_not_claimed(api: Api, client: TestClient) -> None:
     client.post(f"/v1/jobs/{job_id}/cancel")
 
     with api.database.transaction() as session:
-        claimed = claims.claim(session, owner=WORKER, model="hub/tiny-model", limit=9, lease_seconds=60)
+        claimed = claims.claim(session, owner=WORKER, model_digest=DIGEST, limit=9, lease_seconds=60)
 
     assert claimed == []

@@ -11,7 +11,7 @@ from api.settings import Settings
 from db.models import IdempotencyRecord
 from db.queries import idempotency
 from db.session import Database, now
-from tests.api.conftest import Api
+from tests.api.conftest import Api, an_api
 from tests.api.submissions import accepted, an_item, errors_of, give_profile, num_stored, submit, submit_lines
 
 KEY = {"Idempotency-Key": "order 66"}
@@ -20,7 +20,7 @@ KEY = {"Idempotency-Key": "order 66"}
 @pytest.fixture
 def api(settings: Settings, database: Database) -> Api:
     """On both databases: what decides between parallel requests differs."""
-    return Api(settings, database)
+    return an_api(settings, database)
 
 
 def let_records_expire(database: Database) -> None:

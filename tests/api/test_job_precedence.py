@@ -7,15 +7,17 @@ from itertools import product
 import pytest
 from starlette.testclient import TestClient
 
-from api.guidance import Guidance
+from api.guidance import Guidance, ModelDefaults
 from api.job_schemas import Overrides
 from db.preferences import Method
 from db.queries.profiles import PinnedProfile
 from db.sampling import MAX_SEED, Sampling
 from tests.api.conftest import Api
 from tests.api.submissions import accepted, an_item, give_profile, items_of_job, preference_of, submit
+from tests.builders import a_description
 
 SAID = (True, False)
+OF_MODEL = ModelDefaults.of(a_description())
 
 
 def a_profile(**fields: object) -> PinnedProfile:
@@ -36,7 +38,7 @@ def test_method_and_strength_come_from_the_nearest_that_says_them(item: bool, de
         ("prompt", 0.0) if item else ("contrast", 3.0) if defaults else ("mixture", 4.0) if profile else ("pad", 1.0)
     )
 
-    _, preference = Guidance(Method.PAD, job).preference(own, of_user)
+    _, preference = Guidance(OF_MODEL, job).preference(own, of_user)
 
     assert (preference.method, preference.strength) == nearest
 
@@ -47,26 +49,26 @@ def test_principles_of_an_item_or_a_job_replace_those_of_the_profile(item: bool,
     job = overrides(principles=["of the job"]) if defaults else overrides()
     nearest = "of the item" if item else "of the job" if defaults else "of the profile"
 
-    _, preference = Guidance(Method.PAD, job).preference(own, a_profile())
+    _, preference = Guidance(OF_MODEL, job).preference(own, a_profile())
 
     assert [principle.text for principle in preference.principles] == [nearest]
 
 
 def test_an_empty_list_of_principles_means_none() -> None:
-    _, preference = Guidance(Method.PAD, overrides()).preference(overrides(principles=[]), a_profile())
+    _, preference = Guidance(OF_MODEL, overrides()).preference(overrides(principles=[]), a_profile())
 
     assert preference.method is Method.NONE
 
 
 def test_strength_0_is_said_and_not_forgotten() -> None:
-    _, preference = Guidance(Method.PAD, overrides(strength=2.0)).preference(overrides(strength=0), a_profile())
+    _, preference = Guidance(OF_MODEL, overrides(strength=2.0)).preference(overrides(strength=0), a_profile())
 
     assert preference.strength == 0.0
 
 
 def test_sampling_is_said_by_the_item_then_the_job_then_the_system() -> None:
     job = overrides(k=4, temperature=0.5, stop=["a", "b"], rewards=True)
-    guidance = Guidance(Method.PAD, job)
+    guidance = Guidance(OF_MODEL, job)
 
     sampling = guidance.sampling(overrides(temperature=0.0, stop="c", rewards=False, top_p=0.9), position=0)
 
@@ -74,28 +76,28 @@ def test_sampling_is_said_by_the_item_then_the_job_then_the_system() -> None:
 
 
 def test_items_without_a_seed_differ_and_the_same_job_again_does_not() -> None:
-    first, again = (Guidance(Method.PAD, overrides(seed=7)) for _ in range(2))
+    first, again = (Guidance(OF_MODEL, overrides(seed=7)) for _ in range(2))
 
     seeds = [first.sampling(overrides(), position).seed for position in range(3)]
 
     assert seeds == [7, 8, 9]
     assert [again.sampling(overrides(), position).seed for position in range(3)] == seeds
-    assert Guidance(Method.PAD, overrides()).sampling(overrides(), 5).seed == 5
+    assert Guidance(OF_MODEL, overrides()).sampling(overrides(), 5).seed == 5
 
 
 def test_a_seed_of_an_item_is_used_as_it_is() -> None:
-    guidance = Guidance(Method.PAD, overrides(seed=7))
+    guidance = Guidance(OF_MODEL, overrides(seed=7))
 
     assert guidance.sampling(overrides(seed=0), position=5).seed == 0
 
 
 def test_seeds_stay_in_range() -> None:
-    assert Guidance(Method.PAD, overrides(seed=MAX_SEED)).sampling(overrides(), position=1).seed == 0
+    assert Guidance(OF_MODEL, overrides(seed=MAX_SEED)).sampling(overrides(), position=1).seed == 0
 
 
-@pytest.mark.parametrize(("policy", "method"), [("hub/policy", "pad"), (None, "contrast")])
-def test_the_system_steers_with_what_it_has(api: Api, policy: str | None, method: str) -> None:
-    api.settings = api.settings.model_copy(update={"policy": policy})
+@pytest.mark.parametrize(("has_policy", "method"), [(True, "pad"), (False, "contrast")])
+def test_the_system_steers_with_what_the_model_can(api: Api, method: str, *, has_policy: bool) -> None:
+    api.serve(description=a_description(has_policy=has_policy))
     client = api.client()
     give_profile(client)
 

@@ -9,17 +9,18 @@ from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from api.settings import Settings
+from db.base import new_id
 from db.models import Item, Job
 from db.queries import jobs, workers
 from db.session import Database, now
 from db.states import ItemState, JobState, WorkerState
-from tests.api.conftest import Api
+from tests.api.conftest import MODEL, Api, an_api
 from tests.api.submissions import Json, accepted, an_item, end_item, give_profile, set_running, submit
 
 
 @pytest.fixture
 def api(settings: Settings, database: Database) -> Api:
-    return Api(settings, database)
+    return an_api(settings, database)
 
 
 @pytest.fixture
@@ -39,10 +40,11 @@ def read(client: TestClient, job_id: uuid.UUID) -> Json:
     return dict(answer.json())
 
 
-def a_worker(database: Database, state: WorkerState, message: str | None = None) -> None:
-    worker_id = uuid.uuid4()
-    with database.transaction() as session:
-        workers.register(session, worker_id=worker_id, model="hub/tiny-model")
+def a_worker(api: Api, state: WorkerState, message: str | None = None) -> None:
+    worker_id = new_id()
+    with api.database.transaction() as session:
+        workers.register(session, worker_id=worker_id, model=MODEL)
+        session.flush()
         workers.report(session, worker_id=worker_id, state=state, message=message)
 
 
@@ -114,14 +116,16 @@ def test_a_job_that_finished_nothing_lately_has_no_rate(client: TestClient) -> N
 def test_a_job_that_waits_says_why(
     api: Api, client: TestClient, state: WorkerState | None, message: str | None, reason: str
 ) -> None:
-    if state is not None:
-        a_worker(api.database, state, message)
+    if state is not WorkerState.READY:
+        api.stop_workers()
+    if state not in {None, WorkerState.READY}:
+        a_worker(api, state, message)
 
     assert read(client, a_job(client))["waiting_reason"] == reason
 
 
 def test_a_job_behind_others_says_how_many_items_are_before_it(api: Api, client: TestClient) -> None:
-    a_worker(api.database, WorkerState.READY)
+    a_worker(api, WorkerState.READY)
     a_job(client, 3)
     a_job(client, 2)
     last = a_job(client)
@@ -130,7 +134,7 @@ def test_a_job_behind_others_says_how_many_items_are_before_it(api: Api, client:
 
 
 def test_other_tenants_items_are_not_counted(api: Api, client: TestClient) -> None:
-    a_worker(api.database, WorkerState.READY)
+    a_worker(api, WorkerState.READY)
     rival = api.client(tenant="rival")
     give_profile(rival)
     a_job(rival, 5)

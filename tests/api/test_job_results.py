@@ -13,7 +13,7 @@ from api.settings import Settings
 from db.models import Item, Result
 from db.session import Database, now
 from db.states import ItemState
-from tests.api.conftest import Api
+from tests.api.conftest import Api, an_api
 from tests.api.submissions import Json, accepted, an_item, end_item, give_profile, set_running, submit_lines
 
 NDJSON = {"Accept": "application/x-ndjson"}
@@ -21,7 +21,7 @@ NDJSON = {"Accept": "application/x-ndjson"}
 
 @pytest.fixture
 def api(settings: Settings, database: Database) -> Api:
-    return Api(settings, database)
+    return an_api(settings, database)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_result_says_what_was_written_for_whom_and_how(api: Api, client: TestC
     job_id = a_job(client, 1)
     end_item(api.database, job_id, 0, text="Tee für 茶")
     with api.database.transaction() as session:
-        session.execute(update(Result).values(rewards=[0.25, 0.25]))
+        session.execute(update(Result).values(rewards=[0.25, 0.25], kl=0.125))
 
     (result,) = page_of(client, job_id)["data"]
 
@@ -71,6 +71,8 @@ def test_a_result_says_what_was_written_for_whom_and_how(api: Api, client: TestC
         "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
         "reward": 0.5,
         "rewards": [0.25, 0.25],
+        "kl": 0.125,
+        "choices": None,
         "error": None,
         "attempts": 1,
     }

@@ -11,12 +11,11 @@ from starlette.testclient import TestClient
 
 from api.settings import Settings
 from db.session import Database
-from tests.api.conftest import Api, RecordingQueue
+from tests.api.conftest import Api, RecordingQueue, an_api
 from tests.api.submissions import (
     NOTHING,
     accepted,
     an_item,
-    errors_of,
     give_profile,
     items_of_job,
     num_stored,
@@ -121,8 +120,8 @@ def test_a_worker_is_woken_once_after_the_job_can_be_seen(api: Api, client: Test
     seen_when_woken: list[int] = []
 
     class WatchingQueue(RecordingQueue):
-        def send_task(self, name: str, *, args: list[str], retry: bool) -> None:
-            super().send_task(name, args=args, retry=retry)
+        def send_task(self, name: str, *, args: list[str], queue: str, expires: float, retry: bool) -> None:
+            super().send_task(name, args=args, queue=queue, expires=expires, retry=retry)
             seen_when_woken.append(num_stored(api.database)["items"])
 
     api.queue = WatchingQueue()
@@ -143,8 +142,8 @@ def test_a_job_is_accepted_while_redis_is_down(api: Api, client: TestClient) -> 
     give_profile(client)
 
     class DeadQueue(RecordingQueue):
-        def send_task(self, name: str, *, args: list[str], retry: bool) -> None:
-            super().send_task(name, args=args, retry=retry)
+        def send_task(self, name: str, *, args: list[str], queue: str, expires: float, retry: bool) -> None:
+            super().send_task(name, args=args, queue=queue, expires=expires, retry=retry)
             raise OperationalError
 
     api.queue = DeadQueue()
@@ -171,26 +170,6 @@ def test_a_failed_commit_is_a_server_error_and_wakes_nobody(api: Api, client: Te
     assert num_stored(api.database) == NOTHING
 
 
-def test_without_a_model_nothing_can_be_submitted(api: Api, client: TestClient) -> None:
-    give_profile(client)
-    api.settings = api.settings.model_copy(update={"model": None})
-
-    answer = submit(api.client(), an_item())
-
-    assert answer.status_code == 503
-    assert "PADSERVE_MODEL" in answer.json()["detail"]
-
-
-def test_a_model_may_be_named_if_it_is_the_one_that_is_served(client: TestClient) -> None:
-    give_profile(client)
-
-    accepted(submit(client, an_item(), model="hub/tiny-model"))
-    refused = submit(client, an_item(), model="hub/another")
-
-    assert errors_of(refused) == [("unknown_model", "/model")]
-    assert "hub/tiny-model" in refused.json()["errors"][0]["message"]
-
-
 def test_many_lines_are_stored_in_order(api: Api, client: TestClient) -> None:
     # More than one batch of rows, of inserts, and more than the spool keeps in memory.
     give_profile(client)
@@ -206,7 +185,7 @@ def test_many_lines_are_stored_in_order(api: Api, client: TestClient) -> None:
 
 
 def test_a_text_may_hold_any_character(settings: Settings, database: Database) -> None:
-    api = Api(settings, database)
+    api = an_api(settings, database)
     client = api.client()
     give_profile(client)
     text = "a\x00b\r\n\u2028\U0001f375 \\u0000"

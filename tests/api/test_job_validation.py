@@ -127,7 +127,7 @@ def test_a_line_that_is_no_item_is_refused(client: TestClient, line: str) -> Non
 
 def test_errors_of_every_kind_are_found_together(api: Api, client: TestClient) -> None:
     give_profile(client)
-    api.settings = api.settings.model_copy(update={"policy": None})
+    api.serve_without_policy()
 
     answer = submit_lines(
         api.client(),
@@ -249,7 +249,7 @@ def test_a_method_that_needs_a_policy_is_refused_without_one(api: Api, method: s
     give_profile(with_policy, method=method if said_by == "profile" else None)
     own = {"method": method} if said_by == "item" else {}
     defaults = {"method": method} if said_by == "defaults" else {}
-    api.settings = api.settings.model_copy(update={"policy": None})
+    api.serve_without_policy()
 
     refused = submit(api.client(), an_item(**own), defaults=defaults)
     steered_by_nothing = submit(api.client(), an_item(**own, principles=[]), defaults=defaults)
@@ -257,4 +257,5 @@ def test_a_method_that_needs_a_policy_is_refused_without_one(api: Api, method: s
     assert errors_of(refused) == [("policy_required", "/items/0/method" if own else "/items/0")]
     assert "PADSERVE_POLICY" in refused.json()["errors"][0]["message"]
     accepted(steered_by_nothing)
+    api.serve()
     accepted(submit(with_policy, an_item(**own), defaults=defaults))

@@ -136,7 +136,7 @@ def test_another_content_type_is_refused(client: TestClient, content_type: str) 
 
 
 def test_a_line_with_a_method_without_a_policy_is_named(api: Api) -> None:
-    api.settings = api.settings.model_copy(update={"policy": None})
+    api.serve_without_policy()
     rows = [{"user_id": "ada"}, {"user_id": "bob", "method": "pad"}]
 
     problem = api.client().post("/v1/profiles:import", content=lines(rows), headers=NDJSON).json()

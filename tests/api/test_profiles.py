@@ -117,13 +117,13 @@ def test_user_ids_may_look_like_anything_that_can_be_read(client: TestClient) ->
 
 
 def test_a_method_that_needs_a_policy_is_refused_where_there_is_none(api: Api) -> None:
-    api.settings = api.settings.model_copy(update={"policy": None})
+    api.serve_without_policy()
     client = api.client()
     client.put("/v1/profiles/ada", json={})
 
     answers = [
         client.put("/v1/profiles/ada", json={"method": "pad"}),
-        client.patch("/v1/profiles/ada", json={"method": "mixture"}),
+        client.patch("/v1/profiles/ada", json={"method": "pad"}),
     ]
 
     assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(422, "policy_required")] * 2

@@ -14,15 +14,15 @@ from db.queries.claims import ClaimedItem, Outcome
 from db.queries.jobs import cancel, finalise
 from db.session import Database
 from db.states import ItemState, JobState
-from tests.builders import MODEL, a_job, items_of, job_state, preference, states_of
+from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of
 
 OWNER = uuid.UUID(int=1)
 OTHER = uuid.UUID(int=2)
 
 
-def claim(database: Database, limit: int = 100, owner: uuid.UUID = OWNER, model: str = MODEL) -> list[ClaimedItem]:
+def claim(database: Database, limit: int = 100, owner: uuid.UUID = OWNER) -> list[ClaimedItem]:
     with database.transaction() as session:
-        return claims.claim(session, owner=owner, model=model, limit=limit, lease_seconds=60)
+        return claims.claim(session, owner=owner, model_digest=DIGEST, limit=limit, lease_seconds=60)
 
 
 def save(database: Database, *outcomes: Outcome, owner: uuid.UUID = OWNER) -> set[uuid.UUID]:
@@ -71,7 +71,7 @@ def test_a_claim_tops_up_from_the_next_job(database: Database) -> None:
 
 
 def test_an_item_for_another_model_is_left_alone(database: Database) -> None:
-    a_job(database, model="another")
+    a_job(database, model_digest="another")
 
     assert claim(database) == []
 
@@ -261,13 +261,13 @@ def test_jobs_are_claimable_while_items_are_queued_and_ended_when_none_is_open(d
     job_id = a_job(database)
 
     with database.reading() as session:
-        assert claims.claimable_jobs(session, model=MODEL) == [job_id]
+        assert claims.claimable_jobs(session, model_digest=DIGEST) == [job_id]
         assert claims.ended_jobs(session) == []
 
     (item,) = claim(database)
     save(database, success(item))
     with database.reading() as session:
-        assert claims.claimable_jobs(session, model=MODEL) == []
+        assert claims.claimable_jobs(session, model_digest=DIGEST) == []
         assert claims.ended_jobs(session) == [job_id]
 
     with database.transaction() as session:

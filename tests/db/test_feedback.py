@@ -16,7 +16,7 @@ from db.queries.fits import ClaimedFit, ProfileChangedError
 from db.queries.profiles import StoredProfile
 from db.session import Database
 from db.states import FIT_MOVES, FitState
-from tests.builders import MODEL, a_profile, some_pairs
+from tests.builders import DIGEST, MODEL, a_profile, some_pairs
 
 OWNER, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 LEARNED: JsonObject = {"num_pairs": 6}
@@ -27,14 +27,14 @@ def add(database: Database, profile_id: uuid.UUID, pairs: list[Pair]) -> Added:
         return feedback.add_pairs(session, profile_id, pairs)
 
 
-def request(database: Database, profile_id: uuid.UUID, model: str = MODEL) -> StoredFit:
+def request(database: Database, profile_id: uuid.UUID, digest: str = DIGEST) -> StoredFit:
     with database.transaction() as session:
-        return feedback.request_fit(session, profile_id, model)
+        return feedback.request_fit(session, profile_id, model=MODEL, model_digest=digest)
 
 
-def claim(database: Database, owner: uuid.UUID = OWNER, model: str = MODEL) -> ClaimedFit | None:
+def claim(database: Database, owner: uuid.UUID = OWNER, digest: str = DIGEST) -> ClaimedFit | None:
     with database.transaction() as session:
-        return fits.claim(session, owner=owner, model=model, lease_seconds=60)
+        return fits.claim(session, owner=owner, model_digest=digest, lease_seconds=60)
 
 
 def claimed(database: Database) -> ClaimedFit:
@@ -118,10 +118,10 @@ def test_a_fit_that_waits_is_not_queued_twice(database: Database, profile_id: uu
 def test_a_fit_that_waits_is_readdressed_to_the_model_that_is_served_now(
     database: Database, profile_id: uuid.UUID, waiting: StoredFit
 ) -> None:
-    assert request(database, profile_id, model="newer").fit_id == waiting.fit_id
+    assert request(database, profile_id, digest="newer").fit_id == waiting.fit_id
 
     assert claim(database) is None
-    assert claim(database, model="newer") is not None
+    assert claim(database, digest="newer") is not None
 
 
 def test_what_the_client_stated_is_told_from_what_was_learnt(
@@ -144,7 +144,7 @@ def test_a_claim_brings_the_profile_as_it_is_and_its_newest_pairs(
     database: Database, profile_id: uuid.UUID, waiting: StoredFit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fits, "MOST_PAIRS", 4)
-    assert claim(database, model="another") is None
+    assert claim(database, digest="another") is None
 
     fit = claimed(database)
 

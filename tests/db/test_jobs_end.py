@@ -15,7 +15,7 @@ from db.queries.claims import ClaimedItem, Outcome
 from db.queries.jobs import cancel, finalise, find_job, freeze_counts
 from db.session import Database
 from db.states import TERMINAL_ITEM_STATES, ItemState, JobState
-from tests.builders import MODEL, a_job, items_of, job_state, preference
+from tests.builders import DIGEST, a_job, items_of, job_state, preference
 
 OWNER = uuid.UUID(int=1)
 ROUNDS = 10
@@ -24,7 +24,7 @@ ROUNDS = 10
 def claimed_job(database: Database, num_items: int) -> tuple[uuid.UUID, list[ClaimedItem]]:
     job_id = a_job(database, [preference("formal")] * num_items)
     with database.transaction() as session:
-        return job_id, claims.claim(session, owner=OWNER, model=MODEL, limit=num_items, lease_seconds=60)
+        return job_id, claims.claim(session, owner=OWNER, model_digest=DIGEST, limit=num_items, lease_seconds=60)
 
 
 def save(session: Session, *items: ClaimedItem) -> None:

@@ -68,3 +68,34 @@ def test_a_digest_does_not_depend_on_the_order_of_keys_and_refuses_nan() -> None
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
     with pytest.raises(ValueError, match="JSON"):
         digest({"a": math.nan})
+
+
+def test_older_preferences_keep_their_hashes() -> None:
+    given = effective_preference(Method.CONTRAST, 1.0, (Principle("humor"),))
+
+    assert given.body == {"method": "contrast", "strength": 1.0, "principles": [["humor", 1.0]]}
+
+
+def test_budget_and_examples_make_a_difference_and_survive_storage() -> None:
+    plain = effective_preference(Method.CONTRAST, 1.0, BOTH)
+    bounded = effective_preference(Method.CONTRAST, 1.0, BOTH, 0.5)
+    shown = effective_preference(Method.CONTRAST, 1.0, BOTH, 0.5, ["b", "a"])
+
+    assert len({plain.hash, bounded.hash, shown.hash}) == 3
+    assert [EffectivePreference.from_body(each.body) for each in (plain, bounded, shown)] == [plain, bounded, shown]
+
+
+@pytest.mark.parametrize(("method", "max_kl"), [(Method.PROMPT, 0.5), (Method.NONE, 0.5), (Method.PAD, 100.0)])
+def test_a_budget_that_cannot_bind_is_none(method: Method, max_kl: float) -> None:
+    assert effective_preference(method, 1.0, BOTH, max_kl) == effective_preference(method, 1.0, BOTH)
+
+
+def test_examples_keep_their_order_and_their_lines_and_are_shown_once() -> None:
+    given = effective_preference(Method.PROMPT, 1.0, [], examples=["b\n\nc ", "a", "b\n\nc", "  "])
+
+    assert given.examples == ("b\n\nc", "a")
+
+
+@pytest.mark.parametrize("method", [Method.PAD, Method.MIXTURE])
+def test_where_there_is_nothing_to_weigh_examples_are_shown(method: Method) -> None:
+    assert effective_preference(method, 1.0, [], 0.5, ["a"]) == effective_preference(Method.PROMPT, 0, [], None, ["a"])

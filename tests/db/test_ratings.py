@@ -11,7 +11,7 @@ from db.queries.claims import Outcome
 from db.queries.feedback import Pair
 from db.queries.ratings import Rating
 from db.session import Database
-from tests.builders import MODEL, a_job, a_profile, preference
+from tests.builders import DIGEST, a_job, a_profile, preference
 
 OWNER = uuid.UUID(int=1)
 
@@ -110,7 +110,7 @@ def test_only_texts_of_this_tenant_can_be_rated(database: Database) -> None:
     job_id = a_job(database, [preference("formal")] * 3)
     a_profile(database, "formal", "playful", tenant="other")
     with database.transaction() as session:
-        items = claims.claim(session, owner=OWNER, model=MODEL, limit=3, lease_seconds=60)
+        items = claims.claim(session, owner=OWNER, model_digest=DIGEST, limit=3, lease_seconds=60)
         outcomes = [Outcome(item.item_id, item.attempt, text=f"text {index}") for index, item in enumerate(items[:2])]
         claims.save(session, owner=OWNER, outcomes=outcomes)
         tenants = {tenant.name: tenant.id for tenant in session.scalars(select(Tenant))}

@@ -5,8 +5,9 @@ import pytest
 
 from examples.demo.decoding import Models
 from examples.demo.evaluate import GUIDED
-from examples.demo.train import Recipe, train
+from examples.demo.train import CARD, MODEL, Recipe, train
 from examples.demo.train_base import BaseSettings
+from worker.card import CARD_NAME, read_card
 from worker.persrm.train import PolicySettings
 
 TINY = Recipe(
@@ -33,10 +34,12 @@ def test_the_whole_recipe_leaves_models_that_load_and_a_card(tmp_path: Path, cap
 
     models = Models.load(tmp_path / "base", tmp_path / "policy", max_tokens=3)
     texts = models.write(["Write a tip about tea.", "Write a tip."], [("formal",), ("warm",)], GUIDED)
+    shown = read_card(tmp_path / "policy" / CARD_NAME)
     adapter = json.loads((tmp_path / "policy" / "adapter_config.json").read_text())
     card = (tmp_path / "README.md").read_text()
 
     assert len(texts) == 2
+    assert shown == CARD == read_card(MODEL / "policy" / CARD_NAME)
     assert adapter["base_model_name_or_path"] == "examples/demo/model/base"
     assert '"num_pairs": 16' in card
     assert f"| {GUIDED.name} |" in card

@@ -10,7 +10,8 @@ from examples.demo.evaluate import GUIDED, UNGUIDED, carries, held_out_requests
 from examples.demo.grammar import is_well_formed
 from examples.demo.principles import BY_NAME, SEEN
 from examples.demo.train import MODEL
-from worker.prompts import Message, encode
+from worker.formats import Message
+from worker.prompts import encode
 
 
 @pytest.fixture(scope="module")

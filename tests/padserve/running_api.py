@@ -16,6 +16,7 @@ from db.queries import claims, jobs, keys
 from db.queries.claims import Outcome
 from db.session import Database
 from padserve import Client
+from tests.builders import DIGEST, a_model
 
 MODEL = "hub/tiny-model"
 
@@ -35,7 +36,7 @@ class Server:
         """Do a worker's part for the next items: each gets its prompt in capitals, or the error."""
         owner = uuid.uuid4()
         with self.database.transaction() as session:
-            claimed = claims.claim(session, owner=owner, model=MODEL, limit=num_items, lease_seconds=60)
+            claimed = claims.claim(session, owner=owner, model_digest=DIGEST, limit=num_items, lease_seconds=60)
             claims.mark_started(session, {item.job_id for item in claimed})
         assert len(claimed) == num_items
         outcomes = [
@@ -63,7 +64,8 @@ def running_api(database: Database, redis_url: str) -> Iterator[Server]:
         tenant = keys.create_tenant(session, "default")
         _, api_key = keys.create_key(session, tenant.id, "test", ["admin"])
     database_url = database.url.render_as_string(hide_password=False)
-    settings = Settings(database_url=database_url, redis_url=redis_url, model=MODEL, policy="hub/policy")
+    a_model(database, MODEL)
+    settings = Settings(database_url=database_url, redis_url=redis_url)
     listener = socket.create_server(("127.0.0.1", 0))
     running = uvicorn.Server(uvicorn.Config(create_app(settings, database=database), log_config=None, access_log=False))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})

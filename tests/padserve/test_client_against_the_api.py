@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from padserve import Campaign, Client, ConflictError, InvalidRequestError, NotFoundError, Principle
+from tests.builders import DIGEST, a_description, a_model
 from tests.padserve.running_api import Server
 
 
@@ -33,6 +34,13 @@ def test_a_profile_is_stored_read_changed_and_removed(client: Client) -> None:
     client.profiles.delete("bob")
     with pytest.raises(NotFoundError):
         client.profiles.get("bob")
+
+
+def test_budget_and_examples_of_a_profile_are_stored_and_read(client: Client) -> None:
+    stored = client.profiles.put("bob", principles=["humor"], max_kl=0.4, examples=["Dear all,", "So long!"])
+
+    assert (stored.max_kl, stored.examples) == (0.4, ("Dear all,", "So long!"))
+    assert client.profiles.get("bob") == stored
 
 
 def test_profiles_are_listed_over_pages_and_by_tag(client: Client) -> None:
@@ -170,3 +178,17 @@ def test_feedback_without_consent_is_a_conflict(client: Client) -> None:
         client.profiles.give_feedback("ada", pairs=PAIRS)
 
     assert refused.value.code == "consent_required"
+
+
+def test_models_are_listed_and_a_job_names_one(client: Client, server: Server) -> None:
+    a_model(server.database, "other", a_description("e" * 64))
+
+    models = client.models()
+    job = client.submit(three_items(), model="other@eeeeeeee")
+
+    assert [(model.id, model.digest, model.state) for model in models] == [
+        ("hub/tiny-model", DIGEST, "ready"),
+        ("other", "e" * 64, "ready"),
+    ]
+    assert (models[0].methods, models[0].max_length) == (("none", "prompt", "pad", "mixture", "contrast"), 512)
+    assert (job.model, job.model_digest) == ("other", "e" * 64)

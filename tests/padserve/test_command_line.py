@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 from db.base import JsonObject
+from db.models import Model
 from db.queries import fits
+from db.sampling import Sampling
 from db.session import Database
 from padserve.cli import app
-from tests.padserve.running_api import MODEL, Server
+from tests.api.submissions import items_of_job, preference_of
+from tests.builders import DIGEST, a_description, a_model
+from tests.padserve.running_api import Server
 
 LEARNED: JsonObject = {"num_pairs": 6, "base_version": 2, "deviations": [0.5, 0.5], "agreement": 1.0}
 
@@ -119,6 +124,27 @@ def test_a_file_is_submitted_and_its_results_are_written_to_another(
     assert json.loads(Path("out.ndjson").read_text())["text"] == "HI"
     assert padserve("results", job_id).output == Path("out.ndjson").read_text()
     assert [file.name for file in tmp_path.glob(".*")] == [], "no partial file is left"
+
+
+def test_options_of_a_job_stand_in_for_what_its_items_leave_unsaid(padserve: Run, server: Server) -> None:
+    Path("items.ndjson").write_text('{"custom_id": "a", "user_id": "ada", "prompt": "hi"}\n')
+
+    options = ["--method", "contrast", "--max-kl", "0.5", "--temperature", "0.7", "--n", "3"]
+    job_id = padserve("submit", "items.ndjson", *options).output.strip()
+
+    (item,) = items_of_job(server.database, uuid.UUID(job_id))
+    sampling = Sampling.from_body(item.sampling)
+    assert (sampling.temperature, sampling.n) == (0.7, 3)
+    assert preference_of(server.database, item)["max_kl"] == 0.5
+
+
+def test_examples_of_a_profile_are_files(padserve: Run) -> None:
+    Path("letter.txt").write_text("Dear all,\n\nso long.\n")
+
+    padserve("profiles", "set", "ada", "--example", "letter.txt", "--max-kl", "0.4")
+
+    shown = json.loads(padserve("profiles", "get", "ada").output)
+    assert (shown["examples"], shown["max_kl"]) == (["Dear all,\n\nso long."], 0.4)
 
 
 def test_standard_input_can_be_submitted(padserve: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,6 +308,45 @@ def learn(database: Database) -> None:
     """Do a worker's part for the fit that waits."""
     owner = uuid.uuid4()
     with database.transaction() as session:
-        fit = fits.claim(session, owner=owner, model=MODEL, lease_seconds=60)
+        fit = fits.claim(session, owner=owner, model_digest=DIGEST, lease_seconds=60)
         assert fit is not None
         fits.succeed(session, owner=owner, fit=fit, body=fit.profile.body | {"method": "mixture"}, learned=LEARNED)
+
+
+def test_models_are_listed_in_a_narrow_table_and_a_job_can_name_one(padserve: Run, server: Server) -> None:
+    a_model(server.database, "other", a_description("e" * 64, has_policy=False), aliases=("latest",))
+
+    listed = padserve("models")
+    refused = padserve("campaign", "Write.", "--all")
+    accepted = padserve("campaign", "Write.", "--all", "--model", "latest")
+
+    assert listed.output.split() == [
+        *("model", "digest", "state", "length", "method"),
+        *("hub/tiny-model", "dddddddd", "ready", "512", "pad"),
+        *("other", "eeeeeeee", "ready", "512", "contrast"),
+    ]
+    assert max(map(len, listed.output.splitlines())) <= 60
+    assert "other is also called latest." in listed.errors
+    assert (refused.exit_code, "`hub/tiny-model`, `other`" in refused.errors) == (1, True)
+    assert accepted.exit_code == 0
+
+
+def test_a_job_is_given_to_another_model(padserve: Run, server: Server) -> None:
+    job_id = padserve("campaign", "Write.", "--all", "--method", "contrast").output.strip()
+    a_model(server.database, "other", a_description("e" * 64, has_policy=False))
+
+    ended = padserve("readdress", job_id, "--model", "other")
+
+    assert (ended.exit_code, ended.output) == (
+        0,
+        "queued: 0 of 1 items (0 %), Waiting for a worker to take its first items.\n",
+    )
+    with server.client() as client:
+        assert (client.job(job_id).model, client.job(job_id).model_digest) == ("other", "e" * 64)
+
+
+def test_a_server_without_a_model_says_so(padserve: Run, server: Server) -> None:
+    with server.database.transaction() as session:
+        session.execute(delete(Model))
+
+    assert padserve("models").errors == "No worker has registered a model yet.\n"

@@ -155,6 +155,23 @@ def test_a_worker_that_crashes_again_and_again_is_started_less_and_less_often(up
     assert output.index("started again in 1 s") < output.index("started again in 2 s")
 
 
+def test_a_model_that_cannot_be_served_does_not_end_the_others(up: Callable[..., LocalStack]) -> None:
+    stack = up(TEST_MODELS="one=hub/first two=hub/second broken=hub/third")
+
+    stack.read_until("Ready: the worker has loaded hub/first as one.")
+    stack.read_until("Ready: the worker has loaded hub/second as two.")
+    output = stack.read_until("no such model")
+
+    assert "3 workers are loading their models." in output
+    assert "The worker for broken exited with code 1, and would again" in output
+    assert len([child for child in stack.children() if "fake_worker" in " ".join(child.cmdline())]) == 2
+    assert {log.name for log in (stack.home / "logs").glob("worker*")} == {
+        "worker-one.log",
+        "worker-two.log",
+        "worker-broken.log",
+    }
+
+
 def test_a_chosen_key_is_used_and_not_written_down(up: Callable[..., LocalStack]) -> None:
     stack = up(API_KEY="my-own-key")
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.persrm.models import PAIRS
+from worker.card import CARD_NAME, read_card
+from worker.formats import INSTRUCTION
 from worker.persrm.__main__ import main
 
 
@@ -22,7 +24,18 @@ def test_the_command_trains_and_says_how_to_serve(
 ) -> None:
     out = tmp_path / "policy"
 
-    options = ["--rank", "3", "--batch-size", "4", "--epochs", "7", "--value-head-epochs", "1"]
+    options = [
+        "--rank",
+        "3",
+        "--format",
+        "instruction",
+        "--batch-size",
+        "4",
+        "--epochs",
+        "7",
+        "--value-head-epochs",
+        "1",
+    ]
     code = main(["--base", str(base), "--pairs", str(pairs), "--out", str(out), *options])
 
     said, errors = capsys.readouterr()
@@ -36,6 +49,7 @@ def test_the_command_trains_and_says_how_to_serve(
     assert said.splitlines()[4] == f"Serve it with PADSERVE_MODEL={base} PADSERVE_POLICY={out}."
     assert errors == ""
     assert json.loads((out / "adapter_config.json").read_text())["r"] == 3
+    assert read_card(out / CARD_NAME).format == INSTRUCTION
 
 
 def test_malformed_pairs_are_all_named_before_the_base_is_looked_at(

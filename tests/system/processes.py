@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 import redis
@@ -54,8 +55,9 @@ class Stack:
         wait_until(self._api_answers, 60, "the API answers")
         return process
 
-    def start_worker(self) -> "subprocess.Popen[bytes]":
-        return self._start("worker", [sys.executable, "-m", "worker"])
+    def start_worker(self, **settings: object) -> "subprocess.Popen[bytes]":
+        given = {f"PADSERVE_{name.upper()}": str(value) for name, value in settings.items()}
+        return self._start("worker", [sys.executable, "-m", "worker"], given)
 
     def stop(self) -> None:
         """End every process that was started here; the API and the workers kindly, so that engines end too."""
@@ -71,9 +73,12 @@ class Stack:
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
 
-    def _start(self, name: str, command: list[str]) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, name: str, command: list[str], settings: Mapping[str, str] = MappingProxyType({})
+    ) -> "subprocess.Popen[bytes]":
+        environment = {**self.environment, **settings}
         with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(command, cwd=ROOT, env=dict(self.environment), stdout=log, stderr=log)
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         self._processes.append(process)
         return process
 

@@ -1,5 +1,6 @@
 """Items in, texts out: the real engine and tokenizer on a tiny random model."""
 
+import shutil
 import uuid
 import warnings
 from collections.abc import Sequence
@@ -8,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
+from structlog.testing import capture_logs
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from db.preferences import EffectivePreference, Method
+from db.preferences import EffectivePreference, Method, Principle, effective_preference
 from db.queries.claims import ClaimedItem, Outcome
 from db.queries.feedback import Pair
 from tests.builders import SAMPLING, preference
-from tests.tiny_model import write_tiny_model, write_tiny_policy
+from tests.tiny_model import CHAT_TEMPLATE, write_tiny_model, write_tiny_policy
 from worker.decoder import TextDecoder, load_decoder
 from worker.formats import PAD, Message, with_principles
 from worker.prompts import encode
@@ -71,11 +73,11 @@ def test_an_unguided_item_is_what_the_model_itself_generates(
     generated = model.generate(  # type: ignore[misc] # transformers types `self` as a protocol its classes do not match
         prompt_ids, attention_mask=torch.ones_like(prompt_ids), max_new_tokens=16, do_sample=False, pad_token_id=0
     )
-    expected = tokenizer.decode(generated[0, prompt_ids.shape[1] :], skip_special_tokens=True)
+    expected = str(tokenizer.decode(generated[0, prompt_ids.shape[1] :], skip_special_tokens=True))
 
     outcome = decode(decoder, [an_item(1, "tea")])[1]
 
-    assert outcome.text == expected
+    assert outcome.text == expected.rstrip("\N{REPLACEMENT CHARACTER}")  # it may end in half a character
     assert outcome.num_prompt_tokens == prompt_ids.shape[1]
     assert outcome.reward is None
 
@@ -106,7 +108,7 @@ def test_a_stop_text_ends_the_answer_before_it(decoder: TextDecoder) -> None:
 
     stopped = decode(decoder, [an_item(1, "tea", stop=[stop])])[1]
 
-    assert stopped.text == whole[: whole.find(stop)]
+    assert stopped.text == whole[: whole.find(stop)].rstrip("\N{REPLACEMENT CHARACTER}")
     assert stopped.finish_reason == "stop"
 
 
@@ -202,3 +204,97 @@ def test_a_prompt_that_is_too_long_is_encoded_once(
 
     assert features == [None]
     assert encoded == [prompt]
+
+
+def test_guidance_within_a_budget_says_what_it_cost(decoder: TextDecoder) -> None:
+    free = preference("formal", "brief", strength=4.0)
+    bounded = effective_preference(Method.CONTRAST, 4.0, free.principles, max_kl=0.1)
+
+    ended = decode(decoder, [an_item(1, "tea", free), an_item(2, "tea", bounded), an_item(3, "tea")])
+
+    assert ended[1].kl is not None
+    assert ended[2].kl is not None
+    assert ended[1].kl > 0.1 >= ended[2].kl - 1e-6
+    assert ended[3].kl is None
+
+
+def test_several_answers_differ_and_are_the_same_again(decoder: TextDecoder) -> None:
+    item = an_item(1, "tea", preference("formal"), n=3, temperature=1.0, seed=7)
+
+    first, again = (decode(decoder, [item])[1] for _ in range(2))
+    alone = decode(decoder, [an_item(1, "tea", preference("formal"), temperature=1.0, seed=8)])[1]
+
+    assert first == again
+    assert first.choices is not None
+    texts = [choice["text"] for choice in first.choices]
+    assert len(set(texts)) == 3
+    assert texts[1] == alone.text, "the second answer is the one of the next seed"
+
+
+@pytest.mark.parametrize("method", [Method.MIXTURE, Method.CONTRAST, Method.PROMPT])
+def test_a_base_alone_is_steered_by_every_method_but_pad(model_directories: tuple[Path, Path], method: Method) -> None:
+    alone = load_decoder(settings_for(model_directories[0]))
+    guided = effective_preference(method, 1.0, [Principle("formal", 2.0)], examples=["One text."])
+
+    ended = decode(alone, [an_item(1, "tea", guided, k=None), an_item(2, "tea", k=None)])
+
+    assert (ended[1].error_code, ended[2].error_code) == (None, None)
+    assert ended[1].text != ended[2].text
+    assert (ended[1].kl is None) == (method is Method.PROMPT)
+
+
+def test_a_base_alone_and_a_guide_compare_texts(model_directories: tuple[Path, Path]) -> None:
+    base, _ = model_directories
+    pair = Pair([{"role": "user", "content": "tea"}], "a good text", "another")
+
+    own = load_decoder(settings_for(base)).compare([pair], ["formal"])
+    guided = load_decoder(settings_for(base, guide=str(base))).compare([pair], ["formal"])
+
+    assert own[0] is not None
+    assert own[0] == pytest.approx(guided[0], abs=1e-4), "a guide that is the base is the base"
+    assert abs(own[0][0]) > 1e-3
+
+
+def test_a_policy_and_a_guide_at_once_are_refused(model_directories: tuple[Path, Path]) -> None:
+    with pytest.raises(DecoderUnavailableError, match="not both"):
+        load_decoder(settings_for(*model_directories, guide="another"))
+
+
+def test_a_card_that_is_wrong_refuses_the_start(model_directories: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "card.json").write_text('{"format": "padd"}')
+
+    with pytest.raises(DecoderUnavailableError, match=r"no format 'padd'.*PADSERVE_CARD"):
+        load_decoder(settings_for(model_directories[0], card=str(tmp_path / "card.json")))
+
+
+def test_a_template_that_raises_costs_its_item_alone(model_directories: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "fragile"
+    shutil.copytree(model_directories[0], folder)
+    fragile = CHAT_TEMPLATE + "{% if 'hurt' in messages[0]['content'] %}{{ 1 + 'a' }}{% endif %}"
+    (folder / "chat_template.jinja").write_text(fragile)
+
+    ended = decode(load_decoder(settings_for(folder)), [an_item(1, "hurt"), an_item(2, "tea")])
+
+    assert (ended[1].error_code, ended[2].error_code) == ("prompt_not_accepted", None)
+
+
+def test_a_model_whose_template_refuses_everything_is_refused(
+    model_directories: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(model_directories[0], folder)
+    (folder / "chat_template.jinja").write_text("{{ 1 + 'a' }}")
+
+    with pytest.raises(DecoderUnavailableError, match="No prompt can be written for this model"):
+        load_decoder(settings_for(folder))
+
+
+def test_what_was_found_at_load_is_logged(model_directories: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "lost"
+    shutil.copytree(model_directories[0], folder)
+    (folder / "chat_template.jinja").unlink()
+
+    with capture_logs() as logs:
+        load_decoder(settings_for(folder))
+
+    assert any("chat_template.jinja" in str(entry["message"]) for entry in logs if entry["event"] == "model_warning")

@@ -12,7 +12,7 @@ from db.queries import claims
 from db.queries.jobs import cancel
 from db.session import Database
 from db.states import ItemState, JobState
-from tests.builders import MODEL, a_job, items_of, job_state, preference, states_of
+from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of
 from tests.fake_decoder import load_echo
 from worker.decoding import Decoding, DecodingPolicy
 from worker.supervisor import EngineSupervisor
@@ -29,7 +29,9 @@ def supervisor() -> Iterator[EngineSupervisor]:
 def a_decoding(
     database: Database, supervisor: EngineSupervisor, *, lease: float = 1.2, time_slice: float = 60, drain: float = 20
 ) -> Decoding:
-    policy = DecodingPolicy(model=MODEL, lease_seconds=lease, time_slice_seconds=time_slice, drain_seconds=drain)
+    policy = DecodingPolicy(
+        model_digest=DIGEST, lease_seconds=lease, time_slice_seconds=time_slice, drain_seconds=drain
+    )
     return Decoding(database, supervisor, policy)
 
 

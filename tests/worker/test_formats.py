@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.tiny_model import a_tokenizer
+from tests.tiny_model import CHAT_TEMPLATE, a_tokenizer
 from worker.formats import BUILT_IN, INSTRUCTION, PAD, SYSTEM, Format, FormatError, Message, with_principles
-from worker.prompts import encode, shows_system
+from worker.prompts import default_system, encode, shows_system
 
 ASKED = Message(role="user", content="Write about {principles} and tea.")
 SYSTEM_TURN = Message(role="system", content="Be brief.")
@@ -115,3 +115,39 @@ def test_a_format_that_cannot_show_principles_is_refused_with_a_sentence(body: o
 )
 def test_whether_a_system_turn_reaches_the_model_is_found_out(chat_template: str | None, *, shown: bool) -> None:
     assert shows_system(a_tokenizer(chat_template=chat_template)) is shown
+
+
+DEFAULT = (
+    "{% if messages[0]['role'] != 'system' %}<|system|>You are kind.<|end|>{% endif %}"
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+)
+
+
+def test_principles_stand_behind_what_the_template_says_where_there_is_no_system_turn() -> None:
+    tokenizer = a_tokenizer(chat_template=DEFAULT)
+
+    plain, guided, own = (
+        str(tokenizer.decode(list(encode(tokenizer, messages))))
+        for messages in (
+            [ASKED],
+            with_principles([ASKED], ["formal"], SYSTEM),
+            with_principles([SYSTEM_TURN, ASKED], ["formal"], SYSTEM),
+        )
+    )
+
+    said = SYSTEM.filled(["formal"])
+    assert guided == plain.replace("You are kind.", f"You are kind.\n\n{said}")
+    assert own == plain.replace("You are kind.", f"Be brief.\n\n{said}")
+
+
+@pytest.mark.parametrize(
+    "chat_template",
+    [
+        CHAT_TEMPLATE,
+        "{% for m in messages %}{{ m['content'] }} {% endfor %}",
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}{{ messages[0]['content'] }}",
+        "[INST] {% if messages[0]['role'] == 'system' %}<<{{ messages[0]['content'] }}>>{% endif %}x",
+    ],
+)
+def test_a_template_without_a_system_turn_of_its_own_has_no_default(chat_template: str) -> None:
+    assert default_system(a_tokenizer(chat_template=chat_template)) == ""

@@ -14,7 +14,7 @@ from db.queries.feedback import Pair, StoredFit
 from db.queries.profiles import StoredProfile
 from db.session import Database
 from db.states import FitState
-from tests.builders import MODEL, a_job, a_profile, preference, some_pairs, states_of
+from tests.builders import DIGEST, MODEL, a_job, a_profile, preference, some_pairs, states_of
 from tests.fake_decoder import load_echo, load_nothing
 from worker import learning
 from worker.decoding import Decoding, DecodingPolicy
@@ -37,16 +37,15 @@ def a_learning(
     *,
     lease: float = 30,
     stopping: threading.Event | None = None,
-    has_policy: bool = True,
 ) -> Learning:
-    policy = LearningPolicy(model=MODEL, has_policy=has_policy, lease_seconds=lease, max_attempts=2)
+    policy = LearningPolicy(model_digest=DIGEST, lease_seconds=lease, max_attempts=2)
     return Learning(database, supervisor, policy, stopping or threading.Event())
 
 
 def ask(database: Database, profile_id: uuid.UUID, pairs: list[Pair]) -> uuid.UUID:
     with database.transaction() as session:
         feedback.add_pairs(session, profile_id, pairs)
-        return feedback.request_fit(session, profile_id, MODEL).fit_id
+        return feedback.request_fit(session, profile_id, model=MODEL, model_digest=DIGEST).fit_id
 
 
 def outcome(database: Database, profile_id: uuid.UUID) -> StoredFit:
@@ -158,16 +157,6 @@ def test_what_cannot_be_learnt_from_ends_with_the_reason_and_leaves_the_profile(
     assert (fit.state, fit.error_code, fit.version) == (FitState.FAILED, code, None)
     assert fit.error_message
     assert newest(sqlite_database).version == 1
-
-
-def test_a_worker_without_a_policy_says_so(sqlite_database: Database, supervisor: EngineSupervisor) -> None:
-    profile_id = a_profile(sqlite_database, "formal", "playful")
-    ask(sqlite_database, profile_id, some_pairs(6))
-
-    a_learning(sqlite_database, supervisor, has_policy=False).run()
-
-    fit = outcome(sqlite_database, profile_id)
-    assert (fit.state, fit.error_code) == (FitState.FAILED, "policy_required")
 
 
 def test_pairs_that_could_not_be_scored_are_not_counted(
@@ -297,7 +286,7 @@ def test_a_worker_that_is_to_end_gives_the_fit_back_untried(database: Database, 
 
     assert outcome(database, profile_id).state is FitState.QUEUED
     with database.transaction() as session:
-        again = fits.claim(session, owner=uuid.uuid4(), model=MODEL, lease_seconds=60)
+        again = fits.claim(session, owner=uuid.uuid4(), model_digest=DIGEST, lease_seconds=60)
     assert again is not None
     assert again.attempt == 1
 
@@ -310,7 +299,7 @@ def test_a_worker_whose_model_cannot_be_loaded_again_gives_the_fit_back_untried(
         a_learning(sqlite_database, unloadable).run()
 
     with sqlite_database.transaction() as session:
-        again = fits.claim(session, owner=uuid.uuid4(), model=MODEL, lease_seconds=60)
+        again = fits.claim(session, owner=uuid.uuid4(), model_digest=DIGEST, lease_seconds=60)
     assert again is not None
     assert again.attempt == 1
 
@@ -326,7 +315,7 @@ def test_a_worker_whose_lease_was_taken_away_leaves_the_fit_to_others(
     def overtaken(*arguments: object, **others: object) -> object:
         with database.transaction() as session:
             fits.expire(session, max_attempts=9)
-            fits.claim(session, owner=other, model=MODEL, lease_seconds=60)
+            fits.claim(session, owner=other, model_digest=DIGEST, lease_seconds=60)
         return compare(*arguments, **others)  # type: ignore[arg-type]  # as they came
 
     monkeypatch.setattr(supervisor, "compare", overtaken)
@@ -339,7 +328,7 @@ def test_a_worker_whose_lease_was_taken_away_leaves_the_fit_to_others(
 def test_decoding_goes_on_in_the_engine_that_has_compared(database: Database, supervisor: EngineSupervisor) -> None:
     ask(database, a_profile(database, "formal", "playful"), some_pairs(6))
     job_id = a_job(database, [preference("formal")] * 5)
-    policy = DecodingPolicy(model=MODEL, lease_seconds=30, time_slice_seconds=60, drain_seconds=20)
+    policy = DecodingPolicy(model_digest=DIGEST, lease_seconds=30, time_slice_seconds=60, drain_seconds=20)
 
     a_learning(database, supervisor).run()
     Decoding(database, supervisor, policy).run()

@@ -7,7 +7,7 @@ import pytest
 from db.preferences import EffectivePreference, Method, Principle, effective_preference
 from worker.engine import Stream
 from worker.formats import PAD, Message
-from worker.methods import streams_of
+from worker.methods import BASE_GUIDE, MODEL_GUIDE, POLICY_GUIDE, Guide, streams_of
 
 PROMPT = [Message(role="user", content="tea")]
 PLAIN, BOTH, FORMAL, PLAYFUL = (1,), (2,), (3,), (4,)
@@ -21,9 +21,11 @@ def encode(messages: Sequence[Message]) -> tuple[int, ...]:
     ]
 
 
-def coefficients(preference: EffectivePreference) -> dict[tuple[str, tuple[int, ...]], float]:
+def coefficients(
+    preference: EffectivePreference, guide: Guide = POLICY_GUIDE
+) -> dict[tuple[str, tuple[int, ...]], float]:
     """Each stream's coefficient in the sum of logits, as the engine computes it."""
-    streams: tuple[Stream, ...] = streams_of(preference, PROMPT, encode, PAD)
+    streams: tuple[Stream, ...] = streams_of(preference, PROMPT, encode, PAD, guide)
     return {
         (stream.weights, stream.prompt): (index == 0) + preference.strength * stream.reward
         for index, stream in enumerate(streams)
@@ -53,3 +55,54 @@ def test_the_streams_and_coefficients_of_a_method(
 @pytest.mark.parametrize("method", list(Method))
 def test_without_principles_every_method_is_the_plain_base(method: Method) -> None:
     assert coefficients(effective_preference(method, 1.0, [])) == {("base", PLAIN): 1.0}
+
+
+@pytest.mark.parametrize(
+    ("guide", "expected"),
+    [
+        (BASE_GUIDE, {("base", PLAIN): -1.0, ("base", FORMAL): 0.5, ("base", PLAYFUL): 1.5}),
+        (
+            MODEL_GUIDE,
+            {
+                ("base", PLAIN): 1.0,
+                ("policy", FORMAL): 0.5,
+                ("policy", PLAYFUL): 1.5,
+                ("policy", PLAIN): -2.0,
+            },
+        ),
+    ],
+)
+def test_a_mixture_without_a_policy_weighs_the_log_ratios_of_its_guide(
+    guide: Guide, expected: dict[tuple[str, tuple[int, ...]], float]
+) -> None:
+    assert coefficients(a_preference(Method.MIXTURE), guide) == expected
+
+
+def test_examples_are_earlier_turns_of_every_prompt_but_the_one_that_contrast_moves_away_from() -> None:
+    seen: list[list[str]] = []
+
+    def remember(messages: Sequence[Message]) -> tuple[int, ...]:
+        seen.append([message["role"] for message in messages])
+        return (len(seen),)
+
+    system = [Message(role="system", content="Be brief."), *PROMPT]
+    given = effective_preference(Method.CONTRAST, 1.0, [Principle("formal")], examples=["one", "two"])
+    streams_of(given, system, remember, PAD)
+
+    assert seen == [["system", *["user", "assistant"] * 2, "user"], ["system", "user"]]
+
+
+def test_examples_steer_without_principles() -> None:
+    shown = {
+        method: streams_of(effective_preference(method, 1.0, [], examples=["one"]), PROMPT, by_length, PAD)
+        for method in Method
+    }
+
+    assert [stream.prompt for stream in shown[Method.CONTRAST]] == [(3,), (1,)]
+    assert [stream.prompt for stream in shown[Method.PROMPT]] == [(3,)]
+    assert [stream.prompt for stream in shown[Method.NONE]] == [(1,)]
+    assert shown[Method.PAD] == shown[Method.MIXTURE] == shown[Method.PROMPT]
+
+
+def by_length(messages: Sequence[Message]) -> tuple[int, ...]:
+    return (len(messages),)

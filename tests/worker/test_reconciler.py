@@ -7,7 +7,7 @@ from db.queries import claims, feedback, fits
 from db.queries.claims import Outcome
 from db.session import Database
 from db.states import ItemState, JobState
-from tests.builders import MODEL, a_job, a_profile, job_state, states_of
+from tests.builders import DIGEST, MODEL, a_job, a_profile, job_state, states_of
 from worker.queue import DECODE, Queue
 from worker.reconciler import Reconciler
 
@@ -18,20 +18,22 @@ class RecordingQueue:
     def __init__(self) -> None:
         self.job_ids: list[str] = []
         self.fit_ids: list[str] = []
+        self.queues: set[str] = set()
 
-    def send_task(self, name: str, *, args: list[str], retry: bool) -> None:
+    def send_task(self, name: str, *, args: list[str], queue: str, retry: bool, **_: object) -> None:
         assert not retry
+        self.queues.add(queue)
         (self.job_ids if name == DECODE else self.fit_ids).extend(args)
 
 
 def a_fit(database: Database) -> uuid.UUID:
     profile_id = a_profile(database, "formal", "playful")
     with database.transaction() as session:
-        return feedback.request_fit(session, profile_id, MODEL).fit_id
+        return feedback.request_fit(session, profile_id, model=MODEL, model_digest=DIGEST).fit_id
 
 
 def a_reconciler(database: Database, queue: RecordingQueue, *, idle: bool = True) -> Reconciler:
-    return Reconciler(database, cast("Queue", queue), model=MODEL, max_attempts=3, is_idle=lambda: idle)
+    return Reconciler(database, cast("Queue", queue), model_digest=DIGEST, max_attempts=3, is_idle=lambda: idle)
 
 
 def test_work_whose_message_was_lost_is_published_again(database: Database) -> None:
@@ -56,7 +58,7 @@ def test_a_fit_whose_message_was_lost_is_published_again(database: Database) -> 
 def test_the_fit_of_a_dead_worker_is_queued_again(database: Database) -> None:
     fit_id = a_fit(database)
     with database.transaction() as session:
-        fits.claim(session, owner=uuid.uuid4(), model=MODEL, lease_seconds=-1)
+        fits.claim(session, owner=uuid.uuid4(), model_digest=DIGEST, lease_seconds=-1)
     queue = RecordingQueue()
 
     a_reconciler(database, queue).sweep()
@@ -76,7 +78,7 @@ def test_a_busy_worker_is_not_sent_more_messages(database: Database) -> None:
 def test_the_items_of_a_dead_worker_are_queued_again(database: Database) -> None:
     job_id = a_job(database)
     with database.transaction() as session:
-        claims.claim(session, owner=uuid.uuid4(), model=MODEL, limit=1, lease_seconds=-1)
+        claims.claim(session, owner=uuid.uuid4(), model_digest=DIGEST, limit=1, lease_seconds=-1)
 
     a_reconciler(database, RecordingQueue()).sweep()
 
@@ -87,7 +89,7 @@ def test_a_job_whose_worker_died_before_ending_it_is_finalised(database: Databas
     job_id = a_job(database)
     owner = uuid.uuid4()
     with database.transaction() as session:
-        (item,) = claims.claim(session, owner=owner, model=MODEL, limit=1, lease_seconds=60)
+        (item,) = claims.claim(session, owner=owner, model_digest=DIGEST, limit=1, lease_seconds=60)
         claims.save(session, owner=owner, outcomes=[Outcome(item.item_id, item.attempt, text="text")])
 
     a_reconciler(database, RecordingQueue()).sweep()

@@ -10,6 +10,10 @@ def ids(text: str) -> list[int]:
     return list(a_tokenizer().encode(text, add_special_tokens=False))
 
 
+def an_id(token: str) -> int:
+    return int(a_tokenizer().get_vocab()[token])
+
+
 def test_a_completion_ends_with_the_token_that_completes_a_stop_text() -> None:
     stop = StopTexts(a_tokenizer(), ["END", "STOP"])
     token_ids = ids("some text END")
@@ -32,3 +36,40 @@ def test_a_stop_text_of_several_bytes_a_character_is_found() -> None:
 )
 def test_the_text_ends_before_the_earliest_stop_text(stops: tuple[str, ...], expected: str) -> None:
     assert text_before("one two three", stops) == expected
+
+
+def test_a_stop_text_that_spells_a_special_token_works_as_written() -> None:
+    stop = StopTexts(a_tokenizer(), ["<|end|>", "unseen"])
+    token_ids = [*ids("tea"), an_id("<|end|>")]
+
+    kept = [stop(token_ids[:length]) for length in range(1, len(token_ids) + 1)]
+
+    assert kept == [None, None, None, 4]
+    assert stop.text(token_ids) == "tea"
+
+
+def test_a_stop_text_may_begin_in_front_of_a_special_token() -> None:
+    stop = StopTexts(a_tokenizer(), ["a<|end|>"])
+    token_ids = [*ids("tea"), an_id("<|end|>")]
+
+    assert stop(token_ids) == 4
+    assert stop.text(token_ids) == "te"
+
+
+def test_special_tokens_are_never_shown() -> None:
+    user = an_id("<|user|>")
+
+    assert StopTexts(a_tokenizer(), ["<|end|>"]).text([user, *ids("tea"), user, *ids("!")]) == "tea!"
+    assert StopTexts(a_tokenizer(), []).text([user, *ids("tea")]) == "tea"
+
+
+@pytest.mark.parametrize("num_bytes", [1, 2, 3])
+def test_a_text_never_ends_in_half_a_character(num_bytes: int) -> None:
+    token_ids = [*ids("tea "), *ids("🫖")[:num_bytes]]
+
+    assert StopTexts(a_tokenizer(), []).text(token_ids) == "tea "
+    assert StopTexts(a_tokenizer(), ["<|end|>"]).text(token_ids) == "tea "
+
+
+def test_a_stop_text_that_stands_first_leaves_an_empty_text() -> None:
+    assert StopTexts(a_tokenizer(), ["te"]).text(ids("tea")) == ""

@@ -5,13 +5,14 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
 from db.queries.claims import ClaimedItem, Outcome
-from tests.fake_decoder import load_and_die, load_echo, load_nothing
+from tests.fake_decoder import load_and_die, load_echo, load_nothing, load_what_is_there
 from tests.system.processes import wait_until
 from worker.protocol import DecoderUnavailableError
 from worker.supervisor import EngineSupervisor
@@ -119,3 +120,18 @@ supervisor.start()
 
     engine = int((tmp_path / "pid").read_text())
     wait_until(lambda: not psutil.pid_exists(engine), 10, "the engine has ended")
+
+
+def test_an_engine_that_comes_back_with_another_model_decodes_nothing(tmp_path: Path) -> None:
+    """Somebody has written another checkpoint into the folder while the worker ran."""
+    identity = tmp_path / "identity"
+    identity.write_text("a" * 64)
+    supervisor = EngineSupervisor(partial(load_what_is_there, str(identity)), start_seconds=60, silence_seconds=3)
+    described = supervisor.start()
+    identity.write_text("b" * 64)
+
+    with pytest.raises(DecoderUnavailableError, match="files have changed"):
+        decode(supervisor, items("kill", "fine"))
+
+    assert described.digest == "a" * 64
+    supervisor.stop()

@@ -10,10 +10,11 @@ from typing import Any, cast
 
 import pytest
 
+from tests.builders import DIGEST
 from worker.decoding import Decoding
 from worker.learning import Learning
 from worker.protocol import DecoderUnavailableError
-from worker.queue import DECODE, LEARN, Queue
+from worker.queue import DECODE, LEARN, Queue, queue_name
 from worker.tasks import serve
 
 JOB, FIT = uuid.uuid4(), uuid.uuid4()
@@ -34,9 +35,11 @@ class FakeQueue:
 
     def worker_main(self, *, argv: list[str]) -> None:
         assert "--concurrency=1" in argv
+        assert f"--queues={queue_name(DIGEST)}" in argv
 
-    def send_task(self, name: str, *, args: list[str], retry: bool) -> None:
+    def send_task(self, name: str, *, args: list[str], queue: str, retry: bool, **_: object) -> None:
         assert not retry
+        assert queue == queue_name(DIGEST)
         self.published += [(name, argument) for argument in args]
 
 
@@ -74,7 +77,7 @@ def serving(
         turns.stopping.set()
     decoding = cast("Decoding", SimpleNamespace(run=turns.decode, stopping=turns.stopping))
     learning = cast("Learning", SimpleNamespace(run=turns.learn))
-    serve(cast("Queue", queue), decoding, learning, on_failure)
+    serve(cast("Queue", queue), DIGEST, decoding, learning, on_failure)
     return queue, turns
 
 

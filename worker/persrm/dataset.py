@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from worker.formats import Format, Message, with_principles
 from worker.persrm.errors import PairsTooLongError, PromptMismatchError, TooFewPairsError
 from worker.persrm.pairs import PreferencePair
-from worker.prompts import encode, joined
+from worker.prompts import encode, joined, turns_of
 
 
 def split(
@@ -35,7 +35,7 @@ def as_dataset(
         prompt = conversation(pair, format)
         rows.append(
             {
-                "prompt": prompt if conversational else joined(prompt),
+                "prompt": turns_of(tokenizer, prompt) if conversational else joined(prompt),
                 "chosen": [Message(role="assistant", content=pair.chosen)] if conversational else pair.chosen,
                 "rejected": [Message(role="assistant", content=pair.rejected)] if conversational else pair.rejected,
             }

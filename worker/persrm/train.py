@@ -24,6 +24,8 @@ from transformers import (
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
+from db.preferences import Method
+from worker.card import Card
 from worker.formats import PAD, Format
 from worker.persrm.card import Data, write_card
 from worker.persrm.dataset import as_dataset, check_lengths, check_prompts, split
@@ -84,7 +86,7 @@ class _Material:
 def train_policy(
     base: str | Path, pairs: Sequence[PreferencePair], out: Path, settings: PolicySettings, base_name: str
 ) -> float:
-    """Write adapter, value head if asked for, and model card to `out`; the share of held-out pairs ranked correctly.
+    """Write adapter, value head if asked for, and both cards to `out`; the share of held-out pairs ranked correctly.
 
     `base_name` is what `adapter_config.json` records as its base. Where a run of the same base, pairs and settings was
     interrupted, this one goes on from its newest checkpoint, to the same result. Raises a TrainingError before anything
@@ -107,6 +109,11 @@ def train_policy(
             "value_head", lambda work, checkpoint: _train_value_head(material, work, checkpoint, out)
         )
     write_card(out, base_name, Data.of(training, held_out), _shown(settings), accuracies)
+    Card(
+        format=settings.format,
+        method=Method.PAD,
+        chosen={"by": "padserve train", "why": "the format that the policy was trained with"},
+    ).write(out)
     workspace.close()
     return list(accuracies.values())[-1]
 

@@ -8,12 +8,14 @@ from rich.console import Console
 
 from padserve import up
 from padserve.errors import StackError
+from padserve.served import read_served
 from padserve.settings import read_settings
 from padserve.stack import Programs
 
 programs = Programs(api=(sys.executable, str(Path(__file__).with_name("fake_api.py"))), worker=tuple(sys.argv[1:]))
 try:
-    up.run(read_settings(os.environ), os.environ, Console(), programs)
+    models = read_served(os.environ.get("PADSERVE_TEST_MODELS", "").split(), os.environ)
+    up.run(read_settings(os.environ), os.environ, Console(width=1000), programs, models)
 except StackError as error:
     sys.stdout.write("\n".join([str(error), *error.log_lines]) + "\n")
     sys.exit(1)

@@ -1,0 +1,61 @@
+"""The models that one local stack serves: as the command line writes them, with names that tell them apart."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from db.model_names import model_name
+from padserve.errors import StackError
+
+_NAME = re.compile(r"([^/=+@,]+)=(.+)")
+SAME_NAME = "Two models would both be called {name}: give one another name, as in --model {name}-2={model}"
+ONE_NAME = "{setting} is for a single model: with --model, write the name in front, as in --model NAME=PATH."
+NO_MODEL = "--model {text} names no model: write --model PATH, --model PATH+POLICY or --model NAME=PATH+POLICY."
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One model and the worker that is started for it."""
+
+    model: str
+    policy: str | None
+    name: str
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What its worker is told beside what all processes are told; empty is not set."""
+        return {
+            "PADSERVE_MODEL": self.model,
+            "PADSERVE_POLICY": self.policy or "",
+            "PADSERVE_MODEL_NAME": self.name,
+        }
+
+    @property
+    def file_name(self) -> str:
+        """The name, fit for a file."""
+        return re.sub(r"[^\w.-]+", "-", self.name)
+
+
+def read_served(texts: Sequence[str], environ: Mapping[str, str]) -> tuple[ServedModel, ...]:
+    """The models of `--model [NAME=]PATH[+POLICY]`; raises `StackError` where two would have one name."""
+    served = tuple(map(_read, texts))
+    for setting in ("PADSERVE_MODEL_NAME", "PADSERVE_MODEL_ALIASES"):
+        if served and environ.get(setting):
+            raise StackError(ONE_NAME.format(setting=setting))
+    counts = Counter(model.name for model in served)
+    for model in reversed(served):
+        if counts[model.name] > 1:
+            raise StackError(SAME_NAME.format(name=model.name, model=model.model))
+    return served
+
+
+def _read(text: str) -> ServedModel:
+    is_folder = Path(text).exists() or Path(text.partition("+")[0]).exists()
+    named = None if is_folder else _NAME.fullmatch(text)
+    name, rest = (named[1], named[2]) if named else (None, text)
+    model, policy = (rest, "") if Path(rest).exists() else rest.partition("+")[::2]
+    if not model:
+        raise StackError(NO_MODEL.format(text=text))
+    return ServedModel(model, policy or None, name or model_name(model))

@@ -1,0 +1,53 @@
+"""`--model` as it is written: which model, with which policy, under which name."""
+
+from pathlib import Path
+
+import pytest
+
+from padserve.errors import StackError
+from padserve.served import ServedModel, read_served
+
+
+@pytest.mark.parametrize(
+    ("text", "served"),
+    [
+        ("hub/model", ServedModel("hub/model", None, "hub/model")),
+        ("/somewhere/base", ServedModel("/somewhere/base", None, "base")),
+        ("hub/model+hub/policy", ServedModel("hub/model", "hub/policy", "hub/model")),
+        ("demo=/somewhere/base+/somewhere/policy", ServedModel("/somewhere/base", "/somewhere/policy", "demo")),
+    ],
+)
+def test_a_model_is_written_with_its_policy_and_its_name(text: str, served: ServedModel) -> None:
+    assert read_served([text], {}) == (served,)
+
+
+def test_a_folder_that_is_there_is_a_folder_whatever_its_name_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a+b", "a=b"):
+        (tmp_path / name).mkdir()
+
+    assert read_served(["a+b"], {}) == (ServedModel("a+b", None, "a+b"),)
+    assert read_served(["a=b+hub/policy"], {}) == (ServedModel("a=b", "hub/policy", "a=b"),)
+
+
+def test_two_models_of_one_name_are_refused_with_what_to_write() -> None:
+    with pytest.raises(StackError, match="--model checkpoint-500-2=/b/checkpoint-500"):
+        read_served(["/a/checkpoint-500", "/b/checkpoint-500"], {})
+
+    assert len(read_served(["/a/checkpoint-500", "b=/b/checkpoint-500"], {})) == 2
+
+
+@pytest.mark.parametrize("setting", ["PADSERVE_MODEL_NAME", "PADSERVE_MODEL_ALIASES"])
+def test_a_name_for_one_model_is_not_given_to_several(setting: str) -> None:
+    with pytest.raises(StackError, match=setting):
+        read_served(["hub/model"], {setting: "demo"})
+
+    assert read_served([], {setting: "demo"}) == ()
+
+
+@pytest.mark.parametrize("text", ["", "+hub/policy"])
+def test_no_model_is_refused(text: str) -> None:
+    with pytest.raises(StackError, match="names no model"):
+        read_served([text], {})
