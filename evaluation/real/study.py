@@ -101,7 +101,7 @@ class RealStudy:
         return texts
 
     def _choose(self) -> tuple[Arm, list[tuple[Arm, Summary]]]:
-        """The best prompt-only arm beside the unguided texts, and every setting beside it, on the validation prompts."""
+        """The best prompt-only arm, and every setting measured against it, on the validation prompts."""
         size = self.plan.size
         tasks = self.suite.draw(Split.VALIDATION, size.num_validation_prompts, size.num_principles)
         unguided = self._judge(self.studio, arms.UNGUIDED, tasks)
