@@ -47,7 +47,7 @@ eval: $(INSTALLED_DEV) ## Evaluate guidance on the demo's models, controls inclu
 	@$(BIN)/python -m examples.evaluation $(EVAL)
 
 eval-real: $(INSTALLED_EVAL_REAL) ## Evaluate guidance on real models, by third-party judges; writes docs/real-models.md (1 hour; texts are kept)
-	@$(BIN)/python -m evaluation.real $(EVAL_REAL)
+	@$(BIN)/python -m evaluation.real --persrm examples/real/policy $(EVAL_REAL)
 
 demo-model: $(INSTALLED_DEV) ## Train the demo's models again, from nothing (long)
 	$(BIN)/python -m examples.demo.train

@@ -16,11 +16,13 @@ from evaluation.real.writing import Notebook
 
 NOTEBOOK = Path(".padserve/evaluation/real-texts.jsonl")
 OUT = Path("docs/real-models.md")
-MAX_TOKENS = 60
+MAX_TOKENS = 48
 SIZES = {
-    "smollm2": Size(num_prompts=12, num_control_prompts=4, num_validation_prompts=4),
-    "qwen": Size(num_prompts=6, num_control_prompts=2, num_validation_prompts=2),
-    "gemma": Size(num_prompts=2, num_control_prompts=2, num_validation_prompts=1, with_controls=False),
+    "smollm2": Size(num_prompts=8, num_control_prompts=2, num_validation_prompts=2),
+    "qwen": Size(num_prompts=3, num_control_prompts=1, num_validation_prompts=1, with_controls=False),
+    "gemma": Size(
+        num_prompts=2, num_control_prompts=1, num_validation_prompts=1, num_principles=6, with_controls=False
+    ),
 }
 SMOKE = Size(num_prompts=3, num_control_prompts=2, num_validation_prompts=1, num_principles=3)
 JUDGED_BY = {"smollm2": "qwen", "qwen": "smollm2", "gemma": "smollm2"}

@@ -88,8 +88,8 @@ class Arm:
 
 FORMATS = tuple(BUILT_IN)
 UNGUIDED = Arm("unguided", Method.NONE)
-STRENGTHS = (0.5, 1.0, 2.0)
-BUDGETS = (0.1, 0.3, 0.7)
+STRENGTHS = (0.5, 1.0)
+BUDGETS = (0.1, 0.3)
 BUDGETED_STRENGTH = 4.0
 """What a budget cuts: more than any model bears without one."""
 
@@ -104,9 +104,9 @@ def contrast(format: str, strength: float = 1.0, max_kl: float | None = None) ->
     return Arm("contrast" if max_kl is None else "contrast, budget", Method.CONTRAST, format, strength, max_kl)
 
 
-def pad(strength: float, max_kl: float | None = None) -> Arm:
+def pad(format: str, strength: float, max_kl: float | None = None) -> Arm:
     """A PersRM against its base, in the format that it was trained with."""
-    return Arm("pad" if max_kl is None else "pad, budget", Method.PAD, "pad", strength, max_kl, policy=Weights.PERSRM)
+    return Arm("pad" if max_kl is None else "pad, budget", Method.PAD, format, strength, max_kl, policy=Weights.PERSRM)
 
 
 def controls(best: Arm) -> Sequence[Arm]:

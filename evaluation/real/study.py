@@ -19,6 +19,8 @@ from evaluation.real.suite import Asked, RealSuite
 from evaluation.real.writing import Notebook, Studio, Text
 from evaluation.suite import Split
 from evaluation.writing import Models
+from worker.card import find_card
+from worker.formats import PAD
 
 LOG = logging.getLogger("padserve.evaluation")
 PROBED_STRENGTHS = (0.5, 2.0, 8.0)
@@ -119,7 +121,12 @@ class RealStudy:
             for format in ("system", "instruction"):
                 yield arms.contrast(format, strength, budget)
             if self.plan.persrm is not None:
-                yield arms.pad(strength, budget)
+                yield arms.pad(self._persrm_format(self.plan.persrm), strength, budget)
+
+    def _persrm_format(self, persrm: Path) -> str:
+        """What the policy's card says that it was trained with; PAD's released wording where it has none."""
+        card = find_card(str(self.plan.path), str(persrm))
+        return PAD.name if card is None else card.format.name
 
     def _test_arms(self, chosen: "_Chosen") -> tuple[list[Arm], list[Arm]]:
         main = [arms.UNGUIDED, chosen.prompted, *chosen.by_family.values()]
