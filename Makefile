@@ -16,7 +16,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-model up test check bench eval eval-real clean
+.PHONY: help install demo demo-model up test check bench eval eval-real real-policy clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,11 @@ eval: $(INSTALLED_DEV) ## Evaluate guidance on the demo's models, controls inclu
 
 eval-real: $(INSTALLED_EVAL_REAL) ## Evaluate guidance on real models, by third-party judges; writes docs/real-models.md (1 hour; texts are kept)
 	@$(BIN)/python -m evaluation.real --persrm examples/real/policy $(EVAL_REAL)
+
+real-policy: $(INSTALLED_DEV) ## Train the PersRM of SmolLM2 anew from its pairs, into .padserve/real-policy (a minute on a GPU, hours without)
+	@mkdir -p .padserve && gzip -cd examples/real/pairs.jsonl.gz > .padserve/real-pairs.jsonl
+	@$(BIN)/padserve train --format system --base "$$($(BIN)/python -m evaluation.real.models smollm2)" \
+	  --pairs .padserve/real-pairs.jsonl --out .padserve/real-policy
 
 demo-model: $(INSTALLED_DEV) ## Train the demo's models again, from nothing (long)
 	$(BIN)/python -m examples.demo.train
