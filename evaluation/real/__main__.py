@@ -18,10 +18,10 @@ NOTEBOOK = Path(".padserve/evaluation/real-texts.jsonl")
 OUT = Path("docs/real-models.md")
 MAX_TOKENS = 48
 SIZES = {
-    "smollm2": Size(num_prompts=8, num_control_prompts=2, num_validation_prompts=2),
-    "qwen": Size(num_prompts=3, num_control_prompts=1, num_validation_prompts=1, with_controls=False),
+    "smollm2": Size(num_prompts=5, num_control_prompts=1, num_validation_prompts=2),
+    "qwen": Size(num_prompts=2, num_control_prompts=1, num_validation_prompts=1, num_principles=8, with_controls=False),
     "gemma": Size(
-        num_prompts=2, num_control_prompts=1, num_validation_prompts=1, num_principles=6, with_controls=False
+        num_prompts=2, num_control_prompts=1, num_validation_prompts=1, num_principles=4, with_controls=False
     ),
 }
 SMOKE = Size(num_prompts=3, num_control_prompts=2, num_validation_prompts=1, num_principles=3)
