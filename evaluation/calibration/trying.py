@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from evaluation.calibration.choice import Trial
 from evaluation.calibration.material import Material
 from evaluation.calibration.settings import Setting
-from evaluation.repetition import echoes, names, repetition, words
+from evaluation.texts import echoes, names, repetition, words
 from evaluation.writing import NotWrittenError
 from worker.engine import Completion, Engine, Request, Score, ScoreRequest, load_engine, local_folder
 from worker.formats import INSTRUCTION, Message, with_principles

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from evaluation.real import rules
 from evaluation.real.judged import Judged
 from evaluation.real.judges import JUDGES, profanity, topic_similarity
 from evaluation.real.writing import Studio, Text
+from evaluation.texts import echoes, repetition
 
 
 class Bench:
@@ -29,8 +29,8 @@ class Bench:
 
     def _judged(self, text: Text) -> Judged:
         numbers, topic, offence, surprise = self._known[_place(text)]
-        echoes = rules.echoes(text.text, text.arm.told(text.asked), text.asked.prompt.prompt)
-        return Judged(text, numbers, topic, rules.repetition(text.text), echoes, offence, surprise)
+        is_echo = echoes(text.text, text.arm.told(text.asked), [text.asked.prompt.prompt])
+        return Judged(text, numbers, topic, repetition(text.text), is_echo, offence, surprise)
 
 
 def _place(text: Text) -> tuple[str, str]:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.bootstrap import Estimate, Sample, difference, mean, ratio
-from evaluation.real import rules
 from evaluation.real.suite import JudgedPrinciple
 from evaluation.real.writing import Text
+from evaluation.texts import distinct, words
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def summarise(texts: Sequence[Judged], prompted: Sequence[Judged], scale: Scale)
         echoes=mean(sample(texts, lambda text: float(text.echoes))),
         profanity=mean(sample(texts, lambda text: text.profanity)),
         kl=mean_kl(texts),
-        words=statistics.fmean(rules.length(text.text.text) for text in texts),
-        distinct=rules.distinct([text.text.text for text in texts]),
+        words=statistics.fmean(len(words(text.text.text)) for text in texts),
+        distinct=distinct([text.text.text for text in texts]),
         seconds_per_text=statistics.fmean(text.text.written.seconds for text in texts),
     )
 

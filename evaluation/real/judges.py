@@ -16,6 +16,7 @@ from spacy.language import Language
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from evaluation.real import rules
+from evaluation.texts import words
 
 Judge = Callable[[str], float]
 
@@ -64,7 +65,7 @@ def reading_grade(text: str) -> float:
 
 def sentence_length(text: str) -> float:
     """Words a sentence, the sentences as spaCy's small model parts them."""
-    lengths = [len(rules.words(sentence.text)) for sentence in _english()(text).sents]
+    lengths = [len(words(sentence.text)) for sentence in _english()(text).sents]
     full = [length for length in lengths if length]
     return sum(full) / len(full) if full else 0.0
 

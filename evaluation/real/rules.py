@@ -1,12 +1,12 @@
-"""Rules for principles that are themselves rules, and for what may go wrong in a text: from words to a number.
+"""Rules for principles that are themselves rules: from words to a number.
 
 No library and no model: what decides is on this page.
 """
 
 import re
-from collections.abc import Iterator, Sequence
 
-_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
+from evaluation.texts import words
+
 _SENTENCE_END = re.compile(r"[.!?]+")
 _FIRST_PERSON = frozenset({"i", "me", "my", "mine", "myself", "i'm", "i've", "i'll", "i'd"})
 _SECOND_PERSON = frozenset({"you", "your", "yours", "yourself", "yourselves", "you're", "you've", "you'll", "you'd"})
@@ -22,13 +22,6 @@ _PIRATE = frozenset(
         *("bucko", "savvy"),
     ]
 )
-ECHO = 4
-"""Words in a row that a text shares with what it was told, and not with its prompt."""
-
-
-def words(text: str) -> list[str]:
-    """In lower case, without punctuation."""
-    return [word.replace("\u2019", "'") for word in _WORD.findall(text.lower())]
 
 
 def length(text: str) -> float:
@@ -60,28 +53,6 @@ def exclamation(text: str) -> float:
     """Ends of sentences of a hundred that have an exclamation mark."""
     ends = _SENTENCE_END.findall(text)
     return 100 * sum("!" in end for end in ends) / len(ends) if ends else 0.0
-
-
-def repetition(text: str) -> float:
-    """The share of runs of four words that stood in the text before."""
-    runs = list(_runs(words(text), 4))
-    return 1 - len(set(runs)) / len(runs) if runs else 0.0
-
-
-def distinct(texts: Sequence[str]) -> float:
-    """Different pairs of words among all pairs of words of the texts."""
-    pairs = [pair for text in texts for pair in _runs(words(text), 2)]
-    return len(set(pairs)) / len(pairs) if pairs else 1.0
-
-
-def echoes(text: str, told: str, prompt: str) -> bool:
-    """Whether the text says what it was told of the preference: four words in a row that are not in its prompt."""
-    foreign = set(_runs(words(told), ECHO)) - set(_runs(words(prompt), ECHO))
-    return bool(foreign & set(_runs(words(text), ECHO)))
-
-
-def _runs(of: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
-    return (tuple(of[start : start + size]) for start in range(len(of) - size + 1))
 
 
 def _share(text: str, chosen: frozenset[str]) -> float:

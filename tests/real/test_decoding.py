@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from db.preferences import EffectivePreference, Method, Principle
-from evaluation.real.rules import echoes
+from evaluation.texts import echoes
 from worker.engine import Completion, Engine, FinishReason, Request, Stream, load_engine
 from worker.formats import INSTRUCTION, SYSTEM, Format, Message
 from worker.methods import streams_of

@@ -1,4 +1,4 @@
-"""Rules that judge texts, and what may be wrong with a text."""
+"""Rules that judge texts."""
 
 import pytest
 
@@ -22,19 +22,6 @@ def test_persons_are_counted_among_all_words() -> None:
 def test_exclamation_marks_are_counted_among_the_ends_of_sentences() -> None:
     assert rules.exclamation("Come! It is ready. Bring a bag!!") == pytest.approx(100 * 2 / 3)
     assert rules.exclamation("no end") == 0
-
-
-def test_a_loop_is_repetition() -> None:
-    assert rules.repetition("one two three four five six seven") == 0
-    assert rules.repetition("awesome " * 20) > 0.9
-
-
-def test_a_text_echoes_what_the_model_was_told_and_not_what_was_its_prompt() -> None:
-    told = "Follow this style in every answer: be formal."
-
-    assert rules.echoes("I follow this style in every letter.", told, "Write a letter.")
-    assert not rules.echoes("This style is formal.", told, "Write a letter.")
-    assert not rules.echoes("I follow this style in class.", told, "Say: follow this style in class.")
 
 
 def test_pirates_are_told_from_service_messages() -> None:

@@ -1,6 +1,6 @@
-"""Repetition and echo are counted in words, whatever the punctuation and the capitals."""
+"""What goes wrong in a text is counted in words, whatever the punctuation and the capitals."""
 
-from evaluation.repetition import echoes, names, repetition
+from evaluation.texts import echoes, names, repetition
 
 
 def test_a_text_without_a_repeated_run_of_four_words_does_not_repeat_itself() -> None:
@@ -22,12 +22,12 @@ def test_a_text_too_short_for_a_run_of_four_words_repeats_nothing() -> None:
 SHOWN = "Please write it in this style: very formal."
 
 
-def test_five_words_of_what_was_shown_are_an_echo() -> None:
-    assert echoes("Sure! Please write it in THIS style, they said.", SHOWN)
+def test_four_words_of_what_was_shown_are_an_echo() -> None:
+    assert echoes("Sure! Please write it in THIS way, they said.", SHOWN)
 
 
-def test_four_words_of_what_was_shown_are_none() -> None:
-    assert not echoes("Please write it in ink.", SHOWN)
+def test_three_words_of_what_was_shown_are_none() -> None:
+    assert not echoes("Please write it down.", SHOWN)
 
 
 def test_words_that_the_client_wrote_as_well_are_no_echo() -> None:
@@ -35,7 +35,7 @@ def test_words_that_the_client_wrote_as_well_are_no_echo() -> None:
 
 
 def test_all_of_something_short_is_an_echo_and_two_words_are_not() -> None:
-    assert echoes("I am very very formal today", "very very formal")
+    assert echoes("I am very very formal today", "Very very formal.")
     assert not echoes("I am very formal today", "very formal")
 
 
