@@ -65,7 +65,7 @@ class TextDecoder:
     def add(self, item: ClaimedItem) -> Outcome | None:
         """Hand an item to the engine; the reason at once where the engine cannot take it."""
         sampling = Sampling.from_body(item.sampling)
-        answers = Answers(item, sampling, StopTexts(self._tokenizer, sampling.stop))
+        answers = Answers(item, sampling, StopTexts(self._tokenizer, sampling.stop, sampling.min_tokens))
         try:
             for request in self._requests(answers):
                 self._engine.add(request)

@@ -112,6 +112,15 @@ def test_a_stop_text_ends_the_answer_before_it(decoder: TextDecoder) -> None:
     assert stopped.finish_reason == "stop"
 
 
+def test_a_stop_text_before_the_minimum_length_neither_ends_nor_cuts_the_answer(decoder: TextDecoder) -> None:
+    whole = decode(decoder, [an_item(1, "tea", min_tokens=16)])[1].text
+    assert whole is not None
+
+    kept = decode(decoder, [an_item(1, "tea", stop=[whole[:2]], min_tokens=16)])[1]
+
+    assert (kept.text, kept.finish_reason) == (whole, "length")
+
+
 def test_more_candidates_than_tokens_means_every_token(decoder: TextDecoder) -> None:
     ended = decode(decoder, [an_item(1, "tea", k=1000)])
 
