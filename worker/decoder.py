@@ -150,7 +150,7 @@ def load_decoder(settings: WorkerSettings) -> TextDecoder:
     description = describe(
         tokenizer,
         card,
-        digest=model_digest(settings.model, settings.policy or settings.guide, settings.card),
+        digest=model_digest(settings.model, settings.policy, settings.card, guide=settings.guide),
         has_policy=settings.policy is not None,
         max_length=engine.max_length,
         vocab_size=engine.vocab_size,

@@ -264,6 +264,16 @@ def test_a_base_alone_and_a_guide_compare_texts(model_directories: tuple[Path, P
     assert abs(own[0][0]) > 1e-3
 
 
+def test_the_same_files_as_policy_and_as_guide_are_two_models(model_directories: tuple[Path, Path]) -> None:
+    base, policy = model_directories
+
+    as_policy = load_decoder(settings_for(base, policy)).description
+    as_guide = load_decoder(settings_for(base, guide=str(policy))).description
+
+    assert as_policy.digest != as_guide.digest
+    assert Method.PAD in set(as_policy.methods) - set(as_guide.methods)
+
+
 def test_a_policy_and_a_guide_at_once_are_refused(model_directories: tuple[Path, Path]) -> None:
     with pytest.raises(DecoderUnavailableError, match="not both"):
         load_decoder(settings_for(*model_directories, guide="another"))
