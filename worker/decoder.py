@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 POLICY_STRENGTH = 1.0
 UNCALIBRATED_STRENGTH = 2.0
 UNCALIBRATED_MAX_KL = 0.5
-"""Nats per token: as far as the texts of models that nobody calibrated stayed readable (docs/decisions/0013)."""
+"""Nats per token. Few texts were read for this choice (docs/decisions/0013): a card is worth more."""
 
 
 class TextDecoder:
