@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 POLICY_STRENGTH = 1.0
 UNCALIBRATED_STRENGTH = 2.0
 UNCALIBRATED_MAX_KL = 0.5
-"""Nats per token: as far as the texts of models that nobody calibrated stayed readable (docs/decisions/0013)."""
+"""Nats per token. Few texts were read for this choice (docs/decisions/0013): a card is worth more."""
 
 
 class TextDecoder:
@@ -65,7 +65,7 @@ class TextDecoder:
     def add(self, item: ClaimedItem) -> Outcome | None:
         """Hand an item to the engine; the reason at once where the engine cannot take it."""
         sampling = Sampling.from_body(item.sampling)
-        answers = Answers(item, sampling, StopTexts(self._tokenizer, sampling.stop))
+        answers = Answers(item, sampling, StopTexts(self._tokenizer, sampling.stop, sampling.min_tokens))
         try:
             for request in self._requests(answers):
                 self._engine.add(request)
@@ -150,7 +150,7 @@ def load_decoder(settings: WorkerSettings) -> TextDecoder:
     description = describe(
         tokenizer,
         card,
-        digest=model_digest(settings.model, settings.policy or settings.guide, settings.card),
+        digest=model_digest(settings.model, settings.policy, settings.card, guide=settings.guide),
         has_policy=settings.policy is not None,
         max_length=engine.max_length,
         vocab_size=engine.vocab_size,

@@ -35,12 +35,14 @@ _TEMPLATES = "additional_chat_templates"
 _NUM_THREADS = 4
 
 
-def model_digest(model: str, policy: str | None = None, card: str | None = None) -> str:
-    """SHA-256, in hexadecimal, of what is loaded: `model` and `policy` are folders or Hub ids, both at hand.
+def model_digest(model: str, policy: str | None = None, card: str | None = None, *, guide: str | None = None) -> str:
+    """SHA-256, in hexadecimal, of what is loaded: `model`, `policy` and `guide` are folders or Hub ids, all at hand.
 
-    `card` is a card's path, if it lies elsewhere than beside the policy or, without one, beside the model.
+    A policy and a guide of the same files are different models: they do not know the same methods. `card` is a card's
+    path, if it lies elsewhere than beside the policy or, without one, beside the model.
     """
-    parts = {"model": dict(_files(model)), "policy": dict(_files(policy)) if policy is not None else {}}
+    loaded = {"model": model, "policy": policy, "guide": guide}
+    parts = {part: dict(_files(source)) for part, source in loaded.items() if source is not None}
     beside = policy if policy is not None else model
     found = Path(card) if card is not None else _file(beside, CARD)
     if found is not None:

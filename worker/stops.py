@@ -13,11 +13,13 @@ class StopTexts:
     """The engine's stop condition for one request: ends it with the token that completes a stop text.
 
     Special tokens are no part of the text that is shown, so a stop text is looked for where they are left out; one
-    that spells a special token ("<|im_end|>") is looked for where they are kept.
+    that spells a special token ("<|im_end|>") is looked for where they are kept. What is complete within the first
+    `min_tokens` tokens ends nothing, as in vLLM.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str]) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str], min_tokens: int = 0) -> None:
         self._tokenizer = tokenizer
+        self._min_tokens = min_tokens
         tokens = special_tokens(tokenizer)
         special = [stop for stop in stops if any(token in stop for token in tokens)]
         self._special = tuple(special)
@@ -28,20 +30,32 @@ class StopTexts:
     def __call__(self, token_ids: Sequence[int]) -> int | None:
         """How many tokens to keep once a stop text is there, and None before."""
         tail = token_ids[-self._num_tail_tokens :]
-        found = any(stop in self._text(tail) for stop in self._plain) if self._plain else False
-        if not found and self._special:
-            kept = self._text(tail, with_special=True)
-            found = any(stop in kept for stop in self._special)
+        num_skipped = max(0, self._min_tokens - (len(token_ids) - len(tail)))
+        found = self._is_in(tail, self._plain, num_skipped, with_special=False)
+        found = found or self._is_in(tail, self._special, num_skipped, with_special=True)
         return len(token_ids) if found else None
 
     def text(self, token_ids: Sequence[int]) -> str:
         """What is shown of a completion: up to the earliest stop text, and never half a character at its end."""
-        return text_before(self._before_special(token_ids), self._plain).rstrip(_CUT_CHARACTER)
+        skipped = self._skipped(token_ids[: self._min_tokens], with_special=False)
+        return text_before(self._before_special(token_ids), self._plain, skipped).rstrip(_CUT_CHARACTER)
+
+    def _is_in(self, token_ids: Sequence[int], stops: Sequence[str], num_skipped: int, *, with_special: bool) -> bool:
+        if not stops or len(token_ids) <= num_skipped:
+            return False
+        skipped = self._skipped(token_ids[:num_skipped], with_special=with_special)
+        text = self._text(token_ids, with_special=with_special)
+        return any(_find(text, stop, skipped) >= 0 for stop in stops)
+
+    def _skipped(self, token_ids: Sequence[int], *, with_special: bool) -> int:
+        """Characters that these first tokens complete."""
+        return len(self._text(token_ids, with_special=with_special).rstrip(_CUT_CHARACTER)) if token_ids else 0
 
     def _before_special(self, token_ids: Sequence[int]) -> str:
         """The text in front of a stop text that spells a special token; without one, the whole text."""
         kept = self._text(token_ids, with_special=True) if self._special else ""
-        end = len(text_before(kept, self._special))
+        skipped = self._skipped(token_ids[: self._min_tokens], with_special=True) if self._special else 0
+        end = len(text_before(kept, self._special, skipped))
         if end == len(kept):
             return self._text(token_ids)
         # What a token adds to the text may depend on its neighbours: lengths are of prefixes, never of single tokens.
@@ -54,7 +68,12 @@ class StopTexts:
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=not with_special))
 
 
-def text_before(text: str, stops: Sequence[str]) -> str:
-    """The text up to the earliest stop text, which is not part of the answer."""
-    ends = [end for stop in stops if (end := text.find(stop)) >= 0]
+def text_before(text: str, stops: Sequence[str], num_skipped: int = 0) -> str:
+    """The text up to the earliest stop text that does not lie in the first characters, so many; without it."""
+    ends = [end for stop in stops if (end := _find(text, stop, num_skipped)) >= 0]
     return text[: min(ends)] if ends else text
+
+
+def _find(text: str, stop: str, num_skipped: int) -> int:
+    """Where the stop text begins that ends behind so many characters; -1 where there is none."""
+    return text.find(stop, max(0, num_skipped - len(stop) + 1))

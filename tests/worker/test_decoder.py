@@ -112,6 +112,15 @@ def test_a_stop_text_ends_the_answer_before_it(decoder: TextDecoder) -> None:
     assert stopped.finish_reason == "stop"
 
 
+def test_a_stop_text_before_the_minimum_length_neither_ends_nor_cuts_the_answer(decoder: TextDecoder) -> None:
+    whole = decode(decoder, [an_item(1, "tea", min_tokens=16)])[1].text
+    assert whole is not None
+
+    kept = decode(decoder, [an_item(1, "tea", stop=[whole[:2]], min_tokens=16)])[1]
+
+    assert (kept.text, kept.finish_reason) == (whole, "length")
+
+
 def test_more_candidates_than_tokens_means_every_token(decoder: TextDecoder) -> None:
     ended = decode(decoder, [an_item(1, "tea", k=1000)])
 
@@ -253,6 +262,16 @@ def test_a_base_alone_and_a_guide_compare_texts(model_directories: tuple[Path, P
     assert own[0] is not None
     assert own[0] == pytest.approx(guided[0], abs=1e-4), "a guide that is the base is the base"
     assert abs(own[0][0]) > 1e-3
+
+
+def test_the_same_files_as_policy_and_as_guide_are_two_models(model_directories: tuple[Path, Path]) -> None:
+    base, policy = model_directories
+
+    as_policy = load_decoder(settings_for(base, policy)).description
+    as_guide = load_decoder(settings_for(base, guide=str(policy))).description
+
+    assert as_policy.digest != as_guide.digest
+    assert Method.PAD in set(as_policy.methods) - set(as_guide.methods)
 
 
 def test_a_policy_and_a_guide_at_once_are_refused(model_directories: tuple[Path, Path]) -> None:

@@ -77,6 +77,14 @@ def test_a_policy_and_where_it_stands_make_another_model(model: Path, policy: Pa
     assert len({*digests, model_digest(str(model), str(policy))}) == 4
 
 
+def test_a_guide_is_another_model_than_the_same_files_as_policy_and_brings_no_card(model: Path, policy: Path) -> None:
+    guided = model_digest(str(model), guide=str(policy))
+    (policy / "padserve.json").write_text("of the guide, which is not asked for its card")
+
+    assert len({guided, model_digest(str(model)), model_digest(str(model), str(policy))}) == 3
+    assert model_digest(str(model), guide=str(policy)) == guided
+
+
 def test_the_card_that_counts_lies_beside_the_policy_or_where_it_is_said(model: Path, policy: Path) -> None:
     of_base_alone = model_digest(str(model))
     with_policy = model_digest(str(model), str(policy))

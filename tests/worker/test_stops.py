@@ -38,6 +38,45 @@ def test_the_text_ends_before_the_earliest_stop_text(stops: tuple[str, ...], exp
     assert text_before("one two three", stops) == expected
 
 
+def test_a_stop_text_within_the_first_tokens_ends_nothing_and_cuts_nothing() -> None:
+    token_ids = ids("END of a text, END")
+    first = len(ids("END of"))
+    stop = StopTexts(a_tokenizer(), ["END"], min_tokens=first)
+
+    kept = [stop(token_ids[:length]) for length in range(1, len(token_ids) + 1)]
+
+    assert kept == [None] * (len(token_ids) - 1) + [len(token_ids)]
+    assert stop.text(token_ids) == "END of a text, "
+    assert stop.text(token_ids[:first]) == "END of"
+
+
+def test_a_stop_text_that_the_first_tokens_only_begin_is_one() -> None:
+    token_ids = ids("END, and on")
+    stop = StopTexts(a_tokenizer(), ["END"], min_tokens=len(ids("EN")))
+
+    assert stop(token_ids[: len(ids("END"))]) == len(ids("END"))
+    assert stop.text(token_ids) == ""
+
+
+def test_a_character_that_the_first_tokens_leave_unfinished_is_not_theirs() -> None:
+    token_ids = ids("🫖 and")
+    stop = StopTexts(a_tokenizer(), ["🫖"], min_tokens=2)
+
+    assert stop(ids("🫖")) == len(ids("🫖"))
+    assert stop.text(token_ids) == ""
+
+
+def test_special_tokens_among_the_first_tokens_are_not_looked_at() -> None:
+    end = an_id("<|end|>")
+    token_ids = [*ids("te"), end, *ids("a"), end]
+    stop = StopTexts(a_tokenizer(), ["<|end|>"], min_tokens=3)
+
+    kept = [stop(token_ids[:length]) for length in range(1, len(token_ids) + 1)]
+
+    assert kept == [None, None, None, None, 5]
+    assert stop.text(token_ids) == "tea"
+
+
 def test_a_stop_text_that_spells_a_special_token_works_as_written() -> None:
     stop = StopTexts(a_tokenizer(), ["<|end|>", "unseen"])
     token_ids = [*ids("tea"), an_id("<|end|>")]
