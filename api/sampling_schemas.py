@@ -73,7 +73,7 @@ class SamplingFields(StrictModel):
     min_p: float | None = Field(
         default=None,
         ge=0,
-        le=1,
+        lt=1,
         allow_inf_nan=False,
         description="Drop tokens less likely than this share of the likeliest one's probability; 0 if unsaid.",
     )
