@@ -11,7 +11,7 @@ from tests.api.submissions import Json, accepted, an_item, errors_of, give_profi
 @pytest.mark.parametrize(
     ("fields", "code", "pointer"),
     [
-        ({"min_p": 1.1}, "less_than_equal", "/min_p"),
+        ({"min_p": 1.0}, "less_than", "/min_p"),
         ({"repetition_penalty": 0}, "greater_than", "/repetition_penalty"),
         ({"presence_penalty": -2.1}, "greater_than_equal", "/presence_penalty"),
         ({"frequency_penalty": 2.1}, "less_than_equal", "/frequency_penalty"),
