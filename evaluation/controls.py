@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evaluation.bootstrap import mean
 from evaluation.measures import Measured
@@ -56,11 +56,15 @@ def random_adapter(models: Models, out: Path, *, seed: int = 0) -> None:
 
 
 def merged_policy(models: Models, out: Path) -> str:
-    """The folder of the policy as a whole model: a foreign base cannot carry an adapter that is not its own."""
+    """The folder of the policy as a whole model: a foreign base cannot carry an adapter that is not its own.
+
+    The base's tokenizer lies beside it, by which the engine knows that it means the same tokens as the foreign base.
+    """
     if models.policy is None or not is_adapter(models.policy):
         return models.policy or models.base
     base = AutoModelForCausalLM.from_pretrained(models.base, dtype=torch.float32)
     PeftModel.from_pretrained(base, models.policy).merge_and_unload().save_pretrained(out)
+    AutoTokenizer.from_pretrained(models.base).save_pretrained(out)
     return str(out)
 
 

@@ -84,7 +84,7 @@ def test_the_engine_decodes_and_scores_with_what_was_trained(base: Path, policy:
     assert isinstance(completion, Completion)
 
 
-def test_the_adapter_records_the_given_name_of_its_base_and_has_a_card(policy: Path) -> None:
+def test_the_adapter_records_the_given_name_of_its_base_and_has_both_cards(policy: Path) -> None:
     config = json.loads((policy / "adapter_config.json").read_text())
     card = (policy / "README.md").read_text()
 
@@ -98,6 +98,7 @@ def test_the_adapter_records_the_given_name_of_its_base_and_has_a_card(policy: P
         "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
+        "padserve.json",
         "value_head.safetensors",
     }
 
