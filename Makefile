@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_REAL := $(VENV)/.installed-real
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_EVAL_REAL := $(VENV)/.installed-eval-real
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 # The model that `make up` serves: yours if PADSERVE_MODEL is set, with your PADSERVE_POLICY or none; else the demo's.
@@ -16,7 +17,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-real demo-model up test check bench eval clean
+.PHONY: help install demo demo-real demo-model up test check bench eval eval-real real-policy clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +50,14 @@ bench: $(INSTALLED) ## Time the decoding engine against its baselines (20 minute
 eval: $(INSTALLED_DEV) ## Evaluate guidance on the demo's models, controls included; writes docs/evaluation.md (long the first time)
 	@$(BIN)/python -m examples.evaluation $(EVAL)
 
+eval-real: $(INSTALLED_EVAL_REAL) ## Evaluate guidance on real models, by third-party judges; writes docs/real-models.md (1 hour; texts are kept)
+	@$(BIN)/python -m evaluation.real --persrm examples/real/policy $(EVAL_REAL)
+
+real-policy: $(INSTALLED_DEV) ## Train the PersRM of SmolLM2 anew from its pairs, into .padserve/real-policy (a minute on a GPU, hours without)
+	@mkdir -p .padserve && gzip -cd examples/real/pairs.jsonl.gz > .padserve/real-pairs.jsonl
+	@$(BIN)/padserve train --format system --base "$$($(BIN)/python -m evaluation.real.models smollm2)" \
+	  --pairs .padserve/real-pairs.jsonl --out .padserve/real-policy
+
 demo-model: $(INSTALLED_DEV) ## Train the demo's models again, from nothing (long)
 	$(BIN)/python -m examples.demo.train
 
@@ -75,4 +84,9 @@ $(INSTALLED_REAL): pyproject.toml constraints.txt | $(BIN)/python
 $(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing padserve and what developing needs into $(VENV) (a few minutes the first time) ..."
 	@$(PIP_INSTALL) -e ".[dev]"
+	@touch $(INSTALLED) $(INSTALLED_REAL) $@
+
+$(INSTALLED_EVAL_REAL): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the judges of real texts into $(VENV) (a few minutes the first time) ..."
+	@$(PIP_INSTALL) -e ".[eval-real]"
 	@touch $(INSTALLED) $(INSTALLED_REAL) $@

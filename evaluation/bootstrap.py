@@ -69,6 +69,23 @@ def difference(sample: Sample, other: Sample, *, seed: int = 0) -> Estimate:
     return _estimate(centre, resampled[np.isfinite(resampled)])
 
 
+def ratio(sample: Sample, other: Sample, *, seed: int = 0) -> Estimate:
+    """How many times the second mean the first is: 1 where both are 0, and infinite where only the second is.
+
+    Resamples in which the second is 0 say nothing and are left out.
+    """
+    names = _names([*sample.clusters, *other.clusters])
+    weights = _weights(len(names), seed)
+    (totals, sizes), (other_totals, other_sizes) = sample.sums(names), other.sums(names)
+    if other_totals.sum() == 0:
+        centre = 1.0 if totals.sum() == 0 else math.inf
+        return Estimate(centre, centre, centre)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        centre = (totals.sum() / sizes.sum()) / (other_totals.sum() / other_sizes.sum())
+        resampled = ((weights @ totals) / (weights @ sizes)) / ((weights @ other_totals) / (weights @ other_sizes))
+    return _estimate(centre, resampled[np.isfinite(resampled)])
+
+
 def _names(clusters: Sequence[Hashable]) -> dict[Hashable, int]:
     return {name: index for index, name in enumerate(dict.fromkeys(clusters))}
 

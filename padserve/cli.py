@@ -34,7 +34,11 @@ app = App(
     rich_markup_mode=None,
 )
 app.command("up")(cli_up.up)
-for name, program in (("train", cli_programs.train), ("eval", cli_programs.evaluate)):
+for name, program in (
+    ("train", cli_programs.train),
+    ("eval", cli_programs.evaluate),
+    ("calibrate", cli_programs.calibrate),
+):
     app.command(name, context_settings=cli_programs.EVERYTHING_IS_HANDED_ON)(program)
 for command in (
     *(cli_jobs.submit, cli_jobs.campaign, cli_jobs.status, cli_jobs.jobs, cli_jobs.results, cli_jobs.cancel),

@@ -1,4 +1,4 @@
-"""`padserve train` and `padserve eval`: programs of their own, which need torch; they get the command line as it is."""
+"""`padserve train`, `eval` and `calibrate`: programs of their own, which need torch; the command line is handed on."""
 
 import os
 import subprocess
@@ -28,6 +28,14 @@ def evaluate(context: typer.Context) -> None:
     Needs the `eval` extra. `padserve eval --help` lists the options.
     """
     _run(context, "evaluation", extra="eval", needs="matplotlib")
+
+
+def calibrate(context: typer.Context) -> None:
+    """Find format, strength and budget for a model, and write its card.
+
+    Needs the `eval` extra. `padserve calibrate --help` lists the options.
+    """
+    _run(context, "evaluation.calibration", extra="eval", needs="matplotlib")
 
 
 def _run(context: typer.Context, module: str, *, extra: str, needs: str) -> None:

@@ -1,21 +1,19 @@
 """What can be counted in a text without judging it. Text in, numbers out."""
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.rules import contains, num_words
+from evaluation.texts import echoes, repetition
 from examples.real_demo.readers import READERS, Written
 
 PIRATE_WORDS = (
     *("arr", "arrr", "ahoy", "aye", "matey", "mateys", "ye", "yer", "captain", "crew", "pirate", "pirates"),
     *("treasure", "booty", "landlubber", "hearties", "sail", "ship", "sea", "seas"),
 )
-ECHOED_WORDS = 3
-"""So many of a principle's words in a row, in a text, are the principle and not its style."""
-LOOP_WORDS, LOOP_TIMES = 4, 3
-"""A text in which some run of so many words stands so often goes round in circles."""
+LOOP = 0.3
+"""A text of which so large a share has been said before goes round in circles."""
 
 
 def words_per_text(texts: Sequence[str]) -> float:
@@ -73,25 +71,14 @@ COUNTED: Mapping[str, Counted] = {
 }
 
 
-def echoes(written: Written) -> bool:
-    """Whether the text repeats the wording of what it was asked to be like."""
-    said = set(_runs(_words(written.text), ECHOED_WORDS))
-    principles = READERS[written.reader].principles
-    return any(not said.isdisjoint(_runs(_words(principle), ECHOED_WORDS)) for principle in principles)
+def echoes_its_wish(written: Written) -> bool:
+    """Whether the text repeats the wording of what it was to be like."""
+    return any(echoes(written.text, principle, [written.prompt]) for principle in READERS[written.reader].principles)
 
 
-def loops(text: str) -> bool:
-    """Whether the text says the same words again and again."""
-    runs = Counter(_runs(_words(text), LOOP_WORDS))
-    return max(runs.values(), default=0) >= LOOP_TIMES
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[\w'-]+", text.lower())
-
-
-def _runs(words: Sequence[str], length: int) -> list[tuple[str, ...]]:
-    return [tuple(words[start : start + length]) for start in range(len(words) - length + 1)]
+def loops(written: Written) -> bool:
+    """Whether much of the text has been said in it before."""
+    return repetition(written.text) > LOOP
 
 
 def _num_sentences(text: str) -> int:

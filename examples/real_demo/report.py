@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from examples.real_demo.counts import COUNTED, echoes, loops
+from examples.real_demo.counts import COUNTED, echoes_its_wish, loops
 from examples.real_demo.readers import EVERYONE, METHODS, PROMPTS, READERS, Written
 from examples.story import page
 from padserve import Job
@@ -44,8 +44,8 @@ def show_counts(console: Console, written: Sequence[Written]) -> None:
             [text.text for text in written if (text.reader, text.method) == (reader, method)] for method in METHODS[1:]
         ]
         rows.append((READERS[reader].wishes, counted.label, counted.of(unguided), *map(counted.of, mine)))
-    rows.append(("every wish", "texts that echo its wording", "", *_shares(written, echoes)))
-    rows.append(("", "texts that go round in circles", *_shares(written, lambda text: loops(text.text), METHODS)))
+    rows.append(("every wish", "texts that echo its wording", "", *_shares(written, echoes_its_wish)))
+    rows.append(("", "texts that go round in circles", *_shares(written, loops, METHODS)))
     rows.append(("", "KL to the prompted model, nats a token", "", "", _mean_kl(written)))
     page.show_counts(console, ("asked for", "counted", *LABELS.values()), rows)
     say(console, f"\n  {len(PROMPTS)} texts per reader and method: counts, not judges, and too few to prove anything.")

@@ -7,7 +7,7 @@ from rich.console import Console
 from examples.real_demo import report
 from examples.real_demo.counts import (
     COUNTED,
-    echoes,
+    echoes_its_wish,
     exclamation_marks,
     greets_as_noor,
     letters_per_word,
@@ -89,15 +89,15 @@ def test_noors_greeting_is_found_behind_a_quotation_mark() -> None:
     assert greets_as_noor(['"Hey you! it is late."', "They are late."]) == 0.5
 
 
-def test_three_words_of_a_principle_in_a_row_echo_it() -> None:
-    assert echoes(wrote("jack", 'Your task: "Write like a pirate".'))
-    assert not echoes(wrote("jack", "Arr, a pirate would like a parcel."))
-    assert not echoes(wrote("ana", "Write like a pirate."))
+def test_a_text_that_repeats_the_wording_of_its_wish_echoes_it() -> None:
+    assert echoes_its_wish(wrote("jack", 'Your task: "Write like a pirate".'))
+    assert not echoes_its_wish(wrote("jack", "Arr, a pirate would like a parcel."))
+    assert not echoes_its_wish(wrote("ana", "Write like a pirate."))
 
 
 def test_a_text_that_goes_round_in_circles_is_named() -> None:
-    assert loops("and a friend of mine and a friend of mine and a friend of mine")
-    assert not loops("Your parcel is late by one day, and we are sorry for that.")
+    assert loops(wrote("jack", "and a friend of mine and a friend of mine and a friend of mine"))
+    assert not loops(wrote("jack", "Your parcel is late by one day, and we are sorry for that."))
 
 
 def test_every_wish_is_counted() -> None:

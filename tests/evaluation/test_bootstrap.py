@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.bootstrap import Sample, difference, mean
+from evaluation.bootstrap import Estimate, Sample, difference, mean, ratio
 
 
 def test_the_interval_of_a_share_is_the_known_one() -> None:
@@ -62,3 +62,22 @@ def test_the_same_sample_gives_the_same_interval_again() -> None:
     sample = Sample([0.0, 1.0, 1.0, 0.0, 1.0], range(5))
 
     assert mean(sample) == mean(sample)
+
+
+def test_a_ratio_of_means_is_drawn_by_prompt() -> None:
+    values = [1.0, 3.0] * 50
+
+    doubled = ratio(Sample([2 * value for value in values], range(100)), Sample(values, range(100)))
+    apart = ratio(Sample([2 * value for value in values], range(100)), Sample(values, range(100, 200)))
+
+    assert [doubled.mean, doubled.low, doubled.high] == pytest.approx([2.0] * 3)
+    assert apart.mean == pytest.approx(2.0)
+    assert apart.low < 1.9
+    assert apart.high > 2.1
+
+
+def test_a_ratio_to_nothing_is_1_or_endless() -> None:
+    nothing, something = Sample([0.0, 0.0], [1, 2]), Sample([0.0, 1.0], [1, 2])
+
+    assert ratio(nothing, nothing) == Estimate(1.0, 1.0, 1.0)
+    assert ratio(something, nothing).mean == math.inf

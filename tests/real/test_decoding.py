@@ -1,24 +1,24 @@
 """The engine on a real instruction-tuned model: what it promises of tiny random ones, and what only text can show."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from db.preferences import EffectivePreference, Method, WeightedPrinciple
-from worker.engine import Completion, Engine, FinishReason, Request, load_engine
+from db.preferences import EffectivePreference, Method, Principle
+from evaluation.texts import echoes
+from worker.engine import Completion, Engine, FinishReason, Request, Stream, load_engine
+from worker.formats import INSTRUCTION, SYSTEM, Format, Message
 from worker.methods import streams_of
-from worker.prompts import Message, encode
+from worker.prompts import encode
 from worker.stops import StopTexts
 
 MAX_TOKENS = 24
-PROMPTS = (
-    "What is the capital of France?",
-    "Write a short invitation to a garden party.",
-    "Explain in two sentences why the sky is blue.",
-)
+CAPITAL = "What is the capital of France?"
+PROMPTS = (CAPITAL, "Write a short invitation to a garden party.", "Explain in two sentences why the sky is blue.")
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +32,11 @@ def engine(smollm2: Path) -> Engine:
     return load_engine(str(smollm2), device="cpu", dtype="float32", num_slots=4, max_length=512)
 
 
-def asking(prompt: str) -> list[Message]:
-    return [Message(role="user", content=prompt)]
-
-
-def preferring(method: Method, strength: float, *principles: str) -> EffectivePreference:
-    return EffectivePreference(method, strength, tuple(WeightedPrinciple(text, 1.0) for text in principles))
+def streams(
+    tokenizer: PreTrainedTokenizerBase, method: Method, prompt: str, *principles: str, format: Format = SYSTEM
+) -> tuple[Stream, ...]:
+    preference = EffectivePreference(method, 1.0, tuple(Principle(text) for text in principles))
+    return streams_of(preference, [Message(role="user", content=prompt)], partial(encode, tokenizer), format)
 
 
 def decode(engine: Engine, requests: Sequence[Request]) -> list[Completion]:
@@ -51,38 +50,71 @@ def test_strength_zero_is_what_generate_writes(
     smollm2: Path, engine: Engine, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32)
-    prompts = [encode(tokenizer, asking(prompt)) for prompt in PROMPTS]
-    expected = [
-        model.generate(torch.tensor([prompt]), max_new_tokens=MAX_TOKENS, do_sample=False)[0, len(prompt) :].tolist()
-        for prompt in prompts
-    ]
+    guided = [streams(tokenizer, Method.CONTRAST, prompt, "write like a pirate") for prompt in PROMPTS]
+    written = []
+    for prompt in (of_prompt[0].prompt for of_prompt in guided):
+        ids = torch.tensor([prompt])
+        whole = model.generate(  # type: ignore[misc] # transformers types `self` as a protocol its classes do not match
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=MAX_TOKENS, do_sample=False
+        )
+        written.append(whole[0, len(prompt) :].tolist())
 
-    preference = preferring(Method.NONE, 0.0)
-    requests = [
-        Request(number, streams_of(preference, asking(prompt), lambda messages: encode(tokenizer, messages)))
-        for number, prompt in enumerate(PROMPTS)
-    ]
-    completions = decode(engine, [_short(request) for request in requests])
+    completions = decode(
+        engine,
+        [Request(number, given, strength=0.0, max_tokens=MAX_TOKENS) for number, given in enumerate(guided)],
+    )
 
     end = tokenizer.eos_token_id
     assert [list(completion.token_ids) for completion in completions] == [
-        [token for token in tokens if token != end] for tokens in expected
+        [token for token in tokens if token != end] for tokens in written
     ]
 
 
-def _short(request: Request) -> Request:
-    return Request(request.request_id, request.streams, request.strength, max_tokens=MAX_TOKENS)
-
-
 def test_a_stop_text_ends_a_real_text(engine: Engine, tokenizer: PreTrainedTokenizerBase) -> None:
-    prompt = encode(tokenizer, asking(PROMPTS[0]))
-    preference = preferring(Method.NONE, 0.0)
-    streams = streams_of(preference, asking(PROMPTS[0]), lambda messages: encode(tokenizer, messages))
+    plain = streams(tokenizer, Method.NONE, CAPITAL)
+    stop = StopTexts(tokenizer, ("Paris",))
 
-    (completion,) = decode(engine, [Request(0, streams, stop=StopTexts(tokenizer, ("Paris",)))])
+    whole, stopped = decode(engine, [Request(0, plain), Request(1, plain, stop=stop)])
 
-    assert completion.num_prompt_tokens == len(prompt)
-    assert completion.finish_reason is FinishReason.STOP
-    text = tokenizer.decode(list(completion.token_ids))
-    assert "capital of France" in text
-    assert not text.rstrip().endswith("Paris.")
+    assert tokenizer.decode(list(whole.token_ids)) == "The capital of France is Paris."
+    assert tokenizer.decode(list(stopped.token_ids)) == "The capital of France is Paris"
+    assert stopped.finish_reason is FinishReason.STOP
+
+
+@pytest.mark.parametrize("principle", ["be very formal", "write like a pirate"])
+@pytest.mark.parametrize("format", [SYSTEM, INSTRUCTION], ids=lambda format: format.name)
+def test_a_guided_text_does_not_repeat_how_it_was_told(
+    engine: Engine, tokenizer: PreTrainedTokenizerBase, format: Format, principle: str
+) -> None:
+    requests = [
+        Request(
+            number, streams(tokenizer, Method.CONTRAST, prompt, principle, format=format), 0.5, max_tokens=MAX_TOKENS
+        )
+        for number, prompt in enumerate(PROMPTS)
+    ]
+
+    texts = [str(tokenizer.decode(list(completion.token_ids))) for completion in decode(engine, requests)]
+
+    told = format.filled([principle])
+    assert not [text for text, prompt in zip(texts, PROMPTS, strict=True) if echoes(text, told, prompt)]
+    assert not [text for text in texts if "[Guidelines]" in text or "[Principles]" in text]
+
+
+def test_a_budget_bounds_how_far_a_real_text_is_moved(engine: Engine, tokenizer: PreTrainedTokenizerBase) -> None:
+    pirate = [streams(tokenizer, Method.CONTRAST, prompt, "write like a pirate") for prompt in PROMPTS]
+
+    completions = decode(
+        engine,
+        [Request(number, given, 4.0, max_kl=0.2, max_tokens=MAX_TOKENS) for number, given in enumerate(pirate)],
+    )
+
+    kls = [completion.kl for completion in completions]
+    assert all(kl is not None and 0.01 < kl <= 0.2 + 1e-6 for kl in kls)
+
+
+def test_the_dtype_of_a_gpu_loads_and_answers(smollm2: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    halved = load_engine(str(smollm2), device="cpu", dtype="bfloat16", num_slots=4, max_length=512)
+
+    (completion,) = decode(halved, [Request(0, streams(tokenizer, Method.NONE, CAPITAL), max_tokens=MAX_TOKENS)])
+
+    assert tokenizer.decode(list(completion.token_ids)) == "The capital of France is Paris."

@@ -196,7 +196,7 @@ def dpo_config(work: Path, settings: PolicySettings) -> DPOConfig:
         num_train_epochs=settings.num_epochs,
         max_length=settings.max_length,
         activation_checkpointing=False,
-        bf16=True,
+        bf16=torch.cuda.is_available(),  # most CPUs only emulate it, and are slower than in float32
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
         save_strategy="steps",

@@ -1,0 +1,63 @@
+"""What texts are written for: a few prompts, a few principles, and rules where a suite has them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from evaluation.suite import Split, Suite
+
+PROMPTS = (
+    "Write a short message that reminds a customer of an appointment tomorrow at ten.",
+    "Tell a new subscriber what our weekly newsletter is about.",
+    "Explain to a reader why leaves change colour in autumn.",
+    "Write a few sentences that advertise a lightweight travel umbrella.",
+    "Let a customer know that their order will arrive two days late.",
+    "Describe a quiet weekend by the sea for a travel blog.",
+)
+PRINCIPLES = (
+    "very formal",
+    "cheerful and enthusiastic",
+    "simple words for a child",
+    "like a pirate",
+    "short and matter-of-fact",
+    "poetic",
+)
+MOST_PROMPTS = 8
+"""Of a suite: more would take longer than a calibration is worth."""
+MOST_PRINCIPLES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A principle in a user's words, and the rule that checks it where there is one."""
+
+    principle: str
+    check: Callable[[str], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Every prompt is written for every wish."""
+
+    prompts: tuple[str, ...] = PROMPTS
+    wishes: tuple[Wish, ...] = tuple(map(Wish, PRINCIPLES))
+
+    @property
+    def tasks(self) -> tuple[tuple[int, int], ...]:
+        """(prompt, wish), counted from 0."""
+        return tuple((prompt, wish) for prompt in range(len(self.prompts)) for wish in range(len(self.wishes)))
+
+    @classmethod
+    def of(cls, prompts: Sequence[str], principles: Sequence[str]) -> "Material":
+        """One's own; what is not given is the built-in."""
+        return cls(tuple(prompts) or PROMPTS, tuple(map(Wish, principles or PRINCIPLES)))
+
+    @classmethod
+    def of_suite(cls, suite: Suite) -> "Material":
+        """A suite's validation prompts, and its principles with their first wording and value."""
+        wishes = []
+        for principle in suite.principles[:MOST_PRINCIPLES]:
+            value = principle.values[0] if principle.values else None
+            wording = principle.wordings[0] if value is None else principle.wordings[0].replace("{value}", value)
+            wishes.append(Wish(wording, principle.check(value)))
+        prompts = [prompt.prompt for prompt in suite.of_split(Split.VALIDATION)]
+        return cls(tuple(prompts[:MOST_PROMPTS]), tuple(wishes))

@@ -1,0 +1,125 @@
+"""What is compared on real models: methods as they are served, through `worker.methods`, and controls. No tensor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from db.preferences import EffectivePreference, Method, Principle
+from evaluation.real.suite import Asked
+from worker.engine import Stream
+from worker.formats import BUILT_IN, Message
+from worker.methods import BASE_GUIDE, POLICY_GUIDE, Encode, streams_of
+
+
+class Says(StrEnum):
+    """What an arm's preference consists of."""
+
+    PRINCIPLE = "principle"
+    NOTHING = "nothing"
+    WRONG = "wrong"
+    """A principle that nobody asked for."""
+    EXAMPLES = "examples"
+    """Texts that keep the principle, and no words about it."""
+
+
+class Weights(StrEnum):
+    """What is loaded in the policy's place."""
+
+    NONE = "none"
+    PERSRM = "PersRM"
+    RANDOM = "random adapter"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to write a text for a preference."""
+
+    name: str
+    method: Method
+    format: str = "system"
+    strength: float = 1.0
+    max_kl: float | None = None
+    says: Says = Says.PRINCIPLE
+    policy: Weights = Weights.NONE
+    temperature: float = 0.0
+    top_p: float = 1.0
+    sample: int = 0
+    """Tells the samples of one request apart."""
+
+    def at(self, *, strength: float, max_kl: float | None = None) -> "Arm":
+        """The same arm with as much guidance as this."""
+        return replace(self, strength=strength, max_kl=max_kl)
+
+    def preference(self, asked: Asked) -> EffectivePreference:
+        """What the text is steered by."""
+        told = {Says.PRINCIPLE: asked.wording, Says.WRONG: asked.wrong}.get(self.says)
+        return EffectivePreference(
+            self.method,
+            self.strength,
+            () if told is None else (Principle(told),),
+            max_kl=self.max_kl,
+            examples=asked.principle.examples if self.says is Says.EXAMPLES else (),
+        )
+
+    def streams(self, asked: Asked, encode: Encode) -> tuple[Stream, ...]:
+        """The engine's streams, made where served items get theirs."""
+        messages = [Message(role="user", content=asked.prompt.prompt)]
+        guide = BASE_GUIDE if self.method is Method.MIXTURE and self.policy is Weights.NONE else POLICY_GUIDE
+        return streams_of(self.preference(asked), messages, encode, BUILT_IN[self.format], guide)
+
+    def told(self, asked: Asked) -> str:
+        """What the model reads of the preference, as far as it is in words: a text must not repeat it."""
+        shown = [principle.text for principle in self.preference(asked).principles]
+        return BUILT_IN[self.format].filled(shown) if shown else ""
+
+    @property
+    def settings(self) -> str:
+        """In words, for tables."""
+        if self.method is Method.NONE:
+            return ""
+        guided = self.method is not Method.PROMPT
+        parts = [
+            self.format if self.says is not Says.EXAMPLES else "",
+            f"strength {self.strength:.3g}" if guided else "",
+        ]
+        parts.append("" if self.max_kl is None else f"at most {self.max_kl:g} nats")
+        return ", ".join(part for part in parts if part)
+
+
+FORMATS = tuple(BUILT_IN)
+UNGUIDED = Arm("unguided", Method.NONE)
+STRENGTHS = (0.5, 1.0)
+BUDGETS = (0.1, 0.3)
+BUDGETED_STRENGTH = 4.0
+"""What a budget cuts: more than any model bears without one."""
+
+
+def prompted(format: str) -> Arm:
+    """Told of the preference and not guided."""
+    return Arm(f"prompt only, {format}", Method.PROMPT, format)
+
+
+def contrast(format: str, strength: float = 1.0, max_kl: float | None = None) -> Arm:
+    """The base with the preference against the base without."""
+    return Arm("contrast" if max_kl is None else "contrast, budget", Method.CONTRAST, format, strength, max_kl)
+
+
+def pad(format: str, strength: float, max_kl: float | None = None) -> Arm:
+    """A PersRM against its base, in the format that it was trained with."""
+    return Arm("pad" if max_kl is None else "pad, budget", Method.PAD, format, strength, max_kl, policy=Weights.PERSRM)
+
+
+def controls(best: Arm) -> Sequence[Arm]:
+    """What could explain the best arm's effect, or do without it."""
+    return (
+        replace(best, name="wrong principle", says=Says.WRONG),
+        Arm("mixture", Method.MIXTURE, best.format, best.strength, best.max_kl),
+        Arm("few-shot", Method.PROMPT, best.format, says=Says.EXAMPLES),
+        Arm("contrast with examples", Method.CONTRAST, best.format, best.strength, best.max_kl, says=Says.EXAMPLES),
+    )
+
+
+def samples(format: str, number: int) -> tuple[Arm, ...]:
+    """Answers of the prompted base to choose the best of."""
+    sampled = Arm("best of n", Method.PROMPT, format, temperature=0.7, top_p=0.9)
+    return tuple(replace(sampled, sample=place) for place in range(number))

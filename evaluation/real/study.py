@@ -1,0 +1,219 @@
+"""One real model under study: settings chosen on validation prompts, arms and controls measured on test prompts."""
+
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from db.preferences import Method
+from evaluation.controls import random_adapter
+from evaluation.real import arms
+from evaluation.real.arms import Arm, Says, Weights
+from evaluation.real.bench import Bench
+from evaluation.real.choice import Point, best, strength_at
+from evaluation.real.judged import Judged, Scale, Summary, mean_kl, summarise
+from evaluation.real.results import ModelResults
+from evaluation.real.suite import Asked, RealSuite
+from evaluation.real.writing import Notebook, Studio, Text
+from evaluation.suite import Split
+from evaluation.writing import Models
+from worker.card import find_card
+from worker.formats import PAD
+
+LOG = logging.getLogger("padserve.evaluation")
+PROBED_STRENGTHS = (0.5, 2.0, 8.0)
+"""Where the random adapter's KL is measured before its strength is matched."""
+MAX_SAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is written with one model."""
+
+    num_prompts: int
+    """Test prompts of each principle, for prompt-only in its best format and for what is compared with it."""
+    num_control_prompts: int
+    """The first of these, for other formats, controls and alternatives."""
+    num_validation_prompts: int
+    num_principles: int | None = None
+    with_controls: bool = True
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """A model to be studied."""
+
+    name: str
+    path: Path
+    judged_by: Path
+    """The model under which its texts' perplexity is measured."""
+    size: Size
+    persrm: Path | None = None
+
+
+@dataclass
+class RealStudy:
+    """The model, the other one that judges its texts, and everything that they have said so far."""
+
+    plan: ModelPlan
+    suite: RealSuite
+    notebook: Notebook
+    max_tokens: int
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Load both models."""
+        self.studio = Studio(self.plan.path, self.plan.persrm, self.notebook, self.max_tokens)
+        self.bench = Bench(Studio(self.plan.judged_by, None, self.notebook, self.max_tokens))
+
+    def run(self) -> ModelResults:
+        """Choose, then measure."""
+        prompted_arm, validation = self._choose()
+        chosen = _Chosen.of(prompted_arm, validation)
+        main, controls = self._test_arms(chosen)
+        size = self.plan.size
+        tasks = self.suite.draw(Split.TEST, size.num_prompts, size.num_principles)
+        few = self.suite.draw(Split.TEST, min(size.num_control_prompts, size.num_prompts), size.num_principles)
+        texts = {arm.name: self._judge(self.studio, arm, tasks) for arm in main}
+        num_samples = None
+        if size.with_controls:
+            texts |= {arm.name: self._judge(self.studio, arm, few) for arm in controls}
+            texts |= self._random_adapter(chosen, texts[chosen.best.name], few)
+            num_samples = self._num_samples(texts[chosen.best.name], texts[chosen.prompted.name])
+            texts["best of n"] = self._best_of(num_samples, chosen.prompted.format, few)
+        prompted = texts[chosen.prompted.name]
+        scale = Scale.of(texts[arms.UNGUIDED.name], prompted)
+        return ModelResults(
+            name=self.plan.name,
+            validation=tuple(summary for _, summary in validation),
+            prompted=chosen.prompted.name,
+            best=chosen.best.name,
+            scale=scale,
+            texts={name: tuple(of_arm) for name, of_arm in texts.items()},
+            summaries=tuple(summarise(of_arm, prompted, scale) for of_arm in texts.values()),
+            num_samples=num_samples,
+            notes=tuple(self.notes),
+        )
+
+    def _judge(self, studio: Studio, arm: Arm, tasks: Sequence[Asked]) -> list[Judged]:
+        texts = self.bench.judge(studio.write(arm, tasks))
+        LOG.info("%s: %s: %d texts", self.plan.name, arm.name, len(texts))
+        return texts
+
+    def _choose(self) -> tuple[Arm, list[tuple[Arm, Summary]]]:
+        """The best prompt-only arm, and every setting measured against it, on the validation prompts."""
+        size = self.plan.size
+        tasks = self.suite.draw(Split.VALIDATION, size.num_validation_prompts, size.num_principles)
+        unguided = self._judge(self.studio, arms.UNGUIDED, tasks)
+        prompted = {arm: self._judge(self.studio, arm, tasks) for arm in map(arms.prompted, arms.FORMATS)}
+        scale = Scale.of(unguided, [text for texts in prompted.values() for text in texts])
+        formats = list(prompted)
+        reference = formats[best([summarise(texts, unguided, scale) for texts in prompted.values()])]
+        judged = prompted | {arm: self._judge(self.studio, arm, tasks) for arm in self._candidates()}
+        return reference, [(arm, summarise(texts, prompted[reference], scale)) for arm, texts in judged.items()]
+
+    def _candidates(self) -> Iterable[Arm]:
+        settings: list[tuple[float, float | None]] = [(strength, None) for strength in arms.STRENGTHS]
+        settings += [(arms.BUDGETED_STRENGTH, budget) for budget in arms.BUDGETS]
+        for strength, budget in settings:
+            for format in ("system", "instruction"):
+                yield arms.contrast(format, strength, budget)
+            if self.plan.persrm is not None:
+                yield arms.pad(self._persrm_format(self.plan.persrm), strength, budget)
+
+    def _persrm_format(self, persrm: Path) -> str:
+        """What the policy's card says that it was trained with; PAD's released wording where it has none."""
+        card = find_card(str(self.plan.path), str(persrm))
+        return PAD.name if card is None else card.format.name
+
+    def _test_arms(self, chosen: "_Chosen") -> tuple[list[Arm], list[Arm]]:
+        main = [arms.UNGUIDED, chosen.prompted, *chosen.by_family.values()]
+        controls = [arm for arm in map(arms.prompted, arms.FORMATS) if arm != chosen.prompted]
+        controls += arms.controls(chosen.best)
+        pad = chosen.by_family.get("pad")
+        if pad is not None:
+            contrast = chosen.by_family["contrast"]
+            strength = strength_at(chosen.points(contrast.format), chosen.kl(pad))
+            main.append(replace(contrast, name="contrast, KL of pad", strength=strength))
+            controls.append(replace(pad, name="pad, no text", says=Says.NOTHING))
+        return main, controls
+
+    def _random_adapter(
+        self, chosen: "_Chosen", guided: Sequence[Judged], tasks: Sequence[Asked]
+    ) -> dict[str, list[Judged]]:
+        """An untrained adapter in the policy's place, as far from the base as the best arm."""
+        kl = mean_kl(guided)
+        if kl is None:
+            return {}
+        arm = Arm("random adapter", Method.PAD, chosen.best.format, policy=Weights.RANDOM)
+        persrm = self.plan.persrm
+        with TemporaryDirectory() as folder:
+            random_adapter(Models(str(self.plan.path), None if persrm is None else str(persrm)), Path(folder))
+            studio = Studio(self.plan.path, Path(folder), self.notebook, self.max_tokens)
+            probes = tasks[:: max(1, len(tasks) // 16)]
+            points = []
+            for strength in PROBED_STRENGTHS:
+                found = mean_kl(self._judge(studio, replace(arm, strength=strength), probes))
+                points.append(Point(strength, found or 0.0))
+            matched = replace(arm, strength=strength_at(points, kl))
+            return {arm.name: self._judge(studio, matched, tasks)}
+
+    def _num_samples(self, guided: Sequence[Judged], prompted: Sequence[Judged]) -> int:
+        """How many answers the prompted base writes in the time of one guided one, rounded up."""
+        ours, theirs = (
+            sum(text.text.written.seconds for text in texts) / sum(text.text.written.num_tokens for text in texts)
+            for texts in (guided, prompted)
+        )
+        return min(max(2, math.ceil(ours / theirs)), MAX_SAMPLES)
+
+    def _best_of(self, number: int, format: str, tasks: Sequence[Asked]) -> list[Judged]:
+        """Of each task's samples the one whose principle is the likeliest under the model itself."""
+        samples = [self.studio.write(arm, tasks) for arm in arms.samples(format, number)]
+        odds = [self.studio.log_odds(texts) for texts in samples]
+        chosen: list[Text] = []
+        for place in range(len(tasks)):
+            winner = max(range(number), key=lambda sample: odds[sample][place])
+            chosen.append(samples[winner][place])
+        return self.bench.judge(chosen)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What the validation prompts decided."""
+
+    prompted: Arm
+    best: Arm
+    by_family: Mapping[str, Arm]
+    """By the name of a method: its chosen setting."""
+    measured: tuple[tuple[Arm, Summary], ...]
+
+    @classmethod
+    def of(cls, prompted: Arm, measured: Sequence[tuple[Arm, Summary]]) -> "_Chosen":
+        """Of each method the best setting, and of these the best."""
+        tried, summaries = [arm for arm, _ in measured], [summary for _, summary in measured]
+        families: dict[str, list[int]] = {}
+        for place, arm in enumerate(tried):
+            if arm.method is not Method.PROMPT:
+                families.setdefault(arm.name, []).append(place)
+        winners = {name: places[best([summaries[place] for place in places])] for name, places in families.items()}
+        order = list(winners.values())
+        return cls(
+            prompted=prompted,
+            best=tried[order[best([summaries[place] for place in order])]],
+            by_family={name: tried[place] for name, place in winners.items()},
+            measured=tuple(measured),
+        )
+
+    def kl(self, arm: Arm) -> float:
+        """Of the arm on the validation prompts."""
+        return next(summary.kl or 0.0 for other, summary in self.measured if other == arm)
+
+    def points(self, format: str) -> list[Point]:
+        """What `contrast` costs in this format, without a budget."""
+        return [
+            Point(arm.strength, summary.kl or 0.0)
+            for arm, summary in self.measured
+            if arm.name == "contrast" and arm.format == format
+        ]
