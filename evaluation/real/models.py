@@ -18,11 +18,10 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-
-from worker.engine.checkpoints import quiet_libraries
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 FOLDER = Path(".padserve/models")
 RECORD = "source.json"
@@ -179,6 +178,11 @@ def _convert(gguf: Path, out: Path) -> None:
     """Weights, configuration and tokenizer as transformers writes them, the weights in float32."""
     if find_spec("gguf") is None:
         raise ModelNotFetchedError('Converting a real model needs the package gguf: pip install "padserve[real]".')
+    import torch  # noqa: PLC0415 - seconds that only a conversion needs: a model that is there is found at once
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - as torch
+
+    from worker.engine.checkpoints import quiet_libraries  # noqa: PLC0415 - as torch
+
     with quiet_libraries():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
@@ -186,8 +190,10 @@ def _convert(gguf: Path, out: Path) -> None:
         tokenizer.save_pretrained(out)
 
 
-def _plain(read: PreTrainedModel) -> PreTrainedModel:
+def _plain(read: "PreTrainedModel") -> "PreTrainedModel":
     """The same weights in a model that knows nothing of GGUF: the one that was read refuses to be saved."""
+    import torch  # noqa: PLC0415 - as in `_convert`
+
     config = read.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from examples.demo import report
 from examples.demo.readers import METHODS, READERS, Written, items, make_prompts, profiles, written_in
+from examples.story import page
 from padserve.answers import Counts, Job, Result, Usage
 
 TEXTS = {
@@ -51,14 +52,14 @@ def test_the_table_counts_by_the_rules(written: list[Written]) -> None:
     assert rows["concise"] == ["100", "%", "100", "%", "100", "%"]
 
 
-def test_the_throughput_is_from_the_first_claim_to_the_last_result(written: list[Written]) -> None:
+def test_the_throughput_is_from_the_first_claim_to_the_last_result() -> None:
     begin = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
-    total = len(written)
+    total = 360
     counts = Counts(queued=0, running=0, succeeded=total, failed=0, cancelled=0, total=total)
     end = begin + dt.timedelta(seconds=36)
     job = Job("1", "completed", "base", counts, created_at=begin, started_at=begin, finished_at=end)
 
-    output = shown(report.show_throughput, job, written)
+    output = shown(page.show_throughput, job, total, 3600)
 
     assert "360 texts, 3600 tokens in 36.0 s: 10.0 texts/s, 100 tokens/s" in output
 

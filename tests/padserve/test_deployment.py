@@ -106,5 +106,5 @@ def test_make_up_serves_the_demo_model_unless_another_is_named() -> None:
 def test_make_lists_its_targets() -> None:
     listed = make("help")
 
-    for target in ("install", "demo", "up", "test", "check", "clean"):
+    for target in ("install", "demo", "demo-real", "up", "test", "check", "clean"):
         assert f"make {target} " in listed
