@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from pydantic import JsonValue
+
 from evaluation.calibration.choice import Choice, Trial
 from evaluation.calibration.trying import Written
 
@@ -78,7 +80,7 @@ def _shown(choice: Choice, texts: Mapping[str, Sequence[Written]], principles: S
         yield ""
 
 
-def chosen_body(trials: Sequence[Trial], choice: Choice, conditions: Mapping[str, object]) -> dict[str, object]:
+def chosen_body(trials: Sequence[Trial], choice: Choice, conditions: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """What the card says of how its values were found."""
     return {
         "by": "padserve calibrate",

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from tests.engine.models import read, save, save_tokenizer, tiny
+from tests.engine.models import EOS, read, save, save_tokenizer, tiny
 from tests.engine.oracle import LanguageModel, Oracle, generate_greedily, uncached
-from tests.engine.requests import decode, mixed_batch, plain, prompt, token_ids
+from tests.engine.requests import decode, mixed_batch, pad_with_reference, plain, prompt, token_ids
 from worker.engine import Engine, Failure, Request, ScoreRequest, Stream, load_engine
 from worker.engine.errors import TokenOutOfRangeError, VocabularyMismatchError
 
@@ -63,6 +63,26 @@ def test_guided_requests_choose_among_the_tokens_that_all_have(engine: Engine, p
     names = ("base", "policy", "reference")
     oracle = Oracle({name: cut(uncached(read(path))) for name, path in zip(names, paths, strict=True)})
     assert token_ids(completions) == {request.request_id: oracle.answer(request).token_ids for request in requests}
+
+
+def test_penalties_reach_every_row_of_the_base_and_only_what_all_have_where_others_judge(
+    engine: Engine, paths: tuple[str, str, str]
+) -> None:
+    asked = {"repetition_penalty": 1.4, "frequency_penalty": 0.5, "presence_penalty": -0.3}
+    shaped = {"min_tokens": 6, "max_tokens": 12, "logit_bias": ((17, 2.0), (EOS, 3.0))}
+    free = [Request(i, plain(prompt(i, 3 + i)), **asked, **shaped) for i in range(6)]  # type: ignore[arg-type]  # of many types
+    judged = [
+        Request(i, pad_with_reference(prompt(i, 3 + i)), strength=0.7, k=(10, NARROW)[i % 2], **asked, **shaped)  # type: ignore[arg-type]  # as above
+        for i in range(6, 12)
+    ]
+
+    completions = decode(engine, [*free, *judged])
+
+    models = dict(zip(("base", "policy", "reference"), (uncached(read(path)) for path in paths), strict=True))
+    alone, together = Oracle(models), Oracle({name: cut(model) for name, model in models.items()})
+    expected = {request.request_id: alone.answer(request).token_ids for request in free}
+    expected |= {request.request_id: together.answer(request).token_ids for request in judged}
+    assert token_ids(completions) == expected
 
 
 def test_a_guided_request_beside_an_unguided_one_that_wants_the_whole_vocabulary(engine: Engine) -> None:

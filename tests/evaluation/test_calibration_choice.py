@@ -26,7 +26,7 @@ def trial(setting: Setting, log_odds: float, **measures: float) -> Trial:
         "num_words": 40.0,
         "reward": 0.0,
     } | measures
-    return Trial(setting, 36, log_odds, surprise_elsewhere=values.pop("surprise_elsewhere", None), **values)  # type: ignore[arg-type]  # one dict of floats
+    return Trial(setting, 36, log_odds, surprise_elsewhere=values.pop("surprise_elsewhere", None), **values)
 
 
 def test_the_setting_that_moves_texts_furthest_is_chosen() -> None:

@@ -96,7 +96,7 @@ def test_a_guided_text_does_not_repeat_how_it_was_told(
     texts = [str(tokenizer.decode(list(completion.token_ids))) for completion in decode(engine, requests)]
 
     told = format.filled([principle])
-    assert not [text for text, prompt in zip(texts, PROMPTS, strict=True) if echoes(text, told, prompt)]
+    assert not [text for text, prompt in zip(texts, PROMPTS, strict=True) if echoes(text, told, [prompt])]
     assert not [text for text in texts if "[Guidelines]" in text or "[Principles]" in text]
 
 

@@ -215,7 +215,7 @@ class Engine:
             sequences = [self._sequences[request_id] for request_id in plan.active]
             rows = [runner.decoding_keys for runner in self._models.runners]
             self._slots = build_slots(
-                sequences, rows, self.device, vocab_size=self.vocab_size, eos_token_ids=self.eos_token_ids
+                sequences, rows, self.device, num_logits=self._models.num_logits, eos_token_ids=self.eos_token_ids
             )
         return self._slots
 

@@ -27,3 +27,8 @@ class Models:
     """What the base's checkpoint asks for where a request states nothing."""
     warnings: tuple[str, ...] = ()
     """What was found at load and is no reason to refuse: a sentence each."""
+
+    @property
+    def num_logits(self) -> int:
+        """Of a base stream: the rows of the largest head. Requests may name the tokens that all models have."""
+        return max(runner.head.vocab_size for runner in self.runners)

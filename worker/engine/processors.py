@@ -99,12 +99,12 @@ class Processors:
 
 
 def build_processors(
-    sequences: Values[Sequence], vocab_size: int, eos_token_ids: Collection[int], device: torch.device
+    sequences: Values[Sequence], num_logits: int, eos_token_ids: Collection[int], device: torch.device
 ) -> Processors | None:
-    """Those of the sequences, one per slot; None where nobody asks for any."""
+    """Those of the sequences, one per slot, for logits [S, num_logits]; None where nobody asks for any."""
     requests = [sequence.request for sequence in sequences]
     processors = Processors(
-        _bias(requests, device), _penalties(sequences, vocab_size, device), _minimum(requests, eos_token_ids, device)
+        _bias(requests, device), _penalties(sequences, num_logits, device), _minimum(requests, eos_token_ids, device)
     )
     return processors if processors.bias or processors.penalties or processors.minimum else None
 
@@ -121,11 +121,11 @@ def _bias(requests: Values[Request], device: torch.device) -> Bias | None:
     )
 
 
-def _penalties(sequences: Values[Sequence], vocab_size: int, device: torch.device) -> Penalties | None:
+def _penalties(sequences: Values[Sequence], num_logits: int, device: torch.device) -> Penalties | None:
     slots = [slot for slot, sequence in enumerate(sequences) if _is_penalised(sequence.request)]
     if not slots:
         return None
-    histories = torch.stack([_history(sequences[slot], vocab_size, device) for slot in slots])
+    histories = torch.stack([_history(sequences[slot], num_logits, device) for slot in slots])
     for slot, history in zip(slots, histories, strict=True):
         sequences[slot].history = history
     asked = [sequences[slot].request for slot in slots]
@@ -149,12 +149,12 @@ def _is_penalised(request: Request) -> bool:
     return request.repetition_penalty != 1 or request.frequency_penalty != 0 or request.presence_penalty != 0
 
 
-def _history(sequence: Sequence, vocab_size: int, device: torch.device) -> Tensor:
+def _history(sequence: Sequence, num_logits: int, device: torch.device) -> Tensor:
     """[V], as far as it has come; of a sequence that begins, the prompt of its base stream."""
     if sequence.history is not None:
         return sequence.history
     prompt = torch.tensor(sequence.streams[0].prompt, device=device)
-    return torch.zeros(vocab_size, dtype=torch.int32, device=device).index_fill_(0, prompt, _IN_PROMPT)
+    return torch.zeros(num_logits, dtype=torch.int32, device=device).index_fill_(0, prompt, _IN_PROMPT)
 
 
 def _minimum(requests: Values[Request], eos_token_ids: Collection[int], device: torch.device) -> Minimum | None:

@@ -129,7 +129,7 @@ def build_slots(
     rows: list[list[RowKey]],
     device: torch.device,
     *,
-    vocab_size: int,
+    num_logits: int,
     eos_token_ids: Collection[int],
 ) -> Slots:
     """Lay out the sequences over the rows that decode, given as one list of keys per runner."""
@@ -158,7 +158,7 @@ def build_slots(
         budgeted=_slots_where((one.is_guided and one.request.max_kl is not None for one in sequences), device),
         whole=_slots_where((_samples_all(request) and request.top_p >= 1 for request in requests), device),
         whole_nucleus=_slots_where((_samples_all(request) and request.top_p < 1 for request in requests), device),
-        processors=build_processors(sequences, vocab_size, eos_token_ids, device),
+        processors=build_processors(sequences, num_logits, eos_token_ids, device),
         allowed=torch.arange(max(num_candidates), device=device) < integers(num_candidates)[:, None],
         temperature=floats[:, 0],
         top_p=floats[:, 1],
