@@ -87,7 +87,8 @@ def _unnamed(several: Sequence[RegisteredModel], place: Place) -> InvalidRequest
 
 
 def _refuse_unknown(asked: str, known: Sequence[RegisteredModel], place: Place) -> RegisteredModel:
-    message = f"There is no model `{asked}` here; there is {_listed(model.name for model in known)}."
+    served_first = sorted(known, key=lambda model: not model.is_ready)
+    message = f"There is no model `{asked}` here; there is {_listed(model.name for model in served_first)}."
     raise InvalidRequestError(errors=[place.error("unknown_model", message, "/model")])
 
 

@@ -52,6 +52,7 @@ class Counted:
     """What is counted in one reader's texts."""
 
     label: str
+    """Whose wish it is about, and what is counted."""
     measure: Callable[[Sequence[str]], float]
     shown_as: str = "{:.1f}"
 
@@ -62,12 +63,12 @@ class Counted:
 
 SHARE = "{:.0%}"
 COUNTED: Mapping[str, Counted] = {
-    "ana": Counted("letters per word", letters_per_word),
-    "ben": Counted("exclamation marks per text", exclamation_marks),
-    "jack": Counted("texts with a pirate's word", pirate_words, SHARE),
-    "mia": Counted("words per sentence", words_per_sentence),
-    "otto": Counted("words per text", words_per_text, "{:.0f}"),
-    "noor": Counted('texts that begin with "hey"', greets_as_noor, SHARE),
+    "ana": Counted("formal: letters per word", letters_per_word),
+    "ben": Counted("cheerful: exclamation marks per text", exclamation_marks),
+    "jack": Counted("pirate: texts with such words", pirate_words, SHARE),
+    "mia": Counted("child: words per sentence", words_per_sentence),
+    "otto": Counted("short: words per text", words_per_text, "{:.0f}"),
+    "noor": Counted('own texts: texts that begin with "hey"', greets_as_noor, SHARE),
 }
 
 

@@ -43,11 +43,11 @@ def show_counts(console: Console, written: Sequence[Written]) -> None:
         mine = [
             [text.text for text in written if (text.reader, text.method) == (reader, method)] for method in METHODS[1:]
         ]
-        rows.append((READERS[reader].wishes, counted.label, counted.of(unguided), *map(counted.of, mine)))
-    rows.append(("every wish", "texts that echo its wording", "", *_shares(written, echoes_its_wish)))
-    rows.append(("", "texts that go round in circles", *_shares(written, loops, METHODS)))
-    rows.append(("", "KL to the prompted model, nats a token", "", "", _mean_kl(written)))
-    page.show_counts(console, ("asked for", "counted", *LABELS.values()), rows)
+        rows.append((counted.label, counted.of(unguided), *map(counted.of, mine)))
+    rows.append(("all: texts that echo their wish", "", *_shares(written, echoes_its_wish)))
+    rows.append(("all: texts that go round in circles", *_shares(written, loops, METHODS)))
+    rows.append(("all: nats a token from the prompted model", "", "", _mean_kl(written)))
+    page.show_counts(console, ("what was asked for, and a count", *LABELS.values()), rows)
     say(console, f"\n  {len(PROMPTS)} texts per reader and method: counts, not judges, and too few to prove anything.")
 
 

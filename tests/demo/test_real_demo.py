@@ -37,7 +37,7 @@ def written() -> list[Written]:
 def shown(show: object, *arguments: object) -> str:
     output = io.StringIO()
     assert callable(show)
-    show(Console(file=output, width=160), *arguments)
+    show(Console(file=output, width=80), *arguments)
     return output.getvalue()
 
 
@@ -115,13 +115,17 @@ def test_three_readers_see_the_first_prompt_unguided_prompted_and_guided(written
 
 def test_the_table_holds_a_count_by_method(written: list[Written]) -> None:
     output = shown(report.show_counts, written)
-    rows = {READERS[name].wishes: name for name in READERS}
-    cells = {rows[wish]: line.split()[-len(METHODS) :] for line in output.splitlines() for wish in rows if wish in line}
+    cells = {
+        reader: line.split()[-len(METHODS) :]
+        for line in output.splitlines()
+        for reader, counted in COUNTED.items()
+        if counted.label in line
+    }
 
     assert cells["ben"] == ["0.0", "0.0", "2.0"]
     assert cells["jack"] == ["0%", "0%", "100%"]
     assert cells["otto"] == ["3", "4", "4"]
-    assert next(line for line in output.splitlines() if "KL" in line).split()[-1] == "0.25"
+    assert next(line for line in output.splitlines() if "nats" in line).split()[-1] == "0.25"
 
 
 def test_columns_keep_their_order() -> None:
