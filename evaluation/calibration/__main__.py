@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from db.preferences import Method
 from evaluation.calibration.choice import Choice, Trial, choose
 from evaluation.calibration.material import Material
@@ -125,10 +127,10 @@ def _search(trying: Trying, settings: Sequence[Setting]) -> Found:
 def _write(out: Path, options: argparse.Namespace, material: Material, found: Found) -> None:
     """The card last: whoever finds it finds the rest."""
     principles = [wish.principle for wish in material.wishes]
-    conditions = {
+    conditions: dict[str, JsonValue] = {
         "on": dt.datetime.now(dt.UTC).date().isoformat(),
         "num_prompts": len(material.prompts),
-        "principles": principles,
+        "principles": [*principles],
         "max_tokens": options.max_tokens,
         "versions": {name: version(name) for name in ("padserve", "torch", "transformers")},
     }

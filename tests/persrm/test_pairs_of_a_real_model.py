@@ -104,7 +104,7 @@ def test_every_context_is_written_plain_prompted_and_steered() -> None:
     def decode(given: object) -> list[Completion]:
         assert isinstance(given, list)
         requests.extend(given)
-        return [Completion(r.request_id, (1,), FinishReason.STOP, 1, 1, None, None) for r in reversed(requests)]
+        return [Completion(r.request_id, (1,), FinishReason.STOP, 1, 1, None, None, None) for r in reversed(requests)]
 
     def show(prompt: str, wordings: object) -> list[Message]:
         return [Message(role="user", content=f"{prompt} {wordings}")]
