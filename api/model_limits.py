@@ -2,7 +2,7 @@
 
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from db.base import JsonObject
@@ -39,6 +39,13 @@ class ModelLimits:
             f"lower `max_tokens` to at most {length - least}."
         )
         return Excess("max_tokens_too_large", message, is_the_prompts=False)
+
+    def foreign_token(self, token_ids: Iterable[int]) -> str | None:
+        """That one of these tokens is none of the model's, in a sentence; None where all may be."""
+        foreign = next((token_id for token_id in token_ids if token_id >= self._model.vocab_size), None)
+        if foreign is None:
+            return None
+        return f"`logit_bias` names token {foreign}, and `{self._name}` has tokens 0 to {self._model.vocab_size - 1}."
 
     def _least_tokens(self, messages: Sequence[JsonObject]) -> int:
         """Fewer cannot be: templates may drop earlier turns and trim the last one, tokenizers may compose (NFC)."""

@@ -40,7 +40,7 @@ class Planner:
             errors = [
                 *self._length_errors(candidate, sampling),
                 *self._method_errors(candidate, preference),
-                *_sampling_errors(candidate, sampling),
+                *self._sampling_errors(candidate, sampling),
             ]
             inspection.add(*errors)
             if errors:
@@ -84,8 +84,11 @@ class Planner:
         message = f"`{model.name}` cannot be steered by `{method}`; its methods are {known}."
         yield candidate.place.error("method_unavailable", message, own)
 
-
-def _sampling_errors(candidate: Candidate, sampling: Sampling) -> Iterator[LineError]:
-    problem = sampling_problem(sampling)
-    if problem is not None:
-        yield candidate.place.error("sampling", problem)
+    def _sampling_errors(self, candidate: Candidate, sampling: Sampling) -> Iterator[LineError]:
+        problem = sampling_problem(sampling)
+        if problem is not None:
+            yield candidate.place.error("sampling", problem)
+        foreign = self._limits.foreign_token(token_id for token_id, _ in sampling.logit_bias)
+        if foreign is not None:
+            own = "/logit_bias" if candidate.own.logit_bias is not None else ""
+            yield candidate.place.error("logit_bias_out_of_range", foreign, own)

@@ -200,6 +200,18 @@ def test_what_cannot_fit_the_model_is_refused_with_what_to_change(api: Api, clie
     assert "at least 610 tokens" in long.json()["errors"][0]["message"]
 
 
+def test_a_bias_of_a_token_that_the_model_lacks_is_refused_at_its_place(api: Api, client: TestClient) -> None:
+    api.serve("demo", a_description(FIRST, vocab_size=260))
+
+    own = submit(client, an_item(logit_bias={"259": 1, "260": 1}))
+    everybodys = submit(client, an_item(), defaults={"logit_bias": {"99999": -100}})
+
+    assert errors_of(own) == [("logit_bias_out_of_range", "/items/0/logit_bias")]
+    assert own.json()["errors"][0]["message"] == "`logit_bias` names token 260, and `demo` has tokens 0 to 259."
+    assert errors_of(everybodys) == [("logit_bias_out_of_range", "/items/0")]
+    accepted(submit(client, an_item(logit_bias={"259": 1})))
+
+
 @pytest.mark.parametrize("prompt", ["hi" + " " * 900, "e\u0301" * 200, "\u1112\u1161\u11ab" * 140])
 def test_white_space_that_templates_trim_and_letters_that_tokenizers_compose_are_not_counted(
     api: Api, client: TestClient, prompt: str
