@@ -242,13 +242,12 @@ def test_options_are_read_from_the_first_line_only(client: TestClient) -> None:
     assert ("extra_forbidden", "/defaults") in errors_of(answer)
 
 
-@pytest.mark.parametrize("method", ["pad", "mixture"])
 @pytest.mark.parametrize("said_by", ["item", "defaults", "profile"])
-def test_a_method_that_needs_a_policy_is_refused_without_one(api: Api, method: str, said_by: str) -> None:
+def test_a_method_that_needs_a_policy_is_refused_without_one(api: Api, said_by: str) -> None:
     with_policy = api.client()
-    give_profile(with_policy, method=method if said_by == "profile" else None)
-    own = {"method": method} if said_by == "item" else {}
-    defaults = {"method": method} if said_by == "defaults" else {}
+    give_profile(with_policy, method="pad" if said_by == "profile" else None)
+    own = {"method": "pad"} if said_by == "item" else {}
+    defaults = {"method": "pad"} if said_by == "defaults" else {}
     api.serve_without_policy()
 
     refused = submit(api.client(), an_item(**own), defaults=defaults)
@@ -259,3 +258,10 @@ def test_a_method_that_needs_a_policy_is_refused_without_one(api: Api, method: s
     accepted(steered_by_nothing)
     api.serve()
     accepted(submit(with_policy, an_item(**own), defaults=defaults))
+
+
+def test_a_mixture_is_weighed_by_the_base_itself_where_there_is_no_policy(api: Api) -> None:
+    give_profile(api.client())
+    api.serve_without_policy()
+
+    accepted(submit(api.client(), an_item(method="mixture")))
