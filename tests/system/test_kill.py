@@ -112,6 +112,7 @@ def test_killing_everything_in_the_middle_of_a_job_loses_and_doubles_nothing(
     stack.start_api()
     worker = stack.start_worker()
     with stack.client as client:
+        wait_until(lambda: client.get("/readyz").status_code == httpx.codes.OK, 120, "the worker has registered")
         job_id = submit(client)
 
         wait_until(lambda: num_done(client, job_id) >= 10, 120, "the first worker has finished some items")

@@ -31,6 +31,14 @@ def stack(sqlite_url: str, tmp_path: Path) -> Iterator[Stack]:
         yield stack
 
 
+def register_the_model(stack: Stack, client: httpx.Client) -> None:
+    """A worker comes and goes: from then on the API knows what fits are for."""
+    worker = stack.start_worker()
+    wait_until(lambda: client.get("/readyz").status_code == httpx.codes.OK, 120, "the worker has registered")
+    worker.terminate()
+    worker.wait()
+
+
 def give_feedback(client: httpx.Client, user_id: str = "ada") -> None:
     profile = {"principles": ["formal", "playful", "brief"], "learn": True}
     client.put(f"/v1/profiles/{user_id}", json=profile).raise_for_status()
@@ -57,6 +65,7 @@ def test_what_is_killed_while_it_learns_learns_it_after_all(stack: Stack, victim
     stack.start_redis()
     stack.start_api()
     with stack.client as client:
+        register_the_model(stack, client)
         give_feedback(client)
         worker = stack.start_worker()
         wait_until(lambda: fit_of(client)["state"] == "running", 120, "the fit is running")
