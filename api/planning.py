@@ -40,7 +40,7 @@ class Planner:
             errors = [
                 *self._length_errors(candidate, sampling),
                 *self._method_errors(candidate, preference),
-                *_sampling_errors(candidate, sampling),
+                *self._sampling_errors(candidate, sampling),
             ]
             inspection.add(*errors)
             if errors:
@@ -84,8 +84,7 @@ class Planner:
         message = f"`{model.name}` cannot be steered by `{method}`; its methods are {known}."
         yield candidate.place.error("method_unavailable", message, own)
 
-
-def _sampling_errors(candidate: Candidate, sampling: Sampling) -> Iterator[LineError]:
-    problem = sampling_problem(sampling)
-    if problem is not None:
-        yield candidate.place.error("sampling", problem)
+    def _sampling_errors(self, candidate: Candidate, sampling: Sampling) -> Iterator[LineError]:
+        problem = sampling_problem(sampling, self._model.description.vocab_size)
+        if problem is not None:
+            yield candidate.place.error("sampling", problem)

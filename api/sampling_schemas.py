@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, JsonValue, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from api.profile_schemas import StrictModel, check_text
@@ -57,6 +65,13 @@ TemplateArguments = Annotated[
 
 class SamplingFields(StrictModel):
     """Each may be left out; `stated_sampling` gives what is stated."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_name_for_k(cls, given: object) -> object:
+        if isinstance(given, dict) and {"k", "top_k"} <= given.keys():
+            raise PydanticCustomError("k_twice", "`top_k` is another name of `k`: give one of them.")
+        return given
 
     k: int | None = Field(
         default=None,
@@ -141,8 +156,11 @@ def stated_sampling(given: SamplingFields) -> dict[str, Any]:
     return stated
 
 
-def sampling_problem(sampling: Sampling) -> str | None:
-    """Why these settings, each right by itself, cannot hold together."""
+def sampling_problem(sampling: Sampling, vocab_size: int) -> str | None:
+    """Why these settings, each right by itself, cannot hold together, or not for a model of so many tokens."""
     if sampling.min_tokens > sampling.max_tokens:
         return f"`min_tokens` is {sampling.min_tokens}, more than `max_tokens`, which is {sampling.max_tokens}."
+    largest = max((token_id for token_id, _ in sampling.logit_bias), default=0)
+    if largest >= vocab_size:
+        return f"`logit_bias` names token {largest}; the model's token ids end at {vocab_size - 1}."
     return None
