@@ -119,3 +119,11 @@ def test_a_card_whose_format_the_model_would_not_see_is_refused() -> None:
 
     with pytest.raises(DecoderUnavailableError, match="system turn"):
         completed(Card(format=SYSTEM), a_tokenizer(chat_template=silent), has_policy=False)
+
+
+def test_a_card_whose_method_needs_a_policy_is_refused_without_one() -> None:
+    card = Card(format=PAD, method=Method.PAD)
+
+    assert completed(card, a_tokenizer(), has_policy=True).method is Method.PAD
+    with pytest.raises(DecoderUnavailableError, match="`pad`, needs a policy"):
+        completed(card, a_tokenizer(), has_policy=False)
