@@ -158,8 +158,8 @@ class ProfileBody(StrictModel):
 
     def canonical(self) -> JsonObject:
         """What is stored: every field, defaults filled in; consent, budget and examples only where they are given."""
-        optional = ("learn", "max_kl", "examples")
-        left_out = {name for name in optional if getattr(self, name) in (False, None, [])}
+        unsaid = {"learn": not self.learn, "max_kl": self.max_kl is None, "examples": not self.examples}
+        left_out = {name for name, is_unsaid in unsaid.items() if is_unsaid}
         return self.model_dump(mode="json", exclude={"user_id", *left_out})
 
 

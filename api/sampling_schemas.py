@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, JsonValue, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from api.profile_schemas import StrictModel, check_text
@@ -57,6 +65,13 @@ TemplateArguments = Annotated[
 
 class SamplingFields(StrictModel):
     """Each may be left out; `stated_sampling` gives what is stated."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_name_for_k(cls, given: object) -> object:
+        if isinstance(given, dict) and {"k", "top_k"} <= given.keys():
+            raise PydanticCustomError("k_twice", "`top_k` is another name of `k`: give one of them.")
+        return given
 
     k: int | None = Field(
         default=None,

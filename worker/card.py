@@ -59,7 +59,7 @@ class Card(BaseModel):
 def read_card(path: Path) -> Card:
     """The card in this file; raises CardError."""
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
         if not isinstance(body, dict):
             raise CardError(f"The card {path} is not a JSON object.")
         return Card.model_validate(body)
@@ -82,6 +82,11 @@ def find_card(model: str, policy: str | None = None, card: str | None = None) ->
         return read_card(Path(card))
     path = Path(model if policy is None else policy) / CARD_NAME
     return read_card(path) if path.is_file() else None
+
+
+def _refuse_constant(name: str) -> float:
+    """What Python writes for such a number is no JSON, and no database keeps it."""
+    raise ValueError(f"it has no number {name}")
 
 
 def _reason(problem: Any) -> str:  # noqa: ANN401 (pydantic's own TypedDict is not exported)

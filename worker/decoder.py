@@ -8,7 +8,7 @@ import structlog
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from db.model_descriptions import ModelDescription
-from db.preferences import EffectivePreference, Method
+from db.preferences import METHODS_WITH_POLICY, EffectivePreference, Method
 from db.queries.claims import ClaimedItem, Outcome
 from db.queries.feedback import Pair
 from db.sampling import Sampling
@@ -177,6 +177,8 @@ def completed(card: Card | None, tokenizer: PreTrainedTokenizerBase, *, has_poli
         )
     if card.format.role == "system" and not shows_system(tokenizer):
         raise DecoderUnavailableError("The card's format writes a system turn, which the model's chat template drops.")
+    if card.method in METHODS_WITH_POLICY and not has_policy:
+        raise DecoderUnavailableError(f"The card's method, `{card.method}`, needs a policy: set PADSERVE_POLICY.")
     strength = POLICY_STRENGTH if card.strength is None else card.strength
     return card.model_copy(update={"method": card.method or method, "strength": strength})
 

@@ -71,7 +71,7 @@ class Format:
             message = "A format is a name, or an object of `role`, `template` and, if wanted, `separator`."
             raise FormatError(message)
         role, template, separator = body["role"], body["template"], body.get("separator", "; ")
-        if role not in {"system", "user"} or not isinstance(template, str) or not isinstance(separator, str):
+        if role not in ("system", "user") or not isinstance(template, str) or not isinstance(separator, str):
             raise FormatError("A format's `role` is system or user; its `template` and `separator` are texts.")
         return cls("own", role, template, separator)
 

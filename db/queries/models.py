@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.conflicts import insert_or_ignore
 from db.model_descriptions import ModelDescription, model_reference
-from db.models import Fit, Item, Job, Model, Worker
+from db.models import Fit, Item, Job, Model, Preference, Worker
 from db.preferences import Method
 from db.queries.workers import ALIVE_SECONDS, seen_workers
 from db.session import now
@@ -70,18 +70,28 @@ def register_model(
     identity = {"name": name, "digest": description.digest}
     session.execute(insert_or_ignore(session, Model).values(**identity, **changing, registered_at=moment))
     session.execute(update(Model).filter_by(**identity).values(**changing))
-    adopt(session, name=name, digest=description.digest)
+    adopt(session, name=name, description=description)
 
 
-def adopt(session: Session, *, name: str, digest: str) -> None:
-    """Give this model the unfinished work of a version that knew names only: nothing says that it meant another."""
+def adopt(session: Session, *, name: str, description: ModelDescription) -> None:
+    """Give this model the unfinished work of a version that knew names only: nothing says that it meant another.
+
+    But for jobs whose items ask for a method that it does not know: they wait for a model that does.
+    """
+    beyond = (
+        select(Item.job_id)
+        .join(Job, Job.id == Item.job_id)
+        .join(Preference, (Preference.tenant_id == Job.tenant_id) & (Preference.hash == Item.preference_hash))
+        .where(Item.model_digest.is_(None), Item.model == name, Item.state.in_(OPEN_ITEM_STATES))
+        .where(Preference.body["method"].as_string().not_in(description.methods))
+    )
     for table, unfinished in (
-        (Job, Job.finished_at.is_(None)),
-        (Item, Item.state.in_(OPEN_ITEM_STATES)),
+        (Job, Job.finished_at.is_(None) & Job.id.not_in(beyond)),
+        (Item, Item.state.in_(OPEN_ITEM_STATES) & Item.job_id.not_in(beyond)),
         (Fit, Fit.state.in_((FitState.QUEUED, FitState.RUNNING))),
     ):
         nameless = update(table).where(table.model_digest.is_(None), table.model == name, unfinished)
-        session.execute(nameless.values(model_digest=digest).execution_options(synchronize_session=False))
+        session.execute(nameless.values(model_digest=description.digest).execution_options(synchronize_session=False))
 
 
 def list_models(session: Session) -> list[RegisteredModel]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from pydantic import JsonValue
 
@@ -24,7 +25,7 @@ from evaluation.writing import NotWrittenError
 from worker.card import CARD_NAME, Card, CardError, find_card
 from worker.engine import EngineError
 from worker.formats import BUILT_IN, INSTRUCTION, PAD, SYSTEM, Format, Message, with_principles
-from worker.prompts import PromptError
+from worker.prompts import PromptError, shows_system
 
 FAILED = 1
 MAX_TOKENS = 48
@@ -34,6 +35,10 @@ _READABLE = (EngineError, MalformedSuiteError, NotWrittenError, CardError, OSErr
 
 class UnusableFormatError(EngineError):
     """The model's chat template refuses every format that was to be tried: name another with --format."""
+
+
+class NothingGivenError(EngineError):
+    """{file} holds no line to try, or is not text in UTF-8: put one prompt, or one principle, on each line."""
 
 
 class NoPlaceError(EngineError):
@@ -74,8 +79,12 @@ def _place(out: Path | None, model: str) -> Path:
     folder = out or Path(model)
     if out is None and not folder.is_dir():
         raise NoPlaceError(folder=str(folder))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):  # now, and not when all has been tried
+            return folder
+    except OSError as error:
+        raise NoPlaceError(folder=str(folder)) from error
 
 
 def _material(options: argparse.Namespace) -> Material:
@@ -85,8 +94,16 @@ def _material(options: argparse.Namespace) -> Material:
 
 
 def _lines(file: Path | None) -> list[str]:
-    text = file.read_text(encoding="utf-8") if file else ""
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    """Each once; none where no file was given."""
+    if file is None:
+        return []
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise NothingGivenError(file=file) from error
+    if not any(lines):
+        raise NothingGivenError(file=file)
+    return list(dict.fromkeys(filter(None, lines)))
 
 
 def _settings(model: Reader, options: argparse.Namespace) -> list[Setting]:
@@ -103,6 +120,10 @@ def _settings(model: Reader, options: argparse.Namespace) -> list[Setting]:
 
 
 def _is_taken(model: Reader, form: Format) -> bool:
+    """What the worker would refuse on a card is not tried."""
+    if form.role == "system" and not shows_system(model.tokenizer):
+        LOG.info("%s is left out: the model's chat template shows no system turn", form.name)
+        return False
     try:
         model.prompt(with_principles([Message(role="user", content="hi")], ["brief"], form))
     except PromptError as error:

@@ -46,6 +46,13 @@ class Material:
         """(prompt, wish), counted from 0."""
         return tuple((prompt, wish) for prompt in range(len(self.prompts)) for wish in range(len(self.wishes)))
 
+    def rivals(self, wish: int, most: int) -> list[str]:
+        """Other principles to hold a text of this wish against: its neighbours, or the built-in ones."""
+        neighbours = [each.principle for each in (*self.wishes[wish + 1 :], *self.wishes[:wish])]
+        own = self.wishes[wish].principle
+        others = dict.fromkeys(neighbours if set(neighbours) - {own} else PRINCIPLES)
+        return [other for other in others if other != own][:most]
+
     @classmethod
     def of(cls, prompts: Sequence[str], principles: Sequence[str]) -> "Material":
         """One's own; what is not given is the built-in."""

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -135,23 +136,26 @@ class Trying:
 
     def _log_odds(self, texts: Sequence[Written]) -> tuple[float, float]:
         """The mean over the texts, and its standard error over the prompts."""
-        num_wishes = len(self._material.wishes)
-        rivals = min(NUM_RIVALS, num_wishes - 1)
+        held_against = [self._held_against(one.wish) for one in texts]
         asked = [
-            (self._shown(one.prompt, (one.wish + step) % num_wishes), one.text)
-            for one in texts
-            for step in range(rivals + 1)
+            (self._shown(one.prompt, principle), one.text)
+            for one, principles in zip(texts, held_against, strict=True)
+            for principle in principles
         ]
-        sums = [likelihood for likelihood, _ in self._model.log_likelihoods(asked)]
+        sums = iter([likelihood for likelihood, _ in self._model.log_likelihoods(asked)])
         by_prompt: dict[int, list[float]] = {}
-        for index, one in enumerate(texts):
-            own, *others = sums[index * (rivals + 1) : (index + 1) * (rivals + 1)]
+        for one, principles in zip(texts, held_against, strict=True):
+            own, *others = islice(sums, len(principles))
             most = max(others)
             rival = most + math.log(_mean([math.exp(other - most) for other in others]))
             by_prompt.setdefault(one.prompt, []).append(own - rival)
         means = [_mean(values) for values in by_prompt.values()]
         error = statistics.stdev(means) / math.sqrt(len(means)) if len(means) > 1 else 0.0
         return _mean(means), error
+
+    def _held_against(self, wish: int) -> list[str]:
+        """The principle of a wish, and then its rivals."""
+        return [self._material.wishes[wish].principle, *self._material.rivals(wish, NUM_RIVALS)]
 
     def _surprise(self, reader: Reader, texts: Sequence[Written]) -> float:
         """-log p per token of the texts after the plain prompt."""
@@ -171,8 +175,8 @@ class Trying:
     def _asked(self, prompt: int) -> list[Message]:
         return [Message(role="user", content=self._material.prompts[prompt])]
 
-    def _shown(self, prompt: int, wish: int) -> list[Message]:
-        return with_principles(self._asked(prompt), [self._material.wishes[wish].principle], INSTRUCTION)
+    def _shown(self, prompt: int, principle: str) -> list[Message]:
+        return with_principles(self._asked(prompt), [principle], INSTRUCTION)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -23,7 +23,8 @@ from tests.api.submissions import Json, accepted, an_item, errors_of, give_profi
         ({"logit_bias": {"1": 101}}, "less_than_equal", "/logit_bias/1"),
         ({"logit_bias": [1]}, "dict_type", "/logit_bias"),
         ({"top_k": 0}, "greater_than_equal", "/top_k"),
-        ({"k": 5, "top_k": 5}, "extra_forbidden", "/top_k"),
+        ({"k": 5, "top_k": 5}, "k_twice", ""),
+        ({"logit_bias": {"260": 1}}, "logit_bias_out_of_range", "/logit_bias"),
         ({"chat_template_kwargs": {"tokenize": False}}, "reserved_template_argument", "/chat_template_kwargs"),
         ({"chat_template_kwargs": {"bos_token": "x"}}, "reserved_template_argument", "/chat_template_kwargs"),
         ({"chat_template_kwargs": {"mood": ["x"]}}, "template_argument", "/chat_template_kwargs"),
@@ -119,6 +120,15 @@ def test_a_profile_gives_back_its_budget_and_its_examples(client: TestClient) ->
 
     assert (ada["max_kl"], ada["examples"]) == (0.3, ["Dear all,\n\nbye"])
     assert (bob["max_kl"], bob["examples"]) == (None, [])
+
+
+def test_a_budget_of_nothing_in_a_profile_is_a_budget(api: Api, client: TestClient) -> None:
+    give_profile(client, "ada", "formal", method="contrast", max_kl=0)
+
+    (item,) = items_of_job(api.database, accepted(submit(client, an_item())))
+
+    assert client.get("/v1/profiles/ada").json()["max_kl"] == 0
+    assert preference_of(api.database, item)["max_kl"] == 0
 
 
 def test_examples_alone_steer(api: Api, client: TestClient) -> None:

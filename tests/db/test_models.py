@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 
 from db.base import new_id
 from db.models import Fit, Item, Job, Model, Worker
+from db.preferences import Method
 from db.queries import claims, feedback, fits, jobs, workers
 from db.queries.models import RegisteredModel, list_models
 from db.queries.workers import WorkerStatus, serving_status
@@ -125,6 +126,16 @@ def test_work_of_an_older_version_is_adopted_by_the_first_model_of_its_name(data
         assert fits.next_waiting(session, model_digest=DIGEST) is not None
     assert digests == {job_id: DIGEST, other_id: None}
     assert len(claim(database, DIGEST)) == 2
+
+
+def test_work_of_an_older_version_waits_for_a_model_that_knows_its_methods(database: Database) -> None:
+    job_id = a_job(database, [preference("formal"), preference("brief", method=Method.PAD)], model_digest=None)
+
+    a_model(database, description=a_description(OTHER_DIGEST, has_policy=False))
+    assert claim(database, OTHER_DIGEST) == []
+
+    a_model(database)
+    assert [item.job_id for item in claim(database, DIGEST)] == [job_id] * 2
 
 
 def test_what_has_ended_is_not_adopted(database: Database) -> None:

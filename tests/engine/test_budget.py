@@ -59,6 +59,17 @@ def test_the_whole_strength_or_the_whole_budget_is_used(spread: float, strength:
         assert part == strength or spent == pytest.approx(max_kl, abs=1e-6)
 
 
+@pytest.mark.parametrize("num_candidates", [1, 2, 3, 10])
+def test_equal_rewards_have_a_strength_within_the_least_of_budgets(num_candidates: int) -> None:
+    """Rounding alone may then cost more than the budget, and there is nothing to reduce."""
+    base = torch.randn(40, num_candidates, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    each = torch.ones(40, dtype=torch.float64)
+
+    used = strength_within(base, 0.3 * torch.ones_like(base), torch.ones_like(base) > 0, 2 * each, 1e-300 * each)
+
+    assert used.tolist() == pytest.approx([2.0] * 40)
+
+
 def test_the_divergence_is_that_of_its_formula() -> None:
     base, reward, allowed = rows(2.0)
 

@@ -7,7 +7,7 @@ import pytest
 
 from evaluation.calibration import __main__ as program
 from evaluation.calibration import settings
-from tests.tiny_model import write_tiny_model, write_tiny_policy
+from tests.tiny_model import a_tokenizer, write_tiny_model, write_tiny_policy
 from worker.card import find_card
 
 FEW = ("--max-tokens", "8", "--device", "cpu")
@@ -81,3 +81,44 @@ def test_a_suite_brings_its_prompts_and_rules(model: Path) -> None:
 def test_a_model_that_is_no_folder_needs_a_place_for_its_card(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["--base", "no/such-model"]) == 1
     assert "say with --out where the card goes" in capsys.readouterr().err
+
+
+def test_a_single_principle_is_held_against_the_built_in_ones(model: Path) -> None:
+    (model.parent / "principles.txt").write_text("very formal\nvery formal\n")
+
+    assert run(model, "--format", "instruction") == 0
+
+    card = find_card(str(model))
+    assert card is not None
+    assert card.chosen["principles"] == ["very formal"]
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\n", "caf\xe9".encode("latin-1")])
+def test_a_file_without_a_line_to_try_is_refused(
+    model: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (model.parent / "prompts.txt").write_bytes(content)
+
+    assert run(model) == 1
+    assert "prompts.txt holds no line to try" in capsys.readouterr().err
+
+
+def test_a_folder_that_takes_no_card_is_refused_before_anything_is_tried(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(model, "--out", "/proc/self") == 1
+
+    assert "'/proc/self' is no folder here that can be written to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "template", [None, "{% for m in messages if m['role'] != 'system' %}{{ m['content'] }}{% endfor %}"]
+)
+def test_a_format_that_the_worker_would_refuse_is_not_tried(model: Path, template: str | None) -> None:
+    (model / "chat_template.jinja").unlink()
+    a_tokenizer(chat_template=template).save_pretrained(model)
+
+    assert run(model) == 0
+
+    assert "| prompt, instruction |" in (model / "calibration.md").read_text()
+    assert "system" not in (model / "calibration.md").read_text()

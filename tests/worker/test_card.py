@@ -50,6 +50,9 @@ def test_the_demos_card_says_what_its_policy_was_trained_with() -> None:
         ('{"format": "pad", "method": "magic"}', "`method`"),
         ('{"format": "pad", "version": 2}', "`version`"),
         ('{"format": {"role": "user", "template": "{prompt}"}}', "each once"),
+        ('{"format": {"role": ["user"], "template": "{principles} {prompt}"}}', "`role` is system or user"),
+        ('{"format": "pad", "strength": NaN}', "no number NaN"),
+        ('{"format": "pad", "chosen": {"kl": -Infinity}}', "no number -Infinity"),
     ],
 )
 def test_a_card_that_is_not_one_is_refused_with_a_sentence(tmp_path: Path, text: str, says: str) -> None:
@@ -60,6 +63,13 @@ def test_a_card_that_is_not_one_is_refused_with_a_sentence(tmp_path: Path, text:
         read_card(path)
 
     assert str(path) in str(refused.value)
+
+
+def test_a_card_may_begin_with_the_mark_that_some_editors_put_there(tmp_path: Path) -> None:
+    path = tmp_path / CARD_NAME
+    path.write_text("\ufeff" + '{"format": "system"}', encoding="utf-8")
+
+    assert read_card(path) == Card(format=SYSTEM)
 
 
 def test_a_policys_card_counts_and_not_its_bases(tmp_path: Path) -> None:
@@ -109,3 +119,11 @@ def test_a_card_whose_format_the_model_would_not_see_is_refused() -> None:
 
     with pytest.raises(DecoderUnavailableError, match="system turn"):
         completed(Card(format=SYSTEM), a_tokenizer(chat_template=silent), has_policy=False)
+
+
+def test_a_card_whose_method_needs_a_policy_is_refused_without_one() -> None:
+    card = Card(format=PAD, method=Method.PAD)
+
+    assert completed(card, a_tokenizer(), has_policy=True).method is Method.PAD
+    with pytest.raises(DecoderUnavailableError, match="`pad`, needs a policy"):
+        completed(card, a_tokenizer(), has_policy=False)

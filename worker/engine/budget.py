@@ -28,7 +28,7 @@ def strength_within(base: Tensor, reward: Tensor, allowed: Tensor, strength: Ten
     # The largest reward becomes 0, so that nothing can overflow to +inf.
     reward = (reward * strength.sign()[:, None]).masked_fill(~allowed, -torch.inf)
     reward = reward - reward.amax(-1, keepdim=True)
-    extent = -reward.masked_fill(~allowed, 0).amin(-1)
+    extent = reward.masked_fill(~allowed, 0).abs().amax(-1)  # of equal rewards +0: -0 would turn the bound around
     most = strength.abs()
     # Hoeffding: KL <= (s * extent)**2 / 8, so this much is always allowed.
     low, high = torch.minimum((8 * max_kl).sqrt() / extent, most).log(), most.log()
