@@ -86,6 +86,7 @@ def test_two_models_under_one_name_are_never_mixed_and_a_renamed_one_goes_on(sta
         (digest,) = ready(client)
         worker.terminate()
         worker.wait()
+        wait_until(lambda: ready(client) == [], 60, "nobody is taken for ready: it may have left without a word")
         waiting = submit(client, defaults={"method": "none"}).json()["id"]
 
         other = stack.start_worker(model=second)
