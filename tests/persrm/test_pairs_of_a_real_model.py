@@ -13,6 +13,7 @@ from worker.formats import Message
 BREAD = "Write a short message that tells customers about fresh bread."
 GLAD = "Our lovely bread is the best in town, and we are happy to see you enjoy it every single morning."
 PLAIN = "Our bread is baked in the town oven at six, and we sell it at the counter until noon on weekdays."
+LONG = f"{PLAIN} Come by on foot or by bicycle, bring a bag, and ask for the rye loaf if you want a dark crust."
 SAD = "Our bread is the worst in town, a sad and terrible loss, and you regret it every single cold morning."
 
 
@@ -48,14 +49,14 @@ def test_a_text_that_keeps_another_principle_is_rejected() -> None:
 def test_what_is_hardly_better_makes_no_pair() -> None:
     asked = _asked("positive")
 
-    assert pairs([_written(asked, PLAIN), _written(asked, PLAIN.replace("baked", "good"))], seed=1) == []
+    assert pairs([_written(asked, LONG), _written(asked, LONG.replace("baked", "good"))], seed=1) == []
 
 
 @pytest.mark.parametrize("name", ["positive", "short"])
 def test_length_decides_only_where_the_principle_is_about_it(name: str) -> None:
     asked = _asked(name)
 
-    found = pairs([_written(asked, GLAD), _written(asked, f"{PLAIN} {PLAIN.replace('oven', 'mill')}")], seed=1)
+    found = pairs([_written(asked, GLAD), _written(asked, LONG)], seed=1)
 
     assert bool(found) is (name == "short")
 
