@@ -13,7 +13,8 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
-CARD = "padserve.json"
+from worker.card import CARD_NAME
+
 # Alternatives, of which transformers and peft read the first that is there.
 _WEIGHTS = (
     ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"),
@@ -29,7 +30,7 @@ _TOKENIZER = "tokenizer.json"
 # What a tokenizer is made from where it has not been written down whole.
 _TOKENIZER_PARTS = (
     *("vocab.json", "merges.txt", "vocab.txt"),
-    *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
+    *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json"),
 )
 _TEMPLATES = "additional_chat_templates"
 _NUM_THREADS = 4
@@ -44,9 +45,9 @@ def model_digest(model: str, policy: str | None = None, card: str | None = None,
     loaded = {"model": model, "policy": policy, "guide": guide}
     parts = {part: dict(_files(source)) for part, source in loaded.items() if source is not None}
     beside = policy if policy is not None else model
-    found = Path(card) if card is not None else _file(beside, CARD)
+    found = Path(card) if card is not None else _file(beside, CARD_NAME)
     if found is not None:
-        parts["card"] = {CARD: found}
+        parts["card"] = {CARD_NAME: found}
     named = [(f"{part}/{name}", file) for part, files in parts.items() for name, file in sorted(files.items())]
     with ThreadPoolExecutor(_NUM_THREADS) as pool:  # hashing holds no lock: shards are read side by side
         digests = pool.map(_digest, [file for _, file in named])

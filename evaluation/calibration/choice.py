@@ -95,11 +95,11 @@ def _faults(trial: Trial, asking: Trial) -> Iterator[str]:
     if trial.repetition > MOST_REPETITION * asking.repetition + REPETITION_SLACK:
         yield f"repetition {trial.repetition:.1%} (asking alone {asking.repetition:.1%})"
     worse = math.exp(trial.surprise - asking.surprise)
-    if worse > MOST_PERPLEXITY:
+    if not worse <= MOST_PERPLEXITY:  # what is no number is no fine perplexity either
         yield f"perplexity {worse:.2f} times that of asking alone"
     if trial.surprise_elsewhere is not None and asking.surprise_elsewhere is not None:
         worse = math.exp(trial.surprise_elsewhere - asking.surprise_elsewhere)
-        if worse > MOST_PERPLEXITY_ELSEWHERE:
+        if not worse <= MOST_PERPLEXITY_ELSEWHERE:
             yield f"perplexity under the other model {worse:.2f} times that of asking alone"
     if not LEAST_LENGTH * asking.num_words <= trial.num_words <= MOST_LENGTH * asking.num_words:
         yield f"{trial.num_words:.0f} words a text (asking alone {asking.num_words:.0f})"

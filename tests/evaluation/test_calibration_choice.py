@@ -51,6 +51,7 @@ def test_of_settings_within_a_standard_error_the_gentler_is_chosen() -> None:
         ({"repetition": 0.2}, "repetition 20.0%"),
         ({"naming": 0.3}, "30% of texts name the principle (asking alone 10%)"),
         ({"surprise": 1.0 + math.log(1.6)}, "perplexity 1.60 times"),
+        ({"surprise": math.nan}, "perplexity nan times"),
         ({"num_words": 5.0}, "5 words a text"),
         ({"num_words": 100.0}, "100 words a text"),
     ],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from worker import identity
+from worker.engine.files import VOCABULARIES
 from worker.identity import model_digest
 
 HUB_ID = "someone/model"
@@ -56,6 +57,17 @@ def test_another_content_of_any_file_that_counts_is_another_model(model: Path, n
     before = model_digest(str(model))
 
     (model / name).parent.mkdir(exist_ok=True)
+    (model / name).write_text("another")
+
+    assert model_digest(str(model)) != before
+
+
+@pytest.mark.parametrize("name", VOCABULARIES)
+def test_whatever_file_the_engine_reads_a_vocabulary_from_counts(model: Path, name: str) -> None:
+    (model / "tokenizer.json").unlink()
+    (model / name).write_text("one")
+    before = model_digest(str(model))
+
     (model / name).write_text("another")
 
     assert model_digest(str(model)) != before
