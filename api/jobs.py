@@ -33,6 +33,7 @@ from api.item_source import ItemSource
 from api.job_schemas import CAMPAIGN_EXAMPLE, ITEM_EXAMPLE, JobList, JobOut, ReaddressBody
 from api.job_views import job_view, record_of, view_of
 from api.model_choice import choose_model
+from api.readdressing import refuse_what_does_not_fit
 from api.submission import accept
 from db.preferences import digest
 from db.queries import jobs
@@ -199,15 +200,14 @@ def readdress_job(
 ) -> JobOut:
     """Have what is left of a job written by another model: for when nobody serves its own any more.
 
-    What has ended is kept as it is, so the job may then hold texts of both.
+    What has ended is kept as it is, so the job may then hold texts of both. Refused where the model cannot do what an
+    item asks for, as at submission.
     """
-    with services.database.transaction() as session:
+    with services.database.reading() as session:
         record_of(session, caller.tenant_id, job_id)
         model = choose_model(session, body.model)
-        missing = jobs.open_methods(session, job_id).difference(model.description.methods)
-        if missing:
-            names = ", ".join(f"`{method}`" for method in sorted(missing))
-            raise ConflictError(f"`{model.name}` cannot be steered by {names}, as items of this job ask.")
+        refuse_what_does_not_fit(session, job_id, model, services.settings.max_prompt_characters)
+    with services.database.transaction() as session:
         if not jobs.readdress(session, job_id, model=model.name, model_digest=model.digest):
             raise ConflictError("The job has ended: there is nothing left to write.")
         job = view_of(session, caller.tenant_id, job_id)

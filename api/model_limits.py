@@ -7,6 +7,12 @@ from dataclasses import dataclass
 
 from db.base import JsonObject
 from db.model_descriptions import ModelDescription
+from db.preferences import EffectivePreference, Method
+from db.sampling import Sampling
+
+TURNS_PER_EXAMPLE = 2
+# What templates cut out of turns stands between marks that begin so: "<think>", "<|channel|>", "[THINK]".
+MARKS = "<["
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +31,20 @@ class ModelLimits:
         self._name = name
         self._model = model
 
-    def excess(self, messages: Sequence[JsonObject], max_tokens: int) -> Excess | None:
+    def excess(
+        self, messages: Sequence[JsonObject], preference: EffectivePreference, sampling: Sampling
+    ) -> Excess | None:
         """What is too much of the item; None where it may fit."""
-        least, length = self._least_tokens(messages), self._model.max_length
+        # What a client's own arguments make a template do, nobody has seen.
+        least = self._least_tokens(messages, preference, knows_turns=not sampling.template)
+        max_tokens, length = sampling.max_tokens, self._model.max_length
         if least + max_tokens <= length:
             return None
         takes = f"`{self._name}` takes {length} tokens of prompt and answer together"
+        steered = bool(preference.principles or preference.examples)
+        prompt = "The prompt, with what is shown of the preference," if steered else "The prompt"
         if least >= length:
-            message = f"The prompt has at least {least} tokens, and {takes}: shorten it."
+            message = f"{prompt} has at least {least} tokens, and {takes}: shorten it."
             return Excess("prompt_too_long", message, is_the_prompts=True)
         message = (
             f"`max_tokens` {max_tokens} does not fit: {takes}, and this prompt needs at least {least}; "
@@ -47,12 +59,34 @@ class ModelLimits:
             return None
         return f"`logit_bias` names token {foreign}, and `{self._name}` has tokens 0 to {self._model.vocab_size - 1}."
 
-    def _least_tokens(self, messages: Sequence[JsonObject]) -> int:
-        """Fewer cannot be: templates may drop earlier turns and trim the last one, tokenizers may compose (NFC)."""
+    def _least_tokens(
+        self, messages: Sequence[JsonObject], preference: EffectivePreference, *, knows_turns: bool
+    ) -> int:
+        """Of the item's longest prompt; fewer cannot be.
+
+        Templates may trim turns, cut marked parts out of them, and, unless the worker saw that this one does not, leave
+        out turns before the last; tokenizers may compose letters (NFC).
+        """
+        *earlier, last = [str(turn["content"]) for turn in messages]
+        least = self._model.num_template_tokens
+        num_bytes = _num_bytes(last) + _num_bytes_shown(preference)
+        if knows_turns and self._model.num_turn_tokens is not None:
+            kept = [text for text in (*earlier, *preference.examples) if not any(mark in text for mark in MARKS)]
+            num_bytes += sum(map(_num_bytes, kept))
+            num_turns = sum(turn["role"] != "system" for turn in messages[:-1])
+            num_turns += TURNS_PER_EXAMPLE * len(preference.examples)
+            least += self._model.num_turn_tokens * num_turns
         longest = self._model.longest_token_bytes
-        if not longest:
-            return self._model.num_template_tokens + 1
-        text = str(messages[-1]["content"])
-        if not text.isascii():
-            text = unicodedata.normalize("NFC", text)
-        return self._model.num_template_tokens + math.ceil(len(text.strip().encode()) / longest)
+        return least + (math.ceil(num_bytes / longest) if longest else 1)
+
+
+def _num_bytes_shown(preference: EffectivePreference) -> int:
+    """Of the principles that stand in one prompt; formats may join words otherwise, so white space does not count."""
+    sizes = [_num_bytes("".join(principle.text.split())) for principle in preference.principles]
+    return max(sizes, default=0) if preference.method is Method.MIXTURE else sum(sizes)
+
+
+def _num_bytes(text: str) -> int:
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    return len(text.strip().encode())

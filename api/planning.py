@@ -5,14 +5,12 @@ from collections.abc import Iterator
 
 from sqlalchemy.orm import Session
 
-from api.errors import LineError, PolicyRequiredError
 from api.guidance import Guidance, ModelDefaults
 from api.inspection import Inspection
+from api.item_checks import SETTINGS, ItemChecks, ResolvedItem
 from api.item_source import Candidate, ItemSource
-from api.model_limits import ModelLimits
-from api.sampling_schemas import sampling_problem
 from api.settings import Settings
-from db.preferences import METHODS_WITH_POLICY, EffectivePreference
+from db.preferences import EffectivePreference
 from db.queries.items import NewItem
 from db.queries.models import RegisteredModel
 from db.sampling import Sampling
@@ -25,8 +23,7 @@ class Planner:
         self._settings = settings
         self._tenant_id = tenant_id
         self._source = source
-        self._model = model
-        self._limits = ModelLimits(model.name, model.description)
+        self._checks = ItemChecks(model, settings.max_prompt_characters)
         self._guidance = Guidance(ModelDefaults.of(model.description), source.head.options.defaults)
 
     def items(self, session: Session) -> Iterator[tuple[NewItem, EffectivePreference]]:
@@ -37,11 +34,7 @@ class Planner:
         for candidate in self._source.candidates(session, self._tenant_id, inspection):
             preference_hash, preference = self._guidance.preference(candidate.own, candidate.profile)
             sampling = self._guidance.sampling(candidate.own, position)
-            errors = [
-                *self._length_errors(candidate, sampling),
-                *self._method_errors(candidate, preference),
-                *self._sampling_errors(candidate, sampling),
-            ]
+            errors = self._checks.errors(_resolved(candidate, preference, sampling))
             inspection.add(*errors)
             if errors:
                 continue
@@ -60,35 +53,13 @@ class Planner:
             sampling=sampling.body,
         )
 
-    def _length_errors(self, candidate: Candidate, sampling: Sampling) -> Iterator[LineError]:
-        num_characters = sum(len(str(turn["content"])) for turn in candidate.messages)
-        largest = self._settings.max_prompt_characters
-        if num_characters > largest:
-            message = f"The text has {num_characters} characters; at most {largest} are allowed."
-            yield candidate.place.error("prompt_too_long", message, candidate.text_pointer)
-        elif (excess := self._limits.excess(candidate.messages, sampling.max_tokens)) is not None:
-            own = "/max_tokens" if candidate.own.max_tokens is not None else ""
-            pointer = candidate.text_pointer if excess.is_the_prompts else own
-            yield candidate.place.error(excess.code, excess.message, pointer)
 
-    def _method_errors(self, candidate: Candidate, preference: EffectivePreference) -> Iterator[LineError]:
-        method, model = preference.method, self._model
-        if method in model.description.methods:
-            return
-        own = "/method" if candidate.own.method is not None else ""
-        if method in METHODS_WITH_POLICY:
-            message = f"`{method}` needs a policy, and `{model.name}` has none. {PolicyRequiredError.__doc__}"
-            yield candidate.place.error(PolicyRequiredError.code, message, own)
-            return
-        known = ", ".join(f"`{known}`" for known in model.description.methods)
-        message = f"`{model.name}` cannot be steered by `{method}`; its methods are {known}."
-        yield candidate.place.error("method_unavailable", message, own)
-
-    def _sampling_errors(self, candidate: Candidate, sampling: Sampling) -> Iterator[LineError]:
-        problem = sampling_problem(sampling)
-        if problem is not None:
-            yield candidate.place.error("sampling", problem)
-        foreign = self._limits.foreign_token(token_id for token_id, _ in sampling.logit_bias)
-        if foreign is not None:
-            own = "/logit_bias" if candidate.own.logit_bias is not None else ""
-            yield candidate.place.error("logit_bias_out_of_range", foreign, own)
+def _resolved(candidate: Candidate, preference: EffectivePreference, sampling: Sampling) -> ResolvedItem:
+    return ResolvedItem(
+        candidate.messages,
+        preference,
+        sampling,
+        candidate.place,
+        candidate.text_pointer,
+        stated=frozenset(setting for setting in SETTINGS if getattr(candidate.own, setting) is not None),
+    )

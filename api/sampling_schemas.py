@@ -33,20 +33,22 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def _check_template(arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    for name, value in arguments.items():
-        if is_reserved_template_argument(name):
-            message = "`{name}` is not the client's to set."
-            raise PydanticCustomError("reserved_template_argument", message, {"name": name})
-        if isinstance(value, str):
-            if len(value) > MAX_TEMPLATE_TEXT:
-                message = "`{name}` has more than {max_length} characters."
-                raise PydanticCustomError("string_too_long", message, {"name": name, "max_length": MAX_TEMPLATE_TEXT})
-            check_text(value)
-        elif isinstance(value, list | dict):
-            message = "`{name}` must be a text, a number, true, false or null."
-            raise PydanticCustomError("template_argument", message, {"name": name})
-    return arguments
+def _check_name(name: str) -> str:
+    if is_reserved_template_argument(name):
+        message = "`{name}` is not the client's to set."
+        raise PydanticCustomError("reserved_template_argument", message, {"name": name})
+    return name
+
+
+def _check_argument(value: JsonValue) -> JsonValue:
+    if isinstance(value, str):
+        if len(value) > MAX_TEMPLATE_TEXT:
+            message = "At most {max_length} characters are allowed."
+            raise PydanticCustomError("string_too_long", message, {"max_length": MAX_TEMPLATE_TEXT})
+        check_text(value)
+    elif isinstance(value, list | dict):
+        raise PydanticCustomError("template_argument", "Must be a text, a number, true, false or null.")
+    return value
 
 
 TokenId = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,8})$")]
@@ -57,9 +59,11 @@ Stop = Annotated[
     Field(max_length=MAX_STOPS),
     BeforeValidator(_as_list, json_schema_input_type=StopText | list[StopText]),
 ]
-TemplateName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+TemplateName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"), AfterValidator(_check_name)]
+# Checked one by one, so that an error is found at the place of its argument.
 TemplateArguments = Annotated[
-    dict[TemplateName, JsonValue], Field(max_length=MAX_TEMPLATE_ARGUMENTS), AfterValidator(_check_template)
+    dict[TemplateName, Annotated[JsonValue, AfterValidator(_check_argument)]],
+    Field(max_length=MAX_TEMPLATE_ARGUMENTS),
 ]
 
 

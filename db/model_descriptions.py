@@ -28,6 +28,8 @@ class ModelDescription:
     max_kl: float | None = None
     format: str = "pad"
     card: JsonObject | None = None
+    num_turn_tokens: int | None = None
+    """The least that the template adds for each turn more; None where it may leave out turns before the last."""
 
 
 def methods_of(*, has_policy: bool) -> tuple[Method, ...]:

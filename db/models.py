@@ -271,6 +271,7 @@ class Model(Base):
     max_kl: Mapped[float | None]
     format: Mapped[str] = mapped_column(String(16))
     card: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
+    num_turn_tokens: Mapped[int | None]
     registered_at: Mapped[Moment]
     seen_at: Mapped[Moment]
 

@@ -1,53 +1,32 @@
-"""The methods that are compared and the controls that could refute them, as streams. Decides; holds no tensor."""
+"""The methods that are compared, as they are served, and the controls that could refute them. Holds no tensor.
 
-from collections.abc import Callable
+The streams are `worker.methods`': a control is another preference, other weights or another proposer, never another
+spelling of a method.
+"""
+
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
+from db.preferences import EffectivePreference
+from db.preferences import Method as Served
+from evaluation.conditions import Policy, Says, Weights, guide_of, told
 from evaluation.tasks import Task
 from worker.engine import Stream
 from worker.formats import PAD, Format, Message, with_principles
+from worker.methods import Encode, streams_of
 
-Encode = Callable[[list[Message]], tuple[int, ...]]
 DEFAULT_STRENGTH = 1.0
-
-
-class Says(StrEnum):
-    """What a stream's prompt says about the preference."""
-
-    NOTHING = "nothing"
-    PRINCIPLES = "principles"
-    EXAMPLES = "examples"
-    """The principles, after earlier turns that asked for the same and got it."""
-    WRONG = "wrong"
-    """A principle that nobody asked for."""
-
-
-class Weights(StrEnum):
-    """Whose weights a stream runs on. The reference is the base where no other is loaded."""
-
-    BASE = "base"
-    POLICY = "policy"
-    REFERENCE = "reference"
-
-
-@dataclass(frozen=True)
-class Guide:
-    """One stream of the token reward and its sign."""
-
-    weights: Weights
-    says: Says
-    reward: float
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a text is made: who proposes the tokens, having read what, and what guides the choice."""
+    """How a text is made: by which served method, from a preference that says what, on which weights."""
 
     name: str
+    served: Served
     says: Says = Says.PRINCIPLES
-    guides: tuple[Guide, ...] = ()
+    policy: Policy = Policy.NONE
     proposer: Weights = Weights.BASE
+    """Whose tokens are the candidates; another than the base writes alone."""
     strength: float = 0.0
     k: int = 10
     temperature: float = 0.0
@@ -64,67 +43,43 @@ class Method:
         has_reference: bool,
         format: Format = PAD,
     ) -> tuple[Stream, ...]:
-        """The engine's streams for one task."""
-
-        def stream(weights: Weights, says: Says, reward: float) -> Stream:
-            known = Weights.BASE if weights is Weights.REFERENCE and not has_reference else weights
-            return Stream(known.value, encode(conversation(task, says, format)), reward)
-
-        first = stream(self.proposer, self.says, 0.0)
-        return (first, *(stream(guide.weights, guide.says, guide.reward) for guide in self.guides))
+        """The engine's streams for one task, made where served items get theirs."""
+        preference = EffectivePreference(self.served, self.strength, told(self.says, task.wordings, task.wrong))
+        guide = guide_of(self.policy, has_reference=has_reference)
+        first, *others = streams_of(preference, conversation(task, self.says, format), encode, format, guide)
+        return (replace(first, weights=self.proposer.value), *others)
 
 
 def conversation(task: Task, says: Says, format: Format = PAD) -> list[Message]:
-    """The turns that ask for the task's text."""
-    asked = [Message(role="user", content=task.prompt.prompt)]
-    match says:
-        case Says.NOTHING:
-            return asked
-        case Says.PRINCIPLES:
-            return with_principles(asked, task.wordings, format)
-        case Says.WRONG:
-            return with_principles(asked, (task.wrong,), format)
-        case Says.EXAMPLES:
-            return [*_examples(task, format), *with_principles(asked, task.wordings, format)]
+    """The turns that ask for the task's text, the preference not yet shown in the last one."""
+    earlier = _demonstrations(task, format) if says is Says.DEMONSTRATIONS else []
+    return [*earlier, Message(role="user", content=task.prompt.prompt)]
 
 
-def _examples(task: Task, format: Format) -> list[Message]:
-    """Each principle's examples, asked for in the task's wording, with the value that they have."""
+def _demonstrations(task: Task, format: Format) -> list[Message]:
+    """Each principle's examples, asked for in the task's wording, with the value that they have.
+
+    A format of the system turn has no place in earlier turns: there they are asked for without the wording.
+    """
     turns = []
     for principle, wording in zip(task.principles, task.wordings, strict=True):
         value = task.values.get(principle.name, "")
         for example in principle.examples:
             asked = wording.replace(value, example.value) if example.value else wording
-            turns += with_principles([Message(role="user", content=example.prompt)], (asked,), format)
+            shown = (asked,) if format.role == "user" else ()
+            turns += with_principles([Message(role="user", content=example.prompt)], shown, format)
             turns.append(Message(role="assistant", content=example.text))
     return turns
 
 
-def _log_ratio(says: Says) -> tuple[Guide, ...]:
-    return (Guide(Weights.POLICY, says, 1.0), Guide(Weights.REFERENCE, says, -1.0))
-
-
-UNGUIDED = Method("unguided", says=Says.NOTHING)
-PROMPTED = Method("prompt only")
-FEW_SHOT = Method("few-shot in context", says=Says.EXAMPLES)
-GUIDED = Method("guided", guides=_log_ratio(Says.PRINCIPLES), strength=DEFAULT_STRENGTH)
-# As `mixture` does it: the base, which knows of no preference, is also the reference.
-GUIDED_UNPROMPTED = Method(
-    "guided, base not prompted",
-    says=Says.NOTHING,
-    guides=(Guide(Weights.POLICY, Says.PRINCIPLES, 1.0), Guide(Weights.REFERENCE, Says.NOTHING, -1.0)),
-    strength=DEFAULT_STRENGTH,
-)
-NO_PREFERENCE = Method(
-    "guided, no preference text", says=Says.NOTHING, guides=_log_ratio(Says.NOTHING), strength=DEFAULT_STRENGTH
-)
-WRONG = Method("guided, wrong preference", says=Says.WRONG, guides=_log_ratio(Says.WRONG), strength=DEFAULT_STRENGTH)
-POLICY_ALONE = Method("policy alone", proposer=Weights.POLICY)
-# Needs no policy: the base with the principles against the base without.
-CONTRAST = Method(
-    "contrast, no policy",
-    guides=(Guide(Weights.BASE, Says.PRINCIPLES, 1.0), Guide(Weights.BASE, Says.NOTHING, -1.0)),
-    strength=DEFAULT_STRENGTH,
-)
-RANDOM_ADAPTER = replace(GUIDED, name="guided by a random adapter")
+UNGUIDED = Method("unguided", Served.NONE, says=Says.NOTHING)
+PROMPTED = Method("prompt only", Served.PROMPT)
+FEW_SHOT = Method("few-shot in context", Served.PROMPT, says=Says.DEMONSTRATIONS)
+GUIDED = Method("guided", Served.PAD, policy=Policy.PERSRM, strength=DEFAULT_STRENGTH)
+GUIDED_UNPROMPTED = replace(GUIDED, name="guided, base not prompted", served=Served.MIXTURE)
+NO_PREFERENCE = replace(GUIDED, name="guided, no preference text", says=Says.NOTHING)
+WRONG = replace(GUIDED, name="guided, wrong preference", says=Says.WRONG)
+POLICY_ALONE = Method("policy alone", Served.PROMPT, policy=Policy.PERSRM, proposer=Weights.POLICY)
+CONTRAST = Method("contrast, no policy", Served.CONTRAST, strength=DEFAULT_STRENGTH)
+RANDOM_ADAPTER = replace(GUIDED, name="guided by a random adapter", policy=Policy.RANDOM)
 SAMPLED = replace(PROMPTED, name="best of n", temperature=1.0)

@@ -8,7 +8,8 @@ from itertools import pairwise
 from db.preferences import EffectivePreference, Principle
 from db.preferences import Method as ServedMethod
 from evaluation.bootstrap import Estimate, Sample, difference, mean
-from evaluation.methods import DEFAULT_STRENGTH, Says, conversation
+from evaluation.conditions import Says
+from evaluation.methods import DEFAULT_STRENGTH, conversation
 from evaluation.rules import num_words
 from evaluation.study import Study
 from evaluation.tasks import Task

@@ -11,7 +11,8 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from evaluation.methods import UNGUIDED, Weights
+from evaluation.conditions import Weights
+from evaluation.methods import UNGUIDED
 from evaluation.writing import Models, Text, Writer, Writing, is_adapter
 
 BATCH_SIZE = 32

@@ -60,7 +60,9 @@ class Study:
         self.suite = suite
         self.rules = rules
         self.models = models or plan.models
-        self.writer = Writer.load(self.models, device=plan.device, max_tokens=plan.max_tokens)
+        self.writer = Writer.load(
+            self.models, device=plan.device, max_tokens=plan.max_tokens, format=plan.models.format
+        )
         self.scorer = Scorer(self.models, self.writer, plan.language_model)
 
     @classmethod
@@ -70,7 +72,7 @@ class Study:
         return cls(plan, suite, Rules(suite, Judge(plan.judge, names) if plan.judge else None))
 
     def of(self, models: Models) -> "Study":
-        """The same study of other models."""
+        """The same study of other models, shown principles in the same format."""
         return Study(self.plan, self.suite, self.rules, models)
 
     def test_tasks(self) -> list[Task]:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from evaluation.methods import Method, Weights
+from evaluation.conditions import Weights
+from evaluation.methods import Method
 from evaluation.tasks import Task
+from worker.card import find_card
 from worker.engine import Completion, Engine, FinishReason, Request, Stream, load_engine
 from worker.formats import PAD, Format
 from worker.prompts import encode
@@ -26,6 +28,12 @@ class Models:
     base: str
     policy: str | None = None
     reference: str | None = None
+
+    @property
+    def format(self) -> Format:
+        """How their card shows principles; as PAD's released policies were trained where there is no card."""
+        card = find_card(self.base, self.policy)
+        return PAD if card is None else card.format
 
 
 @dataclass(frozen=True)
@@ -62,10 +70,10 @@ class Writer:
         self.encode = partial(encode, tokenizer)
 
     @classmethod
-    def load(cls, models: Models, *, device: str, max_tokens: int) -> "Writer":
+    def load(cls, models: Models, *, device: str, max_tokens: int, format: Format = PAD) -> "Writer":
         """In float32 everywhere, so that the answers are the same on every machine, but for rounding."""
         engine = load_engine(models.base, models.policy, models.reference, device=device, dtype="float32")
-        return cls(engine, AutoTokenizer.from_pretrained(models.base), max_tokens)
+        return cls(engine, AutoTokenizer.from_pretrained(models.base), max_tokens, format)
 
     @property
     def has_reference(self) -> bool:

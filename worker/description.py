@@ -1,17 +1,22 @@
 """What a loaded model can do, for the registry: measured on its tokenizer and chat template. Knows no engine."""
 
 import json
+from collections.abc import Sequence
+from itertools import pairwise
 
 from transformers import PreTrainedTokenizerBase
 
 from db.model_descriptions import ModelDescription, methods_of
-from db.preferences import Method
+from db.preferences import MAX_EXAMPLES, Method
 from worker.card import Card
 from worker.formats import Message
-from worker.prompts import PromptError, encode
+from worker.prompts import PromptError, encode, special_ids
 
 # Whatever a tokenizer may drop, fold or replace by "unknown" is in here; what comes back whole was accounted for whole.
 PROBE = "Tea,  for\n\n\nTwo: ÀÉ ǅ \t ŉ ２½ 茶 กา \U0001f375 \U00010348 \ue000 end"
+ROLES = ("user", "assistant")
+NUM_TURNS = 2 * MAX_EXAMPLES + 3
+"""Of the conversation that a template is tried on: the last user turn, behind an exchange and the most examples."""
 
 
 def describe(
@@ -36,6 +41,7 @@ def describe(
         max_kl=card.max_kl,
         format=card.format.name,
         card=card.model_dump(mode="json"),
+        num_turn_tokens=num_turn_tokens(tokenizer),
     )
 
 
@@ -49,6 +55,39 @@ def num_template_tokens(tokenizer: PreTrainedTokenizerBase) -> int:
         except PromptError:
             continue
     return min(lengths, default=0)
+
+
+def num_turn_tokens(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The least that the template adds for each turn more; None where it may leave out turns before the last.
+
+    Control tokens alone are counted: they join with no text. A template that does not take a conversation refuses it.
+    """
+    if tokenizer.chat_template is None:
+        return 0  # the turns are sent as one text
+    turns = [Message(role=ROLES[number % 2], content=f"Turn {number} of tea") for number in range(NUM_TURNS)]
+    system = Message(role="system", content="Be brief.")
+    control = special_ids(tokenizer)
+    try:
+        prompts = [encode(tokenizer, turns[:length]) for length in range(1, NUM_TURNS + 1, 2)]
+    except PromptError:
+        return None
+    if not _shows(tokenizer, prompts[-1], turns) or _drops(tokenizer, [system, *turns]):
+        return None
+    num_control = [sum(token_id in control for token_id in prompt) for prompt in prompts]
+    return max(0, min(longer - shorter for shorter, longer in pairwise(num_control)) // 2)
+
+
+def _drops(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message]) -> bool:
+    """Whether the template leaves out a turn without a word; what it refuses is refused with a word."""
+    try:
+        return not _shows(tokenizer, encode(tokenizer, turns), turns)
+    except PromptError:
+        return False
+
+
+def _shows(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], turns: Sequence[Message]) -> bool:
+    text = str(tokenizer.decode(list(prompt), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    return all(turn["content"] in text for turn in turns)
 
 
 def longest_token_bytes(tokenizer: PreTrainedTokenizerBase) -> int:

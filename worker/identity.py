@@ -1,38 +1,18 @@
 """What a model is: a digest over the content of every file that decides what it writes. Names of folders do not count.
 
 Of a folder as of a repository of the Hub, whose files lie in the Hub's cache once the model is loaded: two machines
-that hold the same files hold the same model. Which files count is what transformers reads, no more: an optimizer's
-state or a README beside the weights changes no text.
+that hold the same files hold the same model. Which files count is what the engine reads, no more: an optimizer's state
+or a README beside the weights changes no text.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from huggingface_hub import try_to_load_from_cache
-
 from worker.card import CARD_NAME
+from worker.engine import Checkpoint, local_folder
 
-# Alternatives, of which transformers and peft read the first that is there.
-_WEIGHTS = (
-    ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"),
-    ("adapter_model.safetensors", "adapter_model.bin"),
-    ("value_head.safetensors",),
-)
-_CONFIGURATION = (
-    *("config.json", "generation_config.json", "adapter_config.json"),
-    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("chat_template.jinja", "chat_template.json"),
-)
-_TOKENIZER = "tokenizer.json"
-# What a tokenizer is made from where it has not been written down whole.
-_TOKENIZER_PARTS = (
-    *("vocab.json", "merges.txt", "vocab.txt"),
-    *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json"),
-)
-_TEMPLATES = "additional_chat_templates"
 _NUM_THREADS = 4
 
 
@@ -43,9 +23,9 @@ def model_digest(model: str, policy: str | None = None, card: str | None = None,
     path, if it lies elsewhere than beside the policy or, without one, beside the model.
     """
     loaded = {"model": model, "policy": policy, "guide": guide}
-    parts = {part: dict(_files(source)) for part, source in loaded.items() if source is not None}
+    parts = {part: _files(source, is_base=part == "model") for part, source in loaded.items() if source is not None}
     beside = policy if policy is not None else model
-    found = Path(card) if card is not None else _file(beside, CARD_NAME)
+    found = Path(card) if card is not None else _card(local_folder(beside))
     if found is not None:
         parts["card"] = {CARD_NAME: found}
     named = [(f"{part}/{name}", file) for part, files in parts.items() for name, file in sorted(files.items())]
@@ -55,40 +35,15 @@ def model_digest(model: str, policy: str | None = None, card: str | None = None,
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _files(source: str) -> Iterator[tuple[str, Path]]:
-    """What is read of a model or an adapter, by name."""
-    for alternatives in _WEIGHTS:
-        yield from _weights(source, alternatives)
-    tokenizer = (_TOKENIZER,) if _file(source, _TOKENIZER) is not None else _TOKENIZER_PARTS
-    for name in (*_CONFIGURATION, *tokenizer):
-        file = _file(source, name)
-        if file is not None:
-            yield name, file
-    beside = _file(source, "tokenizer_config.json") or _file(source, "config.json")
-    if beside is not None:
-        for template in sorted((beside.parent / _TEMPLATES).glob("*.jinja")):
-            yield f"{_TEMPLATES}/{template.name}", template
+def _files(source: str, *, is_base: bool) -> dict[str, Path]:
+    """What is read of a model or an adapter, by its name in the folder."""
+    checkpoint = Checkpoint.find(source, is_base=is_base)
+    return {file.relative_to(checkpoint.folder).as_posix(): file for file in checkpoint.files()}
 
 
-def _weights(source: str, alternatives: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
-    for name in alternatives:
-        file = _file(source, name)
-        if file is None:
-            continue
-        yield name, file
-        if name.endswith(".index.json"):
-            shards = json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()
-            found = {shard: _file(source, shard) for shard in sorted(set(shards))}
-            yield from ((shard, path) for shard, path in found.items() if path is not None)
-        return
-
-
-def _file(source: str, name: str) -> Path | None:
-    if Path(source).is_dir():
-        file = Path(source) / name
-        return file if file.is_file() else None
-    found = try_to_load_from_cache(source, name)
-    return Path(found) if isinstance(found, str) else None
+def _card(folder: Path) -> Path | None:
+    card = folder / CARD_NAME
+    return card if card.is_file() else None
 
 
 def _digest(file: Path) -> str:

@@ -15,7 +15,7 @@ Encode = Callable[[Sequence[Message]], tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Guide:
-    """Whose log-ratios `mixture` weighs: `weights` with a principle against `reference` without."""
+    """Whose log-ratios guide: `mixture` weighs those of `weights` with a principle against `reference` without."""
 
     weights: str
     reference: str
@@ -23,6 +23,8 @@ class Guide:
 
 POLICY_GUIDE = Guide("policy", "base")
 """A PersRM against the base that it was trained on."""
+REFERENCE_GUIDE = Guide("policy", "reference")
+"""A PersRM against the model that it was trained on, where that is another than the base."""
 BASE_GUIDE = Guide("base", "base")
 """The base against itself (Drift, arXiv 2502.14289): needs no policy."""
 MODEL_GUIDE = Guide("policy", "policy")
@@ -49,20 +51,26 @@ def streams_of(
         case Method.PROMPT:
             return (Stream("base", encode(with_principles(asked, principles, format))),)
         case Method.PAD:
-            # r = log pi_policy - log pi_base, the reference being the base with the same prompt
+            # r = log pi_policy - log pi_reference, both with the same prompt
             guided = encode(with_principles(asked, principles, format))
-            return (Stream("base", guided, reward=-1.0), Stream("policy", guided, reward=1.0))
+            reference = guide.reference if guide == REFERENCE_GUIDE else "base"
+            return _against(reference, guided, (Stream("policy", guided, reward=1.0),))
         case Method.MIXTURE:
             # r = sum_k w_k (log pi_guide(principle k) - log pi_reference)
             guides = tuple(
                 Stream(guide.weights, encode(with_principles(asked, [principle.text], format)), principle.weight)
                 for principle in preference.principles
             )
-            plain, total = encode(asked), sum(stream.reward for stream in guides)
-            if guide.reference == "base":
-                return (Stream("base", plain, reward=-total), *guides)
-            return (Stream("base", plain), *guides, Stream(guide.reference, plain, reward=-total))
+            return _against(guide.reference, encode(asked), guides)
         case Method.CONTRAST:
             # r = log pi_base(with principles and examples) - log pi_base(without)
             guided = encode(with_principles(asked, principles, format))
             return (Stream("base", guided, reward=1.0), Stream("base", encode(messages), reward=-1.0))
+
+
+def _against(reference: str, prompt: tuple[int, ...], guides: tuple[Stream, ...]) -> tuple[Stream, ...]:
+    """The base with this prompt, guided by log-ratios to a reference with the same prompt, often the base itself."""
+    total = sum(stream.reward for stream in guides)
+    if reference == "base":
+        return (Stream("base", prompt, reward=-total), *guides)
+    return (Stream("base", prompt), *guides, Stream(reference, prompt, reward=-total))

@@ -89,6 +89,11 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     return list(dict.fromkeys([*tokenizer.all_special_tokens, *added]))
 
 
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The ids of these tokens."""
+    return frozenset(cast("list[int]", tokenizer.convert_tokens_to_ids(special_tokens(tokenizer))))
+
+
 def shows_system(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a system turn reaches the model: some templates refuse it, and some leave it out without a word."""
     if tokenizer.chat_template is None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from worker.prompts import special_tokens
+from worker.prompts import special_ids, special_tokens
 
 _CUT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
@@ -24,13 +24,17 @@ class StopTexts:
         special = [stop for stop in stops if any(token in stop for token in tokens)]
         self._special = tuple(special)
         self._plain = tuple(stop for stop in stops if stop not in special)
-        # A token is at least one byte and a character at most four: no stop text can begin earlier than this.
+        self._silent = special_ids(tokenizer)
+        self._vocab_size = len(tokenizer)
+        # A token that is shown is at least one byte and a character at most four: no stop text begins earlier than so
+        # many of these ago. Of tokens that are not shown, any number may stand among them.
         self._num_tail_tokens = 4 * max(map(len, stops), default=0) + 4
 
     def __call__(self, token_ids: Sequence[int]) -> int | None:
         """How many tokens to keep once a stop text is there, and None before."""
-        tail = token_ids[-self._num_tail_tokens :]
-        num_skipped = max(0, self._min_tokens - (len(token_ids) - len(tail)))
+        start = self._tail_start(token_ids)
+        tail = token_ids[start:]
+        num_skipped = max(0, self._min_tokens - start)
         found = self._is_in(tail, self._plain, num_skipped, with_special=False)
         found = found or self._is_in(tail, self._special, num_skipped, with_special=True)
         return len(token_ids) if found else None
@@ -39,6 +43,19 @@ class StopTexts:
         """What is shown of a completion: up to the earliest stop text, and never half a character at its end."""
         skipped = self._skipped(token_ids[: self._min_tokens], with_special=False)
         return text_before(self._before_special(token_ids), self._plain, skipped).rstrip(_CUT_CHARACTER)
+
+    def _tail_start(self, token_ids: Sequence[int]) -> int:
+        """The place of the token with which the tail begins that any stop text lies in."""
+        num_shown = 0
+        for place in range(len(token_ids) - 1, -1, -1):
+            num_shown += self._is_shown(token_ids[place])
+            if num_shown == self._num_tail_tokens:
+                return place
+        return 0
+
+    def _is_shown(self, token_id: int) -> bool:
+        """Whether a token adds to the text: control tokens do not, nor do rows that only pad a vocabulary."""
+        return token_id < self._vocab_size and token_id not in self._silent
 
     def _is_in(self, token_ids: Sequence[int], stops: Sequence[str], num_skipped: int, *, with_special: bool) -> bool:
         if not stops or len(token_ids) <= num_skipped:

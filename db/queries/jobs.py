@@ -21,8 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.base import JsonObject, new_id
-from db.models import Item, Job, Preference, Result
-from db.preferences import Method
+from db.models import Item, Job, Result
 from db.session import now
 from db.states import OPEN_ITEM_STATES, OPEN_JOB_STATES, ItemState, JobState
 
@@ -225,17 +224,6 @@ def readdress(session: Session, job_id: uuid.UUID, *, model: str, model_digest: 
         execution_options=_UNSYNCHRONISED,
     )
     return bool(moved)
-
-
-def open_methods(session: Session, job_id: uuid.UUID) -> set[Method]:
-    """The methods that the items which have not ended are to be steered by."""
-    wanted = (
-        select(Preference.body["method"].as_string())
-        .join(Job, Job.tenant_id == Preference.tenant_id)
-        .join(Item, (Item.job_id == Job.id) & (Item.preference_hash == Preference.hash))
-        .where(Job.id == job_id, Item.state.in_(OPEN_ITEM_STATES))
-    )
-    return set(map(Method, session.scalars(wanted.distinct())))
 
 
 def freeze_counts(session: Session, job_id: uuid.UUID, state: JobState, *conditions: ColumnElement[bool]) -> bool:

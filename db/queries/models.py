@@ -65,6 +65,7 @@ def register_model(
         "max_kl": description.max_kl,
         "format": description.format,
         "card": description.card,
+        "num_turn_tokens": description.num_turn_tokens,
         "seen_at": moment,
     }
     identity = {"name": name, "digest": description.digest}
@@ -121,6 +122,7 @@ def _registered(row: Model, state: ModelState) -> RegisteredModel:
         max_kl=row.max_kl,
         format=row.format,
         card=row.card,
+        num_turn_tokens=row.num_turn_tokens,
     )
     return RegisteredModel(row.name, tuple(row.aliases), description, state, row.registered_at, row.seen_at)
 

@@ -1,8 +1,7 @@
 """Writes texts under a setting and measures them with the models themselves. Holds engines; decides nothing.
 
-The log-odds of a principle, given a text y: `log pi(y | x, p) - log mean_q pi(y | x, q)` over some other principles q,
-all shown in the same format: what the wording of a format adds to every prompt cancels, and only what is the
-principle's own counts.
+The log-odds of a principle are held against some other principles, all shown in the same format: what the wording of a
+format adds to every prompt cancels, and only what is the principle's own counts.
 """
 
 import math
@@ -10,16 +9,16 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from evaluation.calibration.choice import Trial
 from evaluation.calibration.material import Material
 from evaluation.calibration.settings import Setting
+from evaluation.likelihoods import Question, log_likelihoods, log_odds
 from evaluation.texts import echoes, names, repetition, words
 from evaluation.writing import NotWrittenError
-from worker.engine import Completion, Engine, Request, Score, ScoreRequest, load_engine, local_folder
+from worker.engine import Completion, Engine, Request, load_engine, local_folder
 from worker.formats import INSTRUCTION, Message, with_principles
 from worker.methods import streams_of
 from worker.prompts import encode
@@ -47,20 +46,15 @@ class Reader:
         """Token ids of a conversation; raises PromptError."""
         return encode(self.tokenizer, messages)
 
-    def log_likelihoods(self, asked: Sequence[tuple[Sequence[Message], str]]) -> list[tuple[float, int]]:
-        """Of each text after its conversation: sum of log-probabilities, and its number of tokens."""
-        requests = []
-        for number, (messages, text) in enumerate(asked):
-            ids = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-            requests.append(
-                ScoreRequest(request_id=number, prompt_ids=self.prompt(messages), completion_ids=tuple(ids))
-            )
-        sums = []
-        for score in self.engine.score(requests):
-            if not isinstance(score, Score):
-                raise NotWrittenError(score.message)
-            sums.append((math.fsum(score.log_probabilities), len(score.log_probabilities)))
-        return sums
+    def ids(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text, what spells a control token staying text."""
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+    def surprise(self, asked: Sequence[tuple[Sequence[Message], str]]) -> float:
+        """-log p per token of texts, each after its conversation."""
+        rows = [(self.prompt(messages), self.ids(text)) for messages, text in asked]
+        num_tokens = sum(len(text) for _, text in rows)
+        return -math.fsum(log_likelihoods(self.engine, rows)) / max(1, num_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,31 +130,22 @@ class Trying:
 
     def _log_odds(self, texts: Sequence[Written]) -> tuple[float, float]:
         """The mean over the texts, and its standard error over the prompts."""
-        held_against = [self._held_against(one.wish) for one in texts]
-        asked = [
-            (self._shown(one.prompt, principle), one.text)
-            for one, principles in zip(texts, held_against, strict=True)
-            for principle in principles
-        ]
-        sums = iter([likelihood for likelihood, _ in self._model.log_likelihoods(asked)])
         by_prompt: dict[int, list[float]] = {}
-        for one, principles in zip(texts, held_against, strict=True):
-            own, *others = islice(sums, len(principles))
-            most = max(others)
-            rival = most + math.log(_mean([math.exp(other - most) for other in others]))
-            by_prompt.setdefault(one.prompt, []).append(own - rival)
+        for one, odds in zip(texts, log_odds(self._model.engine, list(map(self._question, texts))), strict=True):
+            by_prompt.setdefault(one.prompt, []).append(odds)
         means = [_mean(values) for values in by_prompt.values()]
         error = statistics.stdev(means) / math.sqrt(len(means)) if len(means) > 1 else 0.0
         return _mean(means), error
 
-    def _held_against(self, wish: int) -> list[str]:
-        """The principle of a wish, and then its rivals."""
-        return [self._material.wishes[wish].principle, *self._material.rivals(wish, NUM_RIVALS)]
+    def _question(self, one: Written) -> Question:
+        """The text's principle, held against its rivals."""
+        principles = (self._material.wishes[one.wish].principle, *self._material.rivals(one.wish, NUM_RIVALS))
+        told, *rivals = (self._model.prompt(self._shown(one.prompt, principle)) for principle in principles)
+        return Question(self._model.ids(one.text), told, tuple(rivals))
 
     def _surprise(self, reader: Reader, texts: Sequence[Written]) -> float:
         """-log p per token of the texts after the plain prompt."""
-        sums = reader.log_likelihoods([(self._asked(one.prompt), one.text) for one in texts])
-        return -sum(total for total, _ in sums) / max(1, sum(count for _, count in sums))
+        return reader.surprise([(self._asked(one.prompt), one.text) for one in texts])
 
     def _leaks(self, setting: Setting, one: Written) -> bool:
         """Whether the text repeats words that were added to what the client wrote."""

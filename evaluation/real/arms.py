@@ -2,32 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
-from db.preferences import EffectivePreference, Method, Principle
+from db.preferences import EffectivePreference, Method
+from evaluation.conditions import Policy, Says, guide_of, told
 from evaluation.real.suite import Asked
 from worker.engine import Stream
 from worker.formats import BUILT_IN, Message
-from worker.methods import BASE_GUIDE, POLICY_GUIDE, Encode, streams_of
-
-
-class Says(StrEnum):
-    """What an arm's preference consists of."""
-
-    PRINCIPLE = "principle"
-    NOTHING = "nothing"
-    WRONG = "wrong"
-    """A principle that nobody asked for."""
-    EXAMPLES = "examples"
-    """Texts that keep the principle, and no words about it."""
-
-
-class Weights(StrEnum):
-    """What is loaded in the policy's place."""
-
-    NONE = "none"
-    PERSRM = "PersRM"
-    RANDOM = "random adapter"
+from worker.methods import Encode, streams_of
 
 
 @dataclass(frozen=True)
@@ -39,8 +20,8 @@ class Arm:
     format: str = "system"
     strength: float = 1.0
     max_kl: float | None = None
-    says: Says = Says.PRINCIPLE
-    policy: Weights = Weights.NONE
+    says: Says = Says.PRINCIPLES
+    policy: Policy = Policy.NONE
     temperature: float = 0.0
     top_p: float = 1.0
     sample: int = 0
@@ -52,11 +33,10 @@ class Arm:
 
     def preference(self, asked: Asked) -> EffectivePreference:
         """What the text is steered by."""
-        told = {Says.PRINCIPLE: asked.wording, Says.WRONG: asked.wrong}.get(self.says)
         return EffectivePreference(
             self.method,
             self.strength,
-            () if told is None else (Principle(told),),
+            told(self.says, (asked.wording,), asked.wrong),
             max_kl=self.max_kl,
             examples=asked.principle.examples if self.says is Says.EXAMPLES else (),
         )
@@ -64,8 +44,7 @@ class Arm:
     def streams(self, asked: Asked, encode: Encode) -> tuple[Stream, ...]:
         """The engine's streams, made where served items get theirs."""
         messages = [Message(role="user", content=asked.prompt.prompt)]
-        guide = BASE_GUIDE if self.method is Method.MIXTURE and self.policy is Weights.NONE else POLICY_GUIDE
-        return streams_of(self.preference(asked), messages, encode, BUILT_IN[self.format], guide)
+        return streams_of(self.preference(asked), messages, encode, BUILT_IN[self.format], guide_of(self.policy))
 
     def told(self, asked: Asked) -> str:
         """What the model reads of the preference, as far as it is in words: a text must not repeat it."""
@@ -106,7 +85,7 @@ def contrast(format: str, strength: float = 1.0, max_kl: float | None = None) ->
 
 def pad(format: str, strength: float, max_kl: float | None = None) -> Arm:
     """A PersRM against its base, in the format that it was trained with."""
-    return Arm("pad" if max_kl is None else "pad, budget", Method.PAD, format, strength, max_kl, policy=Weights.PERSRM)
+    return Arm("pad" if max_kl is None else "pad, budget", Method.PAD, format, strength, max_kl, policy=Policy.PERSRM)
 
 
 def controls(best: Arm) -> Sequence[Arm]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from db.preferences import Method
+from evaluation.conditions import Policy, Says
 from evaluation.controls import random_adapter
 from evaluation.real import arms
-from evaluation.real.arms import Arm, Says, Weights
+from evaluation.real.arms import Arm
 from evaluation.real.bench import Bench
 from evaluation.real.choice import Point, best, strength_at
 from evaluation.real.judged import Judged, Scale, Summary, mean_kl, summarise
@@ -19,8 +20,6 @@ from evaluation.real.suite import Asked, RealSuite
 from evaluation.real.writing import Notebook, Studio, Text
 from evaluation.suite import Split
 from evaluation.writing import Models
-from worker.card import find_card
-from worker.formats import PAD
 
 LOG = logging.getLogger("padserve.evaluation")
 PROBED_STRENGTHS = (0.5, 2.0, 8.0)
@@ -125,8 +124,7 @@ class RealStudy:
 
     def _persrm_format(self, persrm: Path) -> str:
         """What the policy's card says that it was trained with; PAD's released wording where it has none."""
-        card = find_card(str(self.plan.path), str(persrm))
-        return PAD.name if card is None else card.format.name
+        return Models(str(self.plan.path), str(persrm)).format.name
 
     def _test_arms(self, chosen: "_Chosen") -> tuple[list[Arm], list[Arm]]:
         main = [arms.UNGUIDED, chosen.prompted, *chosen.by_family.values()]
@@ -147,7 +145,7 @@ class RealStudy:
         kl = mean_kl(guided)
         if kl is None:
             return {}
-        arm = Arm("random adapter", Method.PAD, chosen.best.format, policy=Weights.RANDOM)
+        arm = Arm("random adapter", Method.PAD, chosen.best.format, policy=Policy.RANDOM)
         persrm = self.plan.persrm
         with TemporaryDirectory() as folder:
             random_adapter(Models(str(self.plan.path), None if persrm is None else str(persrm)), Path(folder))

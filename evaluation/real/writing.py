@@ -13,10 +13,12 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from evaluation.real.arms import Arm, Weights
+from evaluation.conditions import Policy
+from evaluation.likelihoods import Question, log_likelihoods, log_odds
+from evaluation.real.arms import Arm
 from evaluation.real.suite import Asked
 from evaluation.writing import NotWrittenError
-from worker.engine import Completion, Engine, Request, Score, ScoreRequest, load_engine
+from worker.engine import Completion, Engine, Request, load_engine
 from worker.formats import Message
 from worker.prompts import encode
 
@@ -103,12 +105,18 @@ class Studio:
         return [Text(arm, asked, self._known(key)) for asked, key in zip(tasks, keys, strict=True)]
 
     def log_odds(self, texts: Sequence[Text]) -> list[float]:
-        """Of each text's principle under the model itself: log p(text | told) - log p(text | not told), in nats."""
-        told = [text.arm.streams(text.asked, self.encode)[0].prompt for text in texts]
-        plain = [self.encode(_plain(text.asked)) for text in texts]
-        completions = [text.written.token_ids for text in texts]
-        with_principle, without = self._sums(told, completions), self._sums(plain, completions)
-        return [ours - theirs for ours, theirs in zip(with_principle, without, strict=True)]
+        """Of each text's principle under the model itself, held against the prompt that tells of none, in nats."""
+        return log_odds(
+            self.engine,
+            [
+                Question(
+                    text.written.token_ids,
+                    told=text.arm.streams(text.asked, self.encode)[0].prompt,
+                    rivals=(self.encode(_plain(text.asked)),),
+                )
+                for text in texts
+            ],
+        )
 
     def surprises(self, texts: Sequence[Text]) -> list[float]:
         """-log p per token of texts, by whomever they were written, as this model's answers to their prompts."""
@@ -117,20 +125,8 @@ class Studio:
             tuple(self.tokenizer.encode(text.text or " ", add_special_tokens=False, split_special_tokens=True))
             for text in texts
         ]
-        sums = self._sums(prompts, completions)
+        sums = log_likelihoods(self.engine, list(zip(prompts, completions, strict=True)))
         return [-total / len(completion) for total, completion in zip(sums, completions, strict=True)]
-
-    def _sums(self, prompts: Sequence[tuple[int, ...]], completions: Sequence[tuple[int, ...]]) -> list[float]:
-        requests = [
-            ScoreRequest(request_id=number, prompt_ids=prompt, completion_ids=completion)
-            for number, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
-        ]
-        scores = []
-        for outcome in self.engine.score(requests):
-            if not isinstance(outcome, Score):
-                raise NotWrittenError(outcome.message)
-            scores.append(sum(outcome.log_probabilities))
-        return scores
 
     def _request(self, arm: Arm, asked: Asked, number: int) -> Request:
         return Request(
@@ -147,7 +143,7 @@ class Studio:
 
     def _key(self, arm: Arm, request: Request) -> str:
         """A digest of everything that decides the text."""
-        weights = self._weights if arm.policy is not Weights.NONE else self._weights.split(" ")[0]
+        weights = self._weights if arm.policy is not Policy.NONE else self._weights.split(" ")[0]
         streams = [(stream.weights, stream.prompt, stream.reward) for stream in request.streams]
         guided = (request.strength, request.max_kl) if len(streams) > 1 else ()
         sampling = (request.k, request.temperature, request.top_p, request.seed, request.max_tokens)

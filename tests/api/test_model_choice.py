@@ -168,6 +168,7 @@ def test_a_job_is_not_given_to_a_model_that_cannot_steer_its_items(api: Api, cli
     refused = client.post(f"/v1/jobs/{job_id}/readdress", json={"model": "base"})
 
     assert (refused.status_code, "`pad`" in refused.json()["detail"]) == (409, True)
+    assert refused.json()["errors"][0]["pointer"] == "/items/0/method"
     assert client.get(f"/v1/jobs/{job_id}").json()["model_digest"] == FIRST
 
 
@@ -185,9 +186,9 @@ def test_a_method_is_judged_by_the_model_that_the_job_is_for(api: Api, client: T
 def test_what_cannot_fit_the_model_is_refused_with_what_to_change(api: Api, client: TestClient) -> None:
     api.serve("demo", a_description(FIRST, max_length=512))  # a token a byte, and 10 of the template
 
-    own = submit(client, an_item(prompt="hi", max_tokens=4096))
-    everybodys = submit(client, an_item(prompt="hi"), defaults={"max_tokens": 501})
-    long = submit(client, an_item(prompt="x" * 600))
+    own = submit(client, an_item(prompt="hi", principles=[], max_tokens=4096))
+    everybodys = submit(client, an_item(prompt="hi", principles=[]), defaults={"max_tokens": 501})
+    long = submit(client, an_item(prompt="x" * 600, principles=[]))
 
     assert errors_of(own) == [("max_tokens_too_large", "/items/0/max_tokens")]
     assert own.json()["errors"][0]["message"] == (
@@ -195,7 +196,7 @@ def test_what_cannot_fit_the_model_is_refused_with_what_to_change(api: Api, clie
         "at least 12; lower `max_tokens` to at most 500."
     )
     assert errors_of(everybodys) == [("max_tokens_too_large", "/items/0")]
-    accepted(submit(client, an_item(prompt="hi"), defaults={"max_tokens": 500}))
+    accepted(submit(client, an_item(prompt="hi", principles=[]), defaults={"max_tokens": 500}))
     assert errors_of(long) == [("prompt_too_long", "/items/0/prompt")]
     assert "at least 610 tokens" in long.json()["errors"][0]["message"]
 
@@ -221,7 +222,89 @@ def test_white_space_that_templates_trim_and_letters_that_tokenizers_compose_are
     accepted(submit(client, an_item(prompt=prompt, max_tokens=10)))
 
 
-def test_only_the_last_turn_is_counted_and_of_an_odd_tokenizer_none_is(api: Api, client: TestClient) -> None:
+A_TURN = {"role": "user", "content": "hi"}
+AN_ANSWER = {"role": "assistant", "content": "x" * 100}
+
+
+@pytest.mark.parametrize(
+    ("stated", "least"),
+    [
+        ({"messages": [{"role": "system", "content": "x" * 50}, A_TURN, AN_ANSWER, A_TURN]}, 10 + 50 + 104 + 2 * 3),
+        ({"method": "prompt", "principles": ["be formal", "é" * 10], "prompt": "hi"}, 10 + 2 + 8 + 20),
+        ({"method": "mixture", "principles": ["be formal", "é" * 10], "prompt": "hi"}, 10 + 2 + 20),
+        ({"method": "none", "principles": ["be formal"], "examples": ["y" * 40], "prompt": "hi"}, 10 + 2),
+        ({"method": "contrast", "principles": ["short"], "examples": ["y" * 40] * 2, "prompt": "hi"}, 57 + 2 * 3),
+        ({"method": "contrast", "principles": ["short"], "examples": ["y" * 40, "z" * 40], "prompt": "hi"}, 97 + 4 * 3),
+    ],
+)
+def test_every_turn_and_what_is_shown_of_the_preference_is_counted(
+    api: Api, client: TestClient, stated: Json, least: int
+) -> None:
+    api.serve("demo", a_description(FIRST, max_length=300, num_turn_tokens=3))  # a token a byte, and 10 of the template
+    plain: Json = {"principles": [], "method": "none"}
+    item = an_item(prompt=None) | plain | stated
+
+    refused = submit(client, item | {"max_tokens": 301 - least})
+
+    assert errors_of(refused) == [("max_tokens_too_large", "/items/0/max_tokens")]
+    assert f"at least {least};" in refused.json()["errors"][0]["message"]
+    accepted(submit(client, item | {"max_tokens": 300 - least}))
+
+
+def test_a_principle_that_alone_is_too_long_is_named_among_what_is(api: Api, client: TestClient) -> None:
+    api.serve("demo", a_description(FIRST, max_length=300))
+
+    refused = submit(client, an_item(prompt="hi", method="prompt", principles=["x" * 400]))
+
+    assert errors_of(refused) == [("prompt_too_long", "/items/0/prompt")]
+    assert "The prompt, with what is shown of the preference, has at least" in refused.json()["errors"][0]["message"]
+
+
+def test_turns_that_a_template_may_cut_and_items_with_arguments_of_their_own_are_not_counted(
+    api: Api, client: TestClient
+) -> None:
+    api.serve("demo", a_description(FIRST, max_length=200, num_turn_tokens=3))
+    thinking = {"role": "assistant", "content": "<think>" + "x" * 300 + "</think>hm"}
+    long = {"role": "assistant", "content": "x" * 300}
+
+    accepted(submit(client, an_item(prompt=None, messages=[A_TURN, thinking, A_TURN])))
+    own = {"keep_history": False}
+    accepted(submit(client, an_item(prompt=None, messages=[A_TURN, long, A_TURN], chat_template_kwargs=own)))
+    refused = submit(client, an_item(prompt=None, messages=[A_TURN, long, A_TURN]))
+
+    assert errors_of(refused) == [("prompt_too_long", "/items/0/messages")]
+
+
+def test_a_job_is_not_given_to_a_model_that_its_open_items_do_not_fit(api: Api, client: TestClient) -> None:
+    api.serve("demo", a_description(FIRST))
+    items = [
+        an_item("fits"),
+        an_item("long", prompt="x" * 200),
+        an_item("answer", prompt="hi", max_tokens=120),
+        an_item("bias", logit_bias={"259": 1}),
+    ]
+    job_id = accepted(submit(client, *items, defaults={"max_tokens": 16}))
+    api.serve("small", a_description(SECOND, max_length=128, vocab_size=200))
+
+    refused = client.post(f"/v1/jobs/{job_id}/readdress", json={"model": "small"})
+    at_submission = submit(client, *items, defaults={"max_tokens": 16}, model="small")
+
+    assert refused.status_code == 409
+    found = [(error["code"], error["pointer"]) for error in refused.json()["errors"]]
+    assert found == [
+        ("prompt_too_long", "/items/1"),
+        ("max_tokens_too_large", "/items/2/max_tokens"),
+        ("logit_bias_out_of_range", "/items/3/logit_bias"),
+    ]
+    assert [code for code, _ in errors_of(at_submission)] == [code for code, _ in found]
+    assert refused.json()["num_errors"] == 3
+    assert "`/items/1`" in refused.json()["detail"]
+    assert client.get(f"/v1/jobs/{job_id}").json()["model_digest"] == FIRST
+
+
+def test_of_a_template_unknown_the_last_turn_alone_is_counted_and_of_an_odd_tokenizer_none_is(
+    api: Api, client: TestClient
+) -> None:
     api.serve("demo", a_description(FIRST, max_length=512, longest_token_bytes=0))
     turns = [{"role": "assistant", "content": "<think>" + "x" * 600}, {"role": "user", "content": "hi"}]
 
@@ -237,7 +320,7 @@ def test_what_nobody_has_said_fits_a_small_model(
 ) -> None:
     api.serve("demo", a_description(FIRST, max_length=max_length, num_template_tokens=0))
 
-    job_id = accepted(submit(client, an_item(prompt="h")))
+    job_id = accepted(submit(client, an_item(prompt="h", principles=[])))
 
     assert [item.sampling["max_tokens"] for item in items_of_job(api.database, job_id)] == [max_tokens]
 

@@ -11,6 +11,7 @@ from db.models import Fit, Item, Job, Model, Worker
 from db.preferences import Method
 from db.queries import claims, feedback, fits, jobs, workers
 from db.queries.models import RegisteredModel, list_models
+from db.queries.open_items import open_items
 from db.queries.workers import WorkerStatus, serving_status
 from db.session import Database, now
 from db.states import ItemState, ModelState, WorkerState
@@ -202,13 +203,25 @@ def test_a_job_that_is_readdressed_is_written_by_the_other_model_alone(database:
     assert [item.attempt for item in claim(database, OTHER_DIGEST)] == [1, 1]
 
 
-def test_the_methods_of_what_is_left_are_known(database: Database) -> None:
-    job_id = a_job(database, [preference("formal"), preference()])
+def test_what_is_left_of_a_job_is_read_in_order_page_by_page(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.queries.open_items.ITEMS_PER_PAGE", 2)
+    job_id = a_job(database, [preference("formal"), preference(), *[preference("short")] * 3])
+    a_job(database, [preference("of another job")])
+    ended, *_ = claim(database, DIGEST)
+    with database.transaction() as session:
+        claims.save(session, owner=OWNER, outcomes=[claims.Outcome(ended.item_id, ended.attempt, text="done")])
+    items = items_of(database, job_id)
+    left = [place for place, item in enumerate(items) if item.state is not ItemState.SUCCEEDED]
 
     with database.transaction() as session:
-        before = jobs.open_methods(session, job_id)
+        before = list(open_items(session, job_id))
         jobs.cancel(session, job_id)
-        after = jobs.open_methods(session, job_id)
+        after = list(open_items(session, job_id))
         assert not jobs.readdress(session, job_id, model="newer", model_digest=OTHER_DIGEST)
 
-    assert ({str(method) for method in before}, after) == ({"contrast", "none"}, set())
+    methods = ["contrast", "none", "contrast", "contrast", "contrast"]
+    assert [item.position for item in before] == left
+    assert [item.preference["method"] for item in before] == [methods[position] for position in left]
+    assert (len(left), after) == (4, [])

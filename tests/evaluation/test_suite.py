@@ -1,12 +1,14 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from evaluation.methods import Says, conversation
+from evaluation.methods import FEW_SHOT
 from evaluation.suite import MalformedSuiteError, Principle, Split, read_suite
-from evaluation.tasks import draw_tasks
+from evaluation.tasks import Task, draw_tasks
+from worker.formats import Message
 
 PRINCIPLE: dict[str, object] = {
     "type": "principle",
@@ -32,6 +34,18 @@ def write_lines(folder: Path, *lines: object) -> Path:
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
     path.write_text("\n".join(texts) + "\n", encoding="utf-8")
     return path
+
+
+def few_shot(task: Task) -> list[Message]:
+    """The conversation that the few-shot control shows."""
+    seen: list[Message] = []
+
+    def remember(messages: Sequence[Message]) -> tuple[int, ...]:
+        seen.extend(messages)
+        return (len(messages),)
+
+    FEW_SHOT.streams(task, remember, has_reference=False)
+    return seen
 
 
 def test_a_suite_is_read_whatever_the_order_of_its_lines(tmp_path: Path) -> None:
@@ -136,7 +150,7 @@ def test_a_task_says_its_value_where_it_asks_for_it_and_in_its_examples_theirs(t
     suite = read_suite(write_lines(tmp_path, PRINCIPLE, MENTION, VALIDATION, *prompts))
 
     for task in draw_tasks(suite, Split.TEST, [("mention",)], seeds=[0], num_prompts=20):
-        first, answer, last = conversation(task, Says.EXAMPLES)
+        first, answer, last = few_shot(task)
 
         assert task.wordings == (f"mention {task.values['mention']}",)
         assert "mention tea " in first["content"]

@@ -1,27 +1,49 @@
 """What the registry is told of a tokenizer and a template: bounds that no prompt goes below."""
 
+import itertools
 import math
+import random
 import unicodedata
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from db.preferences import Method
-from tests.tiny_model import a_tokenizer
+from api.model_limits import ModelLimits
+from db.base import JsonObject
+from db.preferences import Method, Principle, effective_preference
+from db.sampling import Sampling
+from tests.tiny_model import CHAT_TEMPLATE, a_tokenizer
 from worker.card import Card
-from worker.description import describe, longest_token_bytes, num_template_tokens
-from worker.formats import SYSTEM, Message
+from worker.description import describe, longest_token_bytes, num_template_tokens, num_turn_tokens
+from worker.formats import INSTRUCTION, PAD, SYSTEM, Format, Message
+from worker.methods import streams_of
 from worker.prompts import encode
 
 UNKNOWN = "?"
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "model" / "base"
-TEXTS = ("hi", "  spaces   and\n\nlines ", "茶 and ÀÉ", "\U0001f375" * 9, "Write two sentences about our new tea. " * 9)
+TEXTS = (
+    "<think>hm</think> hi",
+    "hi",
+    "  spaces   and\n\nlines ",
+    "茶 and ÀÉ",
+    "\U0001f375" * 9,
+    "Write two sentences about our new tea. " * 9,
+)
 OWN_SYSTEM_TURN = (
     "{% if messages[0]['role'] != 'system' %}<|system|>You are a helpful assistant.<|end|>{% endif %}"
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
 )
+TRIMMING = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{% if message['role'] == 'assistant' %}"
+    "{{ message['content'].split('</think>')[-1] | trim }}{% else %}{{ message['content'] | trim }}{% endif %}<|end|>"
+    "{% endfor %}<|assistant|>"
+)
+SPELT = ("be formal", "[ Principles ] of  tea", "é" * 20, "cafe\u0301 " * 3)
 NO_SYSTEM_TURN = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}<|user|>{{ messages[0]['content'] }}"
 )
@@ -65,6 +87,64 @@ def test_a_byte_of_a_byte_level_vocabulary_is_one_byte_long() -> None:
 def test_a_system_turn_that_the_template_brings_itself_is_no_part_of_the_least() -> None:
     assert num_template_tokens(a_tokenizer(chat_template=OWN_SYSTEM_TURN)) == 4
     assert num_template_tokens(a_tokenizer(chat_template=NO_SYSTEM_TURN)) == 1
+
+
+LAST_TURN_ALONE = "<|user|>{{ messages[-1]['content'] }}<|end|><|assistant|>"
+WITHOUT_SYSTEM = (
+    "{% for message in messages if message['role'] != 'system' %}"
+    "<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}<|assistant|>"
+)
+RECENT_TURNS = CHAT_TEMPLATE.replace("in messages", "in messages[-9:]")
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (CHAT_TEMPLATE, 2),
+        (None, 0),
+        (OWN_SYSTEM_TURN, 2),
+        *((template, None) for template in (LAST_TURN_ALONE, WITHOUT_SYSTEM, RECENT_TURNS, NO_SYSTEM_TURN)),
+    ],
+)
+def test_a_template_that_leaves_out_turns_is_found(template: str | None, expected: int | None) -> None:
+    assert num_turn_tokens(a_tokenizer(chat_template=template)) == expected
+
+
+# No model is loaded whose card writes a system turn that its template drops (`worker.decoder.completed`).
+SHOWN = [
+    *((template, SYSTEM) for template in (CHAT_TEMPLATE, OWN_SYSTEM_TURN, TRIMMING)),
+    *itertools.product((CHAT_TEMPLATE, None, OWN_SYSTEM_TURN, LAST_TURN_ALONE, TRIMMING), (PAD, INSTRUCTION)),
+]
+
+
+@pytest.mark.parametrize(("template", "format"), SHOWN)
+@pytest.mark.parametrize("method", list(Method))
+def test_no_item_is_said_to_need_more_tokens_than_its_longest_prompt_has(
+    template: str | None, method: Method, format: Format
+) -> None:
+    tokenizer = a_tokenizer(chat_template=template)
+    model = describe(tokenizer, Card(format=format), digest="d", has_policy=True, max_length=1, vocab_size=1)
+    rng = random.Random(1)
+
+    for _ in range(20):
+        messages = a_conversation(rng)
+        principles = [Principle(rng.choice(SPELT), rng.random()) for _ in range(rng.randrange(4))]
+        examples = [rng.choice(TEXTS) for _ in range(rng.randrange(3))]
+        preference = effective_preference(method, 1.0, principles, examples=examples)
+
+        streams = streams_of(preference, messages, partial(encode, tokenizer), format)
+
+        longest = max(len(stream.prompt) for stream in streams)
+        # The engine accepts what fits exactly.
+        fits = ModelLimits("m", replace(model, max_length=longest + 1))
+        assert fits.excess(cast("list[JsonObject]", messages), preference, Sampling(max_tokens=1)) is None
+
+
+def a_conversation(rng: random.Random) -> list[Message]:
+    turns = [Message(role="system", content=rng.choice(TEXTS))] if rng.random() < 0.5 else []
+    for _ in range(rng.randrange(3)):
+        turns += [Message(role=role, content=rng.choice(TEXTS)) for role in ("user", "assistant")]
+    return [*turns, Message(role="user", content=rng.choice(TEXTS))]
 
 
 @pytest.mark.parametrize("tokenizer", [a_word_tokenizer(), a_lowercasing_tokenizer()])

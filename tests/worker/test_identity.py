@@ -5,9 +5,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
 
-from worker import identity
 from worker.engine.files import VOCABULARIES
 from worker.identity import model_digest
 
@@ -122,14 +122,27 @@ def test_every_shard_counts(model: Path) -> None:
     assert model_digest(str(model)) != before
 
 
-def test_a_hub_id_is_what_its_files_in_the_cache_hold(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cached(repository: str, name: str) -> str | None:
-        file = model / name
-        return str(file) if repository == HUB_ID and file.is_file() else None
-
-    monkeypatch.setattr(identity, "try_to_load_from_cache", cached)
+def test_a_hub_id_is_what_its_files_in_the_cache_hold(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / f"models--{HUB_ID.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    shutil.copytree(model, repository / "snapshots" / ("0" * 40))
 
     assert model_digest(HUB_ID) == model_digest(str(model))
+
+
+def test_an_adapter_that_a_base_was_left_with_does_not_count_and_beside_a_base_it_does(
+    model: Path, policy: Path
+) -> None:
+    before = model_digest(str(model)), model_digest(str(policy), str(model))
+
+    shutil.copytree(policy, model, dirs_exist_ok=True)
+
+    assert model_digest(str(model)) == before[0]
+    assert model_digest(str(policy), str(model)) != before[1]
 
 
 def test_large_files_are_never_read_whole(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

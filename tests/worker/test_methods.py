@@ -7,7 +7,7 @@ import pytest
 from db.preferences import EffectivePreference, Method, Principle, effective_preference
 from worker.engine import Stream
 from worker.formats import PAD, Message
-from worker.methods import BASE_GUIDE, MODEL_GUIDE, POLICY_GUIDE, Guide, streams_of
+from worker.methods import BASE_GUIDE, MODEL_GUIDE, POLICY_GUIDE, REFERENCE_GUIDE, Guide, streams_of
 
 PROMPT = [Message(role="user", content="tea")]
 PLAIN, BOTH, FORMAL, PLAYFUL = (1,), (2,), (3,), (4,)
@@ -76,6 +76,14 @@ def test_a_mixture_without_a_policy_weighs_the_log_ratios_of_its_guide(
     guide: Guide, expected: dict[tuple[str, tuple[int, ...]], float]
 ) -> None:
     assert coefficients(a_preference(Method.MIXTURE), guide) == expected
+
+
+def test_a_reference_of_its_own_takes_the_bases_place_in_the_reward() -> None:
+    assert coefficients(a_preference(Method.PAD), REFERENCE_GUIDE) == {
+        ("base", BOTH): 1.0,
+        ("policy", BOTH): 0.5,
+        ("reference", BOTH): -0.5,
+    }
 
 
 def test_examples_are_earlier_turns_of_every_prompt_but_the_one_that_contrast_moves_away_from() -> None:

@@ -112,3 +112,26 @@ def test_a_text_never_ends_in_half_a_character(num_bytes: int) -> None:
 
 def test_a_stop_text_that_stands_first_leaves_an_empty_text() -> None:
     assert StopTexts(a_tokenizer(), ["te"]).text(ids("tea")) == ""
+
+
+@pytest.mark.parametrize("num_between", [1, 20, 200])
+def test_tokens_that_are_not_shown_do_not_hide_a_stop_text_that_they_stand_in(num_between: int) -> None:
+    silent = [an_id("<|user|>"), len(a_tokenizer()) + 3]  # the second only pads a vocabulary
+    token_ids = [*ids("a text E"), *silent * num_between, *ids("N"), *silent * num_between, *ids("D")]
+    stop = StopTexts(a_tokenizer(), ["END"])
+
+    kept = [stop(token_ids[:length]) for length in range(1, len(token_ids) + 1)]
+
+    assert kept == [None] * (len(token_ids) - 1) + [len(token_ids)]
+    assert stop.text(token_ids) == "a text "
+
+
+def test_the_first_tokens_end_nothing_where_tokens_that_are_not_shown_stand_among_them() -> None:
+    user = an_id("<|user|>")
+    token_ids = [*ids("EN"), *[user] * 40, *ids("D"), *[user] * 40, *ids(" END")]
+    stop = StopTexts(a_tokenizer(), ["END"], min_tokens=43)
+
+    assert stop(token_ids[:43]) is None
+    assert stop(token_ids[:-1]) is None
+    assert stop(token_ids) == len(token_ids)
+    assert stop.text(token_ids) == "END "

@@ -8,6 +8,7 @@ Imports torch, transformers and peft, and nothing of this project.
         ...
 """
 
+from worker.engine.checkpoints import Checkpoint
 from worker.engine.engine import Engine
 from worker.engine.errors import EngineError, ModelError, OutOfMemoryError, RequestError
 from worker.engine.generation import GenerationDefaults
@@ -25,6 +26,7 @@ from worker.engine.request import (
 )
 
 __all__ = [
+    "Checkpoint",
     "Completion",
     "Engine",
     "EngineError",

@@ -26,8 +26,6 @@ from worker.engine.head import ValueHead
 from worker.engine.hub import local_folder
 from worker.engine.tokenizer_files import TokenizerFiles
 
-_VALUE_HEAD = "v_head.summary."  # as PAD's released code names it
-
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -72,15 +70,7 @@ class Checkpoint:
 
     def files(self) -> list[Path]:
         """Everything that decides what the model writes: weights, configurations, tokenizer and chat template."""
-        if self.is_adapter:
-            parts = files.adapter_files(self.folder)
-        else:
-            parts = [
-                *files.found(self.folder, files.CONFIG, files.GENERATION_CONFIG),
-                *files.weight_files(self.folder),
-            ]
-        parts += files.found(self.folder, files.VALUE_HEAD)
-        return [*parts, *files.tokenizer_files(self.folder), *files.chat_template_files(self.folder)]
+        return files.model_files(self.folder, is_adapter=self.is_adapter)
 
     def config(self) -> PreTrainedConfig:
         """The configuration, once it is known that the engine can decode such a model."""
@@ -119,8 +109,8 @@ class Checkpoint:
         except Exception as error:  # the readers of the weight formats have no common error
             raise ModelWeightsError(path=self.path, cause=first_line(error)) from error
         model, report = cast("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)  # as output_loading_info has it
-        unread = sorted(key for key in report["unexpected_keys"] if key.startswith(_VALUE_HEAD))
-        if unread and not self._tensors(_VALUE_HEAD):
+        unread = sorted(key for key in report["unexpected_keys"] if key.startswith(files.VALUE_HEAD_PREFIX))
+        if unread and not self._tensors(files.VALUE_HEAD_PREFIX):
             cause = f"{unread[0]}, a value head, is in a format older than safetensors: convert it"
             raise ModelWeightsError(path=self.path, cause=cause)
         if report["missing_keys"]:  # transformers would leave these at random values
@@ -136,14 +126,14 @@ class Checkpoint:
     def value_head(self, model: PreTrainedModel) -> ValueHead | None:
         """The d x d matrix of a PAD policy, beside the weights of model or adapter or among them; None without one."""
         width = model.config.get_text_config().hidden_size
-        tensors = self._tensors(_VALUE_HEAD)
-        weight = tensors.get(f"{_VALUE_HEAD}weight")
+        tensors = self._tensors(files.VALUE_HEAD_PREFIX)
+        weight = tensors.get(f"{files.VALUE_HEAD_PREFIX}weight")
         if weight is None:
             return None
         if weight.shape != (width, width):
             cause = f"its value head is {' x '.join(map(str, weight.shape))}, not {width} x {width}"
             raise UnsupportedModelError(path=self.path, cause=cause)
-        bias = tensors.get(f"{_VALUE_HEAD}bias")
+        bias = tensors.get(f"{files.VALUE_HEAD_PREFIX}bias")
         return ValueHead(
             weight.to(model.device, model.dtype), None if bias is None else bias.to(model.device, model.dtype)
         )
@@ -151,17 +141,10 @@ class Checkpoint:
     def _tensors(self, prefix: str) -> dict[str, torch.Tensor]:
         """Tensors of the safetensors files whose names begin so."""
         found: dict[str, torch.Tensor] = {}
-        for file in self._weight_files():
+        for file in files.value_head_files(self.folder):
             with safe_open(file, framework="pt") as weights:
                 found |= {name: weights.get_tensor(name) for name in weights.keys() if name.startswith(prefix)}  # noqa: SIM118 (no mapping)
         return found
-
-    def _weight_files(self) -> list[Path]:
-        """What may hold a value head: a file of its own, the model's only file, or its shards."""
-        holders = files.found(self.folder, files.VALUE_HEAD, "model.safetensors")
-        shards = files.weight_map(self.folder / "model.safetensors.index.json")
-        holders += [self.folder / shard for name, shard in shards.items() if name.startswith(_VALUE_HEAD)]
-        return [file for file in dict.fromkeys(holders) if file.is_file()]
 
     def _check_generation_config(self) -> None:
         """Raise GenerationConfigError where transformers would leave the file out silently."""

@@ -1,4 +1,7 @@
-"""Which files of a folder make up a model: weights, adapter, configuration, tokenizer. Names only; reads no content."""
+"""Which files of a folder make up a model: weights, adapter, configuration, tokenizer. Reads nothing but an index.
+
+The one list of them: what is read at load, fetched from the Hub, and digested as the model's identity.
+"""
 
 import json
 from pathlib import Path
@@ -7,18 +10,15 @@ CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 ADAPTER_CONFIG = "adapter_config.json"
 VALUE_HEAD = "value_head.safetensors"
+VALUE_HEAD_PREFIX = "v_head.summary."  # of its tensors, as PAD's released code names them
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # what transformers looks for, in its order
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_WHOLE_TOKENIZER = "tokenizer.json"
 # Each of these holds a whole vocabulary.
-VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "tekken.json")
-_TOKENIZER = (
-    *VOCABULARIES,
-    "added_tokens.json",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "special_tokens_map.json",
-    "tokenizer_config.json",
-)
+VOCABULARIES = (_WHOLE_TOKENIZER, "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "tekken.json")
+# What a tokenizer is made from where it has not been written down whole.
+_TOKENIZER_PARTS = (*VOCABULARIES[1:], "merges.txt", "sentencepiece.bpe.model")
+_TOKENIZER_CONFIGURATION = ("added_tokens.json", "special_tokens_map.json", "tokenizer_config.json")
 _CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 
@@ -55,17 +55,32 @@ def weight_map(index: Path) -> dict[str, str]:
 def adapter_files(folder: Path) -> list[Path]:
     """Configuration and weights of an adapter, or nothing if one of the two is missing."""
     config, weights = found(folder, ADAPTER_CONFIG), found(folder, *_ADAPTER_WEIGHTS)
-    return [*config, *weights] if config and weights else []
+    return [*config, weights[0]] if config and weights else []
+
+
+def value_head_files(folder: Path) -> list[Path]:
+    """What may hold a value head: a file of its own, the model's only file, or those of its shards that do."""
+    shards = weight_map(folder / "model.safetensors.index.json")
+    named = dict.fromkeys(shard for name, shard in shards.items() if name.startswith(VALUE_HEAD_PREFIX))
+    return found(folder, VALUE_HEAD, "model.safetensors", *named)
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
-    """What a tokenizer is read from."""
-    return found(folder, *_TOKENIZER)
+    """What a tokenizer is read from: a whole one, or its parts, and its configuration."""
+    vocabulary = found(folder, _WHOLE_TOKENIZER) or found(folder, *_TOKENIZER_PARTS)
+    return [*vocabulary, *found(folder, *_TOKENIZER_CONFIGURATION)]
 
 
 def chat_template_files(folder: Path) -> list[Path]:
     """Chat templates beside the tokenizer's configuration, the named ones included."""
     return [*found(folder, *_CHAT_TEMPLATES), *sorted((folder / "additional_chat_templates").glob("*.jinja"))]
+
+
+def model_files(folder: Path, *, is_adapter: bool) -> list[Path]:
+    """Everything that decides what the model or the adapter in this folder writes; no other file changes a text."""
+    whole = [*found(folder, CONFIG, GENERATION_CONFIG), *weight_files(folder)]
+    parts = [*(adapter_files(folder) if is_adapter else whole), *value_head_files(folder)]
+    return list(dict.fromkeys([*parts, *tokenizer_files(folder), *chat_template_files(folder)]))
 
 
 def is_whole(folder: Path) -> bool:
