@@ -8,8 +8,10 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+from evaluation.real.findings import Findings
 from evaluation.real.models import FOLDER, ModelNotFetchedError, real_model
 from evaluation.real.report import write_report
+from evaluation.real.results import ModelResults
 from evaluation.real.study import ModelPlan, RealStudy, Size
 from evaluation.real.suite import read_suite
 from evaluation.real.writing import Notebook
@@ -18,13 +20,11 @@ NOTEBOOK = Path(".padserve/evaluation/real-texts.jsonl")
 OUT = Path("docs/real-models.md")
 MAX_TOKENS = 48
 SIZES = {
-    "smollm2": Size(num_prompts=5, num_control_prompts=1, num_validation_prompts=2),
-    "qwen": Size(num_prompts=2, num_control_prompts=1, num_validation_prompts=1, num_principles=8, with_controls=False),
-    "gemma": Size(
-        num_prompts=2, num_control_prompts=1, num_validation_prompts=1, num_principles=4, with_controls=False
-    ),
+    "smollm2": Size(num_prompts=10, num_control_prompts=2, num_validation_prompts=2, num_read_prompts=3),
+    "qwen": Size(4, 1, num_validation_prompts=1, num_read_prompts=4, num_principles=8),
+    "gemma": Size(4, 1, num_validation_prompts=1, num_read_prompts=4, num_principles=8, with_controls=False),
 }
-SMOKE = Size(num_prompts=3, num_control_prompts=2, num_validation_prompts=1, num_principles=3)
+SMOKE = Size(3, 2, num_validation_prompts=1, num_read_prompts=2, num_principles=3)
 JUDGED_BY = {"smollm2": "qwen", "qwen": "smollm2", "gemma": "smollm2"}
 
 
@@ -39,20 +39,23 @@ def main() -> None:
         sys.exit(str(error))
     start = time.monotonic()
     suite, notebook = read_suite(), Notebook(options.notebook)
-    studied = []
+    findings = Findings(options.notebook.with_name(f"{options.notebook.stem}-findings.jsonl"))
+    studied: list[ModelResults] = []
     for name in options.models:
         size = replace(SMOKE, with_controls=SIZES[name].with_controls) if options.smoke else SIZES[name]
         persrm = options.persrm if name == "smollm2" else None
         plan = ModelPlan(name, folders[name], folders[JUDGED_BY[name]], size, persrm)
-        studied.append(RealStudy(plan, suite, notebook, options.max_tokens).run())
-    minutes = (time.monotonic() - start) / 60
+        studied.append(RealStudy(plan, suite, notebook, findings, options.max_tokens).run())
+        write_report(options.out, suite, studied, options.max_tokens, _conditions(time.monotonic() - start))
+
+
+def _conditions(seconds: float) -> str:
     packages = ("torch", "transformers", "peft", "spacy", "vaderSentiment", "textstat", "wordfreq")
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
-    conditions = (
-        f"This run took {minutes:.0f} minutes, in float32 on a CPU, with {versions}; texts that an earlier run "
+    return (
+        f"This run took {seconds / 60:.0f} minutes, in float32 on a CPU, with {versions}. Texts and numbers that an "
+        "earlier run had left were reused."
     )
-    conditions += "had written were reused."
-    write_report(options.out, suite, studied, options.max_tokens, conditions)
 
 
 def _needed(models: list[str]) -> list[str]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from db.preferences import EffectivePreference, Method
 from evaluation.conditions import Policy, Says, guide_of, told
 from evaluation.real.suite import Asked
+from worker.decoder import UNCALIBRATED_MAX_KL, UNCALIBRATED_STRENGTH
 from worker.engine import Stream
-from worker.formats import BUILT_IN, Message
+from worker.formats import BUILT_IN, INSTRUCTION, Message
 from worker.methods import Encode, streams_of
 
 
@@ -81,6 +82,11 @@ def prompted(format: str) -> Arm:
 def contrast(format: str, strength: float = 1.0, max_kl: float | None = None) -> Arm:
     """The base with the preference against the base without."""
     return Arm("contrast" if max_kl is None else "contrast, budget", Method.CONTRAST, format, strength, max_kl)
+
+
+def uncalibrated() -> Arm:
+    """What a new user gets who names a model and nothing else."""
+    return Arm("uncalibrated default", Method.CONTRAST, INSTRUCTION.name, UNCALIBRATED_STRENGTH, UNCALIBRATED_MAX_KL)
 
 
 def pad(format: str, strength: float, max_kl: float | None = None) -> Arm:

@@ -4,21 +4,27 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evaluation.calibration.choice import MOST_PERPLEXITY
 from evaluation.real.judged import Summary
 
-MAX_TOPIC_LOSS = 0.02
-MAX_RATIO = 1.2
-MAX_ECHO = 0.005
+MOST_TOPIC_LOSS = 0.1
+MOST_ECHO = 0.03
+MOST_REPETITION = 0.05
+"""Share of repeated runs of words beyond prompt-only's."""
 STRENGTH_LIMITS = (0.02, 10.0)
 
 
 def faults(summary: Summary) -> list[str]:
-    """Which of the limits on what guidance may cost the arm is over, on average."""
+    """What makes an arm's texts unfit for users, on average. Wider than the goals: few texts decide here.
+
+    The perplexity is under the model itself, with the limit of `padserve calibrate`.
+    """
+    ratio = summary.perplexity_ratio
     over = {
-        "topic": summary.topic_change.mean < -MAX_TOPIC_LOSS,
-        "repetition": summary.repetition_ratio.mean > MAX_RATIO,
-        "perplexity": summary.perplexity_ratio.mean > MAX_RATIO,
-        "echo": summary.echoes.mean > MAX_ECHO,
+        "topic": summary.topic_change.mean < -MOST_TOPIC_LOSS,
+        "repetition": summary.repetition_change.mean > MOST_REPETITION,
+        "perplexity": ratio is not None and ratio.mean > MOST_PERPLEXITY,
+        "echo": summary.echoes.mean > MOST_ECHO,
     }
     return [name for name, is_over in over.items() if is_over]
 

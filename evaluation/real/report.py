@@ -26,10 +26,15 @@ the others for what is reported; {principles} principles in two or more wordings
 trained on. Answers are greedy, of at most {max_tokens} tokens. Intervals are 95 % bootstrap intervals over prompts.
 
 **Effect**: how far the number of a principle's judge moves in the direction that was asked for, from the unguided text
-of the same prompt, in standard deviations of that judge over the prompt-only texts. **Echo**: texts that share four
-words in a row with what the model was told of the preference, and not with their prompt. **Repetition**: runs of four
-words that the text has had before. **Perplexity**: of the texts as answers to the plain prompt under *another* model.
+of the same prompt, in standard deviations of that judge over the prompt-only texts; cut at 3, so that a judge which
+hardly varies (a count of pirate words) does not outweigh the others. **Wins**: the share of tasks in which the judge
+finds the principle kept further than in the prompt-only text; ties count half, so 50 % is no difference. **Echo**:
+texts that share four words in a row with what the model was told of the preference, and not with their prompt.
+**Repetition**: runs of four words that the text has had before. **Perplexity**: of the texts as answers to the plain
+prompt under *another* model (of each principle's first texts; on validation prompts under the model itself).
 **Topic**: cosine of text and prompt. **KL**: of the guided from the base distribution over the candidates, per token.
+
+**Uncalibrated default** is what a new user gets who names the model and nothing else.
 """
 
 
@@ -104,6 +109,7 @@ def summaries_table(summaries: Sequence[Summary]) -> str:
             "texts",
             "effect",
             "over prompt-only",
+            "wins over it, %",
             "KL",
             "topic",
             "change of topic",
@@ -121,12 +127,13 @@ def _row(summary: Summary) -> list[str]:
         str(summary.num_texts),
         verdicts.spread(summary.effect),
         verdicts.spread(summary.over_prompted),
+        verdicts.share(summary.wins).replace(" %", ""),
         "" if summary.kl is None else f"{summary.kl:.3f}",
         f"{summary.topic.mean:.3f}",
         verdicts.spread(summary.topic_change, 3),
         f"{100 * summary.repetition.mean:.1f}",
         verdicts.times(summary.repetition_ratio),
-        verdicts.times(summary.perplexity_ratio),
+        "" if summary.perplexity_ratio is None else verdicts.times(summary.perplexity_ratio),
         f"{100 * summary.echoes.mean:.1f}",
         f"{100 * summary.distinct:.0f}",
         f"{100 * summary.profanity.mean:.1f}",
@@ -178,7 +185,7 @@ def _texts(results: ModelResults) -> str:
             lines.append(f"**{arm}**: {_shown(same)}")
     lines.append("## The text of each method that the other model finds least likely")
     for arm, texts in results.texts.items():
-        worst = max(texts, key=lambda text: text.surprise)
+        worst = max(texts, key=lambda text: text.surprise or 0.0)
         lines.append(f"**{arm}**, “{worst.text.asked.wording}”, {worst.prompt}: {_shown(worst)}")
     return "\n\n".join(lines) + "\n"
 

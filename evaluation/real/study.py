@@ -14,6 +14,7 @@ from evaluation.real import arms
 from evaluation.real.arms import Arm
 from evaluation.real.bench import Bench
 from evaluation.real.choice import Point, best, strength_at
+from evaluation.real.findings import Findings
 from evaluation.real.judged import Judged, Scale, Summary, mean_kl, summarise
 from evaluation.real.results import ModelResults
 from evaluation.real.suite import Asked, RealSuite
@@ -24,6 +25,11 @@ from evaluation.writing import Models
 LOG = logging.getLogger("padserve.evaluation")
 PROBED_STRENGTHS = (0.5, 2.0, 8.0)
 """Where the random adapter's KL is measured before its strength is matched."""
+NUM_PROBES = 42
+"""Texts on which `contrast` is brought to the KL of `pad`."""
+MAX_PROBINGS = 4
+CLOSE_KL = 0.05
+"""Share of the KL by which it may be missed there."""
 MAX_SAMPLES = 4
 
 
@@ -36,6 +42,8 @@ class Size:
     num_control_prompts: int
     """The first of these, for other formats, controls and alternatives."""
     num_validation_prompts: int
+    num_read_prompts: int
+    """The first of the test prompts, whose texts the other model reads: how likely it finds them."""
     num_principles: int | None = None
     with_controls: bool = True
 
@@ -59,26 +67,33 @@ class RealStudy:
     plan: ModelPlan
     suite: RealSuite
     notebook: Notebook
+    findings: Findings
     max_tokens: int
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Load both models."""
         self.studio = Studio(self.plan.path, self.plan.persrm, self.notebook, self.max_tokens)
-        self.bench = Bench(Studio(self.plan.judged_by, None, self.notebook, self.max_tokens))
+        self.bench = Bench(Studio(self.plan.judged_by, None, self.notebook, self.max_tokens), self.findings)
+        self.own_bench = Bench(self.studio, self.findings)
 
     def run(self) -> ModelResults:
         """Choose, then measure."""
         prompted_arm, validation = self._choose()
         chosen = _Chosen.of(prompted_arm, validation)
-        main, controls = self._test_arms(chosen)
+        main = [arms.UNGUIDED, chosen.prompted, arms.uncalibrated(), *chosen.by_family.values()]
+        others = [arm for arm in map(arms.prompted, arms.FORMATS) if arm != chosen.prompted]
         size = self.plan.size
         tasks = self.suite.draw(Split.TEST, size.num_prompts, size.num_principles)
         few = self.suite.draw(Split.TEST, min(size.num_control_prompts, size.num_prompts), size.num_principles)
         texts = {arm.name: self._judge(self.studio, arm, tasks) for arm in main}
+        if "pad" in texts:
+            matched = self._contrast_at(_kl(texts["pad"]), chosen, tasks)
+            texts[matched.name] = self._judge(self.studio, matched, tasks)
+        texts |= {arm.name: self._judge(self.studio, arm, few) for arm in others}
         num_samples = None
         if size.with_controls:
-            texts |= {arm.name: self._judge(self.studio, arm, few) for arm in controls}
+            texts |= {arm.name: self._judge(self.studio, arm, few) for arm in self._controls(chosen)}
             texts |= self._random_adapter(chosen, texts[chosen.best.name], few)
             num_samples = self._num_samples(texts[chosen.best.name], texts[chosen.prompted.name])
             texts["best of n"] = self._best_of(num_samples, chosen.prompted.format, few)
@@ -97,20 +112,34 @@ class RealStudy:
         )
 
     def _judge(self, studio: Studio, arm: Arm, tasks: Sequence[Asked]) -> list[Judged]:
-        texts = self.bench.judge(studio.write(arm, tasks))
+        texts = studio.write(arm, tasks)
+        judged = self.bench.judge(texts, self._read(texts))
         LOG.info("%s: %s: %d texts", self.plan.name, arm.name, len(texts))
-        return texts
+        return judged
+
+    def _read(self, texts: Sequence[Text]) -> list[Text]:
+        """Those that the other model reads."""
+        size = self.plan.size
+        read = self.suite.draw(Split.TEST, min(size.num_read_prompts, size.num_prompts), size.num_principles)
+        tasks = {(asked.prompt.prompt, asked.principle.name) for asked in read}
+        return [text for text in texts if (text.asked.prompt.prompt, text.asked.principle.name) in tasks]
+
+    def _validate(self, arm: Arm, tasks: Sequence[Asked]) -> list[Judged]:
+        """Read by the model itself, as in `padserve calibrate`."""
+        texts = self.studio.write(arm, tasks)
+        LOG.info("%s: validation: %s, %s: %d texts", self.plan.name, arm.name, arm.settings, len(texts))
+        return self.own_bench.judge(texts, texts)
 
     def _choose(self) -> tuple[Arm, list[tuple[Arm, Summary]]]:
         """The best prompt-only arm, and every setting measured against it, on the validation prompts."""
         size = self.plan.size
         tasks = self.suite.draw(Split.VALIDATION, size.num_validation_prompts, size.num_principles)
-        unguided = self._judge(self.studio, arms.UNGUIDED, tasks)
-        prompted = {arm: self._judge(self.studio, arm, tasks) for arm in map(arms.prompted, arms.FORMATS)}
+        unguided = self._validate(arms.UNGUIDED, tasks)
+        prompted = {arm: self._validate(arm, tasks) for arm in map(arms.prompted, arms.FORMATS)}
         scale = Scale.of(unguided, [text for texts in prompted.values() for text in texts])
         formats = list(prompted)
         reference = formats[best([summarise(texts, unguided, scale) for texts in prompted.values()])]
-        judged = prompted | {arm: self._judge(self.studio, arm, tasks) for arm in self._candidates()}
+        judged = prompted | {arm: self._validate(arm, tasks) for arm in self._candidates()}
         return reference, [(arm, summarise(texts, prompted[reference], scale)) for arm, texts in judged.items()]
 
     def _candidates(self) -> Iterable[Arm]:
@@ -126,35 +155,43 @@ class RealStudy:
         """What the policy's card says that it was trained with; PAD's released wording where it has none."""
         return Models(str(self.plan.path), str(persrm)).format.name
 
-    def _test_arms(self, chosen: "_Chosen") -> tuple[list[Arm], list[Arm]]:
-        main = [arms.UNGUIDED, chosen.prompted, *chosen.by_family.values()]
-        controls = [arm for arm in map(arms.prompted, arms.FORMATS) if arm != chosen.prompted]
-        controls += arms.controls(chosen.best)
+    def _contrast_at(self, kl: float, chosen: "_Chosen", tasks: Sequence[Asked]) -> Arm:
+        """`contrast` at the strength whose texts are as far from the base as this; no judge has a say."""
+        contrast = replace(chosen.by_family["contrast"], name="contrast, KL of pad", max_kl=None)
+        probes = tasks[:: max(1, len(tasks) // NUM_PROBES)]
+        strength = strength_at(chosen.points(contrast.format), kl)
+        points: list[Point] = []
+        for _ in range(MAX_PROBINGS):
+            found = _kl(self.studio.write(replace(contrast, strength=strength), probes))
+            LOG.info("%s: contrast at strength %.3g: KL %.3f, wanted %.3f", self.plan.name, strength, found, kl)
+            points.append(Point(strength, found))
+            if abs(found - kl) <= CLOSE_KL * kl:
+                break
+            strength = strength_at(points, kl)
+        return replace(contrast, strength=strength)
+
+    def _controls(self, chosen: "_Chosen") -> list[Arm]:
+        controls = list(arms.controls(chosen.best))
         pad = chosen.by_family.get("pad")
         if pad is not None:
-            contrast = chosen.by_family["contrast"]
-            strength = strength_at(chosen.points(contrast.format), chosen.kl(pad))
-            main.append(replace(contrast, name="contrast, KL of pad", strength=strength))
             controls.append(replace(pad, name="pad, no text", says=Says.NOTHING))
-        return main, controls
+        return controls
 
     def _random_adapter(
         self, chosen: "_Chosen", guided: Sequence[Judged], tasks: Sequence[Asked]
     ) -> dict[str, list[Judged]]:
         """An untrained adapter in the policy's place, as far from the base as the best arm."""
-        kl = mean_kl(guided)
-        if kl is None:
-            return {}
+        kl = _kl(guided)
         arm = Arm("random adapter", Method.PAD, chosen.best.format, policy=Policy.RANDOM)
         persrm = self.plan.persrm
         with TemporaryDirectory() as folder:
             random_adapter(Models(str(self.plan.path), None if persrm is None else str(persrm)), Path(folder))
             studio = Studio(self.plan.path, Path(folder), self.notebook, self.max_tokens)
             probes = tasks[:: max(1, len(tasks) // 16)]
-            points = []
-            for strength in PROBED_STRENGTHS:
-                found = mean_kl(self._judge(studio, replace(arm, strength=strength), probes))
-                points.append(Point(strength, found or 0.0))
+            points = [
+                Point(strength, _kl(studio.write(replace(arm, strength=strength), probes)))
+                for strength in PROBED_STRENGTHS
+            ]
             matched = replace(arm, strength=strength_at(points, kl))
             return {arm.name: self._judge(studio, matched, tasks)}
 
@@ -175,6 +212,11 @@ class RealStudy:
             winner = max(range(number), key=lambda sample: odds[sample][place])
             chosen.append(samples[winner][place])
         return self.bench.judge(chosen)
+
+
+def _kl(texts: Sequence[Judged] | Sequence[Text]) -> float:
+    """Of guided texts."""
+    return mean_kl(text.text if isinstance(text, Judged) else text for text in texts) or 0.0
 
 
 @dataclass(frozen=True)

@@ -103,4 +103,4 @@ def read_suite(folder: Path = DATA) -> RealSuite:
 
 
 def _lines(path: Path) -> Sequence[str]:
-    return path.read_text(encoding="utf-8").splitlines()
+    return [line for line in path.read_text(encoding="utf-8").split("\n") if line]

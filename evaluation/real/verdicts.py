@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from evaluation.bootstrap import Estimate, difference
+from evaluation.bootstrap import Estimate, difference, mean
 from evaluation.claims import Claim, Verdict
-from evaluation.real.choice import MAX_ECHO, MAX_RATIO, MAX_TOPIC_LOSS
-from evaluation.real.judged import Judged, Scale, Summary, sample
+from evaluation.real.judged import Judged, Scale, Summary, sample, wins
 from evaluation.real.results import ModelResults
 from evaluation.real.suite import JudgedPrinciple
 
+MAX_TOPIC_LOSS = 0.02
+MAX_RATIO = 1.2
+MAX_ECHO = 0.005
 EQUAL_KL = 0.15
 """Mean KLs that differ by no more than this share are called equal."""
 
@@ -46,12 +48,8 @@ def principles(texts: Sequence[Judged]) -> dict[str, JudgedPrinciple]:
 
 def in_common(ours: Sequence[Judged], theirs: Sequence[Judged]) -> tuple[list[Judged], list[Judged]]:
     """The texts for tasks that both have."""
-    tasks = {_task(text) for text in ours} & {_task(text) for text in theirs}
-    return [text for text in ours if _task(text) in tasks], [text for text in theirs if _task(text) in tasks]
-
-
-def _task(text: Judged) -> tuple[str, str]:
-    return text.prompt, text.text.asked.principle.name
+    tasks = {text.task for text in ours} & {text.task for text in theirs}
+    return [text for text in ours if text.task in tasks], [text for text in theirs if text.task in tasks]
 
 
 def _of(texts: Sequence[Judged], name: str) -> list[Judged]:
@@ -70,9 +68,10 @@ def _effects(results: ModelResults) -> Iterator[Claim]:
         + f". {because}.",
     )
     matrix = confusion(results.texts[results.best], results.scale)
-    wrong = {name: winner for name in matrix if (winner := max(matrix, key=lambda asked: matrix[asked][name])) != name}
+    wrong = {name: winner for name in matrix if (winner := _furthest(results, matrix, name)) != name}
     yield _claim(
-        "Each principle's judge moves furthest where that principle was asked for (the confusion matrix's diagonal)",
+        "Each principle's judge moves furthest where that principle was asked for (the confusion matrix's diagonal; "
+        "principles that ask the same of one judge are no rivals)",
         not wrong,
         f"{len(matrix) - len(wrong)} of {len(matrix)} do"
         + "".join(f"; {name}: further under {winner}" for name, winner in wrong.items())
@@ -87,6 +86,14 @@ def _effects(results: ModelResults) -> Iterator[Claim]:
             )
 
 
+def _furthest(results: ModelResults, matrix: Mapping[str, Mapping[str, float]], name: str) -> str:
+    """Under which of a principle's rivals, or itself, its judge moves furthest."""
+    known = principles(results.texts[results.best])
+    asks = (known[name].judge, known[name].direction)
+    rivals = [other for other in matrix if other == name or (known[other].judge, known[other].direction) != asks]
+    return max(rivals, key=lambda asked: matrix[asked][name])
+
+
 def _price(results: ModelResults) -> Iterator[Claim]:
     summary = _summary(results, results.best)
     change, echoes = summary.topic_change, summary.echoes
@@ -94,7 +101,11 @@ def _price(results: ModelResults) -> Iterator[Claim]:
         f"Topic similarity within {MAX_TOPIC_LOSS} of prompt-only", change.low >= -MAX_TOPIC_LOSS, spread(change, 3)
     )
     for what, estimate in (("Repetition", summary.repetition_ratio), ("Perplexity", summary.perplexity_ratio)):
-        yield _claim(f"{what} at most {MAX_RATIO} times prompt-only's", estimate.high <= MAX_RATIO, times(estimate))
+        claim = f"{what} at most {MAX_RATIO} times prompt-only's"
+        if estimate is None:
+            yield Claim(claim, Verdict.NOT_TESTED, "No other model read these texts.")
+        else:
+            yield _claim(claim, estimate.high <= MAX_RATIO, times(estimate))
     yield _claim(
         f"Texts that repeat the format or the principle: below {100 * MAX_ECHO:g} %",
         echoes.mean < MAX_ECHO,
@@ -113,8 +124,12 @@ def _pad(results: ModelResults) -> Iterator[Claim]:
     ours, theirs = in_common(results.texts["pad"], matched)
     for seen, group in ((True, "principles seen in training"), (False, "principles never trained on")):
         pair = [[text for text in texts if text.text.asked.principle.seen is seen] for texts in (ours, theirs)]
+        if not all(pair):
+            yield Claim(f"{text}, {group}", Verdict.NOT_TESTED, "No such principle was asked for.")
+            continue
         gain = difference(*(sample(texts, results.scale.effect) for texts in pair))
-        because = f"{spread(gain)}; KL {kls[0]:.3f} and {kls[1]:.3f} nats a token"
+        won = mean(wins(*pair))
+        because = f"{spread(gain)}; wins {share(won)}; KL {kls[0]:.3f} and {kls[1]:.3f} nats a token"
         yield _claim(f"{text}, {group}", gain.is_above_zero and equal, because + ("" if equal else ", not equal"))
 
 
@@ -129,6 +144,11 @@ def _claim(text: str, holds: bool, because: str) -> Claim:  # noqa: FBT001
 def spread(estimate: Estimate, digits: int = 2) -> str:
     """A difference with its interval."""
     return f"{estimate.mean:+.{digits}f} ({estimate.low:+.{digits}f} to {estimate.high:+.{digits}f})"
+
+
+def share(estimate: Estimate) -> str:
+    """In percent."""
+    return f"{100 * estimate.mean:.0f} % ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"
 
 
 def times(estimate: Estimate) -> str:

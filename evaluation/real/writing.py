@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from evaluation.conditions import Policy
 from evaluation.likelihoods import Question, log_likelihoods, log_odds
 from evaluation.real.arms import Arm
+from evaluation.real.lines import whole_lines
 from evaluation.real.suite import Asked
 from evaluation.writing import NotWrittenError
 from worker.engine import Completion, Engine, Request, load_engine
@@ -59,12 +60,7 @@ class Notebook:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._texts: dict[str, Written] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        whole = [line for line in lines if line.endswith("\n")]
-        if len(whole) < len(lines):
-            path.write_text("".join(whole), encoding="utf-8")
-        for line in whole:
+        for line in whole_lines(path):
             body = json.loads(line)
             written = Written(**(body | {"token_ids": tuple(body["token_ids"])}))
             self._texts[written.key] = written
@@ -93,7 +89,8 @@ class Studio:
         self.encode = partial(encode, self.tokenizer)
         self._notebook = notebook
         self._max_tokens = max_tokens
-        self._weights = f"{_fingerprint(model)} {'' if policy is None else _fingerprint(policy)}"
+        self.fingerprint = _fingerprint(model)
+        self._weights = f"{self.fingerprint} {'' if policy is None else _fingerprint(policy)}"
 
     def write(self, arm: Arm, tasks: Sequence[Asked]) -> list[Text]:
         """One text for each task; those that are in the notebook are taken from there."""

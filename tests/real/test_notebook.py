@@ -27,3 +27,11 @@ def test_a_line_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
 
     assert Notebook(path).get("key") == WRITTEN
     assert Notebook(path).get("second") is not None
+
+
+def test_a_text_with_a_line_separator_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    written = replace(WRITTEN, text="One.\u2028Two.\u0085Three.")
+    Notebook(path).add([written])
+
+    assert Notebook(path).get("key") == written

@@ -10,6 +10,7 @@ from evaluation.real.authors.judging import Judged, judge
 from evaluation.real.authors.measurement import FEW_SHOT, UNGUIDED, Condition, Written, write
 from evaluation.real.authors.prompts import TEST_PROMPTS, VALIDATION_PROMPTS
 from evaluation.real.authors.texts import Author, read_authors
+from evaluation.real.lines import whole_lines
 from evaluation.writing import Models, Writer
 from worker.decoder import UNCALIBRATED_MAX_KL, UNCALIBRATED_STRENGTH
 
@@ -42,8 +43,7 @@ class Texts:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        known = [_from_body(json.loads(line)) for line in lines]
+        known = [_from_body(json.loads(line)) for line in whole_lines(path)]
         self._known = {(text.condition, text.author, text.prompt): text for text in known}
 
     def of(self, writer: Writer, author: Author, prompts: Sequence[str], condition: Condition) -> list[Written]:
