@@ -246,10 +246,6 @@ class _Chosen:
             measured=tuple(measured),
         )
 
-    def kl(self, arm: Arm) -> float:
-        """Of the arm on the validation prompts."""
-        return next(summary.kl or 0.0 for other, summary in self.measured if other == arm)
-
     def points(self, format: str) -> list[Point]:
         """What `contrast` costs in this format, without a budget."""
         return [
