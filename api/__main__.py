@@ -17,9 +17,10 @@ from api.errors import sentence
 from api.settings import Settings
 from db.logs import configure_logs
 from db.session import Database, DatabaseUnreachableError
-from worker.queue import QueueUnreachableError, check_queue, create_queue
+from worker.queue import QueueUnreachableError, check_queue
 
 SHUTDOWN_SECONDS = 10
+PUBLISH_AT_THE_END_SECONDS = 1.0
 BACKLOG = 2048
 # How long a thread that computes keeps the interpreter while others wait: short, so that polls answer during an import.
 SWITCH_SECONDS = 0.0005
@@ -44,7 +45,7 @@ def main() -> int:
     except (StartError, DatabaseUnreachableError, QueueUnreachableError) as error:
         sys.stderr.write(f"padserve api: {error}\n")
         return 1
-    app = create_app(settings, database=database, queue=create_queue(settings.redis_url))
+    app = create_app(settings, database=database)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS
     )
@@ -55,6 +56,7 @@ def main() -> int:
         signal.signal(number, server.handle_exit)
     with listener:
         server.run(sockets=[listener])
+    app.state.services.publisher.close(PUBLISH_AT_THE_END_SECONDS)
     database.dispose()
     return 0
 

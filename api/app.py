@@ -5,22 +5,27 @@ import time
 from fastapi import FastAPI
 
 from api import feedback, health, jobs, models, profile_transfer, profiles, results
+from api.admission import Lanes
 from api.dependencies import Services
 from api.documentation import DocumentedApi
 from api.problems import install_error_handlers
+from api.readiness import ReadinessChecks, Round
 from api.requests import RequestMiddleware
 from api.settings import Settings
 from db.session import Database
-from worker.queue import Queue, create_queue
+from worker.queue import PUBLISH_TIMEOUT_SECONDS, Publisher, Queue, create_queue
 
 
 def create_app(settings: Settings, *, database: Database | None = None, queue: Queue | None = None) -> FastAPI:
     """The application on its settings. Connects to nothing until a request needs it."""
     app = DocumentedApi()
+    database = database or Database(settings.database_url)
     app.state.services = Services(
         settings=settings,
-        database=database or Database(settings.database_url),
-        queue=queue or create_queue(settings.redis_url),
+        database=database,
+        publisher=Publisher(queue or create_queue(settings.redis_url, timeout_seconds=PUBLISH_TIMEOUT_SECONDS)),
+        lanes=Lanes(),
+        readiness=ReadinessChecks(lambda: Round(settings, database)),
     )
     app.state.started_at = int(time.time())
     app.add_middleware(RequestMiddleware)

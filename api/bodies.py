@@ -3,17 +3,19 @@
 import hashlib
 import json
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO, NoReturn, TypeVar
+from typing import IO, Annotated, NoReturn, TypeVar
 
-from fastapi import Request
+from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from api.dependencies import ServicesDep
+from api.admission import LIGHT_BYTES, Lane
+from api.dependencies import Caller, Services, ServicesDep, authenticate
 from api.errors import (
     BodyTooLargeError,
     InvalidRequestError,
@@ -31,7 +33,13 @@ SPOOL_IN_MEMORY_BYTES = 2**20
 CHUNK_BYTES = 2**16
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+# Before a body is parsed, its values are counted, roughly: each costs far more than its bytes.
+MAX_VALUES = 2_000_000
+MAX_KEYS = 2000
+
 ModelT = TypeVar("ModelT", bound=BaseModel)
+T = TypeVar("T")
+Authenticated = Annotated[Caller, Depends(authenticate)]
 
 
 class JsonSyntaxError(ValueError):
@@ -71,27 +79,37 @@ class SpooledBody:
 
 
 def parse_json(data: bytes) -> object:
-    """One JSON value, strictly: UTF-8, no NaN or infinity, no unpaired surrogate, no key twice in an object."""
+    """One JSON value, strictly: UTF-8, no NaN or infinity, no unpaired surrogate, no key twice in an object.
+
+    Neither more than `MAX_VALUES` values are taken nor more than `MAX_KEYS` keys in an object.
+    """
     try:
+        _count_values(data)
         from_json(data, allow_inf_nan=False)  # the stricter parser, and the one that says where
-        return json.loads(data, object_pairs_hook=_without_duplicates, parse_float=_finite)
+        return _DECODER.decode(data.decode())
     except (ValueError, RecursionError) as error:
         message = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise JsonSyntaxError(message) from None
 
 
-async def spool(request: Request, *, max_bytes: int) -> SpooledBody:
-    """Receive the whole body without holding it in memory; the caller closes `file`."""
+async def spool(request: Request, *, max_bytes: int, max_lines: int | None = None) -> SpooledBody:
+    """Receive the whole body without holding it in memory; the caller closes `file`.
+
+    Blank lines count, and the first line too many ends it.
+    """
     _refuse_encoding(request)
     if _declared_length(request) > max_bytes:
         _refuse_size(max_bytes)
     file = tempfile.SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES)  # noqa: SIM115 - it outlives this call
-    digest, num_bytes = hashlib.sha256(), 0
+    digest, num_bytes, num_lines = hashlib.sha256(), 0, 0
     try:
         async for chunk in request.stream():
             num_bytes += len(chunk)
             if num_bytes > max_bytes:
                 _refuse_size(max_bytes)
+            num_lines += chunk.count(b"\n")
+            if max_lines is not None and num_lines > max_lines:
+                _refuse_lines(max_lines)
             digest.update(chunk)
             file.write(chunk)  # memory or page cache: too short to be worth a thread
     except BaseException:
@@ -113,38 +131,36 @@ def require_media_type(request: Request, *allowed: str) -> str:
     return given
 
 
-def spooled(*media_types: str) -> Callable[[Request, ServicesDep], AsyncIterator[SpooledBody]]:
-    """A dependency: the spooled body of a bulk endpoint, closed when the answer has left."""
-
-    async def read(request: Request, services: ServicesDep) -> AsyncIterator[SpooledBody]:
-        require_media_type(request, *media_types)
-        body = await spool(request, max_bytes=services.settings.max_body_bytes)
-        with body.file:
-            yield body
-
-    return read
-
-
-def json_value(*media_types: str) -> Callable[[Request, ServicesDep], Awaitable[object]]:
+def json_value(*media_types: str) -> Callable[[Request, ServicesDep, Authenticated], Awaitable[object]]:
     """A dependency: the body as one JSON value, not validated yet."""
 
-    async def read(request: Request, services: ServicesDep) -> object:
-        require_media_type(request, *media_types)
+    async def read(request: Request, services: ServicesDep, caller: Authenticated) -> object:
+        return await _read(request, services, caller, media_types, lambda value: value)
+
+    return read
+
+
+def json_body(schema: type[ModelT]) -> Callable[[Request, ServicesDep, Authenticated], Awaitable[ModelT]]:
+    """A dependency: the JSON body as `schema`."""
+
+    async def read(request: Request, services: ServicesDep, caller: Authenticated) -> ModelT:
+        return await _read(request, services, caller, (JSON,), lambda value: validated(schema, value))
+
+    return read
+
+
+async def _read(
+    request: Request, services: Services, caller: Caller, media_types: tuple[str, ...], use: Callable[[object], T]
+) -> T:
+    """What `use` makes of the JSON body, in a thread; a large one waits for the tenant's other heavy requests."""
+    require_media_type(request, *media_types)
+    async with services.lanes.receiving.slot(caller.tenant_id):
         body = await spool(request, max_bytes=services.settings.max_json_bytes)
         with body.file:
-            return await run_in_threadpool(body.json)
-
-    return read
-
-
-def json_body(schema: type[ModelT]) -> Callable[[Request, ServicesDep], Awaitable[ModelT]]:
-    """A dependency: the JSON body as `schema`."""
-    read_value = json_value(JSON)
-
-    async def read(request: Request, services: ServicesDep) -> ModelT:
-        return validated(schema, await read_value(request, services))
-
-    return read
+            if body.num_bytes <= LIGHT_BYTES:
+                return await run_in_threadpool(lambda: use(body.json()))
+            async with services.lanes.heavy.slot(caller.tenant_id):
+                return await run_in_threadpool(lambda: use(body.json()))
 
 
 def validated(schema: type[ModelT], value: object) -> ModelT:
@@ -161,11 +177,16 @@ def request_body(schema: Mapping[str, object], *media_types: str, example: objec
     return {"requestBody": {"required": True, "content": content}}
 
 
-def ndjson_response(rows: Iterable[object], *, headers: Mapping[str, str] | None = None) -> StreamingResponse:
-    """Stream rows out, one JSON text per line. The first chunk is made at once, so that its failure is still a 5xx."""
+def ndjson_response(
+    rows: Iterable[object], lane: Lane, tenant_id: uuid.UUID, *, headers: Mapping[str, str] | None = None
+) -> StreamingResponse:
+    """Stream rows out, one JSON text per line; each chunk waits for its turn in `lane`.
+
+    The first chunk is made at once, so that its failure is still a 5xx.
+    """
     chunks = _chunks(rows)
     first = next(chunks, b"")
-    return StreamingResponse(_with_first(first, chunks), media_type=NDJSON, headers=headers)
+    return StreamingResponse(_in_turn(first, chunks, lane, tenant_id), media_type=NDJSON, headers=headers)
 
 
 def _chunks(rows: Iterable[object]) -> Iterator[bytes]:
@@ -181,12 +202,22 @@ def _chunks(rows: Iterable[object]) -> Iterator[bytes]:
         yield bytes(buffer)
 
 
-def _with_first(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
+async def _in_turn(first: bytes, rest: Iterator[bytes], lane: Lane, tenant_id: uuid.UUID) -> AsyncIterator[bytes]:
+    chunk = first
+    while chunk:
+        yield chunk
+        async with lane.slot(tenant_id):
+            chunk = await run_in_threadpool(next, rest, b"")
+
+
+def _count_values(data: bytes) -> None:
+    if data.count(b",") > MAX_VALUES:
+        raise ValueError(f"it has more than {MAX_VALUES} values")
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    if len(pairs) > MAX_KEYS:
+        raise ValueError(f"an object has more than {MAX_KEYS} keys")
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("an object has the same key twice")
@@ -200,6 +231,9 @@ def _finite(text: str) -> float:
     return value
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_float=_finite)
+
+
 def _declared_length(request: Request) -> int:
     declared = request.headers.get("content-length", "0")
     return int(declared) if declared.isdecimal() else 0
@@ -207,6 +241,10 @@ def _declared_length(request: Request) -> int:
 
 def _refuse_size(max_bytes: int) -> NoReturn:
     raise BodyTooLargeError(f"The body is larger than {max_bytes} bytes.")
+
+
+def _refuse_lines(max_lines: int) -> NoReturn:
+    raise BodyTooLargeError(f"The body has more than {max_lines} lines, blank ones included.")
 
 
 def _refuse_encoding(request: Request) -> None:

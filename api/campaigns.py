@@ -13,17 +13,20 @@ from api.inspection import Inspection
 from api.item_rows import as_user_turn
 from api.item_source import Candidate, Place, ReadOptions
 from api.job_schemas import Audience, CampaignIn, Options, Overrides
+from api.profile_schemas import MAX_ATTRIBUTES
 from db.batches import batches
-from db.queries.profiles import PinnedProfile, audience, resolve_profiles
+from db.queries.profiles import PinnedProfile, resolve_profiles
+from db.queries.profiles import audience as profiles_of
 
 USERS_PER_BATCH = 500
+MAX_NAMES = MAX_ATTRIBUTES + 1  # the attributes of a profile, and `user_id`
 SAYS_NOTHING = Overrides()
 # Plain names alone: no attribute, no index, no conversion, no format. Whatever else has a brace is refused.
 _TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]{0,63})\}|[{}]")
 
 
 class TemplateError(ValueError):
-    """The prompt has a brace that is neither part of a `{name}` nor doubled. The message says where."""
+    """The prompt has a brace that is neither part of a `{name}` nor doubled, or more names than a profile can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,10 @@ class Template:
     def missing(self, values: Mapping[str, str]) -> list[str]:
         """The names without a value, each once."""
         return [name for name in dict.fromkeys(self.names) if name not in values]
+
+    def num_characters(self, values: Mapping[str, str]) -> int:
+        """How long the prompt is once it is expanded."""
+        return sum(map(len, self.texts)) + sum(len(values[name]) for name in self.names)
 
     def expand(self, values: Mapping[str, str]) -> str:
         """The prompt with every name replaced by its value; a value is text and is never looked into."""
@@ -60,6 +67,8 @@ def parse_template(prompt: str) -> Template:
             )
             raise TemplateError(message)
     texts[-1] += prompt[end:]
+    if len(set(names)) > MAX_NAMES:
+        raise TemplateError(f"The prompt has more than {MAX_NAMES} names; no profile has values for so many.")
     return Template(tuple(texts), tuple(names))
 
 
@@ -70,23 +79,32 @@ class Campaign:
     head: ReadOptions
     template: Template
     whom: Audience
+    max_characters: int
 
     def candidates(self, session: Session, tenant_id: uuid.UUID, inspection: Inspection) -> Iterator[Candidate]:
         """The items: in the order of `user_ids` where those are given, otherwise in the order of the user ids."""
         for place, profile in self._profiles(session, tenant_id, inspection):
             inspection.count_row()
             values = {**_attributes(profile), "user_id": profile.user_id}
-            missing = self.template.missing(values)
-            prompt = "" if missing else self.template.expand(values)
-            if missing:
-                named = ", ".join(f"`{name}`" for name in missing)
-                message = f"The profile of user `{profile.user_id}` has no attribute {named}."
-                inspection.add(place.error("missing_attribute", message))
-            elif not prompt.strip():
-                message = f"The prompt for user `{profile.user_id}` is blank."
-                inspection.add(place.error("blank_prompt", message))
-            else:
-                yield Candidate(profile.user_id, profile, [as_user_turn(prompt)], place, "", SAYS_NOTHING)
+            error = self._error(profile.user_id, values, place)
+            if error is not None:
+                inspection.add(error)
+                continue
+            prompt = as_user_turn(self.template.expand(values))
+            yield Candidate(profile.user_id, profile, [prompt], place, "", SAYS_NOTHING)
+
+    def _error(self, user_id: str, values: Mapping[str, str], place: Place) -> LineError | None:
+        """What is wrong with the prompt for one user; found before it is made."""
+        missing = self.template.missing(values)
+        if missing:
+            named = ", ".join(f"`{name}`" for name in missing)
+            return place.error("missing_attribute", f"The profile of user `{user_id}` has no attribute {named}.")
+        if (num_characters := self.template.num_characters(values)) > self.max_characters:
+            message = f"The text has {num_characters} characters; at most {self.max_characters} are allowed."
+            return place.error("prompt_too_long", message)
+        if not self.template.expand(values).strip():
+            return place.error("blank_prompt", f"The prompt for user `{user_id}` is blank.")
+        return None
 
     def _profiles(
         self, session: Session, tenant_id: uuid.UUID, inspection: Inspection
@@ -95,14 +113,19 @@ class Campaign:
             yield from _named_profiles(session, tenant_id, self.whom.user_ids, inspection)
             return
         at_prompt = Place(prefix="/prompt")
-        for profile in audience(session, tenant_id, tags=self.whom.tags or ()):
+        for profile in profiles_of(session, tenant_id, tags=self.whom.tags or ()):
             yield at_prompt, profile
 
 
-def read_campaign(body: Mapping[str, object]) -> Campaign:
-    """The campaign that a JSON object describes. Raises all that is wrong with it by itself."""
-    errors: list[LineError] = []
+def read_campaign(body: Mapping[str, object], *, max_characters: int, max_users: int) -> Campaign:
+    """The campaign that a JSON object describes. Raises all that is wrong with it by itself.
+
+    A prompt of more than `max_characters` and an audience of more than `max_users` names are not looked into.
+    """
+    errors = list(_size_errors(body, max_characters, max_users))
     campaign, template = None, None
+    if errors:
+        raise InvalidRequestError("The campaign was refused and nothing was stored.", errors=errors)
     try:
         campaign = CampaignIn.model_validate(body)
     except ValidationError as error:
@@ -114,7 +137,17 @@ def read_campaign(body: Mapping[str, object]) -> Campaign:
     if campaign is None or template is None:
         raise InvalidRequestError("The campaign was refused and nothing was stored.", errors=errors)
     options = Options.model_construct(defaults=campaign.defaults, metadata=campaign.metadata, model=campaign.model)
-    return Campaign(ReadOptions(options), template, campaign.audience)
+    return Campaign(ReadOptions(options), template, campaign.audience, max_characters)
+
+
+def _size_errors(body: Mapping[str, object], max_characters: int, max_users: int) -> Iterator[LineError]:
+    prompt, audience = body.get("prompt"), body.get("audience")
+    if isinstance(prompt, str) and len(prompt) > max_characters:
+        message = f"The text has {len(prompt)} characters; at most {max_characters} are allowed."
+        yield LineError("prompt_too_long", message, "/prompt")
+    user_ids = audience.get("user_ids") if isinstance(audience, dict) else None
+    if isinstance(user_ids, list) and len(user_ids) > max_users:
+        yield LineError("too_many_items", f"A job may have at most {max_users} items.", "/audience/user_ids")
 
 
 def _named_profiles(

@@ -9,11 +9,13 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from api.admission import Lanes
 from api.errors import ForbiddenError, UnauthorizedError
+from api.readiness import ReadinessChecks
 from api.settings import Settings
 from db.queries import keys
 from db.session import Database
-from worker.queue import Queue
+from worker.queue import Publisher
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="padserve"'}
 INVALID_TOKEN = {"WWW-Authenticate": 'Bearer realm="padserve", error="invalid_token"'}
@@ -41,7 +43,9 @@ class Services:
 
     settings: Settings
     database: Database
-    queue: Queue
+    publisher: Publisher
+    readiness: ReadinessChecks
+    lanes: Lanes
 
 
 @dataclass(frozen=True, slots=True)

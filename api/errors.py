@@ -14,6 +14,7 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
 MAX_POINTER_PART = 128
 MAX_ERRORS_SHOWN = 100
+MAX_ERRORS_BUILT = 1000
 BRANCH_NAMES = frozenset({"[key]", "bool", "float", "int", "none", "str"})
 BRANCH_PREFIXES = ("constrained-", "dict[", "function-", "json-or-", "lax-or-", "list[", "literal[", "tagged-union[")
 # Where pydantic's own wording says little to somebody who reads an HTTP answer.
@@ -193,12 +194,27 @@ class IdempotencyMismatchError(ApiError):
     should_retry = False
 
 
+class TooManyRequestsError(ApiError):
+    """You have as many bulk requests under way as are served at a time; send this one again in a moment."""
+
+    status = 429
+    code = "too_many_requests"
+    title = "Too many requests"
+
+
 class UnavailableError(ApiError):
     """The service cannot answer right now; try again in a moment."""
 
     status = 503
     code = "unavailable"
     title = "Unavailable"
+
+
+class OverloadedError(UnavailableError):
+    """As many bulk requests are under way as are served at a time; send this one again in a moment."""
+
+    code = "overloaded"
+    title = "Overloaded"
 
 
 class NoModelError(UnavailableError):
@@ -239,7 +255,13 @@ def responses(*errors: type[ApiError]) -> dict[int | str, dict[str, object]]:
 
 
 def line_errors(error: ValidationError, *, line: int | None = None, prefix: str = "") -> list[LineError]:
-    """What a schema found wrong, in sentences. Never the value itself: it may be a user's text."""
+    """What a schema found wrong, in sentences. Never the value itself: it may be a user's text.
+
+    Where it found more than anybody reads, that is all that is said: each sentence costs a hundred times its input.
+    """
+    if error.error_count() > MAX_ERRORS_BUILT:
+        message = f"There are {error.error_count()} things wrong here: is it meant for another field, or service?"
+        return [LineError(code="too_many_errors", message=message, pointer=prefix, line=line)]
     return [
         LineError(
             code=details["type"], message=sentence(details), pointer=prefix + json_pointer(details["loc"]), line=line

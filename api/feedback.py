@@ -23,6 +23,7 @@ from api.errors import (
     NoModelError,
     NotFoundError,
     TooFewPrinciplesError,
+    TooManyRequestsError,
     UnauthorizedError,
     UnavailableError,
     UnsupportedMediaTypeError,
@@ -38,7 +39,6 @@ from db.queries.models import RegisteredModel
 from db.queries.profiles import StoredProfile
 from db.queries.ratings import Rating
 from db.states import FitState
-from worker.queue import enqueue_fit
 
 MOST_PAIRS_OF_RATINGS = 5000
 NOTHING_ADDED = Added(0, 0, ())
@@ -65,6 +65,7 @@ Writer = Annotated[Caller, Depends(require(Scope.PROFILES_WRITE))]
         InvalidRequestError,
         ModelAmbiguousError,
         NoModelError,
+        TooManyRequestsError,
     ),
     openapi_extra=request_body({"$ref": "#/components/schemas/FeedbackBody"}, JSON, example=FEEDBACK_EXAMPLE),
 )
@@ -98,7 +99,7 @@ def give_feedback(
         fit = None if reason else _requested_fit(session, stored, model)
         answer = _resource(session, stored, added=added, message=reason)
     if fit is not None and model.is_ready:
-        enqueue_fit(services.queue, fit.fit_id, model.digest)
+        services.publisher.wake_for_fit(fit.fit_id, model.digest)
     return answer
 
 

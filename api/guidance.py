@@ -4,8 +4,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from pydantic_core import to_json
+
 from api.job_schemas import Overrides
-from api.sampling_schemas import stated_sampling
+from api.sampling_schemas import SamplingFields, stated_sampling
 from db.base import JsonObject
 from db.model_descriptions import ModelDescription
 from db.preferences import EffectivePreference, Method, Principle, effective_preference
@@ -13,6 +15,8 @@ from db.queries.profiles import PinnedProfile
 from db.sampling import MAX_SEED, Sampling
 
 NUM_REMEMBERED = 1024
+SAMPLING_FIELDS = frozenset(SamplingFields.model_fields)
+GUIDANCE_FIELDS = frozenset(Overrides.model_fields) - SAMPLING_FIELDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,24 @@ class Guidance:
         self._model = model
         self._defaults = defaults
         self._sampling = replace(Sampling(max_tokens=model.max_tokens), **stated_sampling(defaults))
+        self._text_after_seed = _without_seed(self._sampling)
         # Most items of a job share a few preferences, and each costs a hash.
         self._canonical = lru_cache(NUM_REMEMBERED)(_canonical)
+        self._of_profiles: dict[tuple[str, int], tuple[str, EffectivePreference]] = {}
 
     def preference(self, own: Overrides, profile: PinnedProfile) -> tuple[str, EffectivePreference]:
         """What steers one item, after its hash."""
+        if not GUIDANCE_FIELDS.isdisjoint(own.model_fields_set):
+            return self._preference(own, profile)
+        name = (profile.user_id, profile.version)
+        found = self._of_profiles.get(name)
+        if found is None:
+            if len(self._of_profiles) >= NUM_REMEMBERED:
+                self._of_profiles.clear()
+            found = self._of_profiles[name] = self._preference(own, profile)
+        return found
+
+    def _preference(self, own: Overrides, profile: PinnedProfile) -> tuple[str, EffectivePreference]:
         defaults, body = self._defaults, profile.body
         principles = own.principles if own.principles is not None else defaults.principles
         strengths: tuple[Any, ...] = (own.strength, defaults.strength, body.get("strength"), self._model.strength)
@@ -63,8 +80,29 @@ class Guidance:
         job submitted again gives the same texts.
         """
         stated = stated_sampling(own)
-        stated.setdefault("seed", (self._sampling.seed + position) % (MAX_SEED + 1))
+        stated.setdefault("seed", self._seed(position))
         return replace(self._sampling, **stated)
+
+    def sampling_and_text(self, own: Overrides, position: int) -> tuple[Sampling, str]:
+        """The same, and the JSON text that is stored.
+
+        Of an item that states nothing, the job's own settings are given, whose seed is the first item's: nearly all
+        items are such, and only the text need be theirs.
+        """
+        if SAMPLING_FIELDS.isdisjoint(own.model_fields_set):
+            return self._sampling, f'{{"seed":{self._seed(position)},{self._text_after_seed}'
+        sampling = self.sampling(own, position)
+        return sampling, f'{{"seed":{sampling.seed},{_without_seed(sampling)}'
+
+    def _seed(self, position: int) -> int:
+        return (self._sampling.seed + position) % (MAX_SEED + 1)
+
+
+def _without_seed(sampling: Sampling) -> str:
+    """The JSON text of the settings, from behind its seed on."""
+    body = sampling.body
+    del body["seed"]
+    return to_json(body).decode()[1:]
 
 
 def _canonical(

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
@@ -22,17 +23,15 @@ PROFILES_REMEMBERED = 5000
 OPTION_NAMES = frozenset(Options.model_fields)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row as it was sent; `syntax` says why it is no JSON value, if it is none."""
+class Row(NamedTuple):
+    """One row as it was sent; `syntax` says why it is no JSON value, if it is none. A tuple: there are many."""
 
     place: Place
     value: object
     syntax: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedRow:
+class CheckedRow(NamedTuple):
     """One row after its schema. A wrong row still names its item and its user, if it names them properly."""
 
     place: Place
@@ -62,8 +61,9 @@ class ItemRows:
             for row in checked:
                 inspection.count_row()
                 errors = [*row.errors, *_identity_errors(row, first_places, profiles)]
-                inspection.add(*errors)
-                if row.item is not None and not errors:
+                if errors:
+                    inspection.add(*errors)
+                elif row.item is not None:
                     yield _candidate(row.place, row.item, profiles[row.item.user_id])
 
 
@@ -109,8 +109,11 @@ def check_row(row: Row) -> CheckedRow:
     try:
         item = ItemIn.model_validate(value)
     except ValidationError as error:
-        errors = [*line_errors(error, line=row.place.line, prefix=row.place.prefix), *errors]
-        wrong = {found.pointer.removeprefix(row.place.prefix) for found in errors}
+        found = line_errors(error, line=row.place.line, prefix=row.place.prefix)
+        errors = [*found, *errors]
+        if len(found) < error.error_count():  # then nobody knows what of it is right
+            return CheckedRow(row.place, None, None, None, errors)
+        wrong = {each.pointer.removeprefix(row.place.prefix) for each in errors}
         custom_id, user_id = (None if f"/{name}" in wrong else value[name] for name in ("custom_id", "user_id"))
         return CheckedRow(row.place, custom_id, user_id, None, errors)
     return CheckedRow(row.place, item.custom_id, item.user_id, item, errors)

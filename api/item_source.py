@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sqlalchemy.orm import Session
 
@@ -14,9 +14,8 @@ from db.base import JsonObject
 from db.queries.profiles import PinnedProfile
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where something was written: a line of NDJSON, or a part of one JSON text."""
+class Place(NamedTuple):
+    """Where something was written: a line of NDJSON, or a part of one JSON text. A tuple: there are many."""
 
     line: int | None = None
     prefix: str = ""
@@ -31,9 +30,11 @@ class Place:
         return LineError(code=code, message=message, pointer=self.prefix + pointer, line=self.line)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One item that is right in itself, and the profile of its user."""
+AT_THE_TOP = Place()
+
+
+class Candidate(NamedTuple):
+    """One item that is right in itself, and the profile of its user. A tuple: there are many."""
 
     custom_id: str
     profile: PinnedProfile
@@ -50,7 +51,7 @@ class ReadOptions:
     """A job's options, and what was wrong with them: then they are as if unsaid, and the items are still looked at."""
 
     options: Options = field(default_factory=Options)
-    place: Place = Place()
+    place: Place = AT_THE_TOP
     errors: Sequence[LineError] = ()
 
 

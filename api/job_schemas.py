@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from api.profile_schemas import (
     MAX_METADATA,
     MAX_PRINCIPLES,
+    MAX_TAGS,
     Examples,
     MaxKl,
     MetadataKey,
@@ -56,7 +57,7 @@ def _not_blank(prompt: str) -> str:
 
 
 Prompt = Annotated[str, AfterValidator(_not_blank)]
-Messages = Annotated[list[Turn], Field(min_length=1), AfterValidator(_ends_with_the_user)]
+Messages = Annotated[list[Turn], Field(min_length=1, fail_fast=True), AfterValidator(_ends_with_the_user)]
 
 
 class Overrides(SamplingFields):
@@ -103,8 +104,8 @@ class JobIn(Options):
 class Audience(StrictModel):
     """Whom a campaign is for: exactly one of the three."""
 
-    tags: list[Tag] | None = Field(default=None, min_length=1)
-    user_ids: list[UserId] | None = Field(default=None, min_length=1)
+    tags: list[Tag] | None = Field(default=None, min_length=1, max_length=MAX_TAGS)
+    user_ids: list[UserId] | None = Field(default=None, min_length=1, fail_fast=True)
     all: Literal[True] | None = None
 
     @model_validator(mode="after")

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
+from api.admission import LIGHT_BYTES
 from api.bodies import JSON, NDJSON_TYPES, SpooledBody, json_body, request_body, require_media_type, spool
-from api.campaigns import read_campaign
-from api.dependencies import Caller, Scope, ServicesDep, require
+from api.campaigns import Campaign, read_campaign
+from api.dependencies import Caller, Scope, Services, ServicesDep, require
 from api.errors import (
     BodyTooLargeError,
     ConflictError,
@@ -22,6 +24,8 @@ from api.errors import (
     ModelAmbiguousError,
     NoModelError,
     NotFoundError,
+    OverloadedError,
+    TooManyRequestsError,
     UnauthorizedError,
     UnavailableError,
     UnsupportedMediaTypeError,
@@ -34,12 +38,12 @@ from api.job_schemas import CAMPAIGN_EXAMPLE, ITEM_EXAMPLE, JobList, JobOut, Rea
 from api.job_views import job_view, record_of, view_of
 from api.model_choice import choose_model
 from api.readdressing import refuse_what_does_not_fit
-from api.submission import accept
+from api.settings import Settings
+from api.submission import Answer, accept
 from db.preferences import digest
 from db.queries import jobs
 from db.queries.idempotency import RequestKey
 from db.states import JobState
-from worker.queue import enqueue
 
 SCHEMAS = "#/components/schemas"
 SUBMISSION = {
@@ -78,15 +82,6 @@ def job_id_of(job_id: Annotated[str, Path(description="The job's `id`.")]) -> uu
         raise NotFoundError from None
 
 
-async def submitted_body(request: Request, services: ServicesDep) -> AsyncIterator[SpooledBody]:
-    """A dependency: the whole body, before any transaction begins; closed when the answer has left."""
-    is_json = require_media_type(request, JSON, *NDJSON_TYPES) == JSON
-    settings = services.settings
-    body = await spool(request, max_bytes=settings.max_json_bytes if is_json else settings.max_body_bytes)
-    with body.file:
-        yield body
-
-
 Reader = Annotated[Caller, Depends(require(Scope.JOBS_READ))]
 Writer = Annotated[Caller, Depends(require(Scope.JOBS_WRITE))]
 JobId = Annotated[uuid.UUID, Depends(job_id_of)]
@@ -102,6 +97,18 @@ IdempotencyKey = Annotated[
 ]
 
 
+async def submitted_body(request: Request, services: ServicesDep, caller: Writer) -> AsyncIterator[SpooledBody]:
+    """A dependency: the whole body, before any transaction begins; closed when the answer has left."""
+    is_json = require_media_type(request, JSON, *NDJSON_TYPES) == JSON
+    settings = services.settings
+    max_bytes = settings.max_json_bytes if is_json else settings.max_body_bytes
+    max_lines = None if is_json else settings.max_items + 1  # the first may hold options
+    async with services.lanes.receiving.slot(caller.tenant_id):
+        body = await spool(request, max_bytes=max_bytes, max_lines=max_lines)
+        with body.file:
+            yield body
+
+
 @router.post(
     "/v1/jobs",
     summary="Submit a job",
@@ -115,10 +122,12 @@ IdempotencyKey = Annotated[
         IdempotencyMismatchError,
         ModelAmbiguousError,
         NoModelError,
+        OverloadedError,
+        TooManyRequestsError,
     ),
     openapi_extra=SUBMISSION,
 )
-def submit_job(
+async def submit_job(
     caller: Writer,
     services: ServicesDep,
     body: Annotated[SpooledBody, Depends(submitted_body)],
@@ -133,7 +142,7 @@ def submit_job(
     if idempotency_key is not None:
         sent = hashlib.sha256(f"{body.media_type}\n{body.digest}".encode()).hexdigest()
         key = RequestKey(caller.tenant_id, ROUTE, idempotency_key, sent)
-    answer = accept(services, caller.tenant_id, _read(body), key)
+    answer = await _admitted(services, caller.tenant_id, body, key)
     headers = {"Location": f"/v1/jobs/{answer.job['id']}"}
     if answer.replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -151,7 +160,8 @@ def list_jobs(
     """Your jobs, the newest first."""
     with services.database.reading() as session:
         found = jobs.list_jobs(session, tenant_id=caller.tenant_id, limit=limit + 1, after=after, state=state)
-        page = [job_view(session, job) for job in found[:limit]]
+        redis_fails = services.publisher.is_failing
+        page = [job_view(session, job, redis_fails=redis_fails) for job in found[:limit]]
     return JobList(
         data=page,
         first_id=page[0].id if page else None,
@@ -166,7 +176,7 @@ def read_job(
 ) -> Response | JobOut:
     """A job and how far it is. With `If-None-Match`, 304 while nothing has moved; `Retry-After`: when to ask again."""
     with services.database.reading() as session:
-        job = view_of(session, caller.tenant_id, job_id)
+        job = view_of(session, caller.tenant_id, job_id, redis_fails=services.publisher.is_failing)
     headers = _polling_headers(job)
     if conditions.not_modified(headers["ETag"].removeprefix("W/")):
         return Response(status_code=304, headers=headers)
@@ -189,7 +199,7 @@ def cancel_job(job_id: JobId, caller: Writer, services: ServicesDep) -> JobOut:
 @router.post(
     "/v1/jobs/{job_id}/readdress",
     summary="Give a job to another model",
-    responses=responses(NotFoundError, ConflictError, ModelAmbiguousError, NoModelError),
+    responses=responses(NotFoundError, ConflictError, ModelAmbiguousError, NoModelError, TooManyRequestsError),
     openapi_extra=request_body({"$ref": f"{SCHEMAS}/ReaddressBody"}, JSON, example={"model": "name@0123abcd"}),
 )
 def readdress_job(
@@ -212,11 +222,22 @@ def readdress_job(
             raise ConflictError("The job has ended: there is nothing left to write.")
         job = view_of(session, caller.tenant_id, job_id)
     if model.is_ready:
-        enqueue(services.queue, job_id, model.digest)
+        services.publisher.wake(job_id, model.digest)
     return job
 
 
-def _read(body: SpooledBody) -> ItemSource:
+async def _admitted(services: Services, tenant_id: uuid.UUID, body: SpooledBody, key: RequestKey | None) -> Answer:
+    """Accept the body when its turn has come. A small campaign may be a large job, and is known once it is read."""
+    settings, lanes = services.settings, services.lanes
+    if body.num_bytes > LIGHT_BYTES:
+        async with lanes.heavy.slot(tenant_id):
+            return await run_in_threadpool(lambda: accept(services, tenant_id, _read(body, settings), key))
+    source = await run_in_threadpool(_read, body, settings)
+    async with (lanes.heavy if isinstance(source, Campaign) else lanes.light).slot(tenant_id):
+        return await run_in_threadpool(accept, services, tenant_id, source, key)
+
+
+def _read(body: SpooledBody, settings: Settings) -> ItemSource:
     """The form of submission that the body is in."""
     if body.media_type != JSON:
         return ndjson_rows(body)
@@ -224,7 +245,9 @@ def _read(body: SpooledBody) -> ItemSource:
     if not isinstance(value, dict):
         raise InvalidRequestError(errors=[LineError("not_an_object", "A job is a JSON object.", "")])
     is_campaign = "items" not in value and ("audience" in value or "prompt" in value)
-    return read_campaign(value) if is_campaign else json_rows(value)
+    if is_campaign:
+        return read_campaign(value, max_characters=settings.max_prompt_characters, max_users=settings.max_items)
+    return json_rows(value)
 
 
 def _polling_headers(job: JobOut) -> dict[str, str]:

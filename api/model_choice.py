@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from sqlalchemy.orm import Session
 
 from api.errors import ApiError, InvalidRequestError, ModelAmbiguousError, NoModelError
-from api.item_source import Place
+from api.item_source import AT_THE_TOP, Place
 from db.model_descriptions import SHORT_DIGEST
 from db.preferences import Method
 from db.queries.models import RegisteredModel, list_models
@@ -14,7 +14,6 @@ from db.queries.workers import worker_status
 from db.session import Database
 from db.states import WorkerState
 
-AT_THE_TOP = Place()
 RETRY_SECONDS = 5
 _DIGEST = re.compile(rf"[0-9a-f]{{{SHORT_DIGEST},64}}")
 

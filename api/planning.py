@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 
+from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
 from api.guidance import Guidance, ModelDefaults
@@ -33,25 +34,16 @@ class Planner:
         position = 0
         for candidate in self._source.candidates(session, self._tenant_id, inspection):
             preference_hash, preference = self._guidance.preference(candidate.own, candidate.profile)
-            sampling = self._guidance.sampling(candidate.own, position)
+            sampling, sampling_text = self._guidance.sampling_and_text(candidate.own, position)
             errors = self._checks.errors(_resolved(candidate, preference, sampling))
-            inspection.add(*errors)
             if errors:
+                inspection.add(*errors)
                 continue
-            yield self._item(candidate, position, preference_hash, sampling), preference
+            profile, messages = candidate.profile, to_json(candidate.messages).decode()
+            named = (candidate.custom_id, profile.user_id, profile.version)
+            yield NewItem(position, *named, preference_hash, messages, sampling_text), preference
             position += 1
         inspection.conclude()
-
-    def _item(self, candidate: Candidate, position: int, preference_hash: str, sampling: Sampling) -> NewItem:
-        return NewItem(
-            position=position,
-            custom_id=candidate.custom_id,
-            user_id=candidate.profile.user_id,
-            profile_version=candidate.profile.version,
-            preference_hash=preference_hash,
-            messages=candidate.messages,
-            sampling=sampling.body,
-        )
 
 
 def _resolved(candidate: Candidate, preference: EffectivePreference, sampling: Sampling) -> ResolvedItem:

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from pydantic_core import ErrorDetails
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -36,9 +36,15 @@ from db.session import DatabaseUnreachableError
 
 RETRY_AFTER_SECONDS = 5
 # What openai clients branch on; everything else of theirs goes by status.
-OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 409: "conflict_error"}
+OPENAI_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    429: "rate_limit_error",
+}
 STARLETTE_ERRORS: dict[int, type[ApiError]] = {404: NotFoundError, 405: MethodNotAllowedError, 413: BodyTooLargeError}
-DATABASE_ERRORS = (OperationalError, InterfaceError, PoolTimeoutError, DatabaseUnreachableError)
+DATABASE_ERRORS = (OperationalError, InternalError, InterfaceError, PoolTimeoutError, DatabaseUnreachableError)
 
 log = structlog.get_logger(__name__)
 

@@ -1,10 +1,11 @@
 """Profiles as NDJSON: import all or nothing, export everything. An export is a valid import that changes nothing."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from api.bodies import (
@@ -15,9 +16,10 @@ from api.bodies import (
     ndjson_response,
     parse_json,
     request_body,
-    spooled,
+    require_media_type,
+    spool,
 )
-from api.dependencies import Caller, ServicesDep
+from api.dependencies import Caller, Services, ServicesDep
 from api.errors import (
     BodyTooLargeError,
     Findings,
@@ -25,6 +27,7 @@ from api.errors import (
     InvalidRequestError,
     LineError,
     PolicyRequiredError,
+    TooManyRequestsError,
     UnauthorizedError,
     UnavailableError,
     UnsupportedMediaTypeError,
@@ -45,21 +48,36 @@ router = APIRouter(
 )
 
 
+async def imported_body(request: Request, services: ServicesDep, caller: Writer) -> AsyncIterator[SpooledBody]:
+    """A dependency: the whole body; closed when the answer has left."""
+    require_media_type(request, *NDJSON_TYPES)
+    settings = services.settings
+    async with services.lanes.receiving.slot(caller.tenant_id):
+        body = await spool(request, max_bytes=settings.max_body_bytes, max_lines=settings.max_import_profiles)
+        with body.file:
+            yield body
+
+
 @router.post(
     "/v1/profiles:import",
     summary="Import profiles",
-    responses=responses(BodyTooLargeError, UnsupportedMediaTypeError, InvalidRequestError),
+    responses=responses(BodyTooLargeError, UnsupportedMediaTypeError, InvalidRequestError, TooManyRequestsError),
     openapi_extra=request_body(
         {"$ref": "#/components/schemas/ImportedProfile"}, *NDJSON_TYPES, example={"user_id": "ada", **PROFILE_EXAMPLE}
     ),
 )
-def import_profiles(
+async def import_profiles(
     caller: Writer,
     services: ServicesDep,
-    body: Annotated[SpooledBody, Depends(spooled(*NDJSON_TYPES))],
+    body: Annotated[SpooledBody, Depends(imported_body)],
     dry_run: Annotated[bool, Query(description="Check everything and count, but store nothing.")] = False,  # noqa: FBT002 - a query parameter
 ) -> ImportReport:
     """Create or replace one profile per line. Nothing is stored when any line is wrong; every wrong line is named."""
+    async with services.lanes.heavy.slot(caller.tenant_id):
+        return await run_in_threadpool(_import, services, caller, body, dry_run=dry_run)
+
+
+def _import(services: Services, caller: Caller, body: SpooledBody, *, dry_run: bool) -> ImportReport:
     num_profiles = _check(body, services)
     counts = _count(services, caller, body) if dry_run else _store(services, caller, body)
     return ImportReport(
@@ -93,7 +111,8 @@ def export_profiles(caller: Reader, services: ServicesDep, tag: TagFilter = []) 
                 return
             after = page[-1].user_id
 
-    return ndjson_response(rows(), headers={"Content-Disposition": 'attachment; filename="profiles.ndjson"'})
+    headers = {"Content-Disposition": 'attachment; filename="profiles.ndjson"'}
+    return ndjson_response(rows(), services.lanes.streams, caller.tenant_id, headers=headers)
 
 
 def _check(body: SpooledBody, services: ServicesDep) -> int:

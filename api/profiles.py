@@ -16,6 +16,7 @@ from api.errors import (
     NotFoundError,
     PolicyRequiredError,
     PreconditionFailedError,
+    TooManyRequestsError,
     UnauthorizedError,
     UnavailableError,
     UnsupportedMediaTypeError,
@@ -57,6 +58,7 @@ BODY_ERRORS = (
     UnsupportedMediaTypeError,
     InvalidRequestError,
     PolicyRequiredError,
+    TooManyRequestsError,
 )
 
 

@@ -105,7 +105,8 @@ def read_job_results(
         return _page(services.database, job, start, limit or DEFAULT_LIMIT, wanted)
     rows = _ended(services.database, job, start, limit or job.counts.total, wanted)
     headers = {"X-Incomplete": "true" if job.counts.unfinished else "false"}
-    return ndjson_response(map(_result, islice(rows, limit)), headers=headers)
+    results = map(_result, islice(rows, limit))
+    return ndjson_response(results, services.lanes.streams, caller.tenant_id, headers=headers)
 
 
 def _page(database: Database, job: JobRecord, start: int, size: int, state: ItemState | None) -> Response:

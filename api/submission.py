@@ -24,7 +24,6 @@ from db.batches import batches
 from db.queries import idempotency, items, jobs
 from db.queries.idempotency import RequestKey
 from db.queries.models import RegisteredModel
-from worker.queue import enqueue
 
 ITEMS_PER_INSERT = 1000
 PREFERENCES_PER_INSERT = 10_000
@@ -57,7 +56,7 @@ def accept(services: Services, tenant_id: uuid.UUID, source: ItemSource, key: Re
             if key is not None:
                 idempotency.answer(session, key, status_code=answer.status_code, response=answer.job)
         if model.is_ready:  # nobody else would read the message, and a worker that begins looks for work by itself
-            enqueue(services.queue, job_id, model.digest)
+            services.publisher.wake(job_id, model.digest)
         return answer
 
 

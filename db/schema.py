@@ -1,5 +1,6 @@
 """The schema's version: upgrade to the newest, or say how far behind a database is."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -14,9 +15,14 @@ MIGRATION_LOCK = 7_204_410_070  # any constant will do, as long as every migrato
 
 
 def upgrade(database: Database) -> None:
-    """Bring the schema to the newest version; a second migrator waits for the first and finds nothing to do."""
+    """Bring the schema to the newest version; a second migrator waits for the first and finds nothing to do.
+
+    Neither the wait nor a migration is bounded in time: an index on a large table takes as long as it takes.
+    """
     with database.engine.connect() as connection:
+        connection.detach()  # closed afterwards: what is set here is for migrations alone
         if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET statement_timeout = 0")
             connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
             connection.commit()
         config = _config()
@@ -28,9 +34,27 @@ def upgrade(database: Database) -> None:
 
 
 def is_current(connection: Connection) -> bool:
-    """Whether every migration has been applied."""
+    """Whether every migration that this code knows has been applied.
+
+    Newer ones may have been, too: each works with the code before it, and they are numbered, so that this code can
+    tell a later one from an earlier one without knowing it.
+    """
     applied = MigrationContext.configure(connection).get_current_revision()
-    return applied == ScriptDirectory.from_config(_config()).get_current_head()
+    return applied is not None and _number(applied) >= _number(newest_revision())
+
+
+@cache
+def newest_revision() -> str:
+    """The newest migration that this code knows."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if head is None:
+        raise RuntimeError("There are no migrations.")
+    return head
+
+
+def _number(revision: str) -> int:
+    """The place of a migration among all, as its id says; 0 for an id that is none of ours."""
+    return int(revision) if revision.isdecimal() else 0
 
 
 def _config() -> Config:

@@ -28,12 +28,12 @@ class Database:
         is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite_engine(self.url, pool_size) if is_sqlite else _postgresql_engine(self.url, pool_size)
         # SQLite has one writer: a transaction that will write says so at its start and waits its turn there.
-        self._writing_engine = self.engine.execution_options(padserve_begin="BEGIN IMMEDIATE")
+        self.writing_engine = self.engine.execution_options(padserve_begin="BEGIN IMMEDIATE")
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A session that may write: committed when the block ends, rolled back when it raises."""
-        with Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
+        with Session(self.writing_engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -49,8 +49,7 @@ class Database:
                 connection.execute(text("SELECT 1"))
         except SQLAlchemyError as error:
             where = self.url.render_as_string(hide_password=True)
-            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-            raise DatabaseUnreachableError(f"Cannot reach the database at {where}: {reason}") from error
+            raise DatabaseUnreachableError(f"Cannot reach the database at {where}: {first_line(error)}") from error
 
     def dispose(self) -> None:
         """Close every pooled connection."""
@@ -62,6 +61,11 @@ def now(session: Session) -> dt.datetime:
     if session.get_bind().dialect.name == "sqlite":
         return dt.datetime.now(dt.UTC)
     return session.scalars(select(func.clock_timestamp(type_=UtcDateTime))).one()
+
+
+def first_line(error: SQLAlchemyError) -> str:
+    """What the database said, without the statement and its values."""
+    return str(getattr(error, "orig", error)).strip().partition("\n")[0]
 
 
 def normalise_url(url: str) -> URL:

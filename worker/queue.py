@@ -5,19 +5,25 @@ best effort and bounded in time: what it misses, the reconciler publishes again.
 that a message wakes a worker that can do the work; it is for whoever publishes to see that somebody reads it.
 """
 
+import threading
 import uuid
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import redis
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 Queue: TypeAlias = Celery  # for signatures elsewhere: only this module and `worker.tasks` know that it is Celery
 
 DECODE = "padserve.decode"
 LEARN = "padserve.learn"
 PUBLISH_TIMEOUT_SECONDS = 2.0
+CONSUME_TIMEOUT_SECONDS = 30.0  # a consumer waits in Redis for its next message
+REST_SECONDS = 1.0
+MOST_PENDING = 100
 # A worker that comes back after that long finds its work without being told, and need not hear all that was said.
 MESSAGE_SECONDS = 3600
 
@@ -31,15 +37,20 @@ class QueueUnreachableError(Exception):
 def check_queue(redis_url: str) -> None:
     """Raise `QueueUnreachableError`, in one line without credentials, when Redis does not answer."""
     try:
-        with redis.Redis.from_url(redis_url, socket_connect_timeout=PUBLISH_TIMEOUT_SECONDS) as client:
+        with redis.Redis.from_url(
+            redis_url,
+            socket_connect_timeout=PUBLISH_TIMEOUT_SECONDS,
+            socket_timeout=PUBLISH_TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        ) as client:
             client.ping()
     except (redis.RedisError, ValueError) as error:
         where = redis_url.rpartition("@")[2]
         raise QueueUnreachableError(f"Cannot reach Redis at {where}: {str(error).rstrip('.')}.") from error
 
 
-def create_queue(redis_url: str) -> Queue:
-    """The Celery application on one Redis. Makes no connection."""
+def create_queue(redis_url: str, *, timeout_seconds: float = CONSUME_TIMEOUT_SECONDS) -> Queue:
+    """The Celery application on one Redis; `timeout_seconds` is how long Redis may be silent. Makes no connection."""
     app = Celery("padserve", broker=redis_url)
     app.conf.update(
         task_acks_late=False,  # the lease in SQL is what survives a crash, not the message
@@ -55,7 +66,7 @@ def create_queue(redis_url: str) -> Queue:
         broker_transport_options={
             "global_keyprefix": "padserve:",
             "socket_connect_timeout": PUBLISH_TIMEOUT_SECONDS,
-            "socket_timeout": 30.0,
+            "socket_timeout": timeout_seconds,
             "socket_keepalive": True,
             "health_check_interval": 25,
             "retry_on_timeout": True,
@@ -70,25 +81,104 @@ def queue_name(model_digest: str) -> str:
 
 
 def enqueue(queue: Queue, job_id: uuid.UUID, model_digest: str) -> bool:
-    """Wake a worker for a job that is committed. False when Redis does not answer: the reconciler will try again."""
-    return _send(queue, DECODE, model_digest, job_id=job_id)
+    """Wake a worker for a job that is committed. False when Redis does not take it: the reconciler will try again."""
+    return _send(queue, Wakeup(DECODE, model_digest, job_id))
 
 
 def enqueue_fit(queue: Queue, fit_id: uuid.UUID, model_digest: str) -> bool:
-    """Wake a worker for a fit that is committed. False when Redis does not answer: the reconciler will try again."""
-    return _send(queue, LEARN, model_digest, fit_id=fit_id)
+    """Wake a worker for a fit that is committed. False when Redis does not take it: the reconciler will try again."""
+    return _send(queue, Wakeup(LEARN, model_digest, fit_id))
 
 
-def _send(queue: Queue, task: str, model_digest: str, **ids: uuid.UUID) -> bool:
+class Wakeup(NamedTuple):
+    """One message: which task, for whose workers, and of what."""
+
+    task: str
+    model_digest: str
+    id: uuid.UUID
+
+
+class Publisher:
+    """Sends messages from one thread of its own, so that a request never waits for Redis, whatever ails it.
+
+    What Redis does not take is tried again after a rest. At most `MOST_PENDING` messages wait; of more, the newest.
+    """
+
+    def __init__(self, queue: Queue, *, rest_seconds: float = REST_SECONDS) -> None:
+        self._queue = queue
+        self._rest_seconds = rest_seconds
+        self._pending: dict[Wakeup, None] = {}  # in the order of asking, each once
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+        self.is_failing = False
+        """Whether Redis did not take the last message that was tried."""
+
+    def wake(self, job_id: uuid.UUID, model_digest: str) -> None:
+        """Have a worker woken for a job that is committed. Returns at once."""
+        self._add(Wakeup(DECODE, model_digest, job_id))
+
+    def wake_for_fit(self, fit_id: uuid.UUID, model_digest: str) -> None:
+        """Have a worker woken for a fit that is committed. Returns at once."""
+        self._add(Wakeup(LEARN, model_digest, fit_id))
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until everything is sent, at most so long; whether it was."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._pending, seconds)
+
+    def close(self, seconds: float) -> None:
+        """Send what can be sent in that time, and end. What is left, the reconciler publishes."""
+        self.flush(seconds)
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def _add(self, wakeup: Wakeup) -> None:
+        with self._changed:
+            self._pending.setdefault(wakeup)
+            if len(self._pending) > MOST_PENDING:
+                del self._pending[next(iter(self._pending))]
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while (wakeup := self._next()) is not None:
+            is_sent = self._try(wakeup)
+            with self._changed:
+                self.is_failing = not is_sent
+                if is_sent:
+                    self._pending.pop(wakeup, None)
+                    self._changed.notify_all()
+                else:
+                    self._changed.wait_for(lambda: self._is_closed, self._rest_seconds)
+
+    def _next(self) -> Wakeup | None:
+        """What has waited longest, once there is something; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._pending or self._is_closed)
+            return None if self._is_closed else next(iter(self._pending))
+
+    def _try(self, wakeup: Wakeup) -> bool:
+        try:
+            return _send(self._queue, wakeup)
+        except Exception as error:  # noqa: BLE001 - this thread outlives every error: without it nobody is woken
+            log.error("enqueue_failed", error=type(error).__name__)  # noqa: TRY400 - messages may quote values
+            return False
+
+
+def _send(queue: Queue, wakeup: Wakeup) -> bool:
     try:
         queue.send_task(
-            task,
-            args=[str(one) for one in ids.values()],
-            queue=queue_name(model_digest),
+            wakeup.task,
+            args=[str(wakeup.id)],
+            queue=queue_name(wakeup.model_digest),
             expires=MESSAGE_SECONDS,
             retry=False,
         )
-    except OperationalError:
-        log.warning("enqueue_failed", **{name: str(one) for name, one in ids.items()})
+    except (OperationalError, redis.RedisError, OSError) as error:
+        log.warning("enqueue_failed", task=wakeup.task, id=str(wakeup.id), error=type(error).__name__)
         return False
     return True

@@ -30,6 +30,7 @@ def run(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         # Give up rather than queue behind a long transaction with every reader queueing behind us.
         connection.exec_driver_sql("SET lock_timeout = '10s'")
+        connection.exec_driver_sql("SET statement_timeout = 0")
         connection.commit()
     with context.begin_transaction():
         context.run_migrations()

@@ -1,50 +1,62 @@
 """Storing what a job consists of: its items, and the preferences they are grouped by."""
 
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from db.base import JsonObject
 from db.conflicts import insert_or_ignore
-from db.models import Item, Preference, Tenant
+from db.models import Preference, Tenant
 from db.states import ItemState
 
 
 class NewItem(NamedTuple):
-    """One accepted item, pinned to a profile version and with everything resolved. A tuple: there are many."""
+    """One accepted item, pinned to a profile version and with everything resolved. A tuple: there are many.
+
+    `messages` and `sampling` are JSON texts, and are stored as they are.
+    """
 
     position: int
     custom_id: str
     user_id: str
     profile_version: int
     preference_hash: str
-    messages: list[JsonObject]
-    sampling: JsonObject
+    messages: str
+    sampling: str
+
+
+_COLUMNS = ("job_id", "model", "model_digest", "state", "attempt", *NewItem._fields)
+_INSERT = f"INSERT INTO items ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - names
+_COPY = f"COPY items ({', '.join(_COLUMNS)}) FROM STDIN"
 
 
 def insert_items(
-    session: Session, *, job_id: uuid.UUID, model: str, model_digest: str, items: Sequence[NewItem]
+    session: Session, *, job_id: uuid.UUID, model: str, model_digest: str, items: Iterable[NewItem]
 ) -> None:
-    """Queue the items of a job."""
-    shared = {"job_id": job_id, "model": model, "model_digest": model_digest, "state": ItemState.QUEUED, "attempt": 0}
-    rows = [
-        {
-            **shared,
-            "position": item.position,
-            "custom_id": item.custom_id,
-            "user_id": item.user_id,
-            "profile_version": item.profile_version,
-            "preference_hash": item.preference_hash,
-            "messages": item.messages,
-            "sampling": item.sampling,
-        }
-        for item in items
-    ]
-    # On the connection: the rows go straight to the driver, without an object each.
-    session.connection().execute(insert(Item), rows)
+    """Queue the items of a job. The rows go straight to the driver: a job may have hundreds of thousands."""
+    connection = session.connection()
+    shared = (job_id.hex, model, model_digest, ItemState.QUEUED.value, 0)
+    rows = [(*shared, *item) for item in items]
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(_INSERT, rows)
+    else:
+        _copy(connection, rows)
+
+
+def _copy(connection: Connection, rows: Iterable[tuple[object, ...]]) -> None:
+    """Send rows by PostgreSQL's COPY; its errors become SQLAlchemy's, as everybody expects them."""
+    driver: Any = connection.connection.driver_connection
+    errors = connection.dialect.loaded_dbapi.Error
+    try:
+        with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except errors as error:
+        raise DBAPIError.instance(_COPY, None, error, errors, hide_parameters=True) from error
 
 
 def store_preferences(session: Session, *, tenant_id: uuid.UUID, bodies: Mapping[str, JsonObject]) -> None:

@@ -1,6 +1,7 @@
 """The application over HTTP, on a real migrated SQLite database and a queue that records what is published."""
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -16,6 +17,7 @@ from db.queries import keys, workers
 from db.session import Database
 from db.states import WorkerState
 from tests.builders import a_description, a_model
+from worker.queue import Publisher
 
 MODEL = "hub/tiny-model"
 EVERY_SCOPE = tuple(Scope)
@@ -25,14 +27,30 @@ class RecordingQueue:
     """What the API uses of a Celery application; the messages go into a list."""
 
     def __init__(self) -> None:
-        self.published: list[tuple[str, list[str]]] = []
-        self.queues: list[str] = []
+        self.publishers: list[Publisher] = []
+        self._queues: list[str] = []
+        self._published: list[tuple[str, list[str]]] = []
+
+    @property
+    def published(self) -> list[tuple[str, list[str]]]:
+        """Every message that was asked for: its task and its arguments."""
+        self._flush()
+        return self._published
+
+    @property
+    def queues(self) -> list[str]:
+        """Where those messages went."""
+        self._flush()
+        return self._queues
+
+    def _flush(self) -> None:
+        assert all(publisher.flush(30) for publisher in self.publishers)
 
     def send_task(self, name: str, *, args: list[str], queue: str, expires: float, retry: bool) -> None:
         assert not retry, "a request must not wait for Redis"
         assert expires > 0, "what nobody reads must not stay for ever"
-        self.queues.append(queue)
-        self.published.append((name, args))
+        self._queues.append(queue)
+        self._published.append((name, args))
 
 
 @dataclass
@@ -84,6 +102,7 @@ class Api:
 
     def anonymous_client(self, headers: dict[str, str] | None = None) -> TestClient:
         app = create_app(self.settings, database=self.database, queue=self.queue)
+        self.queue.publishers.append(app.state.services.publisher)
         return TestClient(app, headers=headers, raise_server_exceptions=False)
 
 
@@ -100,8 +119,11 @@ def settings(sqlite_url: str) -> Settings:
 
 
 @pytest.fixture
-def api(settings: Settings, sqlite_database: Database) -> Api:
-    return an_api(settings, sqlite_database)
+def api(settings: Settings, sqlite_database: Database) -> Iterator[Api]:
+    api = an_api(settings, sqlite_database)
+    yield api
+    for publisher in api.queue.publishers:
+        publisher.close(0)
 
 
 @pytest.fixture

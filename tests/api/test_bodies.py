@@ -1,13 +1,16 @@
 """Bodies are read strictly and in bounded memory."""
 
+import asyncio
 import hashlib
 import io
+import uuid
 from collections.abc import Iterator
 
 import pytest
 
-from api.bodies import JsonSyntaxError, SpooledBody, ndjson_response, parse_json
-from api.errors import BodyTooLargeError, MalformedBodyError
+from api.admission import Lane
+from api.bodies import CHUNK_BYTES, JsonSyntaxError, SpooledBody, ndjson_response, parse_json
+from api.errors import BodyTooLargeError, MalformedBodyError, TooManyRequestsError
 
 
 def spooled(data: bytes) -> SpooledBody:
@@ -59,4 +62,18 @@ def test_rows_that_cannot_be_made_fail_before_the_answer_begins() -> None:
         yield
 
     with pytest.raises(LookupError):
-        ndjson_response(rows())
+        ndjson_response(rows(), Lane(most_of_tenant=1, most=1), uuid.uuid4())
+
+
+def test_every_chunk_after_the_first_waits_for_its_turn() -> None:
+    lane, tenant_id = Lane(most_of_tenant=1, most=1, patience_seconds=0), uuid.uuid4()
+    answer = ndjson_response(("x" * CHUNK_BYTES for _ in range(2)), lane, tenant_id)
+
+    async def read() -> None:
+        chunks = aiter(answer.body_iterator)
+        await anext(chunks)
+        async with lane.slot(tenant_id):
+            with pytest.raises(TooManyRequestsError):
+                await anext(chunks)
+
+    asyncio.run(read())

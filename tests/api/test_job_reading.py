@@ -1,10 +1,12 @@
 """A job tells at any moment where each of its items stands, how fast it goes and, if nothing runs, why."""
 
 import datetime as dt
+import threading
 import uuid
 from itertools import product
 
 import pytest
+from kombu.exceptions import OperationalError
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
@@ -14,7 +16,7 @@ from db.models import Item, Job
 from db.queries import jobs, workers
 from db.session import Database, now
 from db.states import ItemState, JobState, WorkerState
-from tests.api.conftest import MODEL, Api, an_api
+from tests.api.conftest import MODEL, Api, RecordingQueue, an_api
 from tests.api.submissions import Json, accepted, an_item, end_item, give_profile, set_running, submit
 
 
@@ -133,13 +135,13 @@ def test_a_job_behind_others_says_how_many_items_are_before_it(api: Api, client:
     assert read(client, last)["waiting_reason"] == "Behind 5 items of earlier jobs."
 
 
-def test_other_tenants_items_are_not_counted(api: Api, client: TestClient) -> None:
+def test_other_tenants_items_are_said_to_be_there_and_not_counted(api: Api, client: TestClient) -> None:
     a_worker(api, WorkerState.READY)
     rival = api.client(tenant="rival")
     give_profile(rival)
     a_job(rival, 5)
 
-    assert read(client, a_job(client))["waiting_reason"] == "Waiting for a worker to take its first items."
+    assert read(client, a_job(client))["waiting_reason"] == "Behind other clients' work."
 
 
 def test_a_job_that_runs_does_not_wait(api: Api, client: TestClient) -> None:
@@ -217,3 +219,28 @@ def test_a_list_of_nothing_is_empty(client: TestClient) -> None:
 @pytest.mark.parametrize("params", [{"limit": "0"}, {"limit": "101"}, {"after": "x"}, {"state": "lost"}], ids=str)
 def test_a_wrong_parameter_is_refused(client: TestClient, params: dict[str, str]) -> None:
     assert client.get("/v1/jobs", params=params).status_code == 422
+
+
+def test_while_redis_takes_nothing_an_idle_worker_is_not_said_to_be_about_to_begin(api: Api) -> None:
+    tried = threading.Event()
+
+    class DeadQueue(RecordingQueue):
+        def send_task(self, name: str, *, args: list[str], queue: str, expires: float, retry: bool) -> None:
+            super().send_task(name, args=args, queue=queue, expires=expires, retry=retry)
+            if tried.is_set():  # the second time: the first has failed
+                done.set()
+            tried.set()
+            raise OperationalError
+
+    done = threading.Event()
+    api.queue = DeadQueue()
+    client = api.client()
+    give_profile(client)
+    job_id = a_job(client)
+    assert done.wait(30)
+
+    reason = read(client, job_id)["waiting_reason"]
+
+    assert reason == "Redis does not answer: no idle worker can be woken until it does."
+    for publisher in api.queue.publishers:
+        publisher.close(0)

@@ -127,6 +127,7 @@ def test_a_worker_is_woken_once_after_the_job_can_be_seen(api: Api, client: Test
     api.queue = WatchingQueue()
     accepted(submit(api.client(), an_item("a"), an_item("b")))
 
+    assert len(api.queue.published) == 1
     assert seen_when_woken == [2]
 
 

@@ -1,5 +1,6 @@
 """What a job stores besides itself: preferences once per tenant, sampling settings that read back as they were."""
 
+import json
 import threading
 import uuid
 
@@ -7,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 
-from db.models import Preference
+from db.models import Item, Preference
 from db.preferences import EffectivePreference
-from db.queries.items import store_preferences
+from db.queries.items import NewItem, insert_items, store_preferences
+from db.queries.jobs import insert_job
 from db.sampling import MAX_SEED, Sampling
 from db.session import Database
 from tests.builders import a_tenant, preference
@@ -25,6 +28,40 @@ def store(database: Database, tenant_id: uuid.UUID, *preferences: EffectivePrefe
 def num_preferences(database: Database) -> int:
     with database.reading() as session:
         return session.scalars(select(func.count()).select_from(Preference)).one()
+
+
+def store_items(database: Database, *texts: str, custom_id: str = "item-{}") -> uuid.UUID:
+    with database.transaction() as session:
+        named = {"model": "tiny", "model_digest": "d" * 64}
+        job_id = insert_job(session, tenant_id=a_tenant(session), metadata={}, num_items=len(texts), **named)
+        insert_items(
+            session,
+            job_id=job_id,
+            **named,
+            items=[
+                NewItem(position, custom_id.format(position), "ada", 1, "h" * 64, json.dumps([{"text": text}]), "{}")
+                for position, text in enumerate(texts)
+            ],
+        )
+    return job_id
+
+
+def test_items_read_back_as_they_were_stored_whatever_is_in_them(database: Database) -> None:
+    texts = ["tab\there", "back\\slash \\N", 'a "quote"', "two\nlines\r\n", "é 🫖", "\\u0041", "{}", "\\."]
+
+    job_id = store_items(database, *texts)
+
+    with database.reading() as session:
+        items = session.scalars(select(Item).where(Item.job_id == job_id).order_by(Item.position)).all()
+    assert [item.messages for item in items] == [[{"text": text}] for text in texts]
+    assert {(item.sampling == {}, item.attempt, item.user_id) for item in items} == {(True, 0, "ada")}
+
+
+def test_what_the_database_refuses_of_items_is_the_error_that_everybody_expects(database: Database) -> None:
+    with pytest.raises(IntegrityError) as caught:
+        store_items(database, "first", "secret", custom_id="same")
+
+    assert "secret" not in str(caught.value)
 
 
 def test_a_preference_is_stored_once_per_tenant(database: Database) -> None:

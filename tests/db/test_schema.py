@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
-from db import schema
+from db import schema, session
 from db.models import Tenant
 from db.session import Database
 
@@ -28,6 +28,42 @@ def test_a_migrated_database_is_current_and_an_empty_one_is_not(database: Databa
 
     with database.engine.connect() as connection:
         assert not schema.is_current(connection)
+
+
+@pytest.mark.parametrize(("applied", "is_current"), [("0001", False), ("9999", True), ("unnumbered", False)])
+def test_a_newer_migration_leaves_the_schema_current_and_an_older_one_does_not(
+    database: Database,
+    applied: str,
+    is_current: bool,  # noqa: FBT001 - what is expected
+) -> None:
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM alembic_version")
+        connection.execute(text("INSERT INTO alembic_version VALUES (:applied)"), {"applied": applied})
+
+    with database.engine.connect() as connection:
+        assert schema.is_current(connection) is is_current
+
+
+def test_neither_a_migration_nor_the_wait_for_another_is_bounded_in_time(
+    postgresql_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty(postgresql_database)
+    monkeypatch.setattr(session, "STATEMENT_TIMEOUT_SECONDS", 0.2)
+    hurried = Database(postgresql_database.url.render_as_string(hide_password=False))
+    with ThreadPoolExecutor(1) as pool, postgresql_database.engine.connect() as other:
+        other.exec_driver_sql(f"SELECT pg_advisory_lock({schema.MIGRATION_LOCK})")
+        migrating = pool.submit(schema.upgrade, hurried)
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while not other.exec_driver_sql(waiting).scalar_one() and not migrating.done():
+            pass
+        other.exec_driver_sql("SELECT pg_sleep(0.5)")  # longer than a statement may take
+        other.exec_driver_sql(f"SELECT pg_advisory_unlock({schema.MIGRATION_LOCK})")
+
+        migrating.result(60)
+
+    with hurried.engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "200ms"
+    hurried.dispose()
 
 
 def test_upgrading_again_changes_nothing(database: Database) -> None:
