@@ -33,8 +33,8 @@ demo-real: $(INSTALLED_REAL) ## The same on SmolLM2-135M, a real model, which is
 up: $(INSTALLED) ## Serve API and worker from here, data in .padserve; PADSERVE_MODEL chooses the model
 	@exec env $(UP_MODEL) $(BIN)/padserve up
 
-test: $(INSTALLED_DEV) ## Run every test
-	@$(BIN)/python -m pytest
+test: $(INSTALLED_DEV) ## Run every test, in two processes side by side
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(INSTALLED_DEV) ## Linters, types, import contracts, and whether the migrations match the tables
 	$(BIN)/ruff check

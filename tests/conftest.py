@@ -2,7 +2,7 @@
 
 import os
 import shutil
-import uuid
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +11,20 @@ from sqlalchemy import URL
 
 from db import schema
 from db.session import Database
-from tests.servers import administer, postgresql_server, redis_server
+from tests.servers import administer, copy_of, postgresql_server, redis_server
 
 TEMPLATE = f"padserve_test_template_{os.getpid()}"  # a given server may be shared with other runs
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Of tests side by side, each process computes on one thread: two on as many processors only wait for each other.
+
+    So do the processes that tests start.
+    """
+    if hasattr(config, "workerinput"):
+        os.environ["OMP_NUM_THREADS"] = "1"
+        if "torch" in sys.modules:  # a conftest.py further down has imported it, and it has read the environment
+            sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -53,10 +64,8 @@ def sqlite_url(migrated_sqlite_file: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 def postgresql_url(migrated_postgresql: URL) -> Iterator[str]:
-    name = f"padserve_test_{uuid.uuid4().hex}"
-    administer(migrated_postgresql.set(database="postgres"), f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield migrated_postgresql.set(database=name).render_as_string(hide_password=False)
-    administer(migrated_postgresql.set(database="postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+    with copy_of(migrated_postgresql) as url:
+        yield url
 
 
 @pytest.fixture

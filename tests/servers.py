@@ -7,14 +7,16 @@ import subprocess
 import sysconfig
 import tempfile
 import time
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psycopg
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from sqlalchemy import URL, create_engine, make_url
+from sqlalchemy import URL, make_url
 
 START_TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.02
@@ -94,9 +96,19 @@ def postgresql_server() -> Iterator[URL]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def copy_of(template: URL) -> Iterator[str]:
+    """The URL of a new PostgreSQL database that holds what the template does; dropped in the end, whoever is in it."""
+    name, server = f"padserve_test_{uuid.uuid4().hex}", template.set(database="postgres")
+    administer(server, f"CREATE DATABASE {name} TEMPLATE {template.database}")
+    try:
+        yield template.set(database=name).render_as_string(hide_password=False)
+    finally:
+        administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 def administer(url: URL, statement: str) -> None:
     """Run one statement outside of any transaction, as CREATE DATABASE asks for."""
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(statement)
-    engine.dispose()
+    of_libpq = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(of_libpq, autocommit=True) as connection:
+        connection.execute(statement.encode())

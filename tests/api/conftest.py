@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import delete, update
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.dependencies import Scope
 from api.settings import Settings
 from db.model_descriptions import ModelDescription
@@ -16,6 +15,7 @@ from db.models import Model, Worker
 from db.queries import keys, workers
 from db.session import Database
 from db.states import WorkerState
+from tests.api.apps import create_app, take_back
 from tests.builders import a_description, a_model
 from worker.queue import Publisher
 
@@ -130,3 +130,9 @@ def api(settings: Settings, sqlite_database: Database) -> Iterator[Api]:
 def client(api: Api) -> TestClient:
     """A client of the tenant "acme" that may read and write everything of its own."""
     return api.client()
+
+
+@pytest.fixture(autouse=True)
+def _applications() -> Iterator[None]:
+    yield
+    take_back()

@@ -143,6 +143,8 @@ def _affordable(request: Request, base: dict[int, float], reward: dict[int, floa
     low, high = 0.0, request.strength
     for _ in range(200):
         middle = (low + high) / 2
+        if middle in (low, high):
+            break  # no number lies between them
         low, high = (middle, high) if costs(middle) <= request.max_kl else (low, middle)
     return low
 
@@ -159,9 +161,11 @@ def _draw(request: Request, score: dict[int, float], position: int) -> int:
     scaled = {a: (value - largest) / request.temperature for a, value in score.items()}
     log_probability = dict(zip(scaled, _log_softmax(list(scaled.values())), strict=True))
     nucleus: list[int] = []
+    mass = 0.0
     for a in sorted(scaled, key=lambda a: -scaled[a]):
         nucleus.append(a)
-        if sum(math.exp(log_probability[b]) for b in nucleus) >= request.top_p:
+        mass += math.exp(log_probability[a])
+        if mass >= request.top_p:
             break
     likely = [a for a in nucleus if math.exp(scaled[a]) >= request.min_p]
     return max(likely, key=lambda a: scaled[a] + _gumbel(request.seed, position, a))

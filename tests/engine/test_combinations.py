@@ -64,8 +64,7 @@ def _named(request: Request, index: int) -> Request:
     return replace(request, request_id=f"shaped {index}")
 
 
-@pytest.mark.parametrize("num_slots", [1, 5])
-@pytest.mark.parametrize("prefill_budget", [4096, 25])
+@pytest.mark.parametrize(("num_slots", "prefill_budget"), [(1, 25), (5, 4096), (5, 25)])
 def test_a_step_ahead_changes_nothing_however_slots_come_and_go(
     family: Family, engine: Engine, num_slots: int, prefill_budget: int
 ) -> None:

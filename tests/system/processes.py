@@ -18,13 +18,15 @@ from tests.servers import free_port, redis_executable
 
 ROOT = Path(__file__).parents[2]
 KEY = "pad_system_test-key-of-no-consequence"
+POLL_SECONDS = 0.1
+"""Between two looks: asked fifty times a second, API and test took as much of the processors as the engine."""
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not in {seconds:.0f} seconds: {what}"
-        time.sleep(0.02)
+        time.sleep(POLL_SECONDS)
 
 
 @dataclass
@@ -36,12 +38,24 @@ class Stack:
     redis_port: int
     api_port: int
     _processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    _latest: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
     @property
     def client(self) -> httpx.Client:
         return httpx.Client(
             base_url=f"http://127.0.0.1:{self.api_port}", headers={"Authorization": f"Bearer {KEY}"}, timeout=60
         )
+
+    def process(self, name: str) -> "subprocess.Popen[bytes]":
+        """The last that was started as "redis", "api" or "worker"."""
+        return self._latest[name]
+
+    def start_what_is_missing(self) -> None:
+        """Redis, API and a worker run, whatever an earlier test has killed, and a model is served."""
+        for name, start in (("redis", self.start_redis), ("api", self.start_api), ("worker", self.start_worker)):
+            if name not in self._latest or self._latest[name].poll() is not None:
+                start()
+        wait_until(self._is_ready, 240, "a model is served")
 
     def start_redis(self) -> "subprocess.Popen[bytes]":
         """Without persistence: whatever was in it is gone when it dies."""
@@ -52,7 +66,7 @@ class Stack:
 
     def start_api(self) -> "subprocess.Popen[bytes]":
         process = self._start("api", [sys.executable, "-m", "api"])
-        wait_until(self._api_answers, 60, "the API answers")
+        wait_until(self._api_answers, 120, "the API answers")
         return process
 
     def start_worker(self, **settings: object) -> "subprocess.Popen[bytes]":
@@ -80,6 +94,7 @@ class Stack:
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         self._processes.append(process)
+        self._latest[name] = process
         return process
 
     def _redis_answers(self) -> bool:
@@ -91,6 +106,10 @@ class Stack:
         with suppress(httpx.HTTPError), self.client as client:
             return client.get("/healthz").status_code == httpx.codes.OK
         return False
+
+    def _is_ready(self) -> bool:
+        with self.client as client:
+            return client.get("/readyz").status_code == httpx.codes.OK
 
 
 @contextmanager

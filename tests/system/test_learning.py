@@ -1,5 +1,6 @@
 """A profile is learnt by real processes, also when the worker or its engine is killed in the middle of it."""
 
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,32 +15,32 @@ from db.session import Database
 from tests.system.processes import KEY, Stack, a_stack, wait_until
 from tests.tiny_model import write_tiny_model, write_tiny_policy
 
-PATH = "/v1/profiles/ada/feedback"
 NUM_PAIRS = 150
 
 
-@pytest.fixture
-def stack(sqlite_url: str, tmp_path: Path) -> Iterator[Stack]:
-    database = Database(sqlite_url)
+@pytest.fixture(scope="module")
+def shared_stack(migrated_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
+    url = f"sqlite:///{shutil.copy(migrated_sqlite_file, folder / 'padserve.db')}"
+    database = Database(url)
     with database.transaction() as session:
         create_key(session, create_tenant(session, "default").id, "test", ["admin"], secret=KEY)
     database.dispose()
-    write_tiny_model(tmp_path / "tiny")
-    write_tiny_policy(tmp_path / "policy", tmp_path / "tiny")
+    write_tiny_model(folder / "tiny")
+    write_tiny_policy(folder / "policy", folder / "tiny")
     settings = {"device": "cpu", "num_slots": 4, "lease_seconds": 2, "reconcile_seconds": 0.5}
-    with a_stack(tmp_path, sqlite_url, model=tmp_path / "tiny", policy=tmp_path / "policy", **settings) as stack:
+    with a_stack(folder, url, model=folder / "tiny", policy=folder / "policy", **settings) as stack:
         yield stack
 
 
-def register_the_model(stack: Stack, client: httpx.Client) -> None:
-    """A worker comes and goes: from then on the API knows what fits are for."""
-    worker = stack.start_worker()
-    wait_until(lambda: client.get("/readyz").status_code == httpx.codes.OK, 120, "the worker has registered")
-    worker.terminate()
-    worker.wait()
+@pytest.fixture
+def stack(shared_stack: Stack) -> Stack:
+    """Everything runs in it, also after a test that has killed something."""
+    shared_stack.start_what_is_missing()
+    return shared_stack
 
 
-def give_feedback(client: httpx.Client, user_id: str = "ada") -> None:
+def give_feedback(client: httpx.Client, user_id: str) -> None:
     profile = {"principles": ["formal", "playful", "brief"], "learn": True}
     client.put(f"/v1/profiles/{user_id}", json=profile).raise_for_status()
     pairs = [
@@ -49,7 +50,7 @@ def give_feedback(client: httpx.Client, user_id: str = "ada") -> None:
     client.post(f"/v1/profiles/{user_id}/feedback", json={"pairs": pairs}).raise_for_status()
 
 
-def fit_of(client: httpx.Client, user_id: str = "ada") -> dict[str, Any]:
+def fit_of(client: httpx.Client, user_id: str) -> dict[str, Any]:
     fit: dict[str, Any] = client.get(f"/v1/profiles/{user_id}/feedback").raise_for_status().json()["fit"]
     return fit
 
@@ -59,16 +60,13 @@ def weights_of(client: httpx.Client, user_id: str) -> list[float]:
     return [principle["weight"] for principle in profile["principles"]]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("victim", ["worker", "engine"])
 def test_what_is_killed_while_it_learns_learns_it_after_all(stack: Stack, victim: str) -> None:
-    stack.start_redis()
-    stack.start_api()
+    user, undisturbed, worker = victim, f"beside-the-{victim}", stack.process("worker")
     with stack.client as client:
-        register_the_model(stack, client)
-        give_feedback(client)
-        worker = stack.start_worker()
-        wait_until(lambda: fit_of(client)["state"] == "running", 120, "the fit is running")
+        give_feedback(client, user)
+        wait_until(lambda: fit_of(client, user)["state"] == "running", 240, "the fit is running")
 
         if victim == "engine":
             (engine,) = (
@@ -79,14 +77,14 @@ def test_what_is_killed_while_it_learns_learns_it_after_all(stack: Stack, victim
             worker.send_signal(signal.SIGKILL)
             worker.wait()
             stack.start_worker()
-        wait_until(lambda: fit_of(client)["state"] in {"succeeded", "failed"}, 120, "the fit has ended")
-        give_feedback(client, "bob")
-        wait_until(lambda: fit_of(client, "bob")["state"] in {"succeeded", "failed"}, 120, "the other fit has ended")
+        wait_until(lambda: fit_of(client, user)["state"] in {"succeeded", "failed"}, 240, "the fit has ended")
+        give_feedback(client, undisturbed)
+        wait_until(lambda: fit_of(client, undisturbed)["state"] in {"succeeded", "failed"}, 240, "the other has ended")
 
-        fit = fit_of(client)
-        versions = client.get("/v1/profiles/ada/versions").json()["data"]
+        fit = fit_of(client, user)
+        versions = client.get(f"/v1/profiles/{user}/versions").json()["data"]
         assert (fit["state"], fit["version"], fit["num_pairs"]) == ("succeeded", 2, NUM_PAIRS)
         assert [version["version"] for version in versions] == [2, 1]
         assert versions[0]["learned"]["base_version"] == 1
-        assert weights_of(client, "ada") == pytest.approx(weights_of(client, "bob"), abs=1e-3)
-        assert weights_of(client, "ada") != [1.0, 1.0, 1.0]
+        assert weights_of(client, user) == pytest.approx(weights_of(client, undisturbed), abs=1e-3)
+        assert weights_of(client, user) != [1.0, 1.0, 1.0]

@@ -10,7 +10,7 @@ from tests.padserve.local_stack import REAL, SECONDS, LocalStack, all_gone
 from tests.system.processes import wait_until
 from tests.tiny_model import write_tiny_model, write_tiny_policy
 
-NUM_ITEMS = 240
+NUM_ITEMS = 96
 METHODS = ("none", "prompt", "pad")
 
 
