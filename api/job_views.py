@@ -2,15 +2,15 @@
 
 import math
 import uuid
+from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
 from api.errors import NotFoundError
 from api.job_schemas import CountsOut, JobOut
 from db.queries import jobs
-from db.queries.jobs import QUEUE_SAMPLE, JobRecord
-from db.queries.waiting import is_behind_others
-from db.queries.workers import serving_status
+from db.queries.jobs import JobRecord, Waiting
+from db.queries.workers import SeenWorker, seen_workers, serving_status
 
 
 def record_of(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> JobRecord:
@@ -23,12 +23,20 @@ def record_of(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> JobR
 
 def view_of(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID, *, redis_fails: bool = False) -> JobOut:
     """The tenant's job as clients see it, or `NotFoundError`."""
-    return job_view(session, record_of(session, tenant_id, job_id), redis_fails=redis_fails)
+    (view,) = job_views(session, [record_of(session, tenant_id, job_id)], redis_fails=redis_fails)
+    return view
 
 
-def job_view(session: Session, job: JobRecord, *, redis_fails: bool = False) -> JobOut:
-    """A job that was read in this session, as clients see it; `redis_fails`: nobody can be woken for it just now."""
-    rate = _rate(session, job)
+def job_views(session: Session, records: Sequence[JobRecord], *, redis_fails: bool = False) -> list[JobOut]:
+    """Jobs that were read in this session, as clients see them: one statement more, where any of them waits.
+
+    `redis_fails`: nobody can be woken for them just now.
+    """
+    seen = seen_workers(session) if any(job.behind is not None for job in records) else []
+    return [_view(job, seen, redis_fails=redis_fails) for job in records]
+
+
+def _view(job: JobRecord, seen: list[SeenWorker], *, redis_fails: bool) -> JobOut:
     return JobOut(
         id=job.id,
         state=job.state,
@@ -39,29 +47,21 @@ def job_view(session: Session, job: JobRecord, *, redis_fails: bool = False) -> 
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
-        rate=rate,
-        eta_seconds=math.ceil(job.counts.unfinished / rate) if rate and job.finished_at is None else None,
-        waiting_reason=_waiting_reason(session, job, redis_fails=redis_fails),
+        rate=None if job.rate is None else round(job.rate, 3),
+        eta_seconds=None if job.rate is None else math.ceil(job.counts.unfinished / job.rate),
+        waiting_reason=None if job.behind is None else _waiting_reason(job, job.behind, seen, redis_fails=redis_fails),
     )
 
 
-def _rate(session: Session, job: JobRecord) -> float | None:
-    window = jobs.finished_lately(session, job) if job.finished_at is None else None
-    return None if window is None else round(window.num_finished / window.seconds, 3)
-
-
-def _waiting_reason(session: Session, job: JobRecord, *, redis_fails: bool) -> str | None:
+def _waiting_reason(job: JobRecord, behind: Waiting, seen: list[SeenWorker], *, redis_fails: bool) -> str:
     """Why nothing of the job is being decoded. Other tenants' work is never counted, only said to be there."""
-    if job.finished_at is not None or job.counts.running or not job.counts.queued:
-        return None
-    status = serving_status(session, model=job.model, digest=job.model_digest)
+    status = serving_status(seen, model=job.model, digest=job.model_digest)
     if status.message is not None:
         return status.message
-    num_before = jobs.num_queued_before(session, job)
-    if num_before:
-        counted = f"more than {num_before - 1}" if num_before == QUEUE_SAMPLE else str(num_before)
+    if behind.num_items:
+        counted = str(behind.num_items) if behind.is_all else f"more than {behind.num_items}"
         return f"Behind {counted} items of earlier jobs."
-    if is_behind_others(session, job_id=job.id, tenant_id=job.tenant_id, model_digest=job.model_digest):
+    if behind.has_others:
         return "Behind other clients' work."
     if redis_fails:
         return "Redis does not answer: no idle worker can be woken until it does."

@@ -35,13 +35,13 @@ from api.etags import Preconditions, preconditions
 from api.item_rows import json_rows, ndjson_rows
 from api.item_source import ItemSource
 from api.job_schemas import CAMPAIGN_EXAMPLE, ITEM_EXAMPLE, JobList, JobOut, ReaddressBody
-from api.job_views import job_view, record_of, view_of
+from api.job_views import job_views, record_of, view_of
 from api.model_choice import choose_model
 from api.readdressing import refuse_what_does_not_fit
 from api.settings import Settings
 from api.submission import Answer, accept
 from db.preferences import digest
-from db.queries import jobs
+from db.queries import cancelling, jobs
 from db.queries.idempotency import RequestKey
 from db.states import JobState
 
@@ -160,8 +160,7 @@ def list_jobs(
     """Your jobs, the newest first."""
     with services.database.reading() as session:
         found = jobs.list_jobs(session, tenant_id=caller.tenant_id, limit=limit + 1, after=after, state=state)
-        redis_fails = services.publisher.is_failing
-        page = [job_view(session, job, redis_fails=redis_fails) for job in found[:limit]]
+        page = job_views(session, found[:limit], redis_fails=services.publisher.is_failing)
     return JobList(
         data=page,
         first_id=page[0].id if page else None,
@@ -189,8 +188,11 @@ def cancel_job(job_id: JobId, caller: Writer, services: ServicesDep) -> JobOut:
     """End a job now. What is finished is kept, the rest is cancelled. Cancelling twice is as good as once."""
     with services.database.transaction() as session:
         record_of(session, caller.tenant_id, job_id)
-        jobs.cancel(session, job_id)
+        cancelled = cancelling.cancel(session, job_id)
         job = view_of(session, caller.tenant_id, job_id)
+    if cancelled:  # a small job is wound up here; what is left of a large one is for the workers' sweeps
+        with services.database.transaction() as session:
+            cancelling.follow(session, job_id)
     if job.state is JobState.COMPLETED:
         raise ConflictError("The job is completed: there is nothing left to cancel.")
     return job

@@ -55,6 +55,7 @@ JsonObject = dict[str, object]
 Moment = Annotated[dt.datetime, mapped_column(UtcDateTime)]
 RowId = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)]
 TimeOrderedId = Annotated[uuid.UUID, mapped_column(Uuid, primary_key=True, default=new_id)]
+Count = Annotated[int, mapped_column(server_default="0")]
 Name = Annotated[str, mapped_column(String(128))]
 Digest = Annotated[str, mapped_column(String(64))]
 

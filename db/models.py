@@ -3,10 +3,10 @@
 import datetime as dt
 import uuid
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.base import Base, Digest, JsonObject, Moment, Name, RowId, TimeOrderedId, state_type
+from db.base import Base, Count, Digest, JsonObject, Moment, Name, RowId, TimeOrderedId, state_type
 from db.states import FitState, ItemState, JobState, WorkerState
 
 
@@ -85,13 +85,35 @@ class Preference(Base):
 
 
 class Job(Base):
-    """What a client submits. The counts are derived from items until `finished_at`, then frozen here once."""
+    """What a client submits, and how far it is: five counters that add up to `num_items` at every commit.
+
+    `db.queries.counters` moves them, and keeps the two marks of the rate: how many items had ended at a moment.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
         Index(None, "tenant_id", "id"),
         Index(
             "ix_jobs_open", "id", postgresql_where=text("finished_at IS NULL"), sqlite_where=text("finished_at IS NULL")
+        ),
+        # No counter stands in an index: they change all the time, and PostgreSQL then updates the row in its page.
+        Index(
+            "ix_jobs_claimable",
+            *("model_digest", "id"),
+            postgresql_where=text("finished_at IS NULL"),
+            sqlite_where=text("finished_at IS NULL"),
+        ),
+        Index(
+            "ix_jobs_waiting",
+            *("tenant_id", "model_digest", "id"),
+            postgresql_where=text("finished_at IS NULL"),
+            sqlite_where=text("finished_at IS NULL"),
+        ),
+        Index(
+            "ix_jobs_winding_up",
+            "id",
+            postgresql_where=text("is_winding_up"),
+            sqlite_where=text("is_winding_up"),
         ),
     )
 
@@ -102,9 +124,17 @@ class Job(Base):
     model_digest: Mapped[str | None] = mapped_column(String(64))
     details: Mapped[JsonObject] = mapped_column("metadata")
     num_items: Mapped[int]
-    num_succeeded: Mapped[int | None]
-    num_failed: Mapped[int | None]
-    num_cancelled: Mapped[int | None]
+    num_queued: Mapped[Count]
+    num_running: Mapped[Count]
+    num_succeeded: Mapped[Count]
+    num_failed: Mapped[Count]
+    num_cancelled: Mapped[Count]
+    is_winding_up: Mapped[bool] = mapped_column(server_default=false())
+    """It was cancelled and counts as such, and some of its items are still to follow (`db.queries.cancelling`)."""
+    rate_since: Mapped[dt.datetime | None]
+    rate_base: Mapped[Count]
+    rate_mark: Mapped[dt.datetime | None]
+    rate_mark_base: Mapped[Count]
     created_at: Mapped[Moment]
     started_at: Mapped[dt.datetime | None]
     finished_at: Mapped[dt.datetime | None]
@@ -131,8 +161,13 @@ class Item(Base):
             postgresql_where=text("state = 'running'"),
             sqlite_where=text("state = 'running'"),
         ),
+        Index(
+            "ix_items_overdue",
+            "lease_until",
+            postgresql_where=text("state = 'running'"),
+            sqlite_where=text("state = 'running'"),
+        ),
         Index("ix_items_counts", "job_id", "state"),
-        Index("ix_items_finished", "job_id", "finished_at"),
     )
 
     id: Mapped[RowId]
@@ -148,6 +183,9 @@ class Item(Base):
     sampling: Mapped[JsonObject]
     state: Mapped[ItemState] = mapped_column(state_type(ItemState, "state"))
     attempt: Mapped[int]
+    """How many times it was claimed and not given back: with the id, the name of an attempt."""
+    num_deaths: Mapped[Count]
+    """In how many attempts the engine died while it decoded this item."""
     lease_owner: Mapped[uuid.UUID | None]
     lease_until: Mapped[dt.datetime | None]
     finished_at: Mapped[dt.datetime | None]

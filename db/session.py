@@ -5,10 +5,27 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Double,
+    Engine,
+    create_engine,
+    event,
+    func,
+    literal,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from db.base import UtcDateTime
 
@@ -68,6 +85,26 @@ def first_line(error: SQLAlchemyError) -> str:
     return str(getattr(error, "orig", error)).strip().partition("\n")[0]
 
 
+def clock(seconds: float = 0.0) -> ColumnElement[dt.datetime]:
+    """The same clock inside a statement, `seconds` from now: no statement of its own, one moment on PostgreSQL."""
+    return _Clock(literal(seconds, Double()))
+
+
+class _Clock(FunctionElement[dt.datetime]):
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(_Clock, "postgresql")
+def _postgresql_clock(element: _Clock, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
+    return f"(statement_timestamp() + make_interval(secs => {compiler.process(element.clauses, **options)}))"
+
+
+@compiles(_Clock, "sqlite")
+def _sqlite_clock(element: _Clock, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
+    return f"padserve_clock({compiler.process(element.clauses, **options)})"
+
+
 def normalise_url(url: str) -> URL:
     """The URL with the driver this project uses, whatever short form was given."""
     parsed = make_url(url)
@@ -109,6 +146,13 @@ def _prepare_sqlite_connection(connection: sqlite3.Connection, _record: object) 
     connection.isolation_level = None  # the driver must not start transactions of its own
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+    connection.create_function("padserve_clock", 1, _moment_as_text)
+
+
+def _moment_as_text(seconds: float) -> str:
+    """As SQLAlchemy writes a moment into SQLite."""
+    moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def _begin_sqlite_transaction(connection: Connection) -> None:

@@ -11,7 +11,7 @@ from db.base import new_id
 from db.model_descriptions import ModelDescription, methods_of
 from db.models import Item, Job, Preference, Result, Tenant
 from db.preferences import EffectivePreference, Method, Principle, effective_preference
-from db.queries import workers
+from db.queries import cancelling, workers
 from db.queries.feedback import Pair
 from db.queries.models import register_model
 from db.queries.profiles import create_profile
@@ -94,6 +94,7 @@ def a_job(
             model_digest=model_digest,
             details={},
             num_items=len(preferences),
+            num_queued=len(preferences),
             created_at=now(session),
         )
         session.add(job)
@@ -179,3 +180,11 @@ def states_of(database: Database, job_id: uuid.UUID) -> list[ItemState]:
 def job_state(database: Database, job_id: uuid.UUID) -> JobState:
     with database.reading() as session:
         return session.scalars(select(Job.state).where(Job.id == job_id)).one()
+
+
+def wind_up(database: Database, job_id: uuid.UUID) -> None:
+    """Let every item of a cancelled job follow, as workers' sweeps do."""
+    is_left = True
+    while is_left:
+        with database.transaction() as session:
+            is_left = cancelling.follow(session, job_id)

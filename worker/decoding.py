@@ -3,15 +3,15 @@
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy.exc import OperationalError, StatementError
 
 from db.queries import claims
-from db.queries.claims import Outcome
-from db.queries.jobs import finalise
+from db.queries.claims import Attempt, Outcome
+from db.queries.positions import Positions
 from db.session import Database
 from worker.supervisor import EngineSupervisor
 
@@ -61,6 +61,7 @@ class Decoding:
         self._database = database
         self._supervisor = supervisor
         self._policy = policy
+        self._positions = Positions()
         self._unsaved: list[Outcome] = []
         self._save_timer = _Timer(SAVE_SECONDS)
         self._heartbeat_timer = _Timer(policy.heartbeat_seconds)
@@ -112,50 +113,40 @@ class Decoding:
                 model_digest=self._policy.model_digest,
                 limit=wanted,
                 lease_seconds=self._policy.lease_seconds,
+                positions=self._positions,
             )
         self._supervisor.submit(items)
-        if items:
-            self._mark_started({item.job_id for item in items})
         return len(items)
-
-    def _mark_started(self, job_ids: Iterable[uuid.UUID]) -> None:
-        with self._database.transaction() as session:
-            claims.mark_started(session, job_ids)
 
     def _save(self) -> None:
         try:
-            jobs = self._save_together(self._unsaved)
+            self._save_together(self._unsaved)
         except OperationalError:
             raise
         except StatementError:
-            jobs = self._save_one_by_one()
+            self._save_one_by_one()
         self._unsaved.clear()
         self._save_timer.restart()
-        for job_id in jobs:
-            with self._database.transaction() as session:
-                finalise(session, job_id)
 
-    def _save_together(self, outcomes: list[Outcome]) -> set[uuid.UUID]:
+    def _save_together(self, outcomes: list[Outcome]) -> None:
         with self._database.transaction() as session:
-            return claims.save(session, owner=self.owner, outcomes=outcomes)
+            claims.save(session, owner=self.owner, outcomes=outcomes)
 
-    def _save_one_by_one(self) -> set[uuid.UUID]:
+    def _save_one_by_one(self) -> None:
         """One outcome that the database cannot hold fails its own item; its neighbours are kept."""
-        jobs: set[uuid.UUID] = set()
         for outcome in self._unsaved:
             try:
-                jobs |= self._save_together([outcome])
+                self._save_together([outcome])
             except OperationalError:
                 raise
             except StatementError as error:
                 log.error("result_refused", item_id=outcome.item_id, reason=type(error).__name__)  # noqa: TRY400 - holds the text
-                jobs |= self._save_together([_refused(outcome)])
-        return jobs
+                self._save_together([_refused(outcome)])
 
     def _heartbeat(self) -> None:
         with self._database.transaction() as session:
             held = claims.extend(session, owner=self.owner, lease_seconds=self._policy.lease_seconds)
-        lost = self._supervisor.item_ids - held
+        lost = self._supervisor.item_ids - {attempt.item_id for attempt in held}
         if lost:
             log.info("leases_lost", num_items=len(lost))
             self._supervisor.cancel(lost)
@@ -163,17 +154,17 @@ class Decoding:
 
     def _give_back(self) -> None:
         """Save what is finished and release the rest, so that nobody has to wait for a lease to run out."""
-        left = self._supervisor.item_ids
-        self._supervisor.cancel(left)
+        left = self._supervisor.attempts
+        self._supervisor.cancel(attempt.item_id for attempt in left)
         if self._unsaved:
             self._database_permitting(self._save)
         if left:
             self._database_permitting(lambda: self._release(left))
 
-    def _release(self, item_ids: set[int]) -> None:
+    def _release(self, attempts: set[Attempt]) -> None:
         with self._database.transaction() as session:
-            claims.release(session, owner=self.owner, item_ids=item_ids)
-        log.info("leases_released", num_items=len(item_ids))
+            claims.release(session, owner=self.owner, attempts=attempts)
+        log.info("leases_released", num_items=len(attempts))
 
     def _database_permitting(self, act: Callable[[], int | None]) -> int | None:
         """Do it, or note that the database does not answer and let the loop try again; None then."""

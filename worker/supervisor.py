@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import structlog
 
 from db.model_descriptions import ModelDescription
-from db.queries.claims import ClaimedItem, Outcome
+from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.queries.feedback import Pair
 from worker import engine_process
 from worker.protocol import (
@@ -67,6 +67,11 @@ class EngineSupervisor:
     def item_ids(self) -> set[int]:
         """The ids of those items."""
         return self._triage.item_ids
+
+    @property
+    def attempts(self) -> set[Attempt]:
+        """The attempts at those items."""
+        return self._triage.attempts
 
     def start(self) -> ModelDescription:
         """Start the process and wait until its model is loaded; raises `DecoderUnavailableError` with the reason."""

@@ -8,7 +8,7 @@ is poisoned, and its neighbours have lost nothing but time.
 from collections import deque
 from collections.abc import Iterable
 
-from db.queries.claims import ClaimedItem
+from db.queries.claims import Attempt, ClaimedItem
 
 SOLO_CRASHES = 2
 
@@ -31,6 +31,11 @@ class Triage:
     def item_ids(self) -> set[int]:
         """The ids of all of them."""
         return set(self._inside) | {item.item_id for item in self._outside()}
+
+    @property
+    def attempts(self) -> set[Attempt]:
+        """The attempts at all of them."""
+        return {item.attempt_key for item in (*self._inside.values(), *self._outside())}
 
     def is_inside(self, item_id: int) -> bool:
         """Whether the engine was sent this item and still owes its outcome."""

@@ -1,202 +1,172 @@
 """The claim protocol: take queued items under a lease, keep the lease, save what was decoded, give back the rest.
 
 Every write names the state, the owner and the attempt it expects. A worker that was presumed dead can therefore say
-whatever it likes: its writes change nothing. Rows are locked in the order of their ids, so that two writers never
-wait for each other in a circle.
+whatever it likes: its writes change nothing. The counters of the jobs move with the items, in the order of locks that
+`db.queries.counters` lays down. What becomes of items whose worker or engine was lost: `db.queries.losses`.
 """
 
-import datetime as dt
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
-from sqlalchemy import Select, Update, and_, exists, insert, select, tuple_, update
+from sqlalchemy import Row, Select, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from db.base import JsonObject
-from db.models import Item, Job, Preference, Result
-from db.session import now
-from db.states import OPEN_ITEM_STATES, ItemState, JobState
+from db.models import Item, Job, Preference
+from db.queries.attempts import Attempt, ClaimedItem, Outcome
+from db.queries.counters import Moved, settle
+from db.queries.held_items import end_items, lock_held, requeue
+from db.queries.positions import Position, Positions
+from db.session import clock
+from db.states import ItemState
 
-EXPIRED_PER_SWEEP = 1000
+__all__ = ["Attempt", "ClaimableJob", "ClaimedItem", "Outcome", "claim", "claimable_jobs", "extend", "release", "save"]
 
+JOBS_PER_LOOK = 32
 
-@dataclass(frozen=True, slots=True)
-class ClaimedItem:
-    """One item under lease: everything needed to decode it."""
+_Row: TypeAlias = Row[*tuple[Any, ...]]
 
-    item_id: int
-    job_id: uuid.UUID
-    attempt: int
-    messages: list[JsonObject]
-    preference: JsonObject
-    sampling: JsonObject
+_UNSYNCHRONISED = {"synchronize_session": False}
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one attempt at an item ended: a text, or the reason why there is none."""
+class ClaimableJob(NamedTuple):
+    """An open job that has queued items."""
 
-    item_id: int
-    attempt: int
-    text: str | None = None
-    finish_reason: str | None = None
-    num_prompt_tokens: int | None = None
-    num_completion_tokens: int | None = None
-    reward: float | None = None
-    rewards: tuple[float, ...] | None = None
-    kl: float | None = None
-    choices: tuple[JsonObject, ...] | None = None
-    error_code: str | None = None
-    error_message: str | None = None
+    id: uuid.UUID
+    tenant_id: uuid.UUID
 
-    @property
-    def state(self) -> ItemState:
-        """The terminal state this outcome brings its item to."""
-        return ItemState.SUCCEEDED if self.error_code is None else ItemState.FAILED
+
+class _Lease(NamedTuple):
+    owner: uuid.UUID
+    model_digest: str
+    seconds: float
+
+
+def claimable_jobs(session: Session, *, model_digest: str) -> Iterator[ClaimableJob]:
+    """Open jobs with queued items for this model, oldest first, by their counters; read as far as is asked for."""
+    claimable = (
+        select(Job.id, Job.tenant_id)
+        .where(Job.finished_at.is_(None), Job.model_digest == model_digest, Job.num_queued > 0)
+        .order_by(Job.id)
+        .limit(JOBS_PER_LOOK)
+    )
+    page = [ClaimableJob(*row) for row in session.execute(claimable)]
+    while page:
+        yield from page
+        last = page[-1].id
+        full = len(page) == JOBS_PER_LOOK
+        page = [ClaimableJob(*row) for row in session.execute(claimable.where(Job.id > last))] if full else []
 
 
 def claim(
-    session: Session, *, owner: uuid.UUID, model_digest: str, limit: int, lease_seconds: float
+    session: Session,
+    *,
+    owner: uuid.UUID,
+    model_digest: str,
+    limit: int,
+    lease_seconds: float,
+    positions: Positions | None = None,
 ) -> list[ClaimedItem]:
-    """Lease up to `limit` queued items: the oldest job's groups first, topped up from further groups and jobs."""
-    moment = now(session)
-    claimable = (
-        select(Item.id)
-        .where(Item.state == ItemState.QUEUED, Item.model_digest == model_digest)
-        .order_by(Item.job_id, Item.preference_hash, Item.position)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    """Lease up to `limit` queued items: the oldest job's groups first, topped up from further groups and jobs.
+
+    A worker that passes the same `positions` to each of its claims is spared what it claimed before.
+    """
+    lease = _Lease(owner, model_digest, lease_seconds)
+    reached = positions or Positions()
+    taken: list[tuple[ClaimableJob, _Row]] = []
+    for job in claimable_jobs(session, model_digest=model_digest):
+        taken += [(job, row) for row in _take(session, job.id, limit - len(taken), lease, reached)]
+        if len(taken) == limit:
+            break
+    bodies = _preferences(session, {(job.tenant_id, row.preference_hash) for job, row in taken})
+    ended = settle(session, [Moved(row.id, job.id, ItemState.QUEUED, ItemState.RUNNING) for job, row in taken])
+    return [
+        ClaimedItem(row.id, job.id, row.attempt, row.messages, bodies[job.tenant_id, row.preference_hash], row.sampling)
+        for job, row in taken
+        if job.id not in ended
+    ]
+
+
+def _take(session: Session, job_id: uuid.UUID, limit: int, lease: _Lease, reached: Positions) -> list[_Row]:
+    """Items of one job from where the last claim ended; from the beginning, where too few are left ahead."""
+    after = reached.after(job_id)
+    rows = _take_after(session, job_id, limit, lease, after)
+    if after is not None and len(rows) < limit:
+        reached.forget(job_id)
+        rows += _take_after(session, job_id, limit - len(rows), lease, None)
+    elif rows:
+        reached.reach(job_id, Position(rows[-1].preference_hash, rows[-1].position))
+    return rows
+
+
+def _take_after(session: Session, job_id: uuid.UUID, limit: int, lease: _Lease, after: Position | None) -> list[_Row]:
+    """In the order of the queue; what others are just taking is passed over."""
+    place = (Item.preference_hash, Item.position)
+    queued = select(Item.id).where(
+        Item.state == ItemState.QUEUED, Item.model_digest == lease.model_digest, Item.job_id == job_id
     )
-    statement = _update_locked(claimable).where(Item.state == ItemState.QUEUED)
-    taken = session.scalars(
-        statement.values(
-            state=ItemState.RUNNING,
-            lease_owner=owner,
-            lease_until=moment + dt.timedelta(seconds=lease_seconds),
-            attempt=Item.attempt + 1,
-        ).returning(Item.id)
-    ).all()
-    return _claimed(session, taken) if taken else []
-
-
-def _claimed(session: Session, item_ids: Sequence[int]) -> list[ClaimedItem]:
+    if after is not None:
+        queued = queued.where(tuple_(*place) > after)
+    locked = _locking(queued.order_by(*place).limit(limit).with_for_update(skip_locked=True))
     rows = session.execute(
-        select(Item.id, Item.job_id, Item.attempt, Item.messages, Preference.body, Item.sampling)
-        .join(Job, Job.id == Item.job_id)
-        .join(Preference, and_(Preference.tenant_id == Job.tenant_id, Preference.hash == Item.preference_hash))
-        .where(Item.id.in_(item_ids))
-        .order_by(Item.job_id, Item.preference_hash, Item.position)
+        update(Item)
+        .where(Item.id.in_(locked), Item.state == ItemState.QUEUED)
+        .values(
+            state=ItemState.RUNNING,
+            lease_owner=lease.owner,
+            lease_until=clock(lease.seconds),
+            attempt=Item.attempt + 1,
+        )
+        .returning(Item.id, Item.attempt, *place, Item.messages, Item.sampling),
+        execution_options=_UNSYNCHRONISED,
     )
-    return [ClaimedItem(*row) for row in rows]
+    return sorted(rows, key=lambda row: (row.preference_hash, row.position))
 
 
-def extend(session: Session, *, owner: uuid.UUID, lease_seconds: float) -> set[int]:
-    """Extend every lease of `owner` and return the items it still holds; an item that is missing was taken away."""
-    held = select(Item.id).where(Item.lease_owner == owner, Item.state == ItemState.RUNNING)
-    statement = _update_locked(held.order_by(Item.id).with_for_update())
-    until = now(session) + dt.timedelta(seconds=lease_seconds)
-    return set(session.scalars(statement.values(lease_until=until).returning(Item.id)))
+def _preferences(session: Session, keys: set[tuple[uuid.UUID, str]]) -> dict[tuple[uuid.UUID, str], JsonObject]:
+    """Each group's preference, once, however many of its items were claimed."""
+    if not keys:
+        return {}
+    named = tuple_(Preference.tenant_id, Preference.hash).in_(sorted(keys))
+    rows = session.execute(select(Preference.tenant_id, Preference.hash, Preference.body).where(named))
+    return {(tenant_id, key): body for tenant_id, key, body in rows}
+
+
+def extend(session: Session, *, owner: uuid.UUID, lease_seconds: float) -> set[Attempt]:
+    """Extend every lease of `owner` and return what it still holds; an attempt that is missing was taken away.
+
+    Leases of a job that has ended are left to run out: it was cancelled, and its items follow.
+    """
+    is_wanted = Item.job_id.in_(select(Job.id).where(Job.finished_at.is_(None)))
+    held = select(Item.id).where(Item.lease_owner == owner, Item.state == ItemState.RUNNING, is_wanted)
+    extended = session.execute(
+        update(Item)
+        .where(Item.id.in_(_locking(held.order_by(Item.id).with_for_update())))
+        .values(lease_until=clock(lease_seconds))
+        .returning(Item.id, Item.attempt),
+        execution_options=_UNSYNCHRONISED,
+    )
+    return {Attempt(*row) for row in extended}
 
 
 def save(session: Session, *, owner: uuid.UUID, outcomes: Iterable[Outcome]) -> set[uuid.UUID]:
-    """Keep each outcome whose item this owner still holds under the same attempt; return the jobs that moved on."""
-    by_item = {outcome.item_id: outcome for outcome in outcomes}
-    moment = now(session)
-    jobs: set[uuid.UUID] = set()
-    for state in (ItemState.SUCCEEDED, ItemState.FAILED):
-        ended = [outcome for outcome in by_item.values() if outcome.state is state]
-        if not ended:
-            continue
-        held = select(Item.id).where(
-            tuple_(Item.id, Item.attempt).in_([(outcome.item_id, outcome.attempt) for outcome in ended]),
-            Item.lease_owner == owner,
-            Item.state == ItemState.RUNNING,
-        )
-        statement = _update_locked(held.order_by(Item.id).with_for_update()).where(Item.state == ItemState.RUNNING)
-        saved = session.execute(_end(statement, state, moment).returning(Item.id, Item.job_id)).all()
-        jobs.update(job_id for _, job_id in saved)
-        if saved:
-            session.execute(insert(Result), [_result_row(by_item[item_id]) for item_id, _ in saved])
-    return jobs
+    """Keep each outcome whose attempt this owner still holds; return the jobs that moved on.
+
+    A job whose last item it was is completed with it.
+    """
+    given = {outcome.key: outcome for outcome in outcomes}
+    held = lock_held(session, owner=owner, attempts=given)
+    moved = end_items(session, {one.item_id: one for one in held}, [given[one.attempt] for one in held])
+    return {one.job_id for one in moved} - settle(session, moved)
 
 
-def release(session: Session, *, owner: uuid.UUID, item_ids: Iterable[int]) -> None:
-    """Put items back into the queue untried: an attempt that was not made costs none."""
-    held = select(Item.id).where(
-        Item.id.in_(list(item_ids)), Item.lease_owner == owner, Item.state == ItemState.RUNNING
-    )
-    statement = _update_locked(held.order_by(Item.id).with_for_update())
-    session.execute(
-        statement.values(state=ItemState.QUEUED, lease_owner=None, lease_until=None, attempt=Item.attempt - 1)
-    )
+def release(session: Session, *, owner: uuid.UUID, attempts: Iterable[Attempt]) -> None:
+    """Put exactly these attempts back into the queue untried: an attempt that was not made costs none."""
+    held = lock_held(session, owner=owner, attempts=attempts)
+    settle(session, requeue(session, held, refund=True))
 
 
-def expire(session: Session, *, max_attempts: int) -> int:
-    """Take back items whose lease ran out: queued again, or failed after `max_attempts`. Returns how many."""
-    moment = now(session)
-    overdue = select(Item.id).where(Item.state == ItemState.RUNNING, Item.lease_until < moment)
-    exhausted = _update_locked(_skipping_locked(overdue.where(Item.attempt >= max_attempts)))
-    failed = session.scalars(_end(exhausted, ItemState.FAILED, moment).returning(Item.id)).all()
-    if failed:
-        message = f"The worker was lost {max_attempts} times while it decoded this item."
-        rows = [{"item_id": item_id, "error_code": "worker_lost", "error_message": message} for item_id in failed]
-        session.execute(insert(Result), rows)
-    again = _update_locked(_skipping_locked(overdue.where(Item.attempt < max_attempts)))
-    requeued = session.scalars(
-        again.values(state=ItemState.QUEUED, lease_owner=None, lease_until=None).returning(Item.id)
-    ).all()
-    return len(failed) + len(requeued)
-
-
-def mark_started(session: Session, job_ids: Iterable[uuid.UUID]) -> None:
-    """Note that the jobs' first items are being decoded; a job that started before keeps its moment."""
-    session.execute(
-        update(Job)
-        .where(Job.id.in_(list(job_ids)), Job.state == JobState.QUEUED)
-        .values(state=JobState.RUNNING, started_at=now(session))
-    )
-
-
-def claimable_jobs(session: Session, *, model_digest: str) -> list[uuid.UUID]:
-    """Open jobs with queued items for this model, oldest first."""
-    queued = exists().where(Item.job_id == Job.id, Item.state == ItemState.QUEUED)
-    statement = select(Job.id).where(Job.finished_at.is_(None), Job.model_digest == model_digest, queued)
-    return list(session.scalars(statement.order_by(Job.id)))
-
-
-def ended_jobs(session: Session) -> list[uuid.UUID]:
-    """Open jobs whose items have all ended: somebody has to finalise them."""
-    still_open = exists().where(Item.job_id == Job.id, Item.state.in_(OPEN_ITEM_STATES))
-    statement = select(Job.id).where(Job.finished_at.is_(None), ~still_open)
-    return list(session.scalars(statement.order_by(Job.id)))
-
-
-def _update_locked(ids: Select[int]) -> Update:
-    """An UPDATE of the rows that `ids` locks. Materialised: PostgreSQL may run a plain sub-select more than once."""
-    locked = ids.cte("locked").prefix_with("MATERIALIZED", dialect="postgresql")
-    return update(Item).where(Item.id.in_(select(locked.c.id))).execution_options(synchronize_session=False)
-
-
-def _skipping_locked(ids: Select[int]) -> Select[int]:
-    return ids.order_by(Item.id).limit(EXPIRED_PER_SWEEP).with_for_update(skip_locked=True)
-
-
-def _end(statement: Update, state: ItemState, moment: dt.datetime) -> Update:
-    return statement.values(state=state, lease_owner=None, lease_until=None, finished_at=moment)
-
-
-def _result_row(outcome: Outcome) -> dict[str, object]:
-    return {
-        "item_id": outcome.item_id,
-        "text": outcome.text,
-        "finish_reason": outcome.finish_reason,
-        "num_prompt_tokens": outcome.num_prompt_tokens,
-        "num_completion_tokens": outcome.num_completion_tokens,
-        "reward": outcome.reward,
-        "rewards": None if outcome.rewards is None else list(outcome.rewards),
-        "kl": outcome.kl,
-        "choices": None if outcome.choices is None else list(outcome.choices),
-        "error_code": outcome.error_code,
-        "error_message": outcome.error_message,
-    }
+def _locking(ids: Select[int]) -> Select[int]:
+    """The ids that the select locks. Materialised: PostgreSQL may run a plain sub-select more than once."""
+    return select(ids.cte("locked").prefix_with("MATERIALIZED", dialect="postgresql").c.id)

@@ -1,37 +1,25 @@
-"""Jobs: storing one, reading it with its counts, ending it. Items are counted, never kept count of."""
+"""Jobs: storing one, reading it, giving it to another model. A read costs the same whatever the size of the job.
+
+The counters are `db.queries.counters`' to move; a cancel is in `db.queries.cancelling`.
+"""
 
 import datetime as dt
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Row,
-    ScalarSelect,
-    Select,
-    case,
-    exists,
-    func,
-    insert,
-    literal,
-    select,
-    update,
-)
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, insert, null, select, update
+from sqlalchemy.orm import Session, aliased
 
 from db.base import JsonObject, new_id
-from db.models import Item, Job, Result
-from db.session import now
-from db.states import OPEN_ITEM_STATES, OPEN_JOB_STATES, ItemState, JobState
-
-RATE_WINDOW = dt.timedelta(seconds=30)
-RATE_SAMPLE = 5000
-QUEUE_SAMPLE = 10_000
-CANCELLED_CODE = "cancelled"
-CANCELLED_MESSAGE = "The job was cancelled before this item was decoded."
+from db.models import Item, Job
+from db.queries import counters
+from db.session import clock
+from db.states import OPEN_ITEM_STATES, ItemState, JobState
 
 _UNSYNCHRONISED = {"synchronize_session": False}
+JOBS_BEFORE_SAMPLE = 200
+"""How many earlier jobs are looked at for what a job waits behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +38,21 @@ class Counts:
         """How many items have not ended."""
         return self.queued + self.running
 
+    @property
+    def ended(self) -> int:
+        """How many items have."""
+        return self.succeeded + self.failed + self.cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What the workers take before a job's items: of the same tenant's, how many; of others', only whether."""
+
+    num_items: int
+    is_all: bool
+    """False where there are more earlier jobs of this tenant than were looked at."""
+    has_others: bool
+
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
@@ -66,14 +69,10 @@ class JobRecord:
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The items that a job finished lately, and the time they took."""
-
-    num_finished: int
-    seconds: float
+    rate: float | None
+    """Items per second, over the last 15 to 30 seconds; None when nothing ended lately, and once the job has ended."""
+    behind: Waiting | None
+    """None unless the job waits: then something of it is queued, and nothing is running."""
 
 
 def insert_job(
@@ -90,15 +89,16 @@ def insert_job(
             model_digest=model_digest,
             details=metadata,
             num_items=num_items,
-            created_at=now(session),
+            num_queued=num_items,
+            created_at=clock(),
         )
     )
     return job_id
 
 
 def find_job(session: Session, *, tenant_id: uuid.UUID, job_id: uuid.UUID) -> JobRecord | None:
-    """The tenant's job under this id, with its counts as of one moment."""
-    row = session.execute(_with_counts().where(Job.tenant_id == tenant_id, Job.id == job_id)).one_or_none()
+    """The tenant's job under this id, as of one moment."""
+    row = session.execute(_jobs().where(Job.tenant_id == tenant_id, Job.id == job_id)).one_or_none()
     return None if row is None else _record(row)
 
 
@@ -110,50 +110,13 @@ def list_jobs(
     after: uuid.UUID | None = None,
     state: JobState | None = None,
 ) -> list[JobRecord]:
-    """The tenant's jobs, newest first, older than `after`."""
-    statement = _with_counts().where(Job.tenant_id == tenant_id).order_by(Job.id.desc()).limit(limit)
+    """The tenant's jobs, newest first, older than `after`; one statement, however many they are."""
+    statement = _jobs().where(Job.tenant_id == tenant_id).order_by(Job.id.desc()).limit(limit)
     if after is not None:
         statement = statement.where(Job.id < after)
     if state is not None:
         statement = statement.where(Job.state == state)
     return [_record(row) for row in session.execute(statement)]
-
-
-def finished_lately(session: Session, job: JobRecord) -> Window | None:
-    """What the job finished in the last seconds; None when that is nothing. Reads a bounded number of rows."""
-    moment = now(session)
-    newest = (
-        select(Item.finished_at)
-        .where(Item.job_id == job.id, Item.finished_at > moment - RATE_WINDOW)
-        .order_by(Item.finished_at.desc())
-        .limit(RATE_SAMPLE)
-        .subquery()
-    )
-    num_finished, oldest = session.execute(select(func.count(), func.min(newest.c.finished_at))).one()
-    if not num_finished:
-        return None
-    begin = max(moment - RATE_WINDOW, job.started_at or job.created_at)
-    if num_finished == RATE_SAMPLE:  # the window holds more than was read: it begins with the oldest row that was
-        begin = oldest
-    return Window(num_finished, max((moment - begin).total_seconds(), 1.0))
-
-
-def num_queued_before(session: Session, job: JobRecord) -> int:
-    """How many items of the same tenant's earlier jobs the workers take before this job's, counted up to a bound."""
-    earlier = (
-        select(Item.id)
-        .join(Job, Job.id == Item.job_id)
-        .where(
-            Job.tenant_id == job.tenant_id,
-            Job.finished_at.is_(None),
-            Item.state == ItemState.QUEUED,
-            Item.model_digest == job.model_digest,
-            Item.job_id < job.id,
-        )
-        .limit(QUEUE_SAMPLE)
-        .subquery()
-    )
-    return session.scalars(select(func.count()).select_from(earlier)).one()
 
 
 def waiting_models(session: Session) -> set[str]:
@@ -162,52 +125,21 @@ def waiting_models(session: Session) -> set[str]:
     return {digest for digest in session.scalars(wanted) if digest is not None}
 
 
-def finalise(session: Session, job_id: uuid.UUID) -> bool:
-    """Complete a job whose items have all ended. False when some have not, or when it was ended before.
-
-    The row is locked before the items are looked at, so that of two transactions which save the last two items the
-    second sees both; it may therefore be called in the transaction that saves. Call it as often as you like.
-    """
-    session.execute(select(Job.id).where(*_open(job_id)).with_for_update(key_share=True))
-    still_open = exists().where(Item.job_id == job_id, Item.state.in_(OPEN_ITEM_STATES))
-    return freeze_counts(session, job_id, JobState.COMPLETED, ~still_open)
-
-
-def cancel(session: Session, job_id: uuid.UUID) -> bool:
-    """End a job now: what has finished is kept, everything else is cancelled. False when nothing was left to cancel.
-
-    An item that is being decoded leaves its state, so the worker's late result is refused. Items are locked in the
-    order of their ids and before the job, as the workers' saves do.
-    """
-    open_items = select(Item.id).where(Item.job_id == job_id, Item.state.in_(OPEN_ITEM_STATES)).order_by(Item.id)
-    locked = open_items.with_for_update().cte("locked").prefix_with("MATERIALIZED", dialect="postgresql")
-    session.execute(
-        update(Item)
-        .where(Item.id.in_(select(locked.c.id)), Item.state.in_(OPEN_ITEM_STATES))
-        .values(state=ItemState.CANCELLED, lease_owner=None, lease_until=None, finished_at=now(session)),
-        execution_options=_UNSYNCHRONISED,
-    )
-    cancelled = select(Item.id, literal(CANCELLED_CODE), literal(CANCELLED_MESSAGE)).where(
-        Item.job_id == job_id, Item.state == ItemState.CANCELLED
-    )
-    if not freeze_counts(session, job_id, JobState.CANCELLED, cancelled.exists()):
-        finalise(session, job_id)  # its last item may have ended without anybody having said so
-        return False
-    session.execute(insert(Result).from_select(["item_id", "error_code", "error_message"], cancelled))
-    return True
-
-
 def readdress(session: Session, job_id: uuid.UUID, *, model: str, model_digest: str) -> bool:
     """Give every item that has not ended to another model, whoever holds it now. False when none was left.
 
-    An item that is being decoded is queued again, so that no text of the model before is saved any more. Locks as
-    `cancel` does.
+    An item that is being decoded is queued again, so that no text of the model before is saved any more.
     """
-    open_items = select(Item.id).where(Item.job_id == job_id, Item.state.in_(OPEN_ITEM_STATES)).order_by(Item.id)
-    locked = open_items.with_for_update().cte("locked").prefix_with("MATERIALIZED", dialect="postgresql")
-    moved = session.execute(
+    is_open = (Item.job_id == job_id, Item.state.in_(OPEN_ITEM_STATES))
+    locked = select(Item.state).where(*is_open).order_by(Item.id).with_for_update().cte("locked")
+    locked = locked.prefix_with("MATERIALIZED", dialect="postgresql")
+    is_running = case((locked.c.state == ItemState.RUNNING, 1), else_=0)
+    num_open, num_running = session.execute(
+        select(func.count(), func.coalesce(func.sum(is_running), 0)).select_from(locked)
+    ).one()
+    session.execute(
         update(Item)
-        .where(Item.id.in_(select(locked.c.id)), Item.state.in_(OPEN_ITEM_STATES))
+        .where(*is_open)
         .values(
             model=model,
             model_digest=model_digest,
@@ -215,58 +147,68 @@ def readdress(session: Session, job_id: uuid.UUID, *, model: str, model_digest: 
             lease_owner=None,
             lease_until=None,
             attempt=0,
-        )
-        .returning(Item.id),
+            num_deaths=0,
+        ),
         execution_options=_UNSYNCHRONISED,
-    ).all()
+    )
+    change = {ItemState.RUNNING: -num_running, ItemState.QUEUED: num_running}
+    if not num_open or counters.move(session, {job_id: change}):
+        return False  # cancelled: whatever its items say now, they follow
     session.execute(
-        update(Job).where(*_open(job_id)).values(model=model, model_digest=model_digest),
+        update(Job).where(Job.id == job_id).values(model=model, model_digest=model_digest),
         execution_options=_UNSYNCHRONISED,
     )
-    return bool(moved)
+    return True
 
 
-def freeze_counts(session: Session, job_id: uuid.UUID, state: JobState, *conditions: ColumnElement[bool]) -> bool:
-    """Move an open job to a terminal state and keep its counts. False when it was not open, or a condition failed."""
-    ended = session.execute(
-        update(Job)
-        .where(*_open(job_id), *conditions)
-        .values(
-            state=state,
-            finished_at=now(session),
-            num_succeeded=_num_items(job_id, ItemState.SUCCEEDED),
-            num_failed=_num_items(job_id, ItemState.FAILED),
-            num_cancelled=_num_items(job_id, ItemState.CANCELLED),
-        )
-        .returning(Job.id),
-        execution_options=_UNSYNCHRONISED,
-    )
-    return ended.one_or_none() is not None
-
-
-def _open(job_id: uuid.UUID) -> tuple[ColumnElement[bool], ...]:
-    return (Job.id == job_id, Job.state.in_(OPEN_JOB_STATES))
-
-
-def _num_items(job_id: uuid.UUID | InstrumentedAttribute[uuid.UUID], state: ItemState) -> ScalarSelect[int]:
-    counted = select(func.count()).select_from(Item).where(Item.job_id == job_id, Item.state == state)
-    return counted.correlate(Job).scalar_subquery()
-
-
-def _with_counts() -> Select[*tuple[Any, ...]]:
-    """Jobs with their counts, in one statement: one snapshot, so that the counters always add up."""
-    frozen = Job.finished_at.is_not(None)
+def _jobs() -> Select[*tuple[Any, ...]]:
+    """Jobs, each with what it needs to be told of it: one statement, so one moment."""
+    rate_ends = Job.rate_mark > clock(-counters.RATE_STALE_SECONDS)
     return select(
         *(Job.id, Job.tenant_id, Job.state, Job.model, Job.model_digest, Job.details),
-        case((frozen, 0), else_=_num_items(Job.id, ItemState.QUEUED)),
-        case((frozen, 0), else_=_num_items(Job.id, ItemState.RUNNING)),
-        case((frozen, Job.num_succeeded), else_=_num_items(Job.id, ItemState.SUCCEEDED)),
-        case((frozen, Job.num_failed), else_=_num_items(Job.id, ItemState.FAILED)),
-        case((frozen, Job.num_cancelled), else_=_num_items(Job.id, ItemState.CANCELLED)),
-        *(Job.num_items, Job.created_at, Job.started_at, Job.finished_at),
+        *(Job.num_queued, Job.num_running, Job.num_succeeded, Job.num_failed, Job.num_cancelled, Job.num_items),
+        *(Job.created_at, Job.started_at, Job.finished_at),
+        clock().label("read_at"),
+        case((rate_ends, Job.rate_since), else_=null()).label("rate_since"),
+        Job.rate_base,
+        *_waiting_for(),
     )
+
+
+def _waiting_for() -> tuple[ColumnElement[Any], ...]:
+    """Of a job that waits: items queued before its own, in how many of its tenant's first jobs, and other tenants'."""
+    earlier = aliased(Job)
+    is_earlier = (earlier.model_digest == Job.model_digest, earlier.finished_at.is_(None), earlier.id < Job.id)
+    first = (
+        select(earlier.num_queued)
+        .where(earlier.tenant_id == Job.tenant_id, *is_earlier)
+        .order_by(earlier.id)
+        .limit(JOBS_BEFORE_SAMPLE)
+        .correlate(Job)
+        .subquery()
+    )
+    waits = and_(Job.num_queued > 0, Job.num_running == 0, Job.finished_at.is_(None))
+    counted = (
+        select(func.coalesce(func.sum(first.c.num_queued), 0)).scalar_subquery(),
+        select(func.count(first.c.num_queued)).scalar_subquery(),
+        case((exists().where(earlier.tenant_id != Job.tenant_id, *is_earlier).correlate(Job), 1), else_=0),
+    )
+    return tuple(case((waits, count), else_=null()) for count in counted)
 
 
 def _record(row: Row[*tuple[Any, ...]]) -> JobRecord:
     job_id, tenant_id, state, model, digest, metadata = row[:6]
-    return JobRecord(job_id, tenant_id, state, model, digest, metadata, Counts(*row[6:12]), *row[12:])
+    created_at, started_at, finished_at, read_at, rate_since, rate_base, num_before, num_jobs, others = row[12:]
+    counts = Counts(*row[6:12])
+    if finished_at is not None:  # a version that kept no counters may have ended it
+        counts = replace(counts, queued=0, running=0)
+    num_ended = counts.ended - rate_base
+    rate = None
+    if finished_at is None and rate_since is not None and num_ended > 0:
+        rate = num_ended / max((read_at - rate_since).total_seconds(), 1.0)
+    behind = None if num_before is None else Waiting(num_before, num_jobs < JOBS_BEFORE_SAMPLE, bool(others))
+    return JobRecord(
+        *(job_id, tenant_id, state, model, digest, metadata, counts, created_at, started_at, finished_at),
+        rate=rate,
+        behind=behind,
+    )

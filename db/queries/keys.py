@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from db.base import new_id
 from db.conflicts import insert_or_ignore
 from db.models import ApiKey, Tenant
-from db.session import now
+from db.session import clock, now
 
 PREFIX_BYTES = 6
 SECRET_BYTES = 32
@@ -55,7 +55,7 @@ def caller_of(session: Session, secret: str) -> ApiKey | None:
         select(ApiKey).where(
             ApiKey.digest == _digest(secret),
             ApiKey.revoked_at.is_(None),
-            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now(session)),
+            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > clock()),
         )
     ).one_or_none()
 

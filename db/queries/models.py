@@ -86,9 +86,9 @@ def adopt(session: Session, *, name: str, description: ModelDescription) -> None
         .where(Item.model_digest.is_(None), Item.model == name, Item.state.in_(OPEN_ITEM_STATES))
         .where(Preference.body["method"].as_string().not_in(description.methods))
     )
-    for table, unfinished in (
-        (Job, Job.finished_at.is_(None) & Job.id.not_in(beyond)),
+    for table, unfinished in (  # items before jobs, as everybody locks them
         (Item, Item.state.in_(OPEN_ITEM_STATES) & Item.job_id.not_in(beyond)),
+        (Job, Job.finished_at.is_(None) & Job.id.not_in(beyond)),
         (Fit, Fit.state.in_((FitState.QUEUED, FitState.RUNNING))),
     ):
         nameless = update(table).where(table.model_digest.is_(None), table.model == name, unfinished)

@@ -29,7 +29,7 @@ def open_items(session: Session, job_id: uuid.UUID) -> Iterator[OpenItem]:
         select(Item.position, Item.messages, Item.sampling, Preference.body)
         .join(Job, Job.id == Item.job_id)
         .join(Preference, (Preference.tenant_id == Job.tenant_id) & (Preference.hash == Item.preference_hash))
-        .where(Item.job_id == job_id, Item.state.in_(OPEN_ITEM_STATES))
+        .where(Item.job_id == job_id, Job.finished_at.is_(None), Item.state.in_(OPEN_ITEM_STATES))
         .order_by(Item.position)
         .limit(ITEMS_PER_PAGE)
     )

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.model_descriptions import model_reference
 from db.models import Model, Worker
-from db.session import now
+from db.session import clock, now
 from db.states import WorkerState
 
 ALIVE_SECONDS = 30.0
@@ -85,12 +85,8 @@ def report(session: Session, *, worker_id: uuid.UUID, state: WorkerState, messag
 
 def seen_workers(session: Session) -> list[SeenWorker]:
     """Every incarnation that is remembered, the newest first."""
-    horizon = now(session) - dt.timedelta(seconds=ALIVE_SECONDS)
-    columns = (Worker.model, Worker.model_digest, Worker.state, Worker.message)
-    rows = session.execute(select(*columns, Worker.seen_at).order_by(Worker.id.desc()))
-    return [
-        SeenWorker(row.model, row.model_digest, row.state, row.message, is_alive=row.seen_at >= horizon) for row in rows
-    ]
+    columns = (Worker.model, Worker.model_digest, Worker.state, Worker.message, Worker.seen_at >= clock(-ALIVE_SECONDS))
+    return [SeenWorker(*row) for row in session.execute(select(*columns).order_by(Worker.id.desc()))]
 
 
 def worker_status(session: Session) -> WorkerStatus:
@@ -98,9 +94,8 @@ def worker_status(session: Session) -> WorkerStatus:
     return _best(seen_workers(session))
 
 
-def serving_status(session: Session, *, model: str, digest: str | None) -> WorkerStatus:
+def serving_status(seen: list[SeenWorker], *, model: str, digest: str | None) -> WorkerStatus:
     """Whether this very model is decoded with now; if not, why not, whatever else is served under its name."""
-    seen = seen_workers(session)
     if any(worker.is_ready and worker.digest == digest for worker in seen):
         return WorkerStatus(WorkerState.READY, None)
     namesakes = [worker for worker in seen if worker.model == model]

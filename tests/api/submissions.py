@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 from starlette.testclient import TestClient
 
 from db.models import IdempotencyRecord, Item, Job, Preference, Result
+from db.queries import counters
 from db.session import Database, now
 from db.states import ItemState
 
@@ -90,19 +91,26 @@ def end_item(
     failure = {"error_code": "poison", "error_message": "It cannot be decoded."}
     success = {"text": text, "finish_reason": "stop", "num_prompt_tokens": 7, "num_completion_tokens": 5, "reward": 0.5}
     with database.transaction() as session:
-        item_id = session.scalars(
+        at_position = (Item.job_id == job_id, Item.position == position)
+        item_id, before = session.execute(select(Item.id, Item.state).where(*at_position)).one()
+        session.execute(
             update(Item)
-            .where(Item.job_id == job_id, Item.position == position)
-            .values(state=state, attempt=1, finished_at=now(session), lease_owner=None)
-            .returning(Item.id)
-        ).one()
+            .where(*at_position)
+            .values(state=state, attempt=1, finished_at=now(session), lease_owner=None, lease_until=None)
+        )
         session.add(Result(item_id=item_id, **(success if state is ItemState.SUCCEEDED else failure)))
+        session.flush()
+        counters.settle(session, [counters.Moved(item_id, job_id, before, state)])
 
 
 def set_running(database: Database, job_id: uuid.UUID, *positions: int) -> None:
+    """Queued items are being decoded."""
     with database.transaction() as session:
-        session.execute(
+        item_ids = session.scalars(
             update(Item)
             .where(Item.job_id == job_id, Item.position.in_(positions))
             .values(state=ItemState.RUNNING, attempt=1, lease_owner=uuid.uuid4(), lease_until=now(session))
+            .returning(Item.id)
         )
+        moved = [counters.Moved(item_id, job_id, ItemState.QUEUED, ItemState.RUNNING) for item_id in item_ids]
+        counters.settle(session, moved)

@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.settings import Settings
-from db.queries import claims, jobs
+from db.queries import cancelling, claims
 from db.queries.claims import Outcome
 from db.session import Database
 from db.states import ItemState
@@ -65,9 +65,8 @@ def test_a_result_that_arrives_late_changes_nothing(api: Api, client: TestClient
 
     with api.database.transaction() as session:
         moved = claims.save(session, owner=WORKER, outcomes=[Outcome(item.item_id, item.attempt, text="late")])
-        finalised = jobs.finalise(session, job_id)
 
-    assert (moved, finalised) == (set(), False)
+    assert moved == set()
     assert client.get(f"/v1/jobs/{job_id}").json() == cancelled
     assert client.get(f"/v1/jobs/{job_id}/results").json()["data"][0]["text"] is None
 
@@ -84,8 +83,6 @@ def test_cancelling_twice_is_as_good_as_once(client: TestClient) -> None:
 def test_a_completed_job_cannot_be_cancelled(api: Api, client: TestClient) -> None:
     job_id = a_job(client, 1)
     end_item(api.database, job_id, 0)
-    with api.database.transaction() as session:
-        jobs.finalise(session, job_id)
 
     answer = client.post(f"/v1/jobs/{job_id}/cancel")
 
@@ -93,15 +90,22 @@ def test_a_completed_job_cannot_be_cancelled(api: Api, client: TestClient) -> No
     assert answer.headers["x-should-retry"] == "false"
 
 
-def test_a_job_whose_items_have_all_ended_is_completed_and_not_cancelled(api: Api, client: TestClient) -> None:
-    # Between the save of the last item and the finalisation.
-    job_id = a_job(client, 1)
-    end_item(api.database, job_id, 0)
+def test_a_large_job_is_cancelled_at_once_and_its_results_say_so_before_all_its_items_have_followed(
+    api: Api, client: TestClient
+) -> None:
+    num_items = cancelling.ITEMS_PER_BATCH + 10
+    job_id = a_job(client, num_items)
+    end_item(api.database, job_id, 3)
 
-    answer = client.post(f"/v1/jobs/{job_id}/cancel")
+    job = client.post(f"/v1/jobs/{job_id}/cancel").json()
+    page = client.get(f"/v1/jobs/{job_id}/results", params={"limit": 1000, "after": num_items - 1001}).json()
 
-    assert answer.status_code == 409
-    assert client.get(f"/v1/jobs/{job_id}").json()["state"] == "completed"
+    assert (job["state"], job["counts"]["cancelled"], job["counts"]["queued"]) == ("cancelled", num_items - 1, 0)
+    assert {result["state"] for result in page["data"]} == {"cancelled"}
+    assert {result["error"]["code"] for result in page["data"]} == {"cancelled"}
+    assert (len(page["data"]), page["complete"], page["has_more"]) == (1000, True, False)
+    states = [item.state for item in items_of_job(api.database, job_id)]
+    assert states.count(ItemState.QUEUED) == 9
 
 
 def test_a_cancelled_job_is_not_claimed(api: Api, client: TestClient) -> None:

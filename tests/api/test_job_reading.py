@@ -7,17 +7,17 @@ from itertools import product
 
 import pytest
 from kombu.exceptions import OperationalError
-from sqlalchemy import update
+from sqlalchemy import event
 from starlette.testclient import TestClient
 
 from api.settings import Settings
 from db.base import new_id
-from db.models import Item, Job
-from db.queries import jobs, workers
-from db.session import Database, now
-from db.states import ItemState, JobState, WorkerState
+from db.models import Job
+from db.queries import counters, workers
+from db.session import Database
+from db.states import ItemState, WorkerState
 from tests.api.conftest import MODEL, Api, RecordingQueue, an_api
-from tests.api.submissions import Json, accepted, an_item, end_item, give_profile, set_running, submit
+from tests.api.submissions import Json, accepted, an_item, end_item, give_profile, items_of_job, set_running, submit
 
 
 @pytest.fixture
@@ -65,13 +65,10 @@ def test_the_five_counters_add_up_in_every_mix_of_states(api: Api, client: TestC
         assert counts == {**{state.value: states.count(state) for state in ItemState}, "total": num_states}
 
 
-def test_counts_are_frozen_when_a_job_ends(api: Api, client: TestClient) -> None:
+def test_a_job_whose_items_have_ended_has_ended(api: Api, client: TestClient) -> None:
     job_id = a_job(client, 3)
     for position, state in enumerate([ItemState.SUCCEEDED, ItemState.FAILED, ItemState.SUCCEEDED]):
         end_item(api.database, job_id, position, state)
-    with api.database.transaction() as session:
-        assert jobs.finalise(session, job_id)
-        session.execute(update(Item).where(Item.job_id == job_id).values(state=ItemState.FAILED))
 
     job = read(client, job_id)
 
@@ -81,19 +78,43 @@ def test_counts_are_frozen_when_a_job_ends(api: Api, client: TestClient) -> None
 
 
 def test_the_rate_is_taken_over_the_last_seconds_and_gives_the_time_left(api: Api, client: TestClient) -> None:
-    job_id = a_job(client, 10)
-    for position in range(4):
-        end_item(api.database, job_id, position)
-    with api.database.transaction() as session:
-        moment = now(session)
-        started_at, earlier = moment - dt.timedelta(minutes=5), moment - dt.timedelta(minutes=1)
-        session.execute(update(Job).values(state=JobState.RUNNING, started_at=started_at))
-        session.execute(update(Item).where(Item.position == 0).values(finished_at=earlier))
+    job_id = a_job(client, 20)
+    for num_items, seconds in ((4, 16), (4, 20), (3, 5)):
+        end_next(api, job_id, num_items)
+        let_pass(api, job_id, seconds)
 
     job = read(client, job_id)
 
-    assert job["rate"] == pytest.approx(3 / 30)
-    assert job["eta_seconds"] == pytest.approx(60, abs=1)
+    # What ended since the mark before the last: all but the first four.
+    assert job["rate"] == pytest.approx(7 / 25, rel=0.05)
+    assert job["eta_seconds"] == pytest.approx(9 / (7 / 25), abs=2)
+
+
+def test_a_job_that_stands_still_loses_its_rate_and_begins_a_new_one(api: Api, client: TestClient) -> None:
+    job_id = a_job(client, 20)
+    end_next(api, job_id, 10)
+    let_pass(api, job_id, counters.RATE_STALE_SECONDS)
+    stale = read(client, job_id)["rate"]
+    end_next(api, job_id, 2)
+    let_pass(api, job_id, 4)
+
+    assert (stale, read(client, job_id)["rate"]) == (None, pytest.approx(2 / 4, rel=0.05))
+
+
+def end_next(api: Api, job_id: uuid.UUID, num_items: int) -> None:
+    num_ended = sum(item.finished_at is not None for item in items_of_job(api.database, job_id))
+    for position in range(num_ended, num_ended + num_items):
+        end_item(api.database, job_id, position)
+
+
+def let_pass(api: Api, job_id: uuid.UUID, seconds: float) -> None:
+    """As if everything that the job did had been so much earlier."""
+    earlier = dt.timedelta(seconds=seconds)
+    with api.database.transaction() as session:
+        job = session.get_one(Job, job_id)
+        job.started_at = job.started_at and job.started_at - earlier
+        job.rate_since = job.rate_since and job.rate_since - earlier
+        job.rate_mark = job.rate_mark and job.rate_mark - earlier
 
 
 def test_a_job_that_finished_nothing_lately_has_no_rate(client: TestClient) -> None:
@@ -194,6 +215,23 @@ def test_a_listed_job_is_the_job(client: TestClient) -> None:
     (listed,) = client.get("/v1/jobs").json()["data"]
 
     assert listed == read(client, job_id)
+
+
+def test_a_list_of_a_hundred_jobs_takes_three_statements(api: Api, client: TestClient) -> None:
+    for _ in range(5):
+        a_job(client, 2)
+    set_running(api.database, a_job(client, 2), 0)
+    statements: list[str] = []
+
+    def record(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(api.database.engine, "before_cursor_execute", record)
+    listed = client.get("/v1/jobs", params={"limit": 100}).json()["data"]
+    event.remove(api.database.engine, "before_cursor_execute", record)
+
+    assert len(listed) == 6
+    assert len([statement for statement in statements if not statement.startswith("BEGIN")]) <= 3
 
 
 def test_jobs_are_listed_by_state(client: TestClient) -> None:

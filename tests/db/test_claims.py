@@ -4,17 +4,17 @@ import datetime as dt
 import threading
 import uuid
 
-import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from db.models import Item
+from db.models import Item, Job
 from db.preferences import EffectivePreference
-from db.queries import claims
+from db.queries import claims, losses
+from db.queries.cancelling import cancel
 from db.queries.claims import ClaimedItem, Outcome
-from db.queries.jobs import cancel, finalise
+from db.queries.positions import KEPT_SECONDS, Positions
 from db.session import Database
 from db.states import ItemState, JobState
-from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of
+from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of, wind_up
 
 OWNER = uuid.UUID(int=1)
 OTHER = uuid.UUID(int=2)
@@ -39,9 +39,9 @@ def let_leases_run_out(database: Database) -> None:
         session.execute(update(Item).values(lease_until=dt.datetime(2000, 1, 1, tzinfo=dt.UTC)))
 
 
-def expire(database: Database, max_attempts: int = 5) -> int:
+def expire(database: Database) -> int:
     with database.transaction() as session:
-        return claims.expire(session, max_attempts=max_attempts)
+        return losses.expire(session)
 
 
 def test_a_claim_takes_one_group_after_the_other(database: Database) -> None:
@@ -163,7 +163,7 @@ def test_a_released_item_is_queued_again_and_the_attempt_is_not_counted(database
     (item,) = claim(database)
 
     with database.transaction() as session:
-        claims.release(session, owner=OWNER, item_ids=[item.item_id])
+        claims.release(session, owner=OWNER, attempts=[item.attempt_key])
 
     assert [(item.state, item.attempt) for item in items_of(database, job_id)] == [(ItemState.QUEUED, 0)]
 
@@ -173,7 +173,7 @@ def test_a_worker_cannot_release_what_another_holds(database: Database) -> None:
     (item,) = claim(database)
 
     with database.transaction() as session:
-        claims.release(session, owner=OTHER, item_ids=[item.item_id])
+        claims.release(session, owner=OTHER, attempts=[item.attempt_key])
 
     assert states_of(database, job_id) == [ItemState.RUNNING]
 
@@ -194,23 +194,7 @@ def test_an_extended_lease_names_what_is_still_held(database: Database) -> None:
     with database.transaction() as session:
         held = claims.extend(session, owner=OWNER, lease_seconds=60)
 
-    assert held == {kept.item_id}
-
-
-@pytest.mark.parametrize(("max_attempts", "state"), [(2, ItemState.QUEUED), (1, ItemState.FAILED)])
-def test_a_lost_item_is_tried_again_until_its_attempts_are_used_up(
-    database: Database, max_attempts: int, state: ItemState
-) -> None:
-    job_id = a_job(database)
-    claim(database)
-    let_leases_run_out(database)
-
-    num_expired = expire(database, max_attempts=max_attempts)
-
-    assert num_expired == 1
-    (item,) = items_of(database, job_id)
-    assert item.state is state
-    assert item.error_code == ("worker_lost" if state is ItemState.FAILED else None)
+    assert held == {kept.attempt_key}
 
 
 def test_a_result_that_arrives_after_a_cancel_is_refused(database: Database) -> None:
@@ -219,9 +203,11 @@ def test_a_result_that_arrives_after_a_cancel_is_refused(database: Database) -> 
     with database.transaction() as session:
         assert cancel(session, job_id)
 
-    save(database, success(item))
+    moved_on = save(database, success(item))
 
+    wind_up(database, job_id)
     (cancelled,) = items_of(database, job_id)
+    assert moved_on == set()
     assert (cancelled.state, cancelled.text, cancelled.error_code) == (ItemState.CANCELLED, None, "cancelled")
 
 
@@ -242,6 +228,7 @@ def test_cancels_and_saves_that_meet_leave_every_item_in_one_terminal_state(data
         with database.transaction() as session:
             cancel(session, job_id)
         saver.join()
+        wind_up(database, job_id)
 
         ended = items_of(database, job_id)
         assert all((item.text is None) == (item.state is ItemState.CANCELLED) for item in ended)
@@ -249,28 +236,85 @@ def test_cancels_and_saves_that_meet_leave_every_item_in_one_terminal_state(data
 
 
 def test_a_job_is_started_by_its_first_claim_and_keeps_that_moment(database: Database) -> None:
-    job_id = a_job(database)
+    job_id = a_job(database, [preference("formal")] * 2)
 
-    with database.transaction() as session:
-        claims.mark_started(session, [job_id])
+    claim(database, limit=1)
+    first = started_at(database, job_id)
+    claim(database, limit=1)
 
     assert job_state(database, job_id) is JobState.RUNNING
+    assert first is not None
+    assert started_at(database, job_id) == first
 
 
-def test_jobs_are_claimable_while_items_are_queued_and_ended_when_none_is_open(database: Database) -> None:
+def started_at(database: Database, job_id: uuid.UUID) -> dt.datetime | None:
+    with database.reading() as session:
+        return session.scalars(select(Job.started_at).where(Job.id == job_id)).one()
+
+
+def test_jobs_are_claimable_while_items_are_queued(database: Database) -> None:
     job_id = a_job(database)
 
-    with database.reading() as session:
-        assert claims.claimable_jobs(session, model_digest=DIGEST) == [job_id]
-        assert claims.ended_jobs(session) == []
+    before = claimable(database)
+    claim(database)
 
-    (item,) = claim(database)
-    save(database, success(item))
-    with database.reading() as session:
-        assert claims.claimable_jobs(session, model_digest=DIGEST) == []
-        assert claims.ended_jobs(session) == [job_id]
+    assert (before, claimable(database)) == ([job_id], [])
 
+
+def test_every_claimable_job_is_found_however_many_there_are(database: Database) -> None:
+    num_jobs = 2 * claims.JOBS_PER_LOOK + 1
+    job_ids = [a_job(database) for _ in range(num_jobs)]
+
+    assert claimable(database) == job_ids
+    assert [item.job_id for item in claim(database, limit=num_jobs)] == job_ids
+
+
+def claimable(database: Database) -> list[uuid.UUID]:
+    with database.reading() as session:
+        return [job.id for job in claims.claimable_jobs(session, model_digest=DIGEST)]
+
+
+def test_a_claim_goes_on_where_the_last_one_ended(database: Database) -> None:
+    a_job(database, [preference("formal")] * 6)
+    positions = Positions()
+    claimed = [claim_from(database, positions, 2), claim_from(database, positions, 2)]
     with database.transaction() as session:
-        finalise(session, job_id)
-    with database.reading() as session:
-        assert claims.ended_jobs(session) == []
+        claims.release(session, owner=OWNER, attempts=[item.attempt_key for item in claimed[0]])
+
+    ahead, behind = claim_from(database, positions, 2), claim_from(database, positions, 2)
+
+    assert [item.item_id for item in ahead] == [item.item_id + 4 for item in claimed[0]]
+    assert [item.item_id for item in behind] == [item.item_id for item in claimed[0]]
+
+
+def test_what_was_queued_again_is_claimed_in_its_turn_after_some_seconds(database: Database) -> None:
+    a_job(database, [preference("formal")] * 6)
+    seconds = 0.0
+    positions = Positions(lambda: seconds)
+    first = claim_from(database, positions, 2)
+    with database.transaction() as session:
+        claims.release(session, owner=OWNER, attempts=[item.attempt_key for item in first])
+
+    seconds = KEPT_SECONDS
+    again = claim_from(database, positions, 2)
+
+    assert [item.item_id for item in again] == [item.item_id for item in first]
+
+
+def test_a_claim_takes_what_is_left_ahead_and_begins_anew(database: Database) -> None:
+    a_job(database, [preference("formal")] * 5)
+    positions = Positions()
+    first = claim_from(database, positions, 3)
+    with database.transaction() as session:
+        claims.release(session, owner=OWNER, attempts=[item.attempt_key for item in first])
+
+    rest = claim_from(database, positions, 9)
+
+    assert len({item.item_id for item in rest}) == len(rest) == 5
+
+
+def claim_from(database: Database, positions: Positions, limit: int) -> list[ClaimedItem]:
+    with database.transaction() as session:
+        return claims.claim(
+            session, owner=OWNER, model_digest=DIGEST, limit=limit, lease_seconds=60, positions=positions
+        )

@@ -9,10 +9,10 @@ from sqlalchemy import select, update
 from db.base import new_id
 from db.models import Fit, Item, Job, Model, Worker
 from db.preferences import Method
-from db.queries import claims, feedback, fits, jobs, workers
+from db.queries import cancelling, claims, feedback, fits, jobs, workers
 from db.queries.models import RegisteredModel, list_models
 from db.queries.open_items import open_items
-from db.queries.workers import WorkerStatus, serving_status
+from db.queries.workers import WorkerStatus, seen_workers, serving_status
 from db.session import Database, now
 from db.states import ItemState, ModelState, WorkerState
 from tests.builders import DIGEST, MODEL, a_description, a_job, a_model, a_profile, items_of, preference, some_pairs
@@ -28,7 +28,7 @@ def registered(database: Database) -> list[RegisteredModel]:
 
 def status_of(database: Database, model: str = MODEL, digest: str | None = DIGEST) -> WorkerStatus:
     with database.reading() as session:
-        return serving_status(session, model=model, digest=digest)
+        return serving_status(seen_workers(session), model=model, digest=digest)
 
 
 def claim(database: Database, digest: str) -> list[claims.ClaimedItem]:
@@ -142,7 +142,7 @@ def test_work_of_an_older_version_waits_for_a_model_that_knows_its_methods(datab
 def test_what_has_ended_is_not_adopted(database: Database) -> None:
     job_id = a_job(database, model_digest=None)
     with database.transaction() as session:
-        jobs.cancel(session, job_id)
+        cancelling.cancel(session, job_id)
 
     a_model(database)
 
@@ -217,7 +217,7 @@ def test_what_is_left_of_a_job_is_read_in_order_page_by_page(
 
     with database.transaction() as session:
         before = list(open_items(session, job_id))
-        jobs.cancel(session, job_id)
+        cancelling.cancel(session, job_id)
         after = list(open_items(session, job_id))
         assert not jobs.readdress(session, job_id, model="newer", model_digest=OTHER_DIGEST)
 

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import func, select
 
 from db.models import Result
-from db.queries import claims
-from db.queries.jobs import cancel
+from db.queries import losses
+from db.queries.cancelling import cancel
 from db.session import Database
 from db.states import ItemState, JobState
-from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of
+from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of, wind_up
 from tests.fake_decoder import load_echo
 from worker.decoding import Decoding, DecodingPolicy
 from worker.supervisor import EngineSupervisor
@@ -72,6 +72,7 @@ def test_a_job_cancelled_while_it_is_decoded_keeps_what_was_finished(
     with database.transaction() as session:
         cancel(session, job_id)
     thread.join(timeout=30)
+    wind_up(database, job_id)
 
     states = states_of(database, job_id)
     assert not thread.is_alive()
@@ -123,7 +124,7 @@ def test_leases_are_extended_while_items_wait_for_the_engine(database: Database,
     num_taken_back = 0
     while thread.is_alive():
         with database.transaction() as session:
-            num_taken_back += claims.expire(session, max_attempts=5)
+            num_taken_back += losses.expire(session)
         thread.join(timeout=0.1)
 
     assert num_taken_back == 0

@@ -3,11 +3,15 @@
 import uuid
 from typing import cast
 
-from db.queries import claims, feedback, fits
-from db.queries.claims import Outcome
-from db.session import Database
+from sqlalchemy import insert, update
+from structlog.testing import capture_logs
+
+from db.models import Item, Job, Result
+from db.queries import cancelling, claims, feedback, fits
+from db.queries.audit import violations
+from db.session import Database, clock
 from db.states import ItemState, JobState
-from tests.builders import DIGEST, MODEL, a_job, a_profile, job_state, states_of
+from tests.builders import DIGEST, MODEL, a_job, a_profile, job_state, preference, states_of
 from worker.queue import DECODE, Queue
 from worker.reconciler import Reconciler
 
@@ -85,16 +89,39 @@ def test_the_items_of_a_dead_worker_are_queued_again(database: Database) -> None
     assert states_of(database, job_id) == [ItemState.QUEUED]
 
 
-def test_a_job_whose_worker_died_before_ending_it_is_finalised(database: Database) -> None:
-    job_id = a_job(database)
-    owner = uuid.uuid4()
+def test_counters_that_are_wrong_are_mended_and_a_job_that_is_over_is_completed(database: Database) -> None:
+    # As a version of the code leaves them that keeps none.
+    waiting, over = a_job(database), a_job(database)
     with database.transaction() as session:
-        (item,) = claims.claim(session, owner=owner, model_digest=DIGEST, limit=1, lease_seconds=60)
-        claims.save(session, owner=owner, outcomes=[Outcome(item.item_id, item.attempt, text="text")])
+        session.execute(update(Job).where(Job.id == waiting).values(num_queued=0))
+        item_id = session.scalars(
+            update(Item)
+            .where(Item.job_id == over)
+            .values(state=ItemState.SUCCEEDED, finished_at=clock())
+            .returning(Item.id)
+        ).one()
+        session.execute(insert(Result).values(item_id=item_id, text="text"))
+
+    with capture_logs() as logs:
+        a_reconciler(database, RecordingQueue()).sweep()
+
+    assert job_state(database, over) is JobState.COMPLETED
+    assert {entry["job_id"] for entry in logs if entry["event"] == "counters_mended"} == {str(waiting), str(over)}
+    with database.reading() as session:
+        assert violations(session) == {}
+
+
+def test_the_items_of_a_cancelled_job_follow_it(database: Database) -> None:
+    job_id = a_job(database, [preference("formal")] * (cancelling.ITEMS_PER_BATCH + 1))
+    with database.transaction() as session:
+        cancelling.cancel(session, job_id)
 
     a_reconciler(database, RecordingQueue()).sweep()
 
-    assert job_state(database, job_id) is JobState.COMPLETED
+    assert set(states_of(database, job_id)) == {ItemState.CANCELLED}
+    with database.reading() as session:
+        assert cancelling.winding_up(session) == []
+        assert violations(session) == {}
 
 
 def test_sweeping_twice_changes_nothing_more(database: Database) -> None:

@@ -1,0 +1,60 @@
+"""What travels between the queue and the engine: the name of an attempt, the item that it is at, and how it ended."""
+
+import uuid
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from db.base import JsonObject
+from db.states import ItemState
+
+
+class Attempt(NamedTuple):
+    """The name of one lease of one item, from the claim to the engine's report."""
+
+    item_id: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedItem:
+    """One item under lease: everything needed to decode it."""
+
+    item_id: int
+    job_id: uuid.UUID
+    attempt: int
+    messages: list[JsonObject]
+    preference: JsonObject
+    sampling: JsonObject
+
+    @property
+    def attempt_key(self) -> Attempt:
+        """Which lease of the item this is."""
+        return Attempt(self.item_id, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt at an item ended: a text, or the reason why there is none."""
+
+    item_id: int
+    attempt: int
+    text: str | None = None
+    finish_reason: str | None = None
+    num_prompt_tokens: int | None = None
+    num_completion_tokens: int | None = None
+    reward: float | None = None
+    rewards: tuple[float, ...] | None = None
+    kl: float | None = None
+    choices: tuple[JsonObject, ...] | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+    @property
+    def key(self) -> Attempt:
+        """Which attempt ended so."""
+        return Attempt(self.item_id, self.attempt)
+
+    @property
+    def state(self) -> ItemState:
+        """The terminal state this outcome brings its item to."""
+        return ItemState.SUCCEEDED if self.error_code is None else ItemState.FAILED

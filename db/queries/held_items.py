@@ -1,0 +1,100 @@
+"""What a transaction does with items that a worker holds: lock them, end them, or queue them again.
+
+The pieces that `db.queries.claims` and `db.queries.losses` are made of. Each returns what it moved and counts nothing:
+whoever puts them together settles all of it, once, at the end (`db.queries.counters`).
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import case, insert, select, update
+from sqlalchemy.orm import Session
+
+from db.models import Item, Result
+from db.queries.attempts import Attempt, Outcome
+from db.queries.counters import Moved
+from db.session import clock
+from db.states import ItemState
+
+_UNSYNCHRONISED = {"synchronize_session": False}
+
+
+class Held(NamedTuple):
+    """A running item whose row this transaction has locked."""
+
+    item_id: int
+    number: int
+    job_id: uuid.UUID
+
+    @property
+    def attempt(self) -> Attempt:
+        """Under which lease it is held."""
+        return Attempt(self.item_id, self.number)
+
+
+def lock_held(session: Session, *, owner: uuid.UUID, attempts: Iterable[Attempt]) -> list[Held]:
+    """Lock those of the attempts that this owner holds; every write to a claimed item goes through here."""
+    wanted = {attempt.item_id: attempt.number for attempt in attempts}
+    if not wanted:
+        return []
+    held = (
+        select(Item.id, Item.attempt, Item.job_id)
+        .where(Item.id.in_(sorted(wanted)), Item.lease_owner == owner, Item.state == ItemState.RUNNING)
+        .order_by(Item.id)
+        .with_for_update()
+    )
+    return [Held(*row) for row in session.execute(held) if wanted[row.id] == row.attempt]
+
+
+def requeue(session: Session, held: Sequence[Held], *, refund: bool = False) -> list[Moved]:
+    """Queue items that this transaction has locked; with a refund their last attempt is as if never made."""
+    if not held:
+        return []
+    session.execute(
+        update(Item)
+        .where(Item.id.in_([one.item_id for one in held]))
+        .values(
+            state=ItemState.QUEUED,
+            lease_owner=None,
+            lease_until=None,
+            attempt=Item.attempt - 1 if refund else Item.attempt,
+        ),
+        execution_options=_UNSYNCHRONISED,
+    )
+    return [Moved(one.item_id, one.job_id, ItemState.RUNNING, ItemState.QUEUED) for one in held]
+
+
+def end_items(session: Session, held: Mapping[int, Held], outcomes: Sequence[Outcome]) -> list[Moved]:
+    """End items that this transaction has locked, each with its outcome as its result."""
+    if not outcomes:
+        return []
+    failed = [outcome.item_id for outcome in outcomes if outcome.state is ItemState.FAILED]
+    state = case((Item.id.in_(failed), ItemState.FAILED), else_=ItemState.SUCCEEDED) if failed else ItemState.SUCCEEDED
+    session.execute(
+        update(Item)
+        .where(Item.id.in_([outcome.item_id for outcome in outcomes]))
+        .values(state=state, lease_owner=None, lease_until=None, finished_at=clock()),
+        execution_options=_UNSYNCHRONISED,
+    )
+    # On the connection: the rows go straight to the driver, without an object each.
+    session.connection().execute(insert(Result), [_result_row(outcome) for outcome in outcomes])
+    return [
+        Moved(outcome.item_id, held[outcome.item_id].job_id, ItemState.RUNNING, outcome.state) for outcome in outcomes
+    ]
+
+
+def _result_row(outcome: Outcome) -> dict[str, object]:
+    return {
+        "item_id": outcome.item_id,
+        "text": outcome.text,
+        "finish_reason": outcome.finish_reason,
+        "num_prompt_tokens": outcome.num_prompt_tokens,
+        "num_completion_tokens": outcome.num_completion_tokens,
+        "reward": outcome.reward,
+        "rewards": None if outcome.rewards is None else list(outcome.rewards),
+        "kl": outcome.kl,
+        "choices": None if outcome.choices is None else list(outcome.choices),
+        "error_code": outcome.error_code,
+        "error_message": outcome.error_message,
+    }
