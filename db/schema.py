@@ -22,15 +22,22 @@ def upgrade(database: Database) -> None:
     with database.engine.connect() as connection:
         connection.detach()  # closed afterwards: what is set here is for migrations alone
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET statement_timeout = 0")
-            connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
-            connection.commit()
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})")
+            from db.patience import waiting_as_long_as_it_takes  # noqa: PLC0415 - its driver comes with PostgreSQL
+
+            with waiting_as_long_as_it_takes(connection):
+                connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
+                connection.commit()
+                _upgrade(connection)
+                connection.exec_driver_sql(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})")
+        else:
+            _upgrade(connection)
         connection.commit()
+
+
+def _upgrade(connection: Connection) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def is_current(connection: Connection) -> bool:

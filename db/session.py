@@ -31,6 +31,10 @@ from db.base import UtcDateTime
 
 STATEMENT_TIMEOUT_SECONDS = 60
 CONNECT_TIMEOUT_SECONDS = 5
+ANSWER_MARGIN_SECONDS = 3
+"""How much longer than a statement may take its answer is waited for, before the connection counts as dead."""
+# A peer that is gone is noticed by the kernel: while idle by probes, with data under way by what is not acknowledged.
+DEAD_PEER = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 15_000}
 
 
 class DatabaseUnreachableError(Exception):
@@ -40,10 +44,11 @@ class DatabaseUnreachableError(Exception):
 class Database:
     """One database: hands out sessions whose transaction is visible as a `with` block."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, statement_seconds: int = STATEMENT_TIMEOUT_SECONDS) -> None:
+        """No statement takes longer than `statement_seconds`, nor waits longer for another's lock on SQLite."""
         self.url = normalise_url(url)
-        is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _sqlite_engine(self.url, pool_size) if is_sqlite else _postgresql_engine(self.url, pool_size)
+        engine_of = _sqlite_engine if self.url.get_backend_name() == "sqlite" else _postgresql_engine
+        self.engine = engine_of(self.url, pool_size, statement_seconds)
         # SQLite has one writer: a transaction that will write says so at its start and waits its turn there.
         self.writing_engine = self.engine.execution_options(padserve_begin="BEGIN IMMEDIATE")
 
@@ -113,8 +118,10 @@ def normalise_url(url: str) -> URL:
     return parsed
 
 
-def _postgresql_engine(url: URL, pool_size: int) -> Engine:
-    return create_engine(
+def _postgresql_engine(url: URL, pool_size: int, statement_seconds: int) -> Engine:
+    from db.patience import connect_with_patience  # noqa: PLC0415 - its driver is there only where PostgreSQL is used
+
+    engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -122,12 +129,15 @@ def _postgresql_engine(url: URL, pool_size: int) -> Engine:
         hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s",
+            "options": f"-c statement_timeout={statement_seconds}s",
+            **DEAD_PEER,
         },
     )
+    event.listen(engine, "do_connect", connect_with_patience(statement_seconds + ANSWER_MARGIN_SECONDS))
+    return engine
 
 
-def _sqlite_engine(url: URL, pool_size: int) -> Engine:
+def _sqlite_engine(url: URL, pool_size: int, statement_seconds: int) -> Engine:
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
@@ -135,7 +145,7 @@ def _sqlite_engine(url: URL, pool_size: int) -> Engine:
         pool_size=pool_size,
         max_overflow=pool_size,
         hide_parameters=True,
-        connect_args={"timeout": STATEMENT_TIMEOUT_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": statement_seconds, "check_same_thread": False},
     )
     event.listen(engine, "connect", _prepare_sqlite_connection)
     event.listen(engine, "begin", _begin_sqlite_transaction)

@@ -53,6 +53,8 @@ class _Service:
     """Of a worker that is one of several: what it serves."""
     child: Child | None = None
     was_ready: bool = False
+    has_served: bool = False
+    """Whether any of its incarnations was ready."""
     num_restarts: int = 0
     restart_at: float | None = None
 
@@ -163,6 +165,7 @@ class Stack:
         ready = {model["id"] for model in _models_of(answer) if model["state"] == "ready"}
         for worker in waiting:
             worker.was_ready = answer.is_success if worker.model is None else worker.model.name in ready
+            worker.has_served = worker.has_served or worker.was_ready
 
     def _look_after(self, service: _Service) -> None:
         if service.child is None:
@@ -177,7 +180,7 @@ class Stack:
         if child.uptime_seconds >= STEADY_SECONDS:
             service.num_restarts = 0
         ending, lines = f"The {service.name} {describe_exit(exit_code)}", child.last_lines()
-        verdict = after_exit(service.role, exit_code, was_ready=service.was_ready, num_restarts=service.num_restarts)
+        verdict = after_exit(service.role, exit_code, has_served=service.has_served, num_restarts=service.num_restarts)
         service.was_ready = False
         match verdict:
             case EndStack():

@@ -35,10 +35,13 @@ class Restart:
 Verdict = EndStack | LeaveStopped | Restart
 
 
-def after_exit(role: Role, exit_code: int, *, was_ready: bool, num_restarts: int) -> Verdict:
-    """What follows from the end of a process; the pause doubles with every restart since it was last ready."""
+def after_exit(role: Role, exit_code: int, *, has_served: bool, num_restarts: int) -> Verdict:
+    """What follows from the end of a process; the pause doubles with every restart in a row.
+
+    One that could once do its work is started again for ever: what keeps it from it now may pass.
+    """
     if role is Role.ESSENTIAL:
         return EndStack()
-    if exit_code == REFUSED_TO_START and not was_ready:
+    if exit_code == REFUSED_TO_START and not has_served:
         return LeaveStopped()
     return Restart(min(FIRST_RESTART_SECONDS * 2**num_restarts, MAX_RESTART_SECONDS))

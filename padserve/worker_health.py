@@ -3,6 +3,8 @@
 import os
 import sys
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from db.queries.workers import worker_status
 from db.session import Database, DatabaseUnreachableError
 from db.states import WorkerState
@@ -15,8 +17,8 @@ def main() -> int:
         database.check()
         with database.reading() as session:
             status = worker_status(session)
-    except DatabaseUnreachableError as error:
-        sys.stderr.write(f"{error}\n")
+    except (DatabaseUnreachableError, SQLAlchemyError) as error:
+        sys.stderr.write(f"{error if isinstance(error, DatabaseUnreachableError) else type(error).__name__}\n")
         return 1
     finally:
         database.dispose()

@@ -7,23 +7,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from db.model_descriptions import ModelDescription
-from db.queries.claims import ClaimedItem, Outcome
+from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.queries.feedback import Pair
 from tests.builders import a_description
 from worker.protocol import DecoderUnavailableError, Features
+
+ENDLESS_STEPS = 40
 
 
 class EchoDecoder:
     """Answers each item with its own prompt, one item a step, in the order of arrival.
 
-    `kill` in a prompt kills the process, `hang` stops it from stepping, `fail` fails the item, and `slow` takes a
-    moment; `once:<path>` in front makes the misfortune happen only while that file does not exist.
+    `kill` in a prompt kills the process, `hang` stops it from stepping, `fail` fails the item, `slow` takes a moment,
+    and `endless` two seconds; `once:<path>` in front makes the misfortune happen only while that file does not exist.
+    As strict as the engine: an item of which any attempt is still inside is refused.
     """
 
     def __init__(self, num_slots: int = 8, description: ModelDescription | None = None) -> None:
         self.num_slots = num_slots
         self.description = description or a_description()
-        self._items: dict[int, ClaimedItem] = {}
+        self._items: dict[Attempt, ClaimedItem] = {}
+        self._num_steps = 0
 
     @property
     def has_work(self) -> bool:
@@ -32,11 +36,13 @@ class EchoDecoder:
     def add(self, item: ClaimedItem) -> Outcome | None:
         if "refuse" in prompt_of(item):
             return Outcome(item.item_id, item.attempt, error_code="prompt_too_long", error_message="Too long.")
-        self._items[item.item_id] = item
+        if any(attempt.item_id == item.item_id for attempt in self._items):
+            return Outcome(item.item_id, item.attempt, error_code="duplicate_request", error_message="Is inside.")
+        self._items[item.attempt_key] = item
         return None
 
-    def cancel(self, item_id: int) -> None:
-        self._items.pop(item_id, None)
+    def cancel(self, attempt: Attempt) -> None:
+        self._items.pop(attempt, None)
 
     def compare(
         self, pairs: Sequence[Pair], principles: Sequence[str], on_progress: Callable[[], None]
@@ -57,9 +63,14 @@ class EchoDecoder:
 
     def step(self) -> Sequence[Outcome]:
         _misfortune([prompt_of(item) for item in self._items.values()])
-        item = self._items.pop(next(iter(self._items)))
-        if "slow" in prompt_of(item):
+        attempt, item = next(iter(self._items.items()))
+        if "slow" in prompt_of(item) or "endless" in prompt_of(item):
             time.sleep(0.05)
+        self._num_steps += 1
+        if "endless" in prompt_of(item) and self._num_steps < ENDLESS_STEPS:
+            return []
+        del self._items[attempt]
+        self._num_steps = 0
         if "fail" in prompt_of(item):
             return [Outcome(item.item_id, item.attempt, error_code="non_finite_logits", error_message="Not finite.")]
         return [Outcome(item.item_id, item.attempt, text=prompt_of(item), finish_reason="stop")]
@@ -83,7 +94,7 @@ def _misfortune(prompts: Sequence[str]) -> None:
             time.sleep(3600)
 
 
-def load_echo() -> EchoDecoder:
+def load_echo(_settings: object = None) -> EchoDecoder:
     return EchoDecoder()
 
 

@@ -1,32 +1,46 @@
 """`python -m worker`: load the model, then decode what is queued until told to end.
 
 A start that cannot succeed ends with one line on standard error and exit code 1. What is wrong with a model is also
-left in the database, where the API shows it.
+left in the database, where the API shows it. A database or a Redis that is away is waited for, at the start as later;
+whatever else ends a worker gives another exit code, and whoever started it should start it again.
 """
 
+import os
+import signal
 import sys
 import threading
-from collections.abc import Callable
 from functools import partial
 
+import structlog
 from pydantic import ValidationError
+from sqlalchemy.exc import ArgumentError
 
 from db.logs import configure_logs
 from db.model_descriptions import ModelDescription
-from db.session import Database, DatabaseUnreachableError
+from db.session import Database
 from db.states import WorkerState
 from worker.decoding import Decoding, DecodingPolicy
 from worker.engine_process import load_text_decoder
 from worker.learning import Learning, LearningPolicy
 from worker.presence import Presence
 from worker.protocol import DecoderUnavailableError
-from worker.queue import QueueUnreachableError, check_queue, create_queue
+from worker.queue import QueueUrlError, check_queue_url, create_queue
 from worker.reconciler import Reconciler
 from worker.settings import WorkerSettings
 from worker.supervisor import EngineSupervisor
-from worker.tasks import serve
+from worker.tasks import consume, register_tasks
+from worker.threads import Threads
+from worker.turns import Turns
+from worker.waiting import until_done
 
 UNCONFIGURED = "(none)"
+REFUSED, LOST = 1, 70
+"""Exit codes: it would be the same again; it was no fault of what the worker was told."""
+STATEMENT_SECONDS = 20
+"""A lease is longer than a statement that nobody answers."""
+NOT_A_URL = "PADSERVE_DATABASE_URL is not the URL of a supported database: name a postgresql:// or sqlite:// one."
+
+log = structlog.get_logger(__name__)
 
 
 def main() -> int:
@@ -34,15 +48,20 @@ def main() -> int:
     configure_logs()
     try:
         settings = WorkerSettings()
-        database = Database(settings.database_url)
-        database.check()
-        check_queue(settings.redis_url)
+        database = Database(settings.database_url, statement_seconds=STATEMENT_SECONDS)
+        check_queue_url(settings.redis_url)
     except ValidationError as error:
         first = error.errors()[0]
         return _refuse(f"PADSERVE_{str(first['loc'][0]).upper()}: {first['msg']}")
-    except (DatabaseUnreachableError, QueueUnreachableError) as error:
+    except ArgumentError:
+        return _refuse(NOT_A_URL)
+    except (ImportError, QueueUrlError) as error:
         return _refuse(str(error))
-    return _Worker(settings, database).run()
+    try:
+        return _Worker(settings, database).run()
+    except Exception:
+        log.exception("worker_lost")
+        return LOST
 
 
 class _Worker:
@@ -52,6 +71,8 @@ class _Worker:
         self._model = settings.name or UNCONFIGURED
         self._stopping = threading.Event()
         self._failure: str | None = None
+        self._exit_code = 0
+        self._threads = Threads(self._stopping, self._lose)
         self._presence = Presence(database, self._model, settings.aliases)
         self._supervisor = EngineSupervisor(
             partial(load_text_decoder, settings),
@@ -60,35 +81,42 @@ class _Worker:
         )
 
     def run(self) -> int:
-        self._in_background(self._presence.keep)
+        until_done(self._database.check, self._stopping)
+        self._presence.register(self._stopping)
+        self._threads.start("presence", self._presence.keep)
         try:
             description = self._supervisor.start()
             self._presence.register_model(description, self._stopping)
             self._presence.say(WorkerState.READY)
             self._serve(description)
         except DecoderUnavailableError as error:
-            self._fail(str(error))
+            self._fail(str(error), REFUSED)
         finally:
             self._stopping.set()
             self._supervisor.stop()
-        if self._failure is not None:
-            return _refuse(self._failure)
-        self._presence.say(WorkerState.STOPPED)
-        return 0
+        if self._failure is None:
+            self._presence.say(WorkerState.STOPPED)
+        else:
+            sys.stderr.write(f"padserve worker: {self._failure}\n")
+        return self._exit_code
 
     def _serve(self, description: ModelDescription) -> None:
         queue = create_queue(self._settings.redis_url)
         decoding = Decoding(self._database, self._supervisor, self._policy(description))
         learning = Learning(self._database, self._supervisor, self._learning_policy(description), decoding.stopping)
+        turns = Turns(decoding, learning, on_failure=self._refuse_and_end)
         reconciler = Reconciler(
             self._database,
-            queue,
             model_digest=description.digest,
             max_attempts=self._settings.max_attempts,
             is_idle=lambda: not decoding.is_running and not learning.is_running,
+            wake=turns.ask,
         )
-        self._in_background(partial(reconciler.run, self._settings.reconcile_seconds))
-        serve(queue, description.digest, decoding, learning, on_failure=self._fail)
+        self._threads.start("reconciler", partial(reconciler.run, self._settings.reconcile_seconds))
+        self._threads.start("turns", turns.run)
+        register_tasks(queue, description.digest, turns, decoding.stopping)
+        consume(queue, description.digest, decoding.stopping)
+        turns.finish()
 
     def _policy(self, description: ModelDescription) -> DecodingPolicy:
         return DecodingPolicy(
@@ -105,17 +133,23 @@ class _Worker:
             max_attempts=self._settings.max_attempts,
         )
 
-    def _fail(self, message: str) -> None:
-        self._failure = message
-        self._presence.say(WorkerState.FAILED, message)
+    def _refuse_and_end(self, message: str) -> None:
+        self._fail(message, REFUSED)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    def _in_background(self, act: Callable[[threading.Event], None]) -> None:
-        threading.Thread(target=act, args=(self._stopping,), daemon=True).start()
+    def _lose(self, message: str) -> None:
+        """A thread has died: end as if told to, but not in peace."""
+        self._fail(message, LOST)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _fail(self, message: str, exit_code: int) -> None:
+        self._failure, self._exit_code = message, exit_code
+        self._presence.say(WorkerState.FAILED, message)
 
 
 def _refuse(message: str) -> int:
     sys.stderr.write(f"padserve worker: {message}\n")
-    return 1
+    return REFUSED
 
 
 if __name__ == "__main__":

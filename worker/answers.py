@@ -25,7 +25,7 @@ class Answers:
     def request_ids(self) -> list[RequestId]:
         """One for each answer that is decoded."""
         num_decoded = 1 if self.sampling.temperature == 0 else self.sampling.n
-        return [f"{self.item.item_id}/{number}" for number in range(num_decoded)]
+        return [f"{self.item.item_id}.{self.item.attempt}/{number}" for number in range(num_decoded)]
 
     @property
     def missing(self) -> list[RequestId]:

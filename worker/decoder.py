@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from db.model_descriptions import ModelDescription
 from db.preferences import METHODS_WITH_POLICY, EffectivePreference, Method
-from db.queries.claims import ClaimedItem, Outcome
+from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.queries.feedback import Pair
 from db.sampling import Sampling
 from worker.answers import Answers, RequestId
@@ -50,8 +50,8 @@ class TextDecoder:
         self._engine = engine
         self._tokenizer = tokenizer
         self._guide = guide
-        self._answers: dict[int, Answers] = {}
-        self._owners: dict[RequestId, int] = {}
+        self._answers: dict[Attempt, Answers] = {}
+        self._owners: dict[RequestId, Attempt] = {}
 
     @property
     def num_slots(self) -> int:
@@ -74,13 +74,13 @@ class TextDecoder:
             return answers.failure(error.code, str(error))
         except PromptError as error:
             return answers.failure("prompt_not_accepted", str(error))
-        self._answers[item.item_id] = answers
-        self._owners.update(dict.fromkeys(answers.request_ids, item.item_id))
+        self._answers[item.attempt_key] = answers
+        self._owners.update(dict.fromkeys(answers.request_ids, item.attempt_key))
         return None
 
-    def cancel(self, item_id: int) -> None:
-        """Forget an item."""
-        answers = self._answers.pop(item_id, None)
+    def cancel(self, attempt: Attempt) -> None:
+        """Forget an attempt."""
+        answers = self._answers.pop(attempt, None)
         if answers is None:
             return
         for request_id in answers.missing:
@@ -108,17 +108,17 @@ class TextDecoder:
 
     def _outcomes(self, ended: Sequence[Completion | Failure]) -> Iterator[Outcome]:
         for end in ended:
-            item_id = self._owners.pop(end.request_id, None)
-            if item_id is None:
+            attempt = self._owners.pop(end.request_id, None)
+            if attempt is None:
                 continue  # another answer to its item failed in this very step
-            answers = self._answers[item_id]
+            answers = self._answers[attempt]
             if isinstance(end, Failure):
-                self.cancel(item_id)
+                self.cancel(attempt)
                 yield answers.failure(end.code, end.message)
                 continue
             answers.completions[end.request_id] = end
             if not answers.missing:
-                del self._answers[item_id]
+                del self._answers[attempt]
                 yield answers.outcome()
 
 

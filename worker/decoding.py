@@ -4,12 +4,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
-from sqlalchemy.exc import OperationalError, StatementError
+from sqlalchemy.exc import SQLAlchemyError, StatementError
 
-from db.queries import claims
+from db.faults import describe, is_passing
+from db.queries import claims, fits, losses
 from db.queries.claims import Attempt, Outcome
 from db.queries.positions import Positions
 from db.session import Database
@@ -19,6 +21,7 @@ POLL_SECONDS = 0.05
 SAVE_SECONDS = 0.25
 RETRY_SECONDS = 1.0
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -37,18 +40,17 @@ class DecodingPolicy:
         return min(self.lease_seconds / 6, 5.0)
 
 
-@dataclass(slots=True)
 class _Timer:
-    """Says when something is due again."""
+    """Says when something is due; at first it is."""
 
-    seconds: float
-    _next: float = field(default_factory=time.monotonic)
+    def __init__(self) -> None:
+        self._due_at = 0.0
 
-    def due(self) -> bool:
-        return time.monotonic() >= self._next
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._due_at
 
-    def restart(self) -> None:
-        self._next = time.monotonic() + self.seconds
+    def restart(self, seconds: float) -> None:
+        self._due_at = time.monotonic() + seconds
 
 
 class Decoding:
@@ -61,10 +63,12 @@ class Decoding:
         self._database = database
         self._supervisor = supervisor
         self._policy = policy
-        self._positions = Positions()
         self._unsaved: list[Outcome] = []
-        self._save_timer = _Timer(SAVE_SECONDS)
-        self._heartbeat_timer = _Timer(policy.heartbeat_seconds)
+        self._unrecorded_deaths: set[Attempt] = set()
+        self._positions = Positions()
+        self._slice_end = _Timer()
+        self._next_save = _Timer()
+        self._next_heartbeat = _Timer()
 
     @property
     def is_idle(self) -> bool:
@@ -72,34 +76,58 @@ class Decoding:
         return not self._supervisor.num_items and not self._unsaved
 
     def run(self) -> bool:
-        """Decode until nothing is queued, the time slice ends or `stopping` is set; True when work may be left."""
-        slice_end = time.monotonic() + self._policy.time_slice_seconds
-        self._heartbeat_timer.restart()
+        """Decode until nothing is queued; True when it ended earlier: the worker stops, or a fit has its turn."""
         self.is_running = True
+        self._slice_end.restart(self._policy.time_slice_seconds)
         try:
-            while not self.stopping.is_set() and time.monotonic() < slice_end:
-                claimed = self._database_permitting(self._claim)
-                if self.is_idle and not claimed:
-                    return claimed is None
+            while not self._has_to_end():
+                self._keep_leases()
+                claimed = self._waiting_out(self._claim)
+                if claimed == 0 and self.is_idle:
+                    return False
                 self._advance()
             self._drain()
         finally:
-            self._give_back()
-            self.is_running = False
+            try:
+                self._give_back()
+            finally:
+                self.is_running = False
         return True
+
+    def _has_to_end(self) -> bool:
+        """A slice that is over goes on for as long as nothing else wants the engine."""
+        if self.stopping.is_set():
+            return True
+        if not self._slice_end.is_due():
+            return False
+        self._slice_end.restart(self._policy.heartbeat_seconds)  # when to look again
+        return self._waiting_out(self._a_fit_waits) or False
+
+    def _a_fit_waits(self) -> bool:
+        with self._database.reading() as session:
+            return fits.next_waiting(session, model_digest=self._policy.model_digest) is not None
+
+    def _drain(self) -> None:
+        """Claim nothing more and finish what is in hand.
+
+        However long an item takes, it ends: only a worker that stops gives back what takes longer than it has.
+        """
+        patience: _Timer | None = None
+        while not self.is_idle and not (patience and patience.is_due()):
+            if self.stopping.is_set() and patience is None:
+                patience = _Timer()
+                patience.restart(self._policy.drain_seconds)
+                continue
+            self._keep_leases()
+            self._advance()
 
     def _advance(self) -> None:
         self._unsaved += self._supervisor.poll(POLL_SECONDS)
-        if self._unsaved and (self._save_timer.due() or not self._supervisor.num_items):
-            self._database_permitting(self._save)
-        if self._heartbeat_timer.due():
-            self._database_permitting(self._heartbeat)
-
-    def _drain(self) -> None:
-        """Claim nothing more; finish what is being decoded, within the time there is."""
-        deadline = time.monotonic() + self._policy.drain_seconds
-        while not self.is_idle and time.monotonic() < deadline:
-            self._advance()
+        self._unrecorded_deaths |= self._supervisor.take_deaths()
+        if self._unrecorded_deaths:
+            self._waiting_out(self._record_deaths)
+        if self._unsaved and (self._next_save.is_due() or not self._supervisor.num_items):
+            self._waiting_out(self._save)
 
     def _claim(self) -> int:
         """Claim ahead of the engine, so that a slot never waits for SQL."""
@@ -121,12 +149,12 @@ class Decoding:
     def _save(self) -> None:
         try:
             self._save_together(self._unsaved)
-        except OperationalError:
-            raise
-        except StatementError:
+        except StatementError as error:
+            if is_passing(error):
+                raise
             self._save_one_by_one()
         self._unsaved.clear()
-        self._save_timer.restart()
+        self._next_save.restart(SAVE_SECONDS)
 
     def _save_together(self, outcomes: list[Outcome]) -> None:
         with self._database.transaction() as session:
@@ -137,41 +165,62 @@ class Decoding:
         for outcome in self._unsaved:
             try:
                 self._save_together([outcome])
-            except OperationalError:
-                raise
             except StatementError as error:
-                log.error("result_refused", item_id=outcome.item_id, reason=type(error).__name__)  # noqa: TRY400 - holds the text
+                if is_passing(error):
+                    raise
+                log.error("result_refused", item_id=outcome.item_id, **describe(error))  # noqa: TRY400 - holds the text
                 self._save_together([_refused(outcome)])
 
+    def _record_deaths(self) -> None:
+        with self._database.transaction() as session:
+            given_up = losses.record_deaths(session, owner=self.owner, attempts=self._unrecorded_deaths)
+        self._supervisor.cancel(given_up)
+        self._unrecorded_deaths.clear()
+
+    def _keep_leases(self) -> None:
+        if self._next_heartbeat.is_due():
+            self._waiting_out(self._heartbeat)
+
     def _heartbeat(self) -> None:
+        """Extend what SQL says is held, and compare it with what is in hand, both ways.
+
+        Claims are made by this very thread: whatever is held and not in hand is a claim whose answer was lost, or
+        something that could not be given back.
+        """
+        inside, unsaved = self._supervisor.attempts, {outcome.key for outcome in self._unsaved}
         with self._database.transaction() as session:
             held = claims.extend(session, owner=self.owner, lease_seconds=self._policy.lease_seconds)
-        lost = self._supervisor.item_ids - {attempt.item_id for attempt in held}
-        if lost:
-            log.info("leases_lost", num_items=len(lost))
+            if orphans := held - inside - unsaved:
+                claims.release(session, owner=self.owner, attempts=orphans)
+        if lost := inside - held:
             self._supervisor.cancel(lost)
-        self._heartbeat_timer.restart()
+        if orphans or lost:
+            log.warning("leases_compared", num_released=len(orphans), num_lost=len(lost))
+        self._next_heartbeat.restart(self._policy.heartbeat_seconds)
 
     def _give_back(self) -> None:
         """Save what is finished and release the rest, so that nobody has to wait for a lease to run out."""
         left = self._supervisor.attempts
-        self._supervisor.cancel(attempt.item_id for attempt in left)
+        self._supervisor.cancel(left)
         if self._unsaved:
-            self._database_permitting(self._save)
+            self._waiting_out(self._save)
         if left:
-            self._database_permitting(lambda: self._release(left))
+            self._waiting_out(lambda: self._release(left))
 
     def _release(self, attempts: set[Attempt]) -> None:
         with self._database.transaction() as session:
             claims.release(session, owner=self.owner, attempts=attempts)
         log.info("leases_released", num_items=len(attempts))
 
-    def _database_permitting(self, act: Callable[[], int | None]) -> int | None:
-        """Do it, or note that the database does not answer and let the loop try again; None then."""
+    def _waiting_out(self, act: Callable[[], T]) -> T | None:
+        """Do it; or, when the database cannot now, wait a moment and let the loop try again, leases first."""
         try:
-            return act() or 0
-        except OperationalError as error:
-            log.warning("database_unavailable", reason=type(error.orig).__name__)
+            return act()
+        except SQLAlchemyError as error:
+            if not is_passing(error):
+                raise
+            log.warning("database_unavailable", **describe(error))
+            self._next_heartbeat.restart(0)
             self.stopping.wait(RETRY_SECONDS)
             return None
 

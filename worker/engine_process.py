@@ -100,9 +100,9 @@ class _Loop:
             case Decode(items):
                 refused = (self._decoder.add(item) for item in items)
                 self._tell([outcome for outcome in refused if outcome is not None])
-            case Cancel(item_ids):
-                for item_id in item_ids:
-                    self._decoder.cancel(item_id)
+            case Cancel(attempts):
+                for attempt in attempts:
+                    self._decoder.cancel(attempt)
             case Compare(number, pairs, principles):
                 features = self._decoder.compare(pairs, principles, on_progress=lambda: self._tell(()))
                 self._connection.send(Compared(number, tuple(features)))

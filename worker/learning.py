@@ -9,9 +9,10 @@ from threading import Event
 
 import numpy as np
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from db.base import JsonObject
+from db.faults import describe, is_passing
 from db.preferences import Method
 from db.queries import fits
 from db.queries.feedback import LEAST_PAIRS, LEAST_PRINCIPLES
@@ -68,8 +69,10 @@ class Learning:
         self.is_running = True
         try:
             return self._run()
-        except OperationalError as error:
-            log.warning("database_unavailable", reason=type(error.orig).__name__)
+        except SQLAlchemyError as error:
+            if not is_passing(error):
+                raise
+            log.warning("database_unavailable", **describe(error))
             return None  # the reconciler will ask again
         finally:
             self.is_running = False

@@ -1,18 +1,20 @@
 """A worker's presence: its row in the database, which tells the API what to say of jobs that wait."""
 
-import contextlib
 import threading
 import uuid
+from functools import partial
 
 import structlog
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from db.base import new_id
+from db.faults import describe
 from db.model_descriptions import ModelDescription
 from db.queries import workers
 from db.queries.models import register_model
 from db.session import Database
 from db.states import WorkerState
+from worker.waiting import until_done
 
 PRESENCE_SECONDS = 3.0
 
@@ -28,8 +30,14 @@ class Presence:
         self._model = model
         self._aliases = aliases
         self._said: tuple[WorkerState, str | None] = (WorkerState.LOADING, None)
-        with database.transaction() as session:
-            workers.register(session, worker_id=self.worker_id, model=model)
+
+    def register(self, stopping: threading.Event) -> None:
+        """Enter this incarnation; a database that cannot take it yet is waited for."""
+        until_done(self._register, stopping)
+
+    def _register(self) -> None:
+        with self._database.transaction() as session:
+            workers.register(session, worker_id=self.worker_id, model=self._model)
 
     def say(self, state: WorkerState, message: str | None = None) -> None:
         """Change state and say so at once, if the database listens."""
@@ -37,30 +45,32 @@ class Presence:
         self._report()
 
     def register_model(self, description: ModelDescription, stopping: threading.Event) -> None:
-        """Enter what was loaded into the registry; a database that does not answer is waited for."""
-        while not stopping.is_set():
-            try:
-                with self._database.transaction() as session:
-                    register_model(
-                        session,
-                        worker_id=self.worker_id,
-                        name=self._model,
-                        aliases=self._aliases,
-                        description=description,
-                    )
-            except OperationalError as error:
-                log.warning("database_unavailable", reason=type(error.orig).__name__)
-                stopping.wait(PRESENCE_SECONDS)
-            else:
-                log.info("model_registered", model=self._model, digest=description.digest)
-                return
+        """Enter what was loaded into the registry; a database that cannot take it yet is waited for."""
+        until_done(partial(self._register_model, description), stopping)
+
+    def _register_model(self, description: ModelDescription) -> None:
+        with self._database.transaction() as session:
+            register_model(
+                session,
+                worker_id=self.worker_id,
+                name=self._model,
+                aliases=self._aliases,
+                description=description,
+            )
+        log.info("model_registered", model=self._model, digest=description.digest)
 
     def keep(self, stopping: threading.Event) -> None:
-        """Say it again and again until `stopping` is set."""
+        """Say it again and again until `stopping` is set, whatever becomes of a word."""
         while not stopping.wait(PRESENCE_SECONDS):
-            self._report()
+            try:
+                self._report()
+            except Exception:
+                log.exception("presence_not_said")
 
     def _report(self) -> None:
         state, message = self._said
-        with contextlib.suppress(SQLAlchemyError), self._database.transaction() as session:
-            workers.report(session, worker_id=self.worker_id, state=state, message=message)
+        try:
+            with self._database.transaction() as session:
+                workers.report(session, worker_id=self.worker_id, state=state, message=message)
+        except SQLAlchemyError as error:
+            log.warning("presence_not_said", **describe(error))

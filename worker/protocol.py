@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from db.model_descriptions import ModelDescription
-from db.queries.claims import ClaimedItem, Outcome
+from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.queries.feedback import Pair
 
 Features = tuple[float, ...]
@@ -34,8 +34,8 @@ class Decoder(Protocol):
     def add(self, item: ClaimedItem) -> Outcome | None:
         """Take an item in; an outcome at once where it cannot be decoded."""
 
-    def cancel(self, item_id: int) -> None:
-        """Forget an item; nothing happens where it is unknown."""
+    def cancel(self, attempt: Attempt) -> None:
+        """Forget an attempt; nothing happens where it is unknown."""
 
     def step(self) -> Sequence[Outcome]:
         """Decode a little and return what ended."""
@@ -58,9 +58,9 @@ class Decode:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """To the engine process: forget these items."""
+    """To the engine process: forget these attempts."""
 
-    item_ids: tuple[int, ...]
+    attempts: tuple[Attempt, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ best effort and bounded in time: what it misses, the reconciler publishes again.
 that a message wakes a worker that can do the work; it is for whoever publishes to see that somebody reads it.
 """
 
+import socket
 import threading
 import uuid
 from typing import NamedTuple, TypeAlias
@@ -26,6 +27,9 @@ REST_SECONDS = 1.0
 MOST_PENDING = 100
 # A worker that comes back after that long finds its work without being told, and need not hear all that was said.
 MESSAGE_SECONDS = 3600
+# A Redis that is gone without a word is noticed within half a minute, by probes or by what is not acknowledged.
+_PROBES = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 15_000}
+DEAD_PEER = {getattr(socket, name): value for name, value in _PROBES.items() if hasattr(socket, name)}
 
 log = structlog.get_logger(__name__)
 
@@ -34,19 +38,39 @@ class QueueUnreachableError(Exception):
     """Redis does not answer."""
 
 
+class QueueUrlError(QueueUnreachableError):
+    """What is given is not the URL of a Redis."""
+
+
 def check_queue(redis_url: str) -> None:
     """Raise `QueueUnreachableError`, in one line without credentials, when Redis does not answer."""
     try:
-        with redis.Redis.from_url(
+        with _client(redis_url) as client:
+            client.ping()
+    except redis.RedisError as error:
+        raise QueueUnreachableError(_cannot_reach(redis_url, error)) from error
+
+
+def check_queue_url(redis_url: str) -> None:
+    """Raise `QueueUrlError`, in one line without credentials, for what no Redis can be reached by. Asks nobody."""
+    _client(redis_url).close()
+
+
+def _client(redis_url: str) -> redis.Redis:
+    """Makes no connection."""
+    try:
+        return redis.Redis.from_url(
             redis_url,
             socket_connect_timeout=PUBLISH_TIMEOUT_SECONDS,
             socket_timeout=PUBLISH_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
-        ) as client:
-            client.ping()
-    except (redis.RedisError, ValueError) as error:
-        where = redis_url.rpartition("@")[2]
-        raise QueueUnreachableError(f"Cannot reach Redis at {where}: {str(error).rstrip('.')}.") from error
+        )
+    except ValueError as error:
+        raise QueueUrlError(_cannot_reach(redis_url, error)) from error
+
+
+def _cannot_reach(redis_url: str, error: Exception) -> str:
+    return f"Cannot reach Redis at {redis_url.rpartition('@')[2]}: {str(error).rstrip('.')}."
 
 
 def create_queue(redis_url: str, *, timeout_seconds: float = CONSUME_TIMEOUT_SECONDS) -> Queue:
@@ -63,12 +87,14 @@ def create_queue(redis_url: str, *, timeout_seconds: float = CONSUME_TIMEOUT_SEC
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # MISCONF, OOM and READONLY are answers, not lost connections: they pass, too
         broker_transport_options={
             "global_keyprefix": "padserve:",
             "socket_connect_timeout": PUBLISH_TIMEOUT_SECONDS,
             "socket_timeout": timeout_seconds,
             "socket_keepalive": True,
-            "health_check_interval": 25,
+            "socket_keepalive_options": DEAD_PEER,
+            "health_check_interval": 10,
             "retry_on_timeout": True,
         },
     )

@@ -6,11 +6,10 @@ import uuid
 from collections.abc import Callable
 
 import structlog
-from sqlalchemy.exc import OperationalError
 
+from db.faults import describe, is_passing
 from db.queries import audit, cancelling, claims, fits, idempotency, losses
 from db.session import Database
-from worker.queue import Queue, enqueue, enqueue_fit
 
 AUDIT_SECONDS = 30.0
 """Between audits of jobs that look well: each counts the items of a few jobs."""
@@ -22,31 +21,37 @@ class Reconciler:
     """Expires leases, winds up cancelled jobs, audits counters, and wakes this worker where no message did."""
 
     def __init__(
-        self, database: Database, queue: Queue, *, model_digest: str, max_attempts: int, is_idle: Callable[[], bool]
+        self,
+        database: Database,
+        *,
+        model_digest: str,
+        max_attempts: int,
+        is_idle: Callable[[], bool],
+        wake: Callable[[], None],
     ) -> None:
         self._database = database
-        self._queue = queue
         self._model_digest = model_digest
         self._max_attempts = max_attempts
         self._is_idle = is_idle
+        self._wake = wake
         self._audited: uuid.UUID | None = None
         self._next_audit = 0.0
 
     def sweep(self) -> None:
-        """One round. Each part is a transaction of its own, so that none waits for another's locks."""
-        self._expire()
-        self._wind_up()
-        self._audit()
-        self._republish()
-        self._forget()
+        """One round. Each part is a transaction of its own: none waits for another's locks, nor ends with another."""
+        for part in (self._expire, self._wind_up, self._audit, self._look_for_work, self._forget):
+            try:
+                part()
+            except Exception as error:
+                if is_passing(error):  # the other parts would wait for the same database
+                    log.warning("sweep_postponed", part=part.__name__.strip("_"), **describe(error))
+                    return
+                log.exception("sweep_failed", part=part.__name__.strip("_"))
 
     def run(self, seconds: float, stopping: threading.Event) -> None:
-        """Sweep at once and every `seconds` until `stopping` is set; an unreachable database is waited for."""
+        """Sweep at once and every `seconds` until `stopping` is set, whatever goes wrong in a round."""
         while not stopping.is_set():
-            try:
-                self.sweep()
-            except OperationalError as error:
-                log.warning("sweep_failed", reason=type(error.orig).__name__)
+            self.sweep()
             stopping.wait(seconds)
 
     def _expire(self) -> None:
@@ -88,19 +93,13 @@ class Reconciler:
         with self._database.transaction() as session:
             idempotency.forget_expired(session)
 
-    def _republish(self) -> None:
-        """Wake a worker of this model for the oldest job with queued items and the oldest queued fit.
-
-        Only an idle worker asks, so messages never pile up.
-        """
+    def _look_for_work(self) -> None:
+        """Wake this worker where work waits that no message told it of: they are lost, or Redis is away."""
         if not self._is_idle():
             return
         with self._database.reading() as session:
             claimable = next(claims.claimable_jobs(session, model_digest=self._model_digest), None)
             waiting_fit = fits.next_waiting(session, model_digest=self._model_digest)
-        if claimable is not None:
-            enqueue(self._queue, claimable.id, self._model_digest)
-            log.info("work_republished", job_id=str(claimable.id))
-        if waiting_fit is not None:
-            enqueue_fit(self._queue, waiting_fit, self._model_digest)
-            log.info("work_republished", fit_id=str(waiting_fit))
+        if claimable is not None or waiting_fit is not None:
+            log.info("work_found", job_id=claimable and str(claimable.id), fit_id=waiting_fit and str(waiting_fit))
+            self._wake()

@@ -55,6 +55,8 @@ class EngineSupervisor:
         self._engine: _Engine | None = None
         self._failed_starts = 0
         self._num_comparisons = 0
+        self._deaths: set[Attempt] = set()
+        self._told_deaths: set[Attempt] = set()
         self.num_slots = 0
         self._description: ModelDescription | None = None
 
@@ -64,13 +66,8 @@ class EngineSupervisor:
         return self._triage.num_items
 
     @property
-    def item_ids(self) -> set[int]:
-        """The ids of those items."""
-        return self._triage.item_ids
-
-    @property
     def attempts(self) -> set[Attempt]:
-        """The attempts at those items."""
+        """The names of those items."""
         return self._triage.attempts
 
     def start(self) -> ModelDescription:
@@ -80,13 +77,19 @@ class EngineSupervisor:
             self.poll(WAIT_SECONDS)
         return self._description
 
-    def submit(self, items: Iterable[ClaimedItem]) -> None:
-        """Take items in; they go to the engine at the next `poll`."""
+    def submit(self, items: Sequence[ClaimedItem]) -> None:
+        """Take items in; they go to the engine at the next `poll`.
+
+        An item of which an earlier attempt is still here was taken away from this worker before it knew: the engine
+        forgets the earlier attempt before it hears of the new one.
+        """
+        claimed = {item.item_id for item in items}
+        self.cancel(attempt for attempt in self.attempts if attempt.item_id in claimed)
         self._triage.add(items)
 
-    def cancel(self, item_ids: Iterable[int]) -> None:
-        """Forget items whose lease was lost: no outcome of theirs will be returned."""
-        gone = tuple(item_ids)
+    def cancel(self, attempts: Iterable[Attempt]) -> None:
+        """Forget attempts whose lease was lost: no outcome of theirs will be returned."""
+        gone = tuple(attempts)
         self._triage.end(gone)
         if gone and self._engine is not None:
             self._engine.send(Cancel(gone))
@@ -106,6 +109,16 @@ class EngineSupervisor:
             return self._recover(engine, "died")
         patience = self._silence_seconds if engine.ready else self._start_seconds
         return outcomes if engine.silent_seconds <= patience else outcomes + self._recover(engine, "fell silent")
+
+    def take_deaths(self) -> set[Attempt]:
+        """What the engine was decoding when it died, since this was last asked; each attempt once.
+
+        An item may be inside when the engine dies again and again: its neighbour is looked for, and that is no more
+        than one attempt.
+        """
+        deaths, self._deaths = self._deaths - self._told_deaths, set()
+        self._told_deaths = (self._told_deaths & self.attempts) | deaths
+        return deaths
 
     def compare(
         self, pairs: Sequence[Pair], principles: Sequence[str], on_wait: Callable[[], None]
@@ -145,8 +158,8 @@ class EngineSupervisor:
                     self.stop()
                     raise DecoderUnavailableError(message)
                 case Ended(ended):
-                    outcomes += [outcome for outcome in ended if self._triage.is_inside(outcome.item_id)]
-                    self._triage.end(outcome.item_id for outcome in ended)
+                    outcomes += [outcome for outcome in ended if self._triage.is_inside(outcome.key)]
+                    self._triage.end(outcome.key for outcome in ended)
         return outcomes
 
     def _check_identity(self, description: ModelDescription) -> None:
@@ -167,6 +180,7 @@ class EngineSupervisor:
                 message = f"The engine process {why} {self._failed_starts} times while it loaded the model."
                 raise DecoderUnavailableError(message)
             return []
+        self._deaths |= self._triage.inside
         poisoned = self._triage.crash()
         if poisoned is None:
             return []
@@ -189,12 +203,9 @@ class _Engine:
         self._process = context.Process(target=engine_process.run, args=(theirs, load_decoder), name="padserve-engine")
         self._process.start()
         theirs.close()  # so that the pipe ends when the process does
-        self._last_report = time.monotonic()
         self.ready = False
-
-    @property
-    def silent_seconds(self) -> float:
-        return time.monotonic() - self._last_report
+        self.silent_seconds = 0.0
+        """Listened to in vain. Time in which nobody listened, or in which the machine stood still, says nothing."""
 
     def send(self, command: Command) -> None:
         try:
@@ -204,12 +215,14 @@ class _Engine:
 
     def reports(self, timeout_seconds: float) -> Iterator[Report]:
         """What the process said: waits for the first report, then takes whatever else is there."""
+        began = time.monotonic()
         while self._connection.poll(timeout_seconds):
             report: Report = self._connection.recv()
-            self._last_report = time.monotonic()
+            self.silent_seconds = 0.0
             self.ready = self.ready or isinstance(report, Ready)
             yield report
             timeout_seconds = 0
+        self.silent_seconds += min(time.monotonic() - began, timeout_seconds)
 
     def bury(self, grace_seconds: float = 0.0) -> int | None:
         """End the process for good and return its exit code."""

@@ -1,17 +1,13 @@
 """The Celery side: what a message starts, and what starting and ending the worker means. Logic lives elsewhere."""
 
-import os
-import signal
 import threading
 import uuid
-from collections.abc import Callable
 
+import structlog
 from celery.signals import worker_shutting_down
 
-from worker.decoding import Decoding
-from worker.learning import Learning
-from worker.protocol import DecoderUnavailableError
 from worker.queue import DECODE, LEARN, Queue, enqueue, enqueue_fit, queue_name
+from worker.turns import Turns
 
 # Threads: a busy worker still answers, and SIGTERM waits for the task, which sees `stopping` and gives its leases back.
 CELERY_ARGUMENTS = (
@@ -24,44 +20,44 @@ CELERY_ARGUMENTS = (
     "--without-mingle",
     "--without-heartbeat",
 )
+RESTART_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
 
 
-def serve(
-    app: Queue, model_digest: str, decoding: Decoding, learning: Learning, on_failure: Callable[[str], None]
-) -> None:
-    """Consume the messages for this model's workers until the process is told to end. Blocks."""
-    busy = threading.Lock()
+def register_tasks(app: Queue, model_digest: str, turns: Turns, stopping: threading.Event) -> None:
+    """Say what the messages for this model's workers start, and that the process ends when it is told to.
 
-    def take_turns() -> bool:
-        """A time slice of decoding, then the fit that has waited longest; True when work may be left.
-
-        Both, whatever the message was of: the other's may be lost, or far behind in the queue. A message is followed by
-        one at most, so they never pile up.
-        """
-        with busy:
-            try:
-                items_are_left = decoding.run()
-                if decoding.stopping.is_set():
-                    return False
-                next_fit = learning.run()
-            except DecoderUnavailableError as error:  # the model cannot be loaded again, and the worker ends
-                on_failure(str(error))
-                os.kill(os.getpid(), signal.SIGTERM)
-                return False
-        return (items_are_left or next_fit is not None) and not decoding.stopping.is_set()
+    A message is followed by one at most, so they never pile up.
+    """
 
     def decode(job_id: str) -> None:
-        if take_turns():
+        if turns.take():
             enqueue(app, uuid.UUID(job_id), model_digest)
 
     def learn(fit_id: str) -> None:
-        if take_turns():
+        if turns.take():
             enqueue_fit(app, uuid.UUID(fit_id), model_digest)
 
     def stop(**_: object) -> None:
-        decoding.stopping.set()
+        stopping.set()
 
     app.task(name=DECODE)(decode)
     app.task(name=LEARN)(learn)
     worker_shutting_down.connect(stop, weak=False)
-    app.worker_main(argv=[*CELERY_ARGUMENTS, f"--queues={queue_name(model_digest)}"])
+
+
+def consume(app: Queue, model_digest: str, stopping: threading.Event) -> None:
+    """Consume the messages for this model's workers until the process is told to end. Blocks.
+
+    Celery waits out a Redis that is away or refuses. Whatever ends its consumer all the same, a new one is begun: the
+    model stays loaded.
+    """
+    while not stopping.is_set():
+        try:
+            app.worker_main(argv=[*CELERY_ARGUMENTS, f"--queues={queue_name(model_digest)}"])
+        except (Exception, SystemExit):
+            log.exception("consumer_failed")
+        if not stopping.is_set():
+            log.error("consumer_ended", restart_seconds=RESTART_SECONDS)
+            stopping.wait(RESTART_SECONDS)

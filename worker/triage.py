@@ -18,9 +18,9 @@ class Triage:
 
     def __init__(self) -> None:
         self._waiting: deque[ClaimedItem] = deque()
-        self._inside: dict[int, ClaimedItem] = {}
+        self._inside: dict[Attempt, ClaimedItem] = {}
         self._trials: list[list[ClaimedItem]] = []
-        self._solo_crashes: dict[int, int] = {}
+        self._solo_crashes: dict[Attempt, int] = {}
 
     @property
     def num_items(self) -> int:
@@ -28,18 +28,18 @@ class Triage:
         return len(self._waiting) + len(self._inside) + sum(map(len, self._trials))
 
     @property
-    def item_ids(self) -> set[int]:
-        """The ids of all of them."""
-        return set(self._inside) | {item.item_id for item in self._outside()}
+    def attempts(self) -> set[Attempt]:
+        """The names of all of them."""
+        return set(self._inside) | {item.attempt_key for item in self._outside()}
 
     @property
-    def attempts(self) -> set[Attempt]:
-        """The attempts at all of them."""
-        return {item.attempt_key for item in (*self._inside.values(), *self._outside())}
+    def inside(self) -> set[Attempt]:
+        """Those that the engine was sent, and whose outcome it still owes."""
+        return set(self._inside)
 
-    def is_inside(self, item_id: int) -> bool:
-        """Whether the engine was sent this item and still owes its outcome."""
-        return item_id in self._inside
+    def is_inside(self, attempt: Attempt) -> bool:
+        """Whether the engine was sent this attempt and still owes its outcome."""
+        return attempt in self._inside
 
     def add(self, items: Iterable[ClaimedItem]) -> None:
         """Take in newly claimed items."""
@@ -54,17 +54,17 @@ class Triage:
         else:
             batch = list(self._waiting)
             self._waiting.clear()
-        self._inside.update((item.item_id, item) for item in batch)
+        self._inside.update((item.attempt_key, item) for item in batch)
         return batch
 
-    def end(self, item_ids: Iterable[int]) -> None:
-        """Forget items that ended or were taken away, wherever they are."""
-        gone = set(item_ids)
-        for item_id in gone:
-            self._inside.pop(item_id, None)
-            self._solo_crashes.pop(item_id, None)
-        self._waiting = deque(item for item in self._waiting if item.item_id not in gone)
-        kept = ([item for item in trial if item.item_id not in gone] for trial in self._trials)
+    def end(self, attempts: Iterable[Attempt]) -> None:
+        """Forget attempts that ended or were taken away, wherever they are."""
+        gone = set(attempts)
+        for attempt in gone:
+            self._inside.pop(attempt, None)
+            self._solo_crashes.pop(attempt, None)
+        self._waiting = deque(item for item in self._waiting if item.attempt_key not in gone)
+        kept = ([item for item in trial if item.attempt_key not in gone] for trial in self._trials)
         self._trials = [trial for trial in kept if trial]
 
     def crash(self) -> ClaimedItem | None:
@@ -79,10 +79,10 @@ class Triage:
         return None
 
     def _judge(self, suspect: ClaimedItem) -> ClaimedItem | None:
-        crashes = self._solo_crashes.pop(suspect.item_id, 0) + 1
+        crashes = self._solo_crashes.pop(suspect.attempt_key, 0) + 1
         if crashes >= SOLO_CRASHES:
             return suspect
-        self._solo_crashes[suspect.item_id] = crashes
+        self._solo_crashes[suspect.attempt_key] = crashes
         self._trials.append([suspect])
         return None
 

@@ -13,6 +13,14 @@ from tests.padserve.local_stack import PROGRAMS, SECONDS, WITH_STAND_INS, LocalS
 
 WORKER = (sys.executable, str(PROGRAMS / "fake_worker.py"))
 REFUSING_WORKER = (sys.executable, "-c", "import sys; sys.exit('no such model')")
+FORGETFUL_WORKER = (
+    sys.executable,
+    "-c",
+    (
+        "import os, pathlib, sys, time; ready = pathlib.Path(os.environ['PADSERVE_TEST_READY_FILE']); "
+        "ready.exists() and sys.exit('not this time'); ready.touch(); time.sleep(3600)"
+    ),
+)
 CRASHING_WORKER = (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
 
 pytestmark = pytest.mark.timeout(120)
@@ -145,6 +153,18 @@ def test_a_worker_that_refuses_to_start_leaves_the_api_up_and_says_why(up: Calla
 
     assert "The worker exited with code 1, and would again: put this right, then start anew." in output
     assert stack.child("fake_api").is_running()
+
+
+def test_a_worker_that_once_served_is_started_again_whatever_it_says(up: Callable[..., LocalStack]) -> None:
+    """It was left stopped for ever when an external database was away at that moment."""
+    stack = up(worker=FORGETFUL_WORKER)
+    stack.read_until("Ready")
+
+    next(child for child in stack.children() if "not this time" in " ".join(child.cmdline())).kill()
+
+    output = stack.read_until("started again in 4 s")
+    assert output.count("The worker exited with code 1; started again in") == 2
+    assert "put this right" not in output
 
 
 def test_a_worker_that_crashes_again_and_again_is_started_less_and_less_often(up: Callable[..., LocalStack]) -> None:

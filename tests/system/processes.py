@@ -60,18 +60,18 @@ class Stack:
     def start_redis(self) -> "subprocess.Popen[bytes]":
         """Without persistence: whatever was in it is gone when it dies."""
         options = ("--port", self.redis_port, "--bind", "127.0.0.1", "--dir", self.folder, "--save", "")
-        process = self._start("redis", [redis_executable(), *map(str, options)])
-        wait_until(self._redis_answers, 30, "Redis answers")
+        process = self.start("redis", [redis_executable(), *map(str, options)])
+        wait_until(self.redis_answers, 30, "Redis answers")
         return process
 
     def start_api(self) -> "subprocess.Popen[bytes]":
-        process = self._start("api", [sys.executable, "-m", "api"])
+        process = self.start("api", [sys.executable, "-m", "api"])
         wait_until(self._api_answers, 120, "the API answers")
         return process
 
     def start_worker(self, **settings: object) -> "subprocess.Popen[bytes]":
         given = {f"PADSERVE_{name.upper()}": str(value) for name, value in settings.items()}
-        return self._start("worker", [sys.executable, "-m", "worker"], given)
+        return self.start("worker", [sys.executable, "-m", "worker"], given)
 
     def stop(self) -> None:
         """End every process that was started here; the API and the workers kindly, so that engines end too."""
@@ -87,7 +87,7 @@ class Stack:
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
 
-    def _start(
+    def start(
         self, name: str, command: list[str], settings: Mapping[str, str] = MappingProxyType({})
     ) -> "subprocess.Popen[bytes]":
         environment = {**self.environment, **settings}
@@ -97,7 +97,7 @@ class Stack:
         self._latest[name] = process
         return process
 
-    def _redis_answers(self) -> bool:
+    def redis_answers(self) -> bool:
         with suppress(redis.RedisError), redis.Redis(port=self.redis_port) as client:
             return bool(client.ping())
         return False

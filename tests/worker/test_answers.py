@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from db.preferences import Method
-from db.queries.claims import ClaimedItem, Outcome
+from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.sampling import Sampling
 from tests.builders import SAMPLING, a_description, preference
 from tests.tiny_model import a_tokenizer
@@ -141,7 +141,7 @@ def test_a_cancelled_item_takes_all_its_answers_with_it() -> None:
     decoder.add(an_item(1, n=3))
     decoder.add(an_item(2))
 
-    decoder.cancel(1)
+    decoder.cancel(Attempt(1, 1))
 
     assert len(engine.cancelled) == 3
     assert [outcome.item_id for outcome in decoder.step()] == [2]

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from db.preferences import EffectivePreference, Method, Principle, effective_preference
-from db.queries.claims import ClaimedItem, Outcome
+from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.queries.feedback import Pair
 from tests.builders import SAMPLING, preference
 from tests.tiny_model import CHAT_TEMPLATE, write_tiny_model, write_tiny_policy
@@ -130,8 +130,8 @@ def test_more_candidates_than_tokens_means_every_token(decoder: TextDecoder) -> 
 def test_a_cancelled_item_gives_no_outcome(decoder: TextDecoder) -> None:
     decoder.add(an_item(1, "tea"))
     decoder.add(an_item(2, "tea"))
-    decoder.cancel(1)
-    decoder.cancel(77)
+    decoder.cancel(Attempt(1, 1))
+    decoder.cancel(Attempt(77, 1))
 
     assert sorted(decode(decoder, [])) == [2]
 

@@ -2,17 +2,21 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from db.models import Result
-from db.queries import losses
+from db.queries import feedback, losses
 from db.queries.cancelling import cancel
+from db.queries.claims import Attempt
 from db.session import Database
 from db.states import ItemState, JobState
-from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of, wind_up
+from tests.builders import DIGEST, MODEL, a_job, a_profile, items_of, job_state, preference, states_of, wind_up
 from tests.fake_decoder import load_echo
 from worker.decoding import Decoding, DecodingPolicy
 from worker.supervisor import EngineSupervisor
@@ -143,6 +147,26 @@ def test_a_poisoned_item_fails_and_its_batch_is_decoded(database: Database, supe
     assert [item.text for item in ended if item.position != 7] == [text for text in prompts if text != "kill"]
 
 
+def test_deaths_of_the_engine_are_recorded_for_what_was_being_decoded(
+    database: Database, supervisor: EngineSupervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded: list[tuple[uuid.UUID, Attempt]] = []
+
+    def record(_: Session, *, owner: uuid.UUID, attempts: Iterable[Attempt]) -> set[Attempt]:
+        recorded.extend((owner, attempt) for attempt in attempts)
+        return set()
+
+    monkeypatch.setattr(losses, "record_deaths", record)
+    job_id = a_job(database, [preference("formal")] * 2, prompts=[f"once:{tmp_path / 'killed'} kill", "b"])
+    decoding = a_decoding(database, supervisor, lease=30)
+
+    decoding.run()
+
+    assert {item.state for item in items_of(database, job_id)} == {ItemState.SUCCEEDED}
+    assert {(owner, attempt.number) for owner, attempt in recorded} == {(decoding.owner, 1)}
+    assert len(recorded) == 2
+
+
 def test_a_result_that_the_database_cannot_hold_fails_its_own_item_alone(
     postgresql_database: Database, supervisor: EngineSupervisor
 ) -> None:
@@ -155,10 +179,44 @@ def test_a_result_that_the_database_cannot_hold_fails_its_own_item_alone(
     assert items_of(postgresql_database, job_id)[1].error_code == "result_refused"
 
 
-def test_a_time_slice_that_ends_says_that_work_is_left(database: Database, supervisor: EngineSupervisor) -> None:
+def a_fit_that_waits(database: Database) -> None:
+    profile_id = a_profile(database, "formal", "playful")
+    with database.transaction() as session:
+        feedback.request_fit(session, profile_id, model=MODEL, model_digest=DIGEST)
+
+
+def test_a_slice_ends_for_a_fit_that_waits_and_says_that_work_is_left(
+    database: Database, supervisor: EngineSupervisor
+) -> None:
     job_id = a_job(database, [preference("formal")] * 60, prompts=["slow"] * 60)
+    a_fit_that_waits(database)
 
     work_is_left = a_decoding(database, supervisor, time_slice=0.5).run()
 
     assert work_is_left
-    assert ItemState.RUNNING not in states_of(database, job_id)
+    assert set(states_of(database, job_id)) == {ItemState.SUCCEEDED, ItemState.QUEUED}
+
+
+def test_a_slice_that_is_over_goes_on_while_nothing_else_waits(
+    database: Database, supervisor: EngineSupervisor
+) -> None:
+    job_id = a_job(database, [preference("formal")] * 60, prompts=["slow"] * 60)
+
+    work_is_left = a_decoding(database, supervisor, time_slice=0.2, drain=0).run()
+
+    assert not work_is_left
+    assert [(item.state, item.attempt) for item in items_of(database, job_id)] == [(ItemState.SUCCEEDED, 1)] * 60
+
+
+@pytest.mark.parametrize("a_fit_waits", [False, True])
+def test_an_item_that_takes_longer_than_a_slice_and_its_drain_ends_at_its_first_attempt(
+    database: Database, supervisor: EngineSupervisor, *, a_fit_waits: bool
+) -> None:
+    job_id = a_job(database, prompts=["endless"])
+    if a_fit_waits:
+        a_fit_that_waits(database)
+
+    a_decoding(database, supervisor, time_slice=0.3, drain=0.3).run()
+
+    (item,) = items_of(database, job_id)
+    assert (item.state, item.attempt, item.text) == (ItemState.SUCCEEDED, 1, "endless")

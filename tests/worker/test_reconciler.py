@@ -1,33 +1,31 @@
 """What crashes and lost messages leave behind is put right."""
 
+import threading
 import uuid
-from typing import cast
 
+import pytest
 from sqlalchemy import insert, update
+from sqlalchemy.exc import InternalError
+from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
 from db.models import Item, Job, Result
-from db.queries import cancelling, claims, feedback, fits
+from db.queries import cancelling, claims, feedback, fits, losses
 from db.queries.audit import violations
 from db.session import Database, clock
 from db.states import ItemState, JobState
 from tests.builders import DIGEST, MODEL, a_job, a_profile, job_state, preference, states_of
-from worker.queue import DECODE, Queue
 from worker.reconciler import Reconciler
 
 
-class RecordingQueue:
-    """Keeps what was published."""
+class Alarm:
+    """Keeps how often the worker was woken."""
 
     def __init__(self) -> None:
-        self.job_ids: list[str] = []
-        self.fit_ids: list[str] = []
-        self.queues: set[str] = set()
+        self.num_rings = 0
 
-    def send_task(self, name: str, *, args: list[str], queue: str, retry: bool, **_: object) -> None:
-        assert not retry
-        self.queues.add(queue)
-        (self.job_ids if name == DECODE else self.fit_ids).extend(args)
+    def ring(self) -> None:
+        self.num_rings += 1
 
 
 def a_fit(database: Database) -> uuid.UUID:
@@ -36,47 +34,47 @@ def a_fit(database: Database) -> uuid.UUID:
         return feedback.request_fit(session, profile_id, model=MODEL, model_digest=DIGEST).fit_id
 
 
-def a_reconciler(database: Database, queue: RecordingQueue, *, idle: bool = True) -> Reconciler:
-    return Reconciler(database, cast("Queue", queue), model_digest=DIGEST, max_attempts=3, is_idle=lambda: idle)
+def a_reconciler(database: Database, alarm: Alarm | None = None, *, idle: bool = True) -> Reconciler:
+    wake = (alarm or Alarm()).ring
+    return Reconciler(database, model_digest=DIGEST, max_attempts=3, is_idle=lambda: idle, wake=wake)
 
 
-def test_work_whose_message_was_lost_is_published_again(database: Database) -> None:
-    job_id = a_job(database)
-    queue = RecordingQueue()
+def test_work_whose_message_was_lost_wakes_the_worker(database: Database) -> None:
+    a_job(database)
+    alarm = Alarm()
 
-    a_reconciler(database, queue).sweep()
+    a_reconciler(database, alarm).sweep()
 
-    assert queue.job_ids == [str(job_id)]
+    assert alarm.num_rings == 1
 
 
-def test_a_fit_whose_message_was_lost_is_published_again(database: Database) -> None:
-    fit_id = a_fit(database)
-    queue = RecordingQueue()
+def test_a_fit_whose_message_was_lost_wakes_the_worker(database: Database) -> None:
+    a_fit(database)
+    alarm = Alarm()
 
-    a_reconciler(database, queue).sweep()
+    a_reconciler(database, alarm).sweep()
 
-    assert queue.fit_ids == [str(fit_id)]
-    assert queue.job_ids == []
+    assert alarm.num_rings == 1
 
 
 def test_the_fit_of_a_dead_worker_is_queued_again(database: Database) -> None:
-    fit_id = a_fit(database)
+    a_fit(database)
     with database.transaction() as session:
         fits.claim(session, owner=uuid.uuid4(), model_digest=DIGEST, lease_seconds=-1)
-    queue = RecordingQueue()
+    alarm = Alarm()
 
-    a_reconciler(database, queue).sweep()
+    a_reconciler(database, alarm).sweep()
 
-    assert queue.fit_ids == [str(fit_id)]
+    assert alarm.num_rings == 1
 
 
-def test_a_busy_worker_is_not_sent_more_messages(database: Database) -> None:
+def test_a_busy_worker_is_not_woken(database: Database) -> None:
     a_job(database)
-    queue = RecordingQueue()
+    alarm = Alarm()
 
-    a_reconciler(database, queue, idle=False).sweep()
+    a_reconciler(database, alarm, idle=False).sweep()
 
-    assert queue.job_ids == []
+    assert alarm.num_rings == 0
 
 
 def test_the_items_of_a_dead_worker_are_queued_again(database: Database) -> None:
@@ -84,7 +82,7 @@ def test_the_items_of_a_dead_worker_are_queued_again(database: Database) -> None
     with database.transaction() as session:
         claims.claim(session, owner=uuid.uuid4(), model_digest=DIGEST, limit=1, lease_seconds=-1)
 
-    a_reconciler(database, RecordingQueue()).sweep()
+    a_reconciler(database).sweep()
 
     assert states_of(database, job_id) == [ItemState.QUEUED]
 
@@ -103,7 +101,7 @@ def test_counters_that_are_wrong_are_mended_and_a_job_that_is_over_is_completed(
         session.execute(insert(Result).values(item_id=item_id, text="text"))
 
     with capture_logs() as logs:
-        a_reconciler(database, RecordingQueue()).sweep()
+        a_reconciler(database).sweep()
 
     assert job_state(database, over) is JobState.COMPLETED
     assert {entry["job_id"] for entry in logs if entry["event"] == "counters_mended"} == {str(waiting), str(over)}
@@ -116,7 +114,7 @@ def test_the_items_of_a_cancelled_job_follow_it(database: Database) -> None:
     with database.transaction() as session:
         cancelling.cancel(session, job_id)
 
-    a_reconciler(database, RecordingQueue()).sweep()
+    a_reconciler(database).sweep()
 
     assert set(states_of(database, job_id)) == {ItemState.CANCELLED}
     with database.reading() as session:
@@ -124,9 +122,43 @@ def test_the_items_of_a_cancelled_job_follow_it(database: Database) -> None:
         assert violations(session) == {}
 
 
+def test_a_sweep_in_which_one_part_fails_does_the_others(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_job(database)
+    alarm = Alarm()
+    monkeypatch.setattr(losses, "expire", lambda *_, **__: 1 / 0)
+
+    a_reconciler(database, alarm).sweep()
+
+    assert alarm.num_rings == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("a fault"), InternalError("UPDATE", {}, Exception("read-only"))],
+    ids=["fault", "passing fault"],
+)
+def test_whatever_a_sweep_meets_the_next_one_comes(
+    database: Database, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    a_job(database)
+    alarm, stopping = Alarm(), threading.Event()
+    expire, faults = losses.expire, iter([error, error])
+
+    def expire_after_all(session: Session) -> int:
+        if (fault := next(faults, None)) is not None:
+            raise fault
+        stopping.set()
+        return expire(session)
+
+    monkeypatch.setattr(losses, "expire", expire_after_all)
+    a_reconciler(database, alarm).run(0.01, stopping)
+
+    assert alarm.num_rings
+
+
 def test_sweeping_twice_changes_nothing_more(database: Database) -> None:
     job_id = a_job(database)
-    reconciler = a_reconciler(database, RecordingQueue())
+    reconciler = a_reconciler(database)
 
     reconciler.sweep()
     reconciler.sweep()

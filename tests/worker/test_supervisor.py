@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from db.queries.claims import ClaimedItem, Outcome
+from db.queries.claims import Attempt, ClaimedItem, Outcome
 from tests.fake_decoder import load_and_die, load_echo, load_nothing, load_what_is_there
 from tests.system.processes import wait_until
 from worker.protocol import DecoderUnavailableError
@@ -68,6 +68,16 @@ def test_an_engine_that_is_killed_once_loses_nothing(supervisor: EngineSuperviso
     assert len(outcomes) == 3
 
 
+def test_what_the_engine_was_decoding_when_it_died_is_told_once(supervisor: EngineSupervisor, tmp_path: Path) -> None:
+    decode(supervisor, items("a", f"once:{tmp_path / 'killed'} kill", "b"))
+
+    deaths = supervisor.take_deaths()
+
+    assert Attempt(1, 1) in deaths
+    assert deaths <= {Attempt(1, 1), Attempt(0, 1), Attempt(2, 1)}
+    assert supervisor.take_deaths() == set()
+
+
 def test_an_engine_that_hangs_is_killed_and_its_items_decoded_again(
     supervisor: EngineSupervisor, tmp_path: Path
 ) -> None:
@@ -81,7 +91,7 @@ def test_an_engine_that_hangs_is_killed_and_its_items_decoded_again(
 def test_a_cancelled_item_gives_no_outcome(supervisor: EngineSupervisor) -> None:
     supervisor.start()
     supervisor.submit(items("slow", "slow", "slow"))
-    supervisor.cancel([1])
+    supervisor.cancel([Attempt(1, 1)])
 
     outcomes = decode(supervisor, [])
 

@@ -1,7 +1,6 @@
 """What a message starts, and what it puts back into the queue; without Celery and without an engine."""
 
-import os
-import signal
+import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -11,11 +10,13 @@ from typing import Any, cast
 import pytest
 
 from tests.builders import DIGEST
+from worker import tasks
 from worker.decoding import Decoding
 from worker.learning import Learning
 from worker.protocol import DecoderUnavailableError
 from worker.queue import DECODE, LEARN, Queue, queue_name
-from worker.tasks import serve
+from worker.tasks import consume, register_tasks
+from worker.turns import Turns
 
 JOB, FIT = uuid.uuid4(), uuid.uuid4()
 
@@ -26,6 +27,8 @@ class FakeQueue:
     def __init__(self) -> None:
         self.tasks: dict[str, Callable[[str], None]] = {}
         self.published: list[tuple[str, str]] = []
+        self.num_consumers = 0
+        self.on_consume: Callable[[], None] = lambda: None
 
     def task(self, *, name: str) -> Callable[[Callable[[str], None]], None]:
         def register(function: Callable[[str], None]) -> None:
@@ -36,6 +39,8 @@ class FakeQueue:
     def worker_main(self, *, argv: list[str]) -> None:
         assert "--concurrency=1" in argv
         assert f"--queues={queue_name(DIGEST)}" in argv
+        self.num_consumers += 1
+        self.on_consume()
 
     def send_task(self, name: str, *, args: list[str], queue: str, retry: bool, **_: object) -> None:
         assert not retry
@@ -43,7 +48,7 @@ class FakeQueue:
         self.published += [(name, argument) for argument in args]
 
 
-class Turns:
+class WrittenTurns:
     """Decoding and learning in one; keeps whose turn it was."""
 
     def __init__(self, *, items_are_left: bool, next_fit: uuid.UUID | None, failing: bool) -> None:
@@ -71,13 +76,13 @@ def serving(
     stopping: bool = False,
     failing: bool = False,
     on_failure: Callable[[str], None] = pytest.fail,
-) -> tuple[FakeQueue, Turns]:
-    queue, turns = FakeQueue(), Turns(items_are_left=items_are_left, next_fit=next_fit, failing=failing)
+) -> tuple[FakeQueue, WrittenTurns]:
+    queue, turns = FakeQueue(), WrittenTurns(items_are_left=items_are_left, next_fit=next_fit, failing=failing)
     if stopping:
         turns.stopping.set()
     decoding = cast("Decoding", SimpleNamespace(run=turns.decode, stopping=turns.stopping))
     learning = cast("Learning", SimpleNamespace(run=turns.learn))
-    serve(cast("Queue", queue), DIGEST, decoding, learning, on_failure)
+    register_tasks(cast("Queue", queue), DIGEST, Turns(decoding, learning, on_failure), turns.stopping)
     return queue, turns
 
 
@@ -123,13 +128,53 @@ def test_a_worker_that_ends_begins_no_fit_and_publishes_nothing(task: str) -> No
     assert queue.published == []
 
 
-def test_a_worker_whose_model_cannot_be_loaded_again_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_whose_model_cannot_be_loaded_again_says_so_and_publishes_nothing() -> None:
     failures: list[str] = []
-    signals: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda *sent: signals.append(sent))
     queue, turns = serving(failing=True, next_fit=FIT, on_failure=failures.append)
 
     queue.tasks[DECODE](str(JOB))
 
-    assert (failures, signals) == (["No model."], [(os.getpid(), signal.SIGTERM)])
+    assert failures == ["No model."]
     assert (turns.taken, queue.published) == (["decoding"], [])
+
+
+def test_turns_are_taken_without_a_message_too_and_outlive_what_goes_wrong_in_one() -> None:
+    stopping, errors, taken = threading.Event(), iter([RuntimeError("a fault")]), threading.Semaphore(0)
+
+    def decode() -> bool:
+        taken.release()
+        if (error := next(errors, None)) is not None:
+            raise error
+        return False
+
+    decoding = cast("Decoding", SimpleNamespace(run=decode, stopping=threading.Event()))
+    turns = Turns(decoding, cast("Learning", SimpleNamespace(run=lambda: None)), pytest.fail)
+    thread = threading.Thread(target=turns.run, args=(stopping,))
+    thread.start()
+
+    turns.ask()
+    assert taken.acquire(timeout=30)
+    turns.ask()
+    assert taken.acquire(timeout=30)
+    stopping.set()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("end", [lambda: None, lambda: sys.exit(0), lambda: 1 / 0], ids=["return", "exit", "error"])
+def test_a_consumer_that_ends_by_itself_is_begun_again(
+    monkeypatch: pytest.MonkeyPatch, end: Callable[[], object]
+) -> None:
+    """Celery ends with exit code 0, with another and with an exception; only a signal is meant."""
+    monkeypatch.setattr(tasks, "RESTART_SECONDS", 0.01)
+    queue, stopping = FakeQueue(), threading.Event()
+
+    def run() -> None:
+        if queue.num_consumers == 3:
+            stopping.set()
+        end()
+
+    queue.on_consume = run
+    consume(cast("Queue", queue), DIGEST, stopping)
+
+    assert queue.num_consumers == 3

@@ -5,7 +5,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.queries.claims import ClaimedItem
+from db.queries.claims import Attempt, ClaimedItem
 from worker.triage import Triage
 
 JOB = uuid.uuid4()
@@ -27,7 +27,7 @@ def decode_all(triage: Triage, poisoned: set[int], num_crashes_allowed: int) -> 
             guilty = triage.crash()
             condemned += [guilty.item_id] if guilty else []
         else:
-            triage.end(batch)
+            triage.end(Attempt(item_id, 1) for item_id in batch)
             decoded += batch
     return decoded, condemned
 
@@ -67,9 +67,9 @@ def test_while_suspects_are_on_trial_nobody_else_goes_in() -> None:
 
     assert [item.item_id for item in first_trial] == [0, 1]
     assert triage.feed() == []
-    triage.end([0, 1])
+    triage.end([Attempt(0, 1), Attempt(1, 1)])
     assert [item.item_id for item in triage.feed()] == [2, 3]
-    triage.end([2, 3])
+    triage.end([Attempt(2, 1), Attempt(3, 1)])
     assert [item.item_id for item in triage.feed()] == [99]
 
 
@@ -80,7 +80,7 @@ def test_an_item_that_was_taken_away_is_forgotten_wherever_it_is() -> None:
     triage.crash()
     triage.add([an_item(9)])
 
-    triage.end([0, 1, 2, 9])
+    triage.end(Attempt(item_id, 1) for item_id in (0, 1, 2, 9))
 
-    assert triage.item_ids == {3}
+    assert triage.attempts == {Attempt(3, 1)}
     assert triage.num_items == 1

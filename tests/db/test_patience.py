@@ -1,0 +1,71 @@
+"""A database connection that swallows what is sent is given up in time, and the next one works."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import func, make_url, select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from db.faults import is_passing
+from db.patience import waiting_as_long_as_it_takes
+from db.session import ANSWER_MARGIN_SECONDS, Database
+from tests.swallowing import SwallowingProxy, connect_to_postgresql, swallowing_proxy
+
+STATEMENT_SECONDS = 1
+
+
+@pytest.fixture
+def proxy(postgresql_url: str) -> Iterator[SwallowingProxy]:
+    url = make_url(postgresql_url)
+    host = url.query.get("host") or url.host or "127.0.0.1"
+    with swallowing_proxy(connect_to_postgresql(str(host), url.port or 5432)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def database(proxy: SwallowingProxy, postgresql_url: str) -> Iterator[Database]:
+    url = make_url(postgresql_url).set(host="127.0.0.1", port=proxy.port, query={})
+    database = Database(url.render_as_string(hide_password=False), statement_seconds=STATEMENT_SECONDS)
+    yield database
+    database.dispose()
+
+
+def test_a_statement_that_is_swallowed_fails_in_time_and_the_next_connection_works(
+    proxy: SwallowingProxy, database: Database
+) -> None:
+    with database.transaction() as session:
+        session.execute(text("SELECT 1"))
+        proxy.swallow()
+        began = time.monotonic()
+        with pytest.raises(OperationalError) as raised:
+            session.execute(text("SELECT 2"))
+        seconds = time.monotonic() - began
+        session.rollback()
+    proxy.forward()
+
+    with database.transaction() as session:
+        answer = session.scalar(text("SELECT 3"))
+
+    assert is_passing(raised.value)
+    assert STATEMENT_SECONDS <= seconds < 3 * (STATEMENT_SECONDS + ANSWER_MARGIN_SECONDS)
+    assert answer == 3
+
+
+def test_a_commit_that_is_swallowed_fails_in_time(proxy: SwallowingProxy, database: Database) -> None:
+    with Session(database.engine) as session:
+        session.execute(text("SELECT 1"))
+        proxy.swallow()
+
+        with pytest.raises(OperationalError):
+            session.commit()
+
+
+def test_a_migration_may_take_its_time(database: Database) -> None:
+    with database.engine.connect() as connection, waiting_as_long_as_it_takes(connection):
+        connection.execute(text("SET statement_timeout = 0"))
+
+        connection.scalar(select(func.pg_sleep(STATEMENT_SECONDS + ANSWER_MARGIN_SECONDS + 0.5)))
+
+        assert connection.scalar(text("SELECT 1")) == 1

@@ -1,0 +1,49 @@
+"""`python -m worker` with the test decoder for an engine, and a misfortune that its argument names.
+
+`stumble` ends Celery's consumer once, as an error that nobody thought of would; `mute` ends the reconciler's thread
+once the worker is up.
+"""
+
+import sys
+import threading
+from pathlib import Path
+from unittest.mock import patch
+
+sys.path.insert(0, str(Path(__file__).parents[3]))  # for the engine's process, which starts from this file again
+
+from celery.signals import worker_ready
+from celery.worker.consumer.consumer import Consumer
+
+import worker.__main__ as program
+from tests.fake_decoder import load_echo
+from worker.reconciler import Reconciler
+
+
+def stumble() -> None:
+    start, stumbles = Consumer.start, iter([True])
+
+    def start_or_stumble(self: Consumer) -> None:
+        if next(stumbles, False):
+            message = "nobody thought of this"
+            raise RuntimeError(message)
+        start(self)
+
+    patch.object(Consumer, "start", start_or_stumble).start()
+
+
+def mute() -> None:
+    is_up = threading.Event()
+
+    def run(_self: Reconciler, _seconds: float, _stopping: object) -> None:
+        is_up.wait()
+        raise SystemExit
+
+    worker_ready.connect(lambda **_: is_up.set(), weak=False)
+    patch.object(Reconciler, "run", run).start()
+
+
+if __name__ == "__main__":
+    patch.object(program, "load_text_decoder", load_echo).start()
+    for misfortune in sys.argv[1:]:
+        {"stumble": stumble, "mute": mute}[misfortune]()
+    sys.exit(program.main())
