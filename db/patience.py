@@ -56,7 +56,7 @@ def waiting_as_long_as_it_takes(connection: Connection) -> Iterator[None]:
     The statement timeout stays off afterwards: the connection is one that is not used for anything else.
     """
     connection.exec_driver_sql("SET statement_timeout = 0")
-    driver = connection.connection.driver_connection
+    driver = connection.connection.dbapi_connection  # a connection that left the pool has this one alone
     before, driver.patience_seconds = driver.patience_seconds, None  # type: ignore[union-attr]
     try:
         yield

@@ -1,6 +1,5 @@
 """A tenant's jobs are its own: to everybody else they are not there."""
 
-
 import pytest
 from starlette.testclient import TestClient
 
