@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
 
-from db import schema, session
+from db import schema
 from db.models import Tenant
 from db.session import Database
 
@@ -45,24 +45,23 @@ def test_a_newer_migration_leaves_the_schema_current_and_an_older_one_does_not(
 
 
 def test_neither_a_migration_nor_the_wait_for_another_is_bounded_in_time(
-    postgresql_database: Database, monkeypatch: pytest.MonkeyPatch
+    postgresql_database: Database,
 ) -> None:
     empty(postgresql_database)
-    monkeypatch.setattr(session, "STATEMENT_TIMEOUT_SECONDS", 0.2)
-    hurried = Database(postgresql_database.url.render_as_string(hide_password=False))
+    hurried = Database(postgresql_database.url.render_as_string(hide_password=False), statement_seconds=1)
     with ThreadPoolExecutor(1) as pool, postgresql_database.engine.connect() as other:
         other.exec_driver_sql(f"SELECT pg_advisory_lock({schema.MIGRATION_LOCK})")
         migrating = pool.submit(schema.upgrade, hurried)
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         while not other.exec_driver_sql(waiting).scalar_one() and not migrating.done():
             pass
-        other.exec_driver_sql("SELECT pg_sleep(0.5)")  # longer than a statement may take
+        other.exec_driver_sql("SELECT pg_sleep(1.5)")  # longer than a statement may take
         other.exec_driver_sql(f"SELECT pg_advisory_unlock({schema.MIGRATION_LOCK})")
 
         migrating.result(60)
 
     with hurried.engine.connect() as connection:
-        assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "200ms"
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "1s"
     hurried.dispose()
 
 
