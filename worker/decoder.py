@@ -17,7 +17,7 @@ from worker.card import Card, CardError, find_card
 from worker.comparison import Comparison
 from worker.description import describe
 from worker.engine import Completion, Engine, Failure, ModelError, Request, RequestError, load_engine, local_folder
-from worker.formats import INSTRUCTION, PAD, Message
+from worker.formats import INSTRUCTION, PAD, SYSTEM, Message
 from worker.identity import model_digest
 from worker.methods import BASE_GUIDE, MODEL_GUIDE, POLICY_GUIDE, Guide, streams_of
 from worker.prompts import PromptError, encode, shows_system, trial_warnings
@@ -162,25 +162,31 @@ def load_decoder(settings: WorkerSettings) -> TextDecoder:
 def completed(card: Card | None, tokenizer: PreTrainedTokenizerBase, *, has_policy: bool) -> Card:
     """The card with everything filled in; without one, what suits a model that nobody has calibrated.
 
-    A policy without a card was trained as PAD's released ones were. Without a policy, principles stand behind the
-    prompt, where every template has a place for them.
+    A policy without a card was trained as PAD's released ones were.
     """
     method = Method.PAD if has_policy else Method.CONTRAST
     if card is None:
-        if has_policy:
-            return Card(format=PAD, method=method, strength=POLICY_STRENGTH)
-        return Card(
-            format=INSTRUCTION,
-            method=method,
-            strength=UNCALIBRATED_STRENGTH,
-            max_kl=UNCALIBRATED_MAX_KL,
-        )
+        return Card(format=PAD, method=method, strength=POLICY_STRENGTH) if has_policy else _uncalibrated(tokenizer)
     if card.format.role == "system" and not shows_system(tokenizer):
         raise DecoderUnavailableError("The card's format writes a system turn, which the model's chat template drops.")
     if card.method in METHODS_WITH_POLICY and not has_policy:
         raise DecoderUnavailableError(f"The card's method, `{card.method}`, needs a policy: set PADSERVE_POLICY.")
     strength = POLICY_STRENGTH if card.strength is None else card.strength
     return card.model_copy(update={"method": card.method or method, "strength": strength})
+
+
+def _uncalibrated(tokenizer: PreTrainedTokenizerBase) -> Card:
+    """Guided by the system turn; asked only, behind the prompt, where the template has no such turn.
+
+    What stands behind the prompt is repeated by one text in ten as soon as guidance favours it (decision 0013).
+    """
+    guided = shows_system(tokenizer)
+    return Card(
+        format=SYSTEM if guided else INSTRUCTION,
+        method=Method.CONTRAST if guided else Method.PROMPT,
+        strength=UNCALIBRATED_STRENGTH,
+        max_kl=UNCALIBRATED_MAX_KL,
+    )
 
 
 def _guide_of(settings: WorkerSettings) -> Guide:

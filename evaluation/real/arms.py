@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from db.preferences import EffectivePreference, Method
 from evaluation.conditions import Policy, Says, guide_of, told
 from evaluation.real.suite import Asked
-from worker.decoder import UNCALIBRATED_MAX_KL, UNCALIBRATED_STRENGTH
+from worker.card import Card
 from worker.engine import Stream
-from worker.formats import BUILT_IN, INSTRUCTION, Message
+from worker.formats import BUILT_IN, Message
 from worker.methods import Encode, streams_of
 
 
@@ -84,9 +84,11 @@ def contrast(format: str, strength: float = 1.0, max_kl: float | None = None) ->
     return Arm("contrast" if max_kl is None else "contrast, budget", Method.CONTRAST, format, strength, max_kl)
 
 
-def uncalibrated() -> Arm:
-    """What a new user gets who names a model and nothing else."""
-    return Arm("uncalibrated default", Method.CONTRAST, INSTRUCTION.name, UNCALIBRATED_STRENGTH, UNCALIBRATED_MAX_KL)
+def uncalibrated(card: Card) -> Arm:
+    """What a new user gets who names a model and nothing else: `card` is the one that such a model is given."""
+    assert card.method is not None  # noqa: S101 # complete, as `worker.decoder.completed` gives it
+    assert card.strength is not None  # noqa: S101
+    return Arm("uncalibrated default", card.method, card.format.name, card.strength, card.max_kl)
 
 
 def pad(format: str, strength: float, max_kl: float | None = None) -> Arm:

@@ -21,6 +21,7 @@ from evaluation.real.suite import Asked, RealSuite
 from evaluation.real.writing import Notebook, Studio, Text
 from evaluation.suite import Split
 from evaluation.writing import Models
+from worker.decoder import completed
 
 LOG = logging.getLogger("padserve.evaluation")
 PROBED_STRENGTHS = (0.5, 2.0, 8.0)
@@ -81,7 +82,7 @@ class RealStudy:
         """Choose, then measure."""
         prompted_arm, validation = self._choose()
         chosen = _Chosen.of(prompted_arm, validation)
-        main = [arms.UNGUIDED, chosen.prompted, arms.uncalibrated(), *chosen.by_family.values()]
+        main = [arms.UNGUIDED, chosen.prompted, self._uncalibrated(), *chosen.by_family.values()]
         others = [arm for arm in map(arms.prompted, arms.FORMATS) if arm != chosen.prompted]
         size = self.plan.size
         tasks = self.suite.draw(Split.TEST, size.num_prompts, size.num_principles)
@@ -154,6 +155,9 @@ class RealStudy:
     def _persrm_format(self, persrm: Path) -> str:
         """What the policy's card says that it was trained with; PAD's released wording where it has none."""
         return Models(str(self.plan.path), str(persrm)).format.name
+
+    def _uncalibrated(self) -> Arm:
+        return arms.uncalibrated(completed(None, self.studio.tokenizer, has_policy=False))
 
     def _contrast_at(self, kl: float, chosen: "_Chosen", tasks: Sequence[Asked]) -> Arm:
         """`contrast` at the strength whose texts are as far from the base as this; no judge has a say."""

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from transformers import PreTrainedTokenizerBase
 
 from db.preferences import Method
 from tests.tiny_model import a_tokenizer
@@ -97,14 +98,25 @@ def test_a_policy_without_a_card_is_one_of_pads_released_kind() -> None:
     assert (card.format, card.method, card.strength, card.max_kl) == (PAD, Method.PAD, 1.0, None)
 
 
-@pytest.mark.parametrize("has_template", [True, False])
-def test_an_uncalibrated_model_is_never_asked_in_pads_wording_and_has_a_budget(*, has_template: bool) -> None:
-    tokenizer = a_tokenizer() if has_template else a_tokenizer(chat_template=None)
+SILENT_SYSTEM = "{% for m in messages %}{% if m['role'] != 'system' %}{{ m['content'] }}{% endif %}{% endfor %}"
 
+
+@pytest.mark.parametrize(
+    ("tokenizer", "format", "method"),
+    [
+        (a_tokenizer(), SYSTEM, Method.CONTRAST),
+        (a_tokenizer(chat_template=SILENT_SYSTEM), INSTRUCTION, Method.PROMPT),
+        (a_tokenizer(chat_template=None), INSTRUCTION, Method.PROMPT),
+    ],
+    ids=["system turn", "no system turn", "no template"],
+)
+def test_an_uncalibrated_model_is_guided_where_what_it_reads_is_not_repeated_and_asked_elsewhere(
+    tokenizer: PreTrainedTokenizerBase, format: Format, method: Method
+) -> None:
+    # Behind the prompt, guided: 22 of 210 texts of a real model ended with "Style: write like a pirate." and the like.
     card = completed(None, tokenizer, has_policy=False)
 
-    assert card.format == INSTRUCTION
-    assert card.method is Method.CONTRAST
+    assert (card.format, card.method) == (format, method)
     assert card.max_kl is not None
 
 
@@ -115,10 +127,8 @@ def test_what_a_card_leaves_out_is_filled_in() -> None:
 
 
 def test_a_card_whose_format_the_model_would_not_see_is_refused() -> None:
-    silent = "{% for m in messages %}{% if m['role'] != 'system' %}{{ m['content'] }}{% endif %}{% endfor %}"
-
     with pytest.raises(DecoderUnavailableError, match="system turn"):
-        completed(Card(format=SYSTEM), a_tokenizer(chat_template=silent), has_policy=False)
+        completed(Card(format=SYSTEM), a_tokenizer(chat_template=SILENT_SYSTEM), has_policy=False)
 
 
 def test_a_card_whose_method_needs_a_policy_is_refused_without_one() -> None:
