@@ -4,7 +4,7 @@ import time
 
 from fastapi import FastAPI
 
-from api import feedback, health, jobs, models, profile_transfer, profiles, results
+from api import feedback, health, job_flow, jobs, models, profile_transfer, profiles, results
 from api.admission import Lanes
 from api.dependencies import Services
 from api.documentation import DocumentedApi
@@ -30,6 +30,6 @@ def create_app(settings: Settings, *, database: Database | None = None, queue: Q
     app.state.started_at = int(time.time())
     app.add_middleware(RequestMiddleware)
     install_error_handlers(app)
-    for resource in (jobs, results, profiles, profile_transfer, feedback, models, health):
+    for resource in (jobs, job_flow, results, profiles, profile_transfer, feedback, models, health):
         app.include_router(resource.router)
     return app

@@ -136,7 +136,7 @@ def read_campaign(body: Mapping[str, object], *, max_characters: int, max_users:
         errors.append(LineError("placeholder", str(error), "/prompt"))
     if campaign is None or template is None:
         raise InvalidRequestError("The campaign was refused and nothing was stored.", errors=errors)
-    options = Options.model_construct(defaults=campaign.defaults, metadata=campaign.metadata, model=campaign.model)
+    options = Options.model_construct(**{name: getattr(campaign, name) for name in Options.model_fields})
     return Campaign(ReadOptions(options), template, campaign.audience, max_characters)
 
 

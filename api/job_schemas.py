@@ -23,7 +23,9 @@ from api.profile_schemas import (
     check_principles,
 )
 from api.sampling_schemas import SamplingFields
+from api.schedule_schemas import ScheduleFields
 from db.preferences import MAX_STRENGTH, Method
+from db.priorities import Priority
 from db.states import ItemState, JobState
 
 CustomId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -83,7 +85,7 @@ class ItemIn(Overrides):
     messages: Messages | None = Field(default=None, description="Either this or `prompt`.")
 
 
-class Options(StrictModel):
+class Options(ScheduleFields):
     """What a job says once for all of its items."""
 
     defaults: Overrides = Field(default_factory=Overrides)
@@ -152,6 +154,11 @@ class JobOut(BaseModel):
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+    priority: Priority
+    not_before: dt.datetime | None
+    completion_window: str | None
+    expires_at: dt.datetime | None = Field(description="Its deadline, by its completion window.")
+    paused_at: dt.datetime | None = Field(description="Since when nothing more of it is begun; null: not paused.")
     rate: float | None = Field(description="Items per second, lately; null when none has finished lately.")
     eta_seconds: int | None = Field(description="Until the last item, at that rate.")
     waiting_reason: str | None = Field(description="Why nothing of this job is being decoded; null when something is.")

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from api.errors import NotFoundError
 from api.job_schemas import CountsOut, JobOut
+from api.schedule_schemas import as_window
 from db.queries import jobs
 from db.queries.jobs import JobRecord, Waiting
 from db.queries.workers import SeenWorker, seen_workers, serving_status
@@ -47,6 +48,11 @@ def _view(job: JobRecord, seen: list[SeenWorker], *, redis_fails: bool) -> JobOu
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+        priority=job.schedule.priority,
+        not_before=job.schedule.not_before,
+        completion_window=None if job.schedule.window_seconds is None else as_window(job.schedule.window_seconds),
+        expires_at=job.expires_at,
+        paused_at=job.paused_at,
         rate=None if job.rate is None else round(job.rate, 3),
         eta_seconds=None if job.rate is None else math.ceil(job.counts.unfinished / job.rate),
         waiting_reason=None if job.behind is None else _waiting_reason(job, job.behind, seen, redis_fails=redis_fails),
@@ -55,14 +61,22 @@ def _view(job: JobRecord, seen: list[SeenWorker], *, redis_fails: bool) -> JobOu
 
 def _waiting_reason(job: JobRecord, behind: Waiting, seen: list[SeenWorker], *, redis_fails: bool) -> str:
     """Why nothing of the job is being decoded. Other tenants' work is never counted, only said to be there."""
+    if job.paused_at is not None:
+        return "Paused: resume the job to let it go on."
+    if job.schedule.not_before is not None and job.schedule.not_before > job.read_at:
+        return f"Not before {job.schedule.not_before:%Y-%m-%d %H:%M:%S} UTC."
     status = serving_status(seen, model=job.model, digest=job.model_digest)
     if status.message is not None:
         return status.message
-    if behind.num_items:
-        counted = str(behind.num_items) if behind.is_all else f"more than {behind.num_items}"
-        return f"Behind {counted} items of earlier jobs."
-    if behind.has_others:
-        return "Behind other clients' work."
+    if behind.num_items or behind.has_others:
+        return _turn(behind)
     if redis_fails:
         return "Redis does not answer: no idle worker can be woken until it does."
     return "Waiting for a worker to take its first items."
+
+
+def _turn(behind: Waiting) -> str:
+    if behind.num_items:
+        counted = str(behind.num_items) if behind.is_all else f"more than {behind.num_items}"
+        return f"Behind {counted} items of your jobs that go first."
+    return "Waiting for its turn: the workers have other tenants' items as well."

@@ -1,4 +1,4 @@
-"""Jobs over HTTP: submit, list, follow, cancel, readdress."""
+"""Jobs over HTTP: submit, list, follow, cancel, readdress. What else may be done to one: `api.job_flow`."""
 
 import hashlib
 import uuid
@@ -193,8 +193,8 @@ def cancel_job(job_id: JobId, caller: Writer, services: ServicesDep) -> JobOut:
     if cancelled:  # a small job is wound up here; what is left of a large one is for the workers' sweeps
         with services.database.transaction() as session:
             cancelling.follow(session, job_id)
-    if job.state is JobState.COMPLETED:
-        raise ConflictError("The job is completed: there is nothing left to cancel.")
+    if job.state in {JobState.COMPLETED, JobState.EXPIRED}:
+        raise ConflictError(f"The job is {job.state}: there is nothing left to cancel.")
     return job
 
 

@@ -73,7 +73,12 @@ def _store(
 ) -> uuid.UUID:
     named = {"model": model.name, "model_digest": model.digest}
     job_id = jobs.insert_job(
-        session, tenant_id=tenant_id, **named, metadata=dict(options.metadata), num_items=planned.num_items
+        session,
+        tenant_id=tenant_id,
+        **named,
+        metadata=dict(options.metadata),
+        num_items=planned.num_items,
+        schedule=options.schedule,
     )
     unstored: dict[str, JsonObject] = {}
     for batch in batches(planned.read(), ITEMS_PER_INSERT):

@@ -1,7 +1,8 @@
-"""`python -m db`: migrate the database and manage API keys. Works on PADSERVE_DATABASE_URL."""
+"""`python -m db`: migrate the database, manage API keys and weigh tenants. Works on PADSERVE_DATABASE_URL."""
 
 import argparse
 import datetime as dt
+import math
 import os
 import sys
 import uuid
@@ -48,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("list-keys", help="every key there is, without its text")
     revoke = commands.add_parser("revoke-key", help="end a key at once")
     revoke.add_argument("id", type=uuid.UUID, help="as list-keys shows it")
+    weigh = commands.add_parser("set-weight", help="set a tenant's share of the workers; 1 unless set")
+    weigh.add_argument("--tenant", default="default", help="whose share")
+    weigh.add_argument("weight", type=float, help="2 gets twice what 1 gets, while both have work")
     return top
 
 
@@ -65,6 +69,8 @@ def run(database: Database, given: argparse.Namespace) -> int:
             list_keys(database)
         case "revoke-key":
             return revoke_key(database, given.id)
+        case "set-weight":
+            return set_weight(database, given.tenant, given.weight)
     return 0
 
 
@@ -104,6 +110,18 @@ def revoke_key(database: Database, key_id: uuid.UUID) -> int:
     if not revoked:
         return refuse("There is no such key, or it was revoked before.")
     say("Revoked.")
+    return 0
+
+
+def set_weight(database: Database, tenant: str, weight: float) -> int:
+    """Change a tenant's share."""
+    if not 0 < weight < math.inf:
+        return refuse("A weight is a number above 0.")
+    with database.transaction() as session:
+        found = keys.set_weight(session, tenant, weight)
+    if not found:
+        return refuse("There is no such tenant.")
+    say(f"{tenant} has the weight {weight:g}.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""INSERT statements that leave an existing row alone. SQLAlchemy has one per dialect; this picks the right one."""
+"""INSERT statements that know what to do with an existing row. SQLAlchemy has one per dialect; this picks it."""
 
 from sqlalchemy import Dialect
 from sqlalchemy.dialects import postgresql, sqlite
@@ -10,6 +10,10 @@ def insert_or_ignore(session: Session, table: type[DeclarativeBase]) -> postgres
 
     On PostgreSQL it waits for another transaction that has inserted the same key and has not ended yet.
     """
+    return insert_for(session, table).on_conflict_do_nothing()
+
+
+def insert_for(session: Session, table: type[DeclarativeBase]) -> postgresql.Insert | sqlite.Insert:
+    """INSERT INTO `table` that has `on_conflict_do_update`."""
     dialect: Dialect = session.get_bind().dialect
-    insert = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
-    return insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table) if dialect.name == "sqlite" else postgresql.insert(table)

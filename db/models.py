@@ -7,6 +7,7 @@ from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text, U
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, Count, Digest, JsonObject, Moment, Name, RowId, TimeOrderedId, state_type
+from db.priorities import Priority
 from db.states import FitState, ItemState, JobState, WorkerState
 
 
@@ -14,10 +15,26 @@ class Tenant(Base):
     """Who holds API keys; nothing is visible across tenants."""
 
     __tablename__ = "tenants"
+    __table_args__ = (CheckConstraint("weight > 0", name="weight"),)
 
     id: Mapped[TimeOrderedId]
     name: Mapped[Name] = mapped_column(unique=True)
+    weight: Mapped[float] = mapped_column(server_default="1")
+    """Its share of the workers beside other tenants that have work: 2 gets twice what 1 gets."""
     created_at: Mapped[Moment]
+
+
+class TenantShare(Base):
+    """How much of a model's workers a tenant has had: what `db.queries.fairness` compares. A row once it had any."""
+
+    __tablename__ = "tenant_shares"
+
+    model_digest: Mapped[Digest] = mapped_column(primary_key=True)
+    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
+    began_at: Mapped[float]
+    """The virtual time at which its last claim began."""
+    virtual_time: Mapped[float]
+    """The same when that claim was served."""
 
 
 class ApiKey(Base):
@@ -115,6 +132,18 @@ class Job(Base):
             postgresql_where=text("is_winding_up"),
             sqlite_where=text("is_winding_up"),
         ),
+        Index(
+            "ix_jobs_deadlines",
+            "expires_at",
+            postgresql_where=text("finished_at IS NULL AND expires_at IS NOT NULL"),
+            sqlite_where=text("finished_at IS NULL AND expires_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_jobs_deleted",
+            "id",
+            postgresql_where=text("deleted_at IS NOT NULL"),
+            sqlite_where=text("deleted_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[TimeOrderedId]
@@ -130,7 +159,19 @@ class Job(Base):
     num_failed: Mapped[Count]
     num_cancelled: Mapped[Count]
     is_winding_up: Mapped[bool] = mapped_column(server_default=false())
-    """It was cancelled and counts as such, and some of its items are still to follow (`db.queries.cancelling`)."""
+    """It ended early and counts as such, and some of its items are still to follow (`db.queries.cancelling`)."""
+    priority: Mapped[Priority] = mapped_column(state_type(Priority, "priority"), server_default=Priority.NORMAL.value)
+    not_before: Mapped[dt.datetime | None]
+    window_seconds: Mapped[int | None]
+    """Its completion window; `expires_at` is when that ends, counted from the submission or the last retry."""
+    expires_at: Mapped[dt.datetime | None]
+    """Its deadline: what has not ended then never will (`db.queries.deadlines`)."""
+    paused_at: Mapped[dt.datetime | None]
+    """Since when nothing of it is claimed; None: it is not paused."""
+    claimed_at: Mapped[dt.datetime | None]
+    """When items of it were last claimed."""
+    deleted_at: Mapped[dt.datetime | None]
+    """From then on nobody sees it, and its rows are being removed (`db.queries.deleting`)."""
     rate_since: Mapped[dt.datetime | None]
     rate_base: Mapped[Count]
     rate_mark: Mapped[dt.datetime | None]
@@ -148,10 +189,10 @@ class Item(Base):
         UniqueConstraint("job_id", "position"),
         UniqueConstraint("job_id", "custom_id"),
         CheckConstraint("(state = 'running') = (lease_owner IS NOT NULL)", name="lease_while_running"),
-        # The claim reads this index in order: the oldest job first, its groups one after another.
+        # The claim reads this index in order: a stretch of the job after the other, in each one group after the other.
         Index(
-            "ix_items_queue",
-            *("model_digest", "job_id", "preference_hash", "position"),
+            "ix_items_stretches",
+            *("model_digest", "job_id", "stretch", "preference_hash", "position"),
             postgresql_where=text("state = 'queued'"),
             sqlite_where=text("state = 'queued'"),
         ),
@@ -184,6 +225,8 @@ class Item(Base):
     state: Mapped[ItemState] = mapped_column(state_type(ItemState, "state"))
     attempt: Mapped[int]
     """How many times it was claimed and not given back: with the id, the name of an attempt."""
+    stretch: Mapped[Count]
+    """Which part of the job it is in: groups are formed within one (`db.queries.items`)."""
     num_deaths: Mapped[Count]
     """In how many attempts the engine died while it decoded this item."""
     lease_owner: Mapped[uuid.UUID | None]

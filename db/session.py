@@ -90,9 +90,9 @@ def first_line(error: SQLAlchemyError) -> str:
     return str(getattr(error, "orig", error)).strip().partition("\n")[0]
 
 
-def clock(seconds: float = 0.0) -> ColumnElement[dt.datetime]:
+def clock(seconds: float | ColumnElement[float] = 0.0) -> ColumnElement[dt.datetime]:
     """The same clock inside a statement, `seconds` from now: no statement of its own, one moment on PostgreSQL."""
-    return _Clock(literal(seconds, Double()))
+    return _Clock(literal(seconds, Double()) if isinstance(seconds, float | int) else seconds)
 
 
 class _Clock(FunctionElement[dt.datetime]):

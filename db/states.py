@@ -15,12 +15,16 @@ class ItemState(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job stands: `completed` when every item has ended, `cancelled` when a client ended it."""
+    """Where a job stands: `completed` when every item has ended, else ended early by a client or by its deadline.
+
+    Paused or not to begin yet, a job is still `queued` or `running`: those are reasons to wait.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
     COMPLETED = "completed"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
 
 
 class FitState(StrEnum):
@@ -61,12 +65,17 @@ ITEM_MOVES = MappingProxyType(
 
 JOB_MOVES = MappingProxyType(
     {
-        JobState.QUEUED: frozenset({JobState.RUNNING, JobState.COMPLETED, JobState.CANCELLED}),
-        JobState.RUNNING: frozenset({JobState.COMPLETED, JobState.CANCELLED}),
+        JobState.QUEUED: frozenset({JobState.RUNNING, JobState.COMPLETED, JobState.CANCELLED, JobState.EXPIRED}),
+        JobState.RUNNING: frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.EXPIRED}),
         JobState.COMPLETED: frozenset[JobState](),
         JobState.CANCELLED: frozenset[JobState](),
+        JobState.EXPIRED: frozenset[JobState](),
     }
 )
+
+# A client's retry is the one way back from a terminal state: failed items are queued again, and their job is reopened.
+RETRIED_ITEM_STATE = ItemState.FAILED
+RETRIED_JOB_STATES = (JobState.QUEUED, JobState.RUNNING, JobState.COMPLETED, JobState.EXPIRED)
 
 FIT_MOVES = MappingProxyType(
     {
@@ -81,6 +90,8 @@ TERMINAL_ITEM_STATES = tuple(state for state, moves in ITEM_MOVES.items() if not
 TERMINAL_JOB_STATES = tuple(state for state, moves in JOB_MOVES.items() if not moves)
 OPEN_ITEM_STATES = tuple(state for state, moves in ITEM_MOVES.items() if moves)
 OPEN_JOB_STATES = tuple(state for state, moves in JOB_MOVES.items() if moves)
+EARLY_ENDS = MappingProxyType({JobState.CANCELLED: ItemState.CANCELLED, JobState.EXPIRED: ItemState.FAILED})
+"""The states of a job that ended before its items had, and what becomes of the items that were open then."""
 
 
 def sources_of(target: ItemState) -> tuple[ItemState, ...]:

@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import dataclass, field
 
-ENDED_STATES = frozenset({"completed", "cancelled"})
+ENDED_STATES = frozenset({"completed", "cancelled", "expired"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,11 @@ class Job:
     rate: float | None = None
     eta_seconds: float | None = None
     waiting_reason: str | None = None
+    priority: str = "normal"
+    not_before: dt.datetime | None = None
+    completion_window: str | None = None
+    expires_at: dt.datetime | None = None
+    paused_at: dt.datetime | None = None
     metadata: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from padserve import cli_jobs, cli_keys, cli_models, cli_profiles, cli_programs, cli_up
+from padserve import cli_job_flow, cli_jobs, cli_keys, cli_models, cli_profiles, cli_programs, cli_up
 from padserve.context import create_context
 from padserve.display import show_error
 from padserve.errors import PadserveError
@@ -41,10 +41,11 @@ for name, program in (
 ):
     app.command(name, context_settings=cli_programs.EVERYTHING_IS_HANDED_ON)(program)
 for command in (
-    *(cli_jobs.submit, cli_jobs.campaign, cli_jobs.status, cli_jobs.jobs, cli_jobs.results, cli_jobs.cancel),
+    *(cli_jobs.submit, cli_jobs.campaign, cli_jobs.status, cli_jobs.results, cli_jobs.cancel),
     *(cli_jobs.readdress, cli_models.models),
 ):
     app.command()(command)
+app.add_typer(cli_job_flow.app, name="jobs")
 app.add_typer(cli_profiles.app, name="profiles")
 app.add_typer(cli_keys.app, name="keys")
 

@@ -1,7 +1,8 @@
-"""`padserve submit`, `campaign`, `status`, `jobs`, `results`, `cancel` and `readdress`."""
+"""`padserve submit`, `campaign`, `status`, `results`, `cancel` and `readdress`."""
 
 import sys
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from padserve.client import Campaign, Client
 from padserve.context import CommandContext, context_of
-from padserve.display import job_line, job_progress, say, show_table
+from padserve.display import job_line, job_progress, say
 from padserve.files import write_lines
 from padserve.ndjson import STANDARD_INPUT, Source
 
@@ -27,6 +28,15 @@ NumChoices = Annotated[int | None, typer.Option("--n", help="Answers per item, w
 Temperature = Annotated[float | None, typer.Option(help="0 is greedy, where an item says nothing.")]
 MaxTokens = Annotated[int | None, typer.Option(help="Tokens per text at most, where an item says nothing.")]
 ModelName = Annotated[str | None, typer.Option("--model", help="Which model; `padserve models` lists them.")]
+Priority = Annotated[str | None, typer.Option(help="interactive, normal or bulk: which of your own jobs goes first.")]
+Window = Annotated[
+    str | None,
+    typer.Option("--completion-window", help="As in 24h: what has not ended by then never will."),
+]
+NotBefore = Annotated[
+    datetime | None,
+    typer.Option(help="Begin at this moment, in your time zone.", formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"]),
+]
 Key = Annotated[str | None, typer.Option("--key", help="An Idempotency-Key: the same key never makes a second job.")]
 
 
@@ -42,6 +52,9 @@ def submit(
     temperature: Temperature = None,
     n: NumChoices = None,
     max_tokens: MaxTokens = None,
+    priority: Priority = None,
+    completion_window: Window = None,
+    not_before: NotBefore = None,
     key: Key = None,
 ) -> None:
     """Submit a file of items: {"custom_id", "user_id", "prompt"} and what they override, one per line."""
@@ -49,7 +62,9 @@ def submit(
     defaults = _stated(
         method=method, strength=strength, max_kl=max_kl, temperature=temperature, n=n, max_tokens=max_tokens
     )
-    _submit(context_of(context), source, _Options(model, defaults, key), wait=wait)
+    _submit(
+        context_of(context), source, _Options(model, defaults, key, priority, completion_window, not_before), wait=wait
+    )
 
 
 def campaign(
@@ -67,6 +82,9 @@ def campaign(
     temperature: Temperature = None,
     n: NumChoices = None,
     max_tokens: MaxTokens = None,
+    priority: Priority = None,
+    completion_window: Window = None,
+    not_before: NotBefore = None,
     key: Key = None,
 ) -> None:
     """Submit one prompt for many users."""
@@ -76,7 +94,9 @@ def campaign(
     defaults = _stated(
         method=method, strength=strength, max_kl=max_kl, temperature=temperature, n=n, max_tokens=max_tokens
     )
-    _submit(context_of(context), source, _Options(model, defaults, key), wait=wait)
+    _submit(
+        context_of(context), source, _Options(model, defaults, key, priority, completion_window, not_before), wait=wait
+    )
 
 
 def status(
@@ -92,25 +112,6 @@ def status(
             _follow(given, client, job_id)
         else:
             say(given.answers, job_line(client.job(job_id)))
-
-
-def jobs(
-    context: typer.Context,
-    *,
-    state: Annotated[str | None, typer.Option(help="Only queued, running, completed or cancelled ones.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
-) -> None:
-    """List jobs, the newest first."""
-    given = context_of(context)
-    with given.client() as client:
-        newest = [
-            job for job, _ in zip(client.jobs(state=state, page_size=min(limit, 100)), range(limit), strict=False)
-        ]
-    rows = [(job.id, f"{job.created_at.astimezone():%Y-%m-%d %H:%M:%S}", job_line(job)) for job in newest]
-    if rows:
-        show_table(given.answers, ("job", "created", "state"), rows)
-    else:
-        say(given.notes, "There are no jobs.")
 
 
 def results(
@@ -154,11 +155,22 @@ class _Options:
     model: str | None
     defaults: dict[str, object]
     key: str | None
+    priority: str | None
+    completion_window: str | None
+    not_before: datetime | None
 
 
 def _submit(given: CommandContext, source: Source | Campaign, options: _Options, *, wait: bool) -> None:
     with given.client() as client:
-        job = client.submit(source, model=options.model, defaults=options.defaults, idempotency_key=options.key)
+        job = client.submit(
+            source,
+            model=options.model,
+            defaults=options.defaults,
+            priority=options.priority,
+            completion_window=options.completion_window,
+            not_before=None if options.not_before is None else options.not_before.astimezone(),
+            idempotency_key=options.key,
+        )
         say(given.answers, job.id)
         if wait:
             _follow(given, client, job.id)

@@ -1,5 +1,6 @@
 """The Python client: jobs and profiles of one server, with answers as frozen values. Knows the endpoints, not HTTP."""
 
+import datetime as dt
 import os
 import time
 import uuid
@@ -95,21 +96,28 @@ class Client:
         model: str | None = None,
         defaults: Mapping[str, object] | None = None,
         metadata: Mapping[str, str] | None = None,
+        priority: str | None = None,
+        completion_window: str | None = None,
+        not_before: dt.datetime | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Submit items (JSON objects, an NDJSON file or its path) or a campaign; the job is stored when this returns.
 
         `model` is needed where several are served. `defaults` holds what items leave unsaid (`method`, `strength`,
-        `max_tokens`, ...). A call with the same `idempotency_key` and content gives the same job.
+        `max_tokens`, ...). `priority` is interactive, normal or bulk; what has not ended within the
+        `completion_window` ("24h") never will; nothing is decoded `not_before` a moment, which has a time zone.
+        A call with the same `idempotency_key` and content gives the same job.
         """
         headers = {IDEMPOTENCY_KEY: idempotency_key or uuid.uuid4().hex}
-        options: dict[str, object] = {}
-        if model is not None:
-            options["model"] = model
-        if defaults:
-            options["defaults"] = dict(defaults)
-        if metadata:
-            options["metadata"] = dict(metadata)
+        stated: dict[str, object] = {
+            "model": model,
+            "defaults": dict(defaults or {}) or None,
+            "metadata": dict(metadata or {}) or None,
+            "priority": priority,
+            "completion_window": completion_window,
+            "not_before": None if not_before is None else not_before.isoformat(),
+        }
+        options = {name: value for name, value in stated.items() if value is not None}
         if isinstance(source, Campaign):
             return self._job(Call("POST", "/v1/jobs", headers=headers, json={**source.body, **options}))
         headers["Content-Type"] = ndjson.MEDIA_TYPE
@@ -141,6 +149,22 @@ class Client:
     def cancel(self, job_id: str) -> Job:
         """End the job: what has finished is kept, everything else is cancelled."""
         return self._job(Call("POST", _path(job_id) + "/cancel", repeats_safely=True))
+
+    def pause(self, job_id: str) -> Job:
+        """Begin nothing more of the job until it is resumed."""
+        return self._job(Call("POST", _path(job_id) + "/pause", repeats_safely=True))
+
+    def resume(self, job_id: str) -> Job:
+        """Let a paused job go on."""
+        return self._job(Call("POST", _path(job_id) + "/resume", repeats_safely=True))
+
+    def retry(self, job_id: str) -> Job:
+        """Have what failed of the job done again; what has finished is never done again."""
+        return self._job(Call("POST", _path(job_id) + "/retry", repeats_safely=True))
+
+    def delete(self, job_id: str) -> None:
+        """Remove an ended job with its items and texts."""
+        self._transport.request(Call("DELETE", _path(job_id)))
 
     def wait(
         self, job_id: str, *, on_progress: Callable[[Job], None] | None = None, timeout_seconds: float | None = None

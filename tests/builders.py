@@ -13,6 +13,7 @@ from db.models import Item, Job, Preference, Result, Tenant
 from db.preferences import EffectivePreference, Method, Principle, effective_preference
 from db.queries import cancelling, workers
 from db.queries.feedback import Pair
+from db.queries.items import ITEMS_PER_STRETCH
 from db.queries.models import register_model
 from db.queries.profiles import create_profile
 from db.session import Database, now
@@ -78,8 +79,9 @@ def a_job(
     tenant: str = "default",
     model: str = MODEL,
     model_digest: str | None = DIGEST,
+    **columns: object,
 ) -> uuid.UUID:
-    """A job of one queued item per preference, in input order."""
+    """A job of one queued item per preference, in input order, with what else is said of its row."""
     with database.transaction() as session:
         known = session.scalar(select(Tenant.id).where(Tenant.name == tenant))
         tenant_id = known or a_tenant(session, tenant)
@@ -96,6 +98,7 @@ def a_job(
             num_items=len(preferences),
             num_queued=len(preferences),
             created_at=now(session),
+            **columns,
         )
         session.add(job)
         session.flush()
@@ -104,6 +107,7 @@ def a_job(
             {
                 "job_id": job.id,
                 "position": position,
+                "stretch": position // ITEMS_PER_STRETCH,
                 "custom_id": f"item-{position}",
                 "user_id": f"user-{position}",
                 "profile_version": 1,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from db.faults import describe, is_passing
-from db.queries import audit, cancelling, claims, fits, idempotency, losses
+from db.queries import audit, cancelling, claims, deadlines, deleting, fits, idempotency, losses
 from db.session import Database
 
 AUDIT_SECONDS = 30.0
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class Reconciler:
-    """Expires leases, winds up cancelled jobs, audits counters, and wakes this worker where no message did."""
+    """Expires leases, enforces deadlines, lets items follow their jobs, audits counters, and wakes this worker."""
 
     def __init__(
         self,
@@ -39,7 +39,8 @@ class Reconciler:
 
     def sweep(self) -> None:
         """One round. Each part is a transaction of its own: none waits for another's locks, nor ends with another."""
-        for part in (self._expire, self._wind_up, self._audit, self._look_for_work, self._forget):
+        parts = (self._expire, self._enforce_deadlines, self._wind_up, self._remove, self._audit)
+        for part in (*parts, self._look_for_work, self._forget):
             try:
                 part()
             except Exception as error:
@@ -62,8 +63,17 @@ class Reconciler:
         if num_items or num_fits:
             log.warning("leases_expired", num_items=num_items, num_fits=num_fits)
 
+    def _enforce_deadlines(self) -> None:
+        with self._database.reading() as session:
+            overdue = deadlines.overdue(session)
+        for job_id in overdue:
+            with self._database.transaction() as session:
+                has_expired = deadlines.enforce(session, job_id)
+            if has_expired:
+                log.info("job_expired", job_id=str(job_id))
+
     def _wind_up(self) -> None:
-        """Let the items of cancelled jobs follow, each batch in a transaction of its own."""
+        """Let the items of jobs that ended early follow, each batch in a transaction of its own."""
         with self._database.reading() as session:
             winding_up = cancelling.winding_up(session)
         for job_id in winding_up:
@@ -71,6 +81,16 @@ class Reconciler:
             while is_left:
                 with self._database.transaction() as session:
                     is_left = cancelling.follow(session, job_id)
+
+    def _remove(self) -> None:
+        """Remove the rows of deleted jobs, each batch in a transaction of its own."""
+        with self._database.reading() as session:
+            deleted = deleting.deleted_jobs(session)
+        for job_id in deleted:
+            is_left = True
+            while is_left:
+                with self._database.transaction() as session:
+                    is_left = deleting.remove(session, job_id)
 
     def _audit(self) -> None:
         """Compare counters with items: of jobs that are plainly wrong at once, of a few others in turn."""

@@ -92,7 +92,13 @@ def _mend(session: Session, found: Mended) -> None:
 
 _OPEN = "('queued', 'running')"
 _ENDED = "('succeeded', 'failed', 'cancelled')"
-_FOLLOWS = f"(jobs.state = 'cancelled' AND items.state IN {_OPEN})"
+_ENDED_EARLY = "('cancelled', 'expired')"
+_IS_SEEN = "deleted_at IS NULL"
+
+
+def _follows(job_state: str) -> str:
+    """An item whose row is still to follow its job, which counts it already."""
+    return f" OR (jobs.state = '{job_state}' AND items.state IN {_OPEN})"
 
 
 def _counted(state: str, *, also: str = "") -> str:
@@ -105,18 +111,19 @@ INVARIANTS = MappingProxyType(
         "WHERE num_queued + num_running + num_succeeded + num_failed + num_cancelled <> num_items "
         "OR num_queued < 0 OR num_running < 0 OR num_succeeded < 0 OR num_failed < 0 OR num_cancelled < 0",
         "counters_are_those_of_the_items": "SELECT id FROM jobs "
-        f"WHERE num_queued <> ({_counted('queued')} AND jobs.finished_at IS NULL) "
+        f"WHERE {_IS_SEEN} AND (num_queued <> ({_counted('queued')} AND jobs.finished_at IS NULL) "
         f"OR num_running <> ({_counted('running')} AND jobs.finished_at IS NULL) "
-        f"OR num_succeeded <> ({_counted('succeeded')}) OR num_failed <> ({_counted('failed')}) "
-        f"OR num_cancelled <> ({_counted('cancelled', also=f' OR {_FOLLOWS}')})",
+        f"OR num_succeeded <> ({_counted('succeeded')}) "
+        f"OR num_failed <> ({_counted('failed', also=_follows('expired'))}) "
+        f"OR num_cancelled <> ({_counted('cancelled', also=_follows('cancelled'))}))",
         "every_item_is_stored": "SELECT id FROM jobs "
-        "WHERE num_items <> (SELECT count(*) FROM items WHERE items.job_id = jobs.id) "
-        "OR num_items <> (SELECT coalesce(max(position) + 1, 0) FROM items WHERE items.job_id = jobs.id)",
+        f"WHERE {_IS_SEEN} AND (num_items <> (SELECT count(*) FROM items WHERE items.job_id = jobs.id) "
+        "OR num_items <> (SELECT coalesce(max(position) + 1, 0) FROM items WHERE items.job_id = jobs.id))",
         "a_job_is_open_as_long_as_an_item_is": "SELECT id FROM jobs WHERE NOT is_winding_up AND (finished_at IS NULL) "
         f"<> EXISTS (SELECT 1 FROM items WHERE items.job_id = jobs.id AND items.state IN {_OPEN})",
         "a_job_that_ended_says_when": "SELECT id FROM jobs "
-        "WHERE (finished_at IS NOT NULL) <> (state IN ('completed', 'cancelled')) "
-        "OR (is_winding_up AND state <> 'cancelled') OR (state = 'running' AND started_at IS NULL)",
+        "WHERE (finished_at IS NOT NULL) <> (state IN ('completed', 'cancelled', 'expired')) "
+        f"OR (is_winding_up AND state NOT IN {_ENDED_EARLY}) OR (state = 'running' AND started_at IS NULL)",
         "an_item_that_ended_says_when": f"SELECT id FROM items WHERE (state IN {_ENDED}) <> (finished_at IS NOT NULL)",
         "an_item_that_ended_has_one_result": "SELECT items.id FROM items "
         "LEFT JOIN results ON results.item_id = items.id "

@@ -6,16 +6,20 @@ whatever it likes: its writes change nothing. The counters of the jobs move with
 """
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
-from sqlalchemy import Row, Select, select, tuple_, update
+from sqlalchemy import ColumnElement, Double, Integer, Row, Select, bindparam, select, tuple_, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from db.base import JsonObject
 from db.models import Item, Job, Preference
+from db.queries import fairness
 from db.queries.attempts import Attempt, ClaimedItem, Outcome
 from db.queries.counters import Moved, settle
+from db.queries.fairness import JOBS_PER_LOOK, Candidate, ClaimableJob, claimable_jobs
 from db.queries.held_items import end_items, lock_held, requeue
 from db.queries.positions import Position, Positions
 from db.session import clock
@@ -23,40 +27,18 @@ from db.states import ItemState
 
 __all__ = ["Attempt", "ClaimableJob", "ClaimedItem", "Outcome", "claim", "claimable_jobs", "extend", "release", "save"]
 
-JOBS_PER_LOOK = 32
+MAX_LOOKS = 4
+"""How often one claim looks for jobs: enough for one of many jobs that have an item each."""
 
 _Row: TypeAlias = Row[*tuple[Any, ...]]
 
 _UNSYNCHRONISED = {"synchronize_session": False}
 
 
-class ClaimableJob(NamedTuple):
-    """An open job that has queued items."""
-
-    id: uuid.UUID
-    tenant_id: uuid.UUID
-
-
 class _Lease(NamedTuple):
     owner: uuid.UUID
     model_digest: str
     seconds: float
-
-
-def claimable_jobs(session: Session, *, model_digest: str) -> Iterator[ClaimableJob]:
-    """Open jobs with queued items for this model, oldest first, by their counters; read as far as is asked for."""
-    claimable = (
-        select(Job.id, Job.tenant_id)
-        .where(Job.finished_at.is_(None), Job.model_digest == model_digest, Job.num_queued > 0)
-        .order_by(Job.id)
-        .limit(JOBS_PER_LOOK)
-    )
-    page = [ClaimableJob(*row) for row in session.execute(claimable)]
-    while page:
-        yield from page
-        last = page[-1].id
-        full = len(page) == JOBS_PER_LOOK
-        page = [ClaimableJob(*row) for row in session.execute(claimable.where(Job.id > last))] if full else []
 
 
 def claim(
@@ -68,17 +50,12 @@ def claim(
     lease_seconds: float,
     positions: Positions | None = None,
 ) -> list[ClaimedItem]:
-    """Lease up to `limit` queued items: the oldest job's groups first, topped up from further groups and jobs.
+    """Lease up to `limit` queued items, of whose turn it is by `db.queries.fairness`, each job's group by group.
 
     A worker that passes the same `positions` to each of its claims is spared what it claimed before.
     """
     lease = _Lease(owner, model_digest, lease_seconds)
-    reached = positions or Positions()
-    taken: list[tuple[ClaimableJob, _Row]] = []
-    for job in claimable_jobs(session, model_digest=model_digest):
-        taken += [(job, row) for row in _take(session, job.id, limit - len(taken), lease, reached)]
-        if len(taken) == limit:
-            break
+    taken = _take_in_turn(session, limit, lease, positions or Positions())
     bodies = _preferences(session, {(job.tenant_id, row.preference_hash) for job, row in taken})
     ended = settle(session, [Moved(row.id, job.id, ItemState.QUEUED, ItemState.RUNNING) for job, row in taken])
     return [
@@ -86,6 +63,25 @@ def claim(
         for job, row in taken
         if job.id not in ended
     ]
+
+
+def _take_in_turn(session: Session, limit: int, lease: _Lease, reached: Positions) -> list[tuple[ClaimableJob, _Row]]:
+    """Items of the jobs whose turn it is. A job may yield less than was planned, where others are just taking of it."""
+    taken: list[tuple[ClaimableJob, _Row]] = []
+    looked_at: list[Candidate] = []
+    passed: list[uuid.UUID] = []
+    for _ in range(MAX_LOOKS):
+        found = fairness.candidates(session, model_digest=lease.model_digest, passed=passed)
+        planned = fairness.plan(found, limit - len(taken))
+        for job, num_items in planned.items():
+            taken += [(job, row) for row in _take(session, job.id, num_items, lease, reached)]
+        looked_at += found
+        passed += [job.id for job in planned]
+        if len(taken) == limit or len(planned) == len(found) < JOBS_PER_LOOK:
+            break
+    num_taken = Counter(job.id for job, _ in taken)
+    fairness.charge(session, model_digest=lease.model_digest, wanting=looked_at, taken=num_taken)
+    return taken
 
 
 def _take(session: Session, job_id: uuid.UUID, limit: int, lease: _Lease, reached: Positions) -> list[_Row]:
@@ -96,32 +92,25 @@ def _take(session: Session, job_id: uuid.UUID, limit: int, lease: _Lease, reache
         reached.forget(job_id)
         rows += _take_after(session, job_id, limit - len(rows), lease, None)
     elif rows:
-        reached.reach(job_id, Position(rows[-1].preference_hash, rows[-1].position))
+        reached.reach(job_id, Position(rows[-1].stretch, rows[-1].preference_hash, rows[-1].position))
     return rows
 
 
 def _take_after(session: Session, job_id: uuid.UUID, limit: int, lease: _Lease, after: Position | None) -> list[_Row]:
     """In the order of the queue; what others are just taking is passed over."""
-    place = (Item.preference_hash, Item.position)
-    queued = select(Item.id).where(
-        Item.state == ItemState.QUEUED, Item.model_digest == lease.model_digest, Item.job_id == job_id
-    )
-    if after is not None:
-        queued = queued.where(tuple_(*place) > after)
-    locked = _locking(queued.order_by(*place).limit(limit).with_for_update(skip_locked=True))
-    rows = session.execute(
-        update(Item)
-        .where(Item.id.in_(locked), Item.state == ItemState.QUEUED)
-        .values(
-            state=ItemState.RUNNING,
-            lease_owner=lease.owner,
-            lease_until=clock(lease.seconds),
-            attempt=Item.attempt + 1,
-        )
-        .returning(Item.id, Item.attempt, *place, Item.messages, Item.sampling),
-        execution_options=_UNSYNCHRONISED,
-    )
-    return sorted(rows, key=lambda row: (row.preference_hash, row.position))
+    given = {
+        "of_job": job_id,
+        "of_model": lease.model_digest,
+        "at_most": limit,
+        "by_owner": lease.owner,
+        "for_seconds": lease.seconds,
+    }
+    if after is None:
+        rows = session.connection().execute(_TAKE, given)
+    else:
+        reached = dict(zip(_REACHED, after, strict=True))
+        rows = session.connection().execute(_TAKE_AFTER, {**given, **reached})
+    return sorted(rows, key=lambda row: (row.stretch, row.preference_hash, row.position))
 
 
 def _preferences(session: Session, keys: set[tuple[uuid.UUID, str]]) -> dict[tuple[uuid.UUID, str], JsonObject]:
@@ -170,3 +159,35 @@ def release(session: Session, *, owner: uuid.UUID, attempts: Iterable[Attempt]) 
 def _locking(ids: Select[int]) -> Select[int]:
     """The ids that the select locks. Materialised: PostgreSQL may run a plain sub-select more than once."""
     return select(ids.cte("locked").prefix_with("MATERIALIZED", dialect="postgresql").c.id)
+
+
+_PLACE = (Item.stretch, Item.preference_hash, Item.position)
+_REACHED = ("after_stretch", "after_hash", "after_position")
+
+
+def _taking(*conditions: ColumnElement[bool]) -> ReturningUpdate[*tuple[Any, ...]]:
+    """The claim itself. Built once, as it runs many times a second."""
+    queued = select(Item.id).where(
+        Item.state == ItemState.QUEUED,
+        Item.model_digest == bindparam("of_model"),
+        Item.job_id == bindparam("of_job"),
+        *conditions,
+    )
+    queued = queued.order_by(*_PLACE).limit(bindparam("at_most", type_=Integer()))
+    return (
+        update(Item)
+        .where(Item.id.in_(_locking(queued.with_for_update(skip_locked=True))), Item.state == ItemState.QUEUED)
+        .values(
+            state=ItemState.RUNNING,
+            lease_owner=bindparam("by_owner"),
+            lease_until=clock(bindparam("for_seconds", type_=Double())),
+            attempt=Item.attempt + 1,
+        )
+        .returning(Item.id, Item.attempt, *_PLACE, Item.messages, Item.sampling)
+    )
+
+
+_TAKE = _taking()
+_TAKE_AFTER = _taking(
+    tuple_(*_PLACE) > tuple_(*(bindparam(name, type_=part.type) for name, part in zip(_REACHED, _PLACE, strict=True)))
+)

@@ -7,9 +7,9 @@ Whoever moves items between states does it in this order, so that no two transac
 3. `settle`, once and last: it updates the jobs in the order of their ids, and their rows stay locked until the commit
    only. Many workers claim and save items of one job at once, and each waits for the others here.
 
-An ended job's counters stand still. A cancel ends a job by its row alone, without a look at its items: what is open
-then counts as cancelled. A transaction that moved items meanwhile learns of it in step 3, and what it had ended is
-cancelled after all.
+An ended job's counters stand still. A cancel or a deadline ends a job by its row alone, without a look at its items:
+what is open then counts as ended with it. A transaction that moved items meanwhile learns of it in step 3, and what it
+had ended ends as the job did after all.
 """
 
 import uuid
@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from db.models import Job
 from db.queries import cancelling
 from db.session import clock
-from db.states import TERMINAL_ITEM_STATES, ItemState, JobState
+from db.states import EARLY_ENDS, TERMINAL_ITEM_STATES, ItemState, JobState
 
 RATE_MARK_SECONDS = 15.0
 """The rate of a job is taken over one to two times that long."""
@@ -43,17 +43,17 @@ class Moved(NamedTuple):
 def settle(session: Session, moved: Sequence[Moved]) -> set[uuid.UUID]:
     """Count what was moved, and complete the jobs whose last item ended; call it once in a transaction, at its end.
 
-    Returns the jobs that a cancel ended before: they count nothing more, and items that ended are cancelled after all.
+    Returns the jobs that were ended early before: they count nothing more, and what ended of them ends as they did.
     """
     changes: defaultdict[uuid.UUID, Counter[ItemState]] = defaultdict(Counter)
     for _, job_id, source, target in moved:
         changes[job_id][source] -= 1
         changes[job_id][target] += 1
-    cancelled = move(session, changes)
-    late = [one.item_id for one in moved if one.job_id in cancelled and one.target in TERMINAL_ITEM_STATES]
+    ended = move(session, changes)
+    late = [one.item_id for one in moved if one.job_id in ended and one.target in TERMINAL_ITEM_STATES]
     if late:
-        cancelling.cancel_after_all(session, late)
-    return cancelled
+        cancelling.end_after_all(session, late)
+    return ended
 
 
 def move(session: Session, changes: Mapping[uuid.UUID, Mapping[ItemState, int]]) -> set[uuid.UUID]:
@@ -68,7 +68,7 @@ def move(session: Session, changes: Mapping[uuid.UUID, Mapping[ItemState, int]])
     num_moved = session.connection().execute(_ADD, rows).rowcount
     if num_moved == len(rows):
         return set()
-    ended = select(Job.id).where(Job.id.in_(list(changes)), Job.state == JobState.CANCELLED)
+    ended = select(Job.id).where(Job.id.in_(list(changes)), Job.state.in_(list(EARLY_ENDS)))
     return set(session.scalars(ended))
 
 
@@ -89,6 +89,7 @@ def _update() -> Update:
         .values(
             **counters,
             state=case((completes, JobState.COMPLETED), (claims, JobState.RUNNING), else_=Job.state),
+            claimed_at=case((claims, clock()), else_=Job.claimed_at),
             started_at=case((and_(Job.started_at.is_(None), claims), clock()), else_=Job.started_at),
             finished_at=case((completes, clock()), else_=null()),
             **_rate_marks(newly_ended > 0),

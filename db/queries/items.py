@@ -1,4 +1,9 @@
-"""Storing what a job consists of: its items, and the preferences they are grouped by."""
+"""Storing what a job consists of: its items, and the preferences they are grouped by.
+
+Workers take a job's items in stretches of ITEMS_PER_STRETCH, in input order, and within a stretch one group after the
+other. So grouping overtakes no item by more than the others of its stretch, however rare its group is: that is its
+linger, counted in items and not in seconds, so that it is exact however fast the engine is.
+"""
 
 import uuid
 from collections.abc import Iterable, Mapping
@@ -12,6 +17,8 @@ from db.base import JsonObject
 from db.conflicts import insert_or_ignore
 from db.models import Preference, Tenant
 from db.states import ItemState
+
+ITEMS_PER_STRETCH = 1024
 
 
 class NewItem(NamedTuple):
@@ -29,7 +36,7 @@ class NewItem(NamedTuple):
     sampling: str
 
 
-_COLUMNS = ("job_id", "model", "model_digest", "state", "attempt", *NewItem._fields)
+_COLUMNS = ("job_id", "model", "model_digest", "state", "attempt", "stretch", *NewItem._fields)
 _INSERT = f"INSERT INTO items ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - names
 _COPY = f"COPY items ({', '.join(_COLUMNS)}) FROM STDIN"
 
@@ -40,7 +47,7 @@ def insert_items(
     """Queue the items of a job. The rows go straight to the driver: a job may have hundreds of thousands."""
     connection = session.connection()
     shared = (job_id.hex, model, model_digest, ItemState.QUEUED.value, 0)
-    rows = [(*shared, *item) for item in items]
+    rows = [(*shared, item.position // ITEMS_PER_STRETCH, *item) for item in items]
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(_INSERT, rows)
     else:

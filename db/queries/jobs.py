@@ -8,18 +8,19 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, insert, null, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, case, func, insert, null, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from db.base import JsonObject, new_id
 from db.models import Item, Job
-from db.queries import counters
+from db.priorities import Priority
+from db.queries import counters, fairness
 from db.session import clock
 from db.states import OPEN_ITEM_STATES, ItemState, JobState
 
 _UNSYNCHRONISED = {"synchronize_session": False}
 JOBS_BEFORE_SAMPLE = 200
-"""How many earlier jobs are looked at for what a job waits behind."""
+"""How many open jobs are looked at for what a job waits behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,26 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a job is wanted: how soon beside the tenant's other jobs, from when on, and until when."""
+
+    priority: Priority = Priority.NORMAL
+    not_before: dt.datetime | None = None
+    window_seconds: int | None = None
+
+
+NOW = Schedule()
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
-    """What the workers take before a job's items: of the same tenant's, how many; of others', only whether."""
+    """What the workers take before a job's items: queued items of the same tenant's jobs that go first."""
 
     num_items: int
     is_all: bool
-    """False where there are more earlier jobs of this tenant than were looked at."""
+    """False where there are more jobs than were looked at."""
     has_others: bool
+    """Whether other tenants have work for the same workers, as far as was looked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,11 @@ class JobRecord:
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+    schedule: Schedule
+    expires_at: dt.datetime | None
+    paused_at: dt.datetime | None
+    read_at: dt.datetime
+    """The moment that all of this is true of, by the database's clock."""
     rate: float | None
     """Items per second, over the last 15 to 30 seconds; None when nothing ended lately, and once the job has ended."""
     behind: Waiting | None
@@ -76,7 +95,14 @@ class JobRecord:
 
 
 def insert_job(
-    session: Session, *, tenant_id: uuid.UUID, model: str, model_digest: str, metadata: JsonObject, num_items: int
+    session: Session,
+    *,
+    tenant_id: uuid.UUID,
+    model: str,
+    model_digest: str,
+    metadata: JsonObject,
+    num_items: int,
+    schedule: Schedule = NOW,
 ) -> uuid.UUID:
     """Store a job whose items follow in the same transaction; return its id."""
     job_id = new_id()
@@ -90,6 +116,10 @@ def insert_job(
             details=metadata,
             num_items=num_items,
             num_queued=num_items,
+            priority=schedule.priority,
+            not_before=schedule.not_before,
+            window_seconds=schedule.window_seconds,
+            expires_at=None if schedule.window_seconds is None else clock(schedule.window_seconds),
             created_at=clock(),
         )
     )
@@ -168,47 +198,64 @@ def _jobs() -> Select[*tuple[Any, ...]]:
         *(Job.id, Job.tenant_id, Job.state, Job.model, Job.model_digest, Job.details),
         *(Job.num_queued, Job.num_running, Job.num_succeeded, Job.num_failed, Job.num_cancelled, Job.num_items),
         *(Job.created_at, Job.started_at, Job.finished_at),
+        *(Job.priority, Job.not_before, Job.window_seconds, Job.expires_at, Job.paused_at),
         clock().label("read_at"),
         case((rate_ends, Job.rate_since), else_=null()).label("rate_since"),
         Job.rate_base,
         *_waiting_for(),
-    )
+    ).where(Job.deleted_at.is_(None))
 
 
 def _waiting_for() -> tuple[ColumnElement[Any], ...]:
-    """Of a job that waits: items queued before its own, in how many of its tenant's first jobs, and other tenants'."""
-    earlier = aliased(Job)
-    is_earlier = (earlier.model_digest == Job.model_digest, earlier.finished_at.is_(None), earlier.id < Job.id)
-    first = (
-        select(earlier.num_queued)
-        .where(earlier.tenant_id == Job.tenant_id, *is_earlier)
-        .order_by(earlier.id)
-        .limit(JOBS_BEFORE_SAMPLE)
-        .correlate(Job)
-        .subquery()
+    """Of a job that waits: how many items go before its own, in how many jobs this was looked up, and other tenants'.
+
+    The first open jobs for its model are looked at, of its tenant and of all, as many as JOBS_BEFORE_SAMPLE.
+    """
+    other = aliased(Job)
+    goes_first = or_(
+        fairness.rank(other) < fairness.rank(Job),
+        and_(fairness.rank(other) == fairness.rank(Job), other.id < Job.id),
+    )
+    is_open = (other.model_digest == Job.model_digest, other.finished_at.is_(None))
+    before = case((and_(goes_first, *fairness.may_be_claimed(other)), other.num_queued), else_=0)
+    looked_at = select(before.label("before")).where(other.tenant_id == Job.tenant_id, *is_open)
+    looked_at = looked_at.order_by(other.id).limit(JOBS_BEFORE_SAMPLE).correlate(Job)
+    is_others = and_(other.tenant_id != Job.tenant_id, *fairness.may_be_claimed(other))
+    others = select(case((is_others, 1), else_=0).label("others")).where(*is_open)
+    others = others.order_by(other.id).limit(JOBS_BEFORE_SAMPLE).correlate(Job)
+    own, all_ = looked_at.subquery(), others.subquery()
+    counted = (
+        select(func.coalesce(func.sum(own.c.before), 0)),
+        select(func.count(own.c.before)),
+        select(func.coalesce(func.max(all_.c.others), 0)),
     )
     waits = and_(Job.num_queued > 0, Job.num_running == 0, Job.finished_at.is_(None))
-    counted = (
-        select(func.coalesce(func.sum(first.c.num_queued), 0)).scalar_subquery(),
-        select(func.count(first.c.num_queued)).scalar_subquery(),
-        case((exists().where(earlier.tenant_id != Job.tenant_id, *is_earlier).correlate(Job), 1), else_=0),
-    )
-    return tuple(case((waits, count), else_=null()) for count in counted)
+    return tuple(case((waits, each.scalar_subquery()), else_=null()) for each in counted)
 
 
 def _record(row: Row[*tuple[Any, ...]]) -> JobRecord:
     job_id, tenant_id, state, model, digest, metadata = row[:6]
-    created_at, started_at, finished_at, read_at, rate_since, rate_base, num_before, num_jobs, others = row[12:]
+    created_at, started_at, finished_at, priority, not_before, window, expires_at, paused_at, read_at = row[12:21]
     counts = Counts(*row[6:12])
     if finished_at is not None:  # a version that kept no counters may have ended it
         counts = replace(counts, queued=0, running=0)
-    num_ended = counts.ended - rate_base
-    rate = None
-    if finished_at is None and rate_since is not None and num_ended > 0:
-        rate = num_ended / max((read_at - rate_since).total_seconds(), 1.0)
-    behind = None if num_before is None else Waiting(num_before, num_jobs < JOBS_BEFORE_SAMPLE, bool(others))
     return JobRecord(
         *(job_id, tenant_id, state, model, digest, metadata, counts, created_at, started_at, finished_at),
-        rate=rate,
-        behind=behind,
+        schedule=Schedule(priority, not_before, window),
+        expires_at=expires_at,
+        paused_at=paused_at,
+        read_at=read_at,
+        rate=_rate(row, counts) if finished_at is None else None,
+        behind=_waiting(*row[-3:]),
     )
+
+
+def _rate(row: Row[*tuple[Any, ...]], counts: Counts) -> float | None:
+    num_ended = counts.ended - row.rate_base
+    if row.rate_since is None or num_ended <= 0:
+        return None
+    return float(num_ended / max((row.read_at - row.rate_since).total_seconds(), 1.0))
+
+
+def _waiting(num_before: int | None, num_jobs: int, has_others: int) -> Waiting | None:
+    return None if num_before is None else Waiting(num_before, num_jobs < JOBS_BEFORE_SAMPLE, bool(has_others))

@@ -24,6 +24,12 @@ def create_tenant(session: Session, name: str) -> Tenant:
     return session.scalars(select(Tenant).where(Tenant.name == name)).one()
 
 
+def set_weight(session: Session, name: str, weight: float) -> bool:
+    """Change a tenant's share of the workers (`db.queries.fairness`). False when there is no tenant of this name."""
+    weighed = update(Tenant).where(Tenant.name == name).values(weight=weight).returning(Tenant.id)
+    return session.execute(weighed, execution_options={"synchronize_session": False}).one_or_none() is not None
+
+
 def create_key(
     session: Session,
     tenant_id: uuid.UUID,

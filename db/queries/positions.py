@@ -15,8 +15,9 @@ KEPT_SECONDS = 10.0
 
 
 class Position(NamedTuple):
-    """A place in a job's queue: its items are ordered by group, and in a group as they were sent."""
+    """A place in a job's queue: stretch by stretch, in one by group, and in a group as the items were sent."""
 
+    stretch: int
     preference_hash: str
     position: int
 

@@ -4,13 +4,13 @@ import datetime as dt
 import uuid
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, and_, case, literal, or_, select
+from sqlalchemy import ColumnElement, and_, case, or_, select
 from sqlalchemy.orm import Session
 
 from db.base import JsonObject
 from db.models import Item, Job, Result
-from db.queries.cancelling import CANCELLED_CODE, CANCELLED_MESSAGE
-from db.states import OPEN_ITEM_STATES, TERMINAL_ITEM_STATES, ItemState, JobState
+from db.queries.cancelling import CODES, MESSAGES, of_early_end
+from db.states import EARLY_ENDS, OPEN_ITEM_STATES, TERMINAL_ITEM_STATES, ItemState
 
 
 class ResultRow(NamedTuple):
@@ -36,19 +36,19 @@ class ResultRow(NamedTuple):
     error_message: str | None
 
 
-_FOLLOWS = and_(Job.state == JobState.CANCELLED, Item.state.in_(OPEN_ITEM_STATES))
-"""An item whose job was cancelled, and whose own row is still to follow: to a reader it is cancelled already."""
+_FOLLOWS = and_(Job.state.in_(list(EARLY_ENDS)), Item.state.in_(OPEN_ITEM_STATES))
+"""An item whose job ended early, and whose own row is still to follow: to a reader it has ended with the job."""
 
 _ENDED_ITEMS = (
     select(
         *(Item.position, Item.custom_id, Item.user_id, Item.profile_version, Item.preference_hash),
-        case((_FOLLOWS, literal(ItemState.CANCELLED, Item.state.type)), else_=Item.state),
+        case((_FOLLOWS, of_early_end(EARLY_ENDS, Item.state.type)), else_=Item.state),
         Item.attempt,
         case((_FOLLOWS, Job.finished_at), else_=Item.finished_at),
         *(Result.text, Result.finish_reason, Result.num_prompt_tokens, Result.num_completion_tokens),
         *(Result.reward, Result.rewards, Result.kl, Result.choices),
-        case((_FOLLOWS, CANCELLED_CODE), else_=Result.error_code),
-        case((_FOLLOWS, CANCELLED_MESSAGE), else_=Result.error_message),
+        case((_FOLLOWS, of_early_end(CODES, Result.error_code.type)), else_=Result.error_code),
+        case((_FOLLOWS, of_early_end(MESSAGES, Result.error_message.type)), else_=Result.error_message),
     )
     .join(Job, Job.id == Item.job_id)
     .outerjoin(Result, Result.item_id == Item.id)
@@ -63,9 +63,8 @@ def read_results(
     A range of positions, not a limit: it is what keeps PostgreSQL from sorting the whole job for each page.
     """
     states = TERMINAL_ITEM_STATES if state is None else (state,)
-    is_wanted: ColumnElement[bool] = Item.state.in_(states)
-    if ItemState.CANCELLED in states:
-        is_wanted = or_(is_wanted, _FOLLOWS)
+    ends = [job_state for job_state, item_state in EARLY_ENDS.items() if item_state in states]
+    is_wanted: ColumnElement[bool] = or_(Item.state.in_(states), and_(_FOLLOWS, Job.state.in_(ends)))
     at_positions = Item.position.between(positions.start, positions.stop - 1)
     statement = _ENDED_ITEMS.where(Item.job_id == job_id, at_positions, is_wanted)
     return [ResultRow._make(row) for row in session.execute(statement.order_by(Item.position))]

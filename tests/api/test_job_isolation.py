@@ -7,7 +7,10 @@ from api.dependencies import Scope
 from tests.api.conftest import Api
 from tests.api.submissions import accepted, an_item, errors_of, give_profile, submit
 
-REQUESTS = [("GET", ""), ("GET", "/results"), ("GET", "/results?format=ndjson"), ("POST", "/cancel")]
+REQUESTS = [
+    *(("GET", ""), ("GET", "/results"), ("GET", "/results?format=ndjson"), ("DELETE", "")),
+    *(("POST", f"/{verb}") for verb in ("cancel", "pause", "resume", "retry")),
+]
 NOBODYS = "0d0c4b6e-3c6f-4a52-9a3e-1f6f5f2f1b7a"
 NO_JOBS = ["x", "1", "None", NOBODYS, "01a20a83-436f-70f5-a7b6-4334bbef889", "%00", "a b"]
 
@@ -53,7 +56,7 @@ def test_another_tenants_users_are_unknown(api: Api, client: TestClient) -> None
 @pytest.mark.parametrize(("method", "path"), [*REQUESTS, ("POST", None), ("GET", None)])
 def test_every_route_needs_a_key_with_the_right_scope(api: Api, method: str, path: str | None) -> None:
     url = "/v1/jobs" if path is None else f"/v1/jobs/{NOBODYS}{path}"
-    wrong_scope = Scope.JOBS_READ if method == "POST" else Scope.JOBS_WRITE
+    wrong_scope = Scope.JOBS_READ if method != "GET" else Scope.JOBS_WRITE
 
     assert api.anonymous_client().request(method, url).status_code == 401
     assert api.client(wrong_scope).request(method, url).status_code == 403

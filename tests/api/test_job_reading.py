@@ -153,7 +153,7 @@ def test_a_job_behind_others_says_how_many_items_are_before_it(api: Api, client:
     a_job(client, 2)
     last = a_job(client)
 
-    assert read(client, last)["waiting_reason"] == "Behind 5 items of earlier jobs."
+    assert read(client, last)["waiting_reason"] == "Behind 5 items of your jobs that go first."
 
 
 def test_other_tenants_items_are_said_to_be_there_and_not_counted(api: Api, client: TestClient) -> None:
@@ -162,7 +162,9 @@ def test_other_tenants_items_are_said_to_be_there_and_not_counted(api: Api, clie
     give_profile(rival)
     a_job(rival, 5)
 
-    assert read(client, a_job(client))["waiting_reason"] == "Behind other clients' work."
+    assert read(client, a_job(client))["waiting_reason"] == (
+        "Waiting for its turn: the workers have other tenants' items as well."
+    )
 
 
 def test_a_job_that_runs_does_not_wait(api: Api, client: TestClient) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 
 from db.models import Item, Job
 from db.preferences import EffectivePreference
-from db.queries import claims, losses
+from db.queries import claims, fairness, losses
 from db.queries.cancelling import cancel
 from db.queries.claims import ClaimedItem, Outcome
 from db.queries.positions import KEPT_SECONDS, Positions
@@ -262,7 +262,7 @@ def test_jobs_are_claimable_while_items_are_queued(database: Database) -> None:
 
 
 def test_every_claimable_job_is_found_however_many_there_are(database: Database) -> None:
-    num_jobs = 2 * claims.JOBS_PER_LOOK + 1
+    num_jobs = 2 * fairness.JOBS_PER_LOOK + 1
     job_ids = [a_job(database) for _ in range(num_jobs)]
 
     assert claimable(database) == job_ids

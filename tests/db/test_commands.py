@@ -47,6 +47,18 @@ def test_a_key_is_printed_once_listed_without_its_text_and_revoked(
         assert keys.caller_of(session, text) is None
 
 
+def test_a_tenant_is_weighed(sqlite_database: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    with sqlite_database.transaction() as session:
+        tenant = keys.create_tenant(session, "acme")
+
+    codes = [main(["set-weight", "--tenant", *given]) for given in (("acme", "2.5"), ("acme", "0"), ("nobody", "2"))]
+
+    assert (tenant.weight, codes) == (1.0, [0, 1, 1])
+    assert capsys.readouterr().out == "acme has the weight 2.5.\n"
+    with sqlite_database.transaction() as session:
+        assert keys.create_tenant(session, "acme").weight == 2.5
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [

@@ -32,12 +32,16 @@ def num_preferences(database: Database) -> int:
 
 def store_items(database: Database, *texts: str, custom_id: str = "item-{}") -> uuid.UUID:
     with database.transaction() as session:
-        named = {"model": "tiny", "model_digest": "d" * 64}
-        job_id = insert_job(session, tenant_id=a_tenant(session), metadata={}, num_items=len(texts), **named)
+        model, digest = "tiny", "d" * 64
+        tenant_id = a_tenant(session)
+        job_id = insert_job(
+            session, tenant_id=tenant_id, model=model, model_digest=digest, metadata={}, num_items=len(texts)
+        )
         insert_items(
             session,
             job_id=job_id,
-            **named,
+            model=model,
+            model_digest=digest,
             items=[
                 NewItem(position, custom_id.format(position), "ada", 1, "h" * 64, json.dumps([{"text": text}]), "{}")
                 for position, text in enumerate(texts)

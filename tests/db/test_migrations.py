@@ -9,14 +9,14 @@ from sqlalchemy import insert, select, text, update
 
 import db
 from db.models import Job
-from db.queries import claims
+from db.queries import claims, deadlines
 from db.queries.audit import violations
 from db.queries.cancelling import cancel
 from db.queries.claims import Outcome
 from db.queries.jobs import Counts, find_job
 from db.session import Database, clock
 from db.states import ItemState, JobState
-from tests.builders import DIGEST, MODEL, a_job, items_of, preference, wind_up
+from tests.builders import DIGEST, MODEL, a_job, items_of, job_state, preference, wind_up
 
 OWNER = uuid.UUID(int=1)
 
@@ -60,7 +60,7 @@ def test_counters_are_filled_from_the_items_that_are_there(database: Database) -
     counters = counters_of(database)
 
     migrate(database, "0005")
-    migrate(database, "0006")
+    migrate(database, "head")
 
     assert counters_of(database) == counters
     assert sorted(counters.values()) == [(0, 0, 0, 0, 3), (0, 0, 1, 0, 0), (2, 1, 1, 0, 0)]
@@ -76,11 +76,25 @@ def test_what_was_still_to_follow_a_cancel_has_followed_before_a_version_that_kn
         cancel(session, job_id)
 
     migrate(database, "0005")
-    migrate(database, "0006")
+    migrate(database, "head")
 
     assert {(item.state, item.error_code) for item in items_of(database, job_id)} == {
         (ItemState.CANCELLED, "cancelled")
     }
+    with database.reading() as session:
+        assert violations(session) == {}
+
+
+def test_a_job_that_expired_survives_the_way_back_and_forth_with_all_its_items(database: Database) -> None:
+    job_id = a_job(database, [preference("formal")] * 2, expires_at=clock(-1))
+    with database.transaction() as session:
+        assert deadlines.enforce(session, job_id)
+
+    migrate(database, "0005")
+    migrate(database, "head")
+
+    assert job_state(database, job_id) is JobState.CANCELLED
+    assert [item.error_code for item in items_of(database, job_id)] == ["expired", "expired"]
     with database.reading() as session:
         assert violations(session) == {}
 

@@ -1,3 +1,4 @@
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,6 +136,22 @@ def test_a_cancelled_job_keeps_what_has_finished(client: Client, server: Server)
 
     assert client.wait(job.id) == client.job(job.id)
     assert (ended.state, ended.counts.succeeded, ended.counts.cancelled) == ("cancelled", 1, 2)
+
+
+def test_a_job_says_when_it_is_wanted_and_is_paused_resumed_retried_and_deleted(client: Client) -> None:
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+    job = client.submit(three_items(), priority="bulk", completion_window="24h", not_before=later)
+    assert (job.priority, job.not_before, job.completion_window) == ("bulk", later, "1d")
+
+    paused = client.pause(job.id)
+    resumed = client.resume(job.id)
+    retried = client.retry(job.id)
+    client.cancel(job.id)
+    client.delete(job.id)
+
+    assert (paused.paused_at is not None, resumed.paused_at, retried.counts.queued) == (True, None, 3)
+    with pytest.raises(NotFoundError):
+        client.job(job.id)
 
 
 def test_an_item_that_is_wrong_is_named_with_its_line_behind_the_options(client: Client) -> None:

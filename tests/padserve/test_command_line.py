@@ -193,6 +193,25 @@ def test_jobs_are_listed_with_whole_ids_and_can_be_cancelled(padserve: Run) -> N
     assert padserve("cancel", job_id) == cancelled, "to be sure, one may say it twice"
 
 
+def test_a_job_is_paused_resumed_retried_and_deleted(padserve: Run) -> None:
+    wanted = ("--priority", "bulk", "--completion-window", "24h", "--not-before", "2020-01-01T12:00")
+    job_id = padserve("campaign", "Hi", "--all", *wanted).output.strip()
+
+    paused, resumed = padserve("jobs", "pause", job_id), padserve("jobs", "resume", job_id)
+    too_early = padserve("jobs", "delete", job_id)
+    padserve("cancel", job_id)
+    too_late = padserve("jobs", "retry", job_id)
+    deleted = padserve("jobs", "delete", job_id)
+
+    assert "Paused: resume the job to let it go on." in paused.output
+    assert "Paused" not in resumed.output
+    assert (too_early.exit_code, too_late.exit_code) == (1, 1)
+    assert "The job has not ended: cancel it first." in too_early.errors
+    assert "The job was cancelled" in too_late.errors
+    assert (deleted.exit_code, deleted.errors) == (0, f"{job_id} is deleted.\n")
+    assert padserve("jobs", "--state", "cancelled").errors == "There are no jobs.\n"
+
+
 def test_profiles_are_set_shown_listed_moved_and_removed(padserve: Run) -> None:
     padserve("profiles", "set", "bob", "-p", "humor", "-p", "short=0.5", "--method", "mixture")
 

@@ -11,9 +11,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from db.models import Item
-from db.queries import claims
+from db.queries import claims, losses
 from db.queries.claims import Attempt, Outcome
-from db.session import Database
+from db.session import Database, clock
 from db.states import ItemState, JobState
 from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of
 from tests.fake_decoder import load_echo
@@ -63,13 +63,8 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 def taken_away(database: Database) -> int:
     """A sweep that finds every lease run out; returns how many items it queued."""
     with database.transaction() as session:
-        requeued = session.execute(
-            update(Item)
-            .where(Item.state == ItemState.RUNNING)
-            .values(state=ItemState.QUEUED, lease_owner=None, lease_until=None)
-            .returning(Item.id)
-        )
-        return len(requeued.all())
+        session.execute(update(Item).where(Item.state == ItemState.RUNNING).values(lease_until=clock(-1)))
+        return losses.expire(session)
 
 
 def test_an_item_that_its_own_worker_claims_again_is_decoded(database: Database, supervisor: EngineSupervisor) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
 from db.models import Item, Job, Result
-from db.queries import cancelling, claims, feedback, fits, losses
+from db.queries import cancelling, claims, deleting, feedback, fits, losses
 from db.queries.audit import violations
 from db.session import Database, clock
 from db.states import ItemState, JobState
@@ -154,6 +154,42 @@ def test_whatever_a_sweep_meets_the_next_one_comes(
     a_reconciler(database, alarm).run(0.01, stopping)
 
     assert alarm.num_rings
+
+
+def test_a_job_whose_deadline_has_passed_expires_and_its_items_follow(database: Database) -> None:
+    job_id = a_job(database, [preference("formal")] * 3, expires_at=clock(-1))
+
+    with capture_logs() as logs:
+        a_reconciler(database).sweep()
+
+    assert job_state(database, job_id) is JobState.EXPIRED
+    assert set(states_of(database, job_id)) == {ItemState.FAILED}
+    assert [entry["job_id"] for entry in logs if entry["event"] == "job_expired"] == [str(job_id)]
+    with database.reading() as session:
+        assert violations(session) == {}
+
+
+def test_the_rows_of_a_deleted_job_are_removed(database: Database) -> None:
+    job_id = a_job(database, [preference("formal")] * (deleting.ITEMS_PER_BATCH + 1))
+    with database.transaction() as session:
+        cancelling.cancel(session, job_id)
+        deleting.delete_job(session, job_id)
+
+    a_reconciler(database).sweep()
+
+    assert states_of(database, job_id) == []
+    with database.reading() as session:
+        assert session.get(Job, job_id) is None
+
+
+def test_nobody_is_woken_for_a_job_that_is_paused_or_not_to_begin_yet(database: Database) -> None:
+    a_job(database, paused_at=clock())
+    a_job(database, not_before=clock(3600))
+    alarm = Alarm()
+
+    a_reconciler(database, alarm).sweep()
+
+    assert alarm.num_rings == 0
 
 
 def test_sweeping_twice_changes_nothing_more(database: Database) -> None:

@@ -1,0 +1,1 @@
+"""A seeded simulation of many tenants at the real claim statements."""

@@ -1,0 +1,16 @@
+"""The classes that a tenant puts its own jobs into. Pure data."""
+
+from enum import StrEnum
+
+
+class Priority(StrEnum):
+    """How soon a job is wanted, beside the other jobs of the same tenant; it takes nothing from other tenants."""
+
+    INTERACTIVE = "interactive"
+    NORMAL = "normal"
+    BULK = "bulk"
+
+    @property
+    def rank(self) -> int:
+        """0 comes first."""
+        return tuple(Priority).index(self)
