@@ -22,7 +22,7 @@ MAX_TOKENS = 48
 SIZES = {
     "smollm2": Size(num_prompts=10, num_control_prompts=2, num_validation_prompts=2, num_read_prompts=3),
     "qwen": Size(4, 1, num_validation_prompts=1, num_read_prompts=4, num_principles=8),
-    "gemma": Size(4, 1, num_validation_prompts=1, num_read_prompts=4, num_principles=8, with_controls=False),
+    "gemma": Size(2, 1, num_validation_prompts=1, num_read_prompts=2, num_principles=4, with_controls=False),
 }
 SMOKE = Size(3, 2, num_validation_prompts=1, num_read_prompts=2, num_principles=3)
 JUDGED_BY = {"smollm2": "qwen", "qwen": "smollm2", "gemma": "smollm2"}
