@@ -165,7 +165,7 @@ def test_workers_that_claim_at_once_charge_all_that_they_take(database: Database
 
     with database.reading() as session:
         served = session.scalars(select(TenantShare.virtual_time)).all()
-    # A charge that is lost would leave less. Who is first claimed for later begins later, by what the other had by then.
+    # A charge that is lost would leave less; who is first claimed for later begins later, by what the other had then.
     assert len(served) == 2
     assert all(60.0 <= each + CREDIT <= 120.0 for each in served)
 
