@@ -15,7 +15,9 @@ from pydantic import ValidationError
 from api.app import create_app
 from api.errors import sentence
 from api.settings import Settings
-from db.logs import configure_logs
+from db import fault_points
+from db.fault_points import FaultPointError
+from db.logs import LogLevelError, configure_logs
 from db.session import Database, DatabaseUnreachableError
 from worker.queue import QueueUnreachableError, check_queue
 
@@ -34,15 +36,19 @@ class StartError(Exception):
 
 def main() -> int:
     """Serve; returns the exit code."""
-    configure_logs()
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
+        configure_logs()
+        fault_points.arm()
         settings = read_settings()
         database = Database(settings.database_url)
         database.check()
         check_queue(settings.redis_url)
         listener = listen(settings.host, settings.port)
-    except (StartError, DatabaseUnreachableError, QueueUnreachableError) as error:
+    except FaultPointError as error:
+        sys.stderr.write(f"padserve api: {fault_points.VARIABLE}: {error}\n")
+        return 1
+    except (LogLevelError, StartError, DatabaseUnreachableError, QueueUnreachableError) as error:
         sys.stderr.write(f"padserve api: {error}\n")
         return 1
     app = create_app(settings, database=database)

@@ -19,8 +19,10 @@ from api.job_views import view_of
 from api.model_choice import choose_model
 from api.planned_items import PlannedItems
 from api.planning import Planner
+from db import fault_points
 from db.base import JsonObject
 from db.batches import batches
+from db.fault_points import FaultPoint
 from db.queries import idempotency, items, jobs
 from db.queries.idempotency import RequestKey
 from db.queries.models import RegisteredModel
@@ -55,6 +57,7 @@ def accept(services: Services, tenant_id: uuid.UUID, source: ItemSource, key: Re
             answer = Answer(ACCEPTED, view_of(session, tenant_id, job_id).model_dump(mode="json"))
             if key is not None:
                 idempotency.answer(session, key, status_code=answer.status_code, response=answer.job)
+        fault_points.reach(FaultPoint.AFTER_COMMIT_BEFORE_PUBLISH)
         if model.is_ready:  # nobody else would read the message, and a worker that begins looks for work by itself
             services.publisher.wake(job_id, model.digest)
         return answer

@@ -5,6 +5,7 @@ given, and those are prompts and profiles. That is why logging lives beside the 
 """
 
 import logging
+import os
 import sys
 import traceback
 
@@ -12,10 +13,26 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 MAX_FRAMES = 8
+LEVEL_VARIABLE = "PADSERVE_LOG_LEVEL"
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def configure_logs(level: int = logging.INFO) -> None:
-    """Send everything through one formatter; libraries speak from WARNING up."""
+class LogLevelError(ValueError):
+    """PADSERVE_LOG_LEVEL is none of the levels; the message is a sentence."""
+
+
+def configure_logs() -> None:
+    """Send everything through one formatter; libraries speak from WARNING up, we from `PADSERVE_LOG_LEVEL` or INFO.
+
+    Logs work afterwards even where it raises `LogLevelError`.
+    """
+    named = os.environ.get(LEVEL_VARIABLE, "").lower() or "info"
+    _configure(LEVELS.get(named, logging.INFO))
+    if named not in LEVELS:
+        raise LogLevelError(f"{LEVEL_VARIABLE} must be one of {', '.join(LEVELS)}; it is {named!r}.")
+
+
+def _configure(level: int) -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -38,13 +55,15 @@ def configure_logs(level: int = logging.INFO) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    for ours in ("api", "worker"):
+    for ours in ("api", "db", "worker"):
         logging.getLogger(ours).setLevel(level)
 
 
 def without_exception_message(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Replace an exception by its type and its places."""
     given = event.pop("exc_info", None)
+    if given is True:  # the one that is being handled: what `log.exception` says
+        given = sys.exc_info()
     error = given[1] if isinstance(given, tuple) else given
     if isinstance(error, BaseException):
         event["error"], event["where"] = type(error).__name__, places_of(error)

@@ -35,6 +35,8 @@ _SERVICE_NAMES = frozenset(
         *("ENGINE_START_SECONDS", "ENGINE_SILENCE_SECONDS", "TIME_SLICE_SECONDS", "DRAIN_SECONDS"),
         *(
             "RECONCILE_SECONDS",
+            "LOG_LEVEL",
+            "FAULT",
             "MAX_BODY_BYTES",
             "MAX_JSON_BYTES",
             "MAX_ITEMS",

@@ -13,6 +13,7 @@ from tests.builders import a_description
 from worker.protocol import DecoderUnavailableError, Features
 
 ENDLESS_STEPS = 40
+SLOW_SECONDS = 0.05
 
 
 class EchoDecoder:
@@ -65,7 +66,7 @@ class EchoDecoder:
         _misfortune([prompt_of(item) for item in self._items.values()])
         attempt, item = next(iter(self._items.items()))
         if "slow" in prompt_of(item) or "endless" in prompt_of(item):
-            time.sleep(0.05)
+            time.sleep(SLOW_SECONDS)
         self._num_steps += 1
         if "endless" in prompt_of(item) and self._num_steps < ENDLESS_STEPS:
             return []

@@ -15,7 +15,9 @@ import structlog
 from pydantic import ValidationError
 from sqlalchemy.exc import ArgumentError
 
-from db.logs import configure_logs
+from db import fault_points
+from db.fault_points import FaultPointError
+from db.logs import LogLevelError, configure_logs
 from db.model_descriptions import ModelDescription
 from db.session import Database
 from db.states import WorkerState
@@ -45,8 +47,9 @@ log = structlog.get_logger(__name__)
 
 def main() -> int:
     """Run one worker; returns the exit code."""
-    configure_logs()
     try:
+        configure_logs()
+        fault_points.arm()
         settings = WorkerSettings()
         database = Database(settings.database_url, statement_seconds=STATEMENT_SECONDS)
         check_queue_url(settings.redis_url)
@@ -55,7 +58,9 @@ def main() -> int:
         return _refuse(f"PADSERVE_{str(first['loc'][0]).upper()}: {first['msg']}")
     except ArgumentError:
         return _refuse(NOT_A_URL)
-    except (ImportError, QueueUrlError) as error:
+    except FaultPointError as error:
+        return _refuse(f"{fault_points.VARIABLE}: {error}")
+    except (ImportError, LogLevelError, QueueUrlError) as error:
         return _refuse(str(error))
     try:
         return _Worker(settings, database).run()

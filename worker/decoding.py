@@ -10,8 +10,10 @@ from typing import TypeVar
 import structlog
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 
+from db import fault_points
+from db.fault_points import FaultPoint
 from db.faults import describe, is_passing
-from db.queries import claims, fits, losses
+from db.queries import claims, fits, jobs, losses
 from db.queries.claims import Attempt, Outcome
 from db.queries.positions import Positions
 from db.session import Database
@@ -143,6 +145,7 @@ class Decoding:
                 lease_seconds=self._policy.lease_seconds,
                 positions=self._positions,
             )
+        fault_points.reach(FaultPoint.AFTER_CLAIM)
         self._supervisor.submit(items)
         return len(items)
 
@@ -157,8 +160,13 @@ class Decoding:
         self._next_save.restart(SAVE_SECONDS)
 
     def _save_together(self, outcomes: list[Outcome]) -> None:
+        fault_points.reach(FaultPoint.BEFORE_SAVE)
         with self._database.transaction() as session:
-            claims.save(session, owner=self.owner, outcomes=outcomes)
+            job_ids = claims.save(session, owner=self.owner, outcomes=outcomes)
+            ends_a_job = fault_points.is_armed() and jobs.any_ended(session, job_ids)
+            fault_points.reach(FaultPoint.BEFORE_FINALISE, when=ends_a_job)
+        fault_points.reach(FaultPoint.AFTER_SAVE)
+        fault_points.reach(FaultPoint.AFTER_FINALISE, when=ends_a_job)
 
     def _save_one_by_one(self) -> None:
         """One outcome that the database cannot hold fails its own item; its neighbours are kept."""

@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
+from db import fault_points
+from db.fault_points import FaultPoint
 from db.logs import configure_logs
 from db.queries.claims import Outcome
 from worker.protocol import (
@@ -48,6 +50,7 @@ def run(connection: Connection, load_decoder: LoadDecoder) -> None:
     """Load, say so, then decode until told to stop or until the supervisor is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    fault_points.arm()
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, commands), daemon=True).start()
     try:
@@ -79,6 +82,7 @@ class _Loop:
     def run(self) -> None:
         while not self._stopping:
             if self._decoder.has_work:
+                fault_points.reach(FaultPoint.MID_DECODE)
                 self._tell(self._decoder.step())
             self._obey()
 

@@ -1,22 +1,25 @@
 """Whether the database keeps its promises: the counters against the items, and every invariant in SQL.
 
 `audit` compares and mends the counters of a few jobs: a version that kept none may have worked on them, or a person.
-`violations` looks at every row and mends nothing: for tests, and for whoever doubts a database.
+`violations` looks at every row and mends nothing: for tests, and for whoever doubts a database. What is true of a
+database that nobody works on does not show that somebody would: `leftovers` are what the sweeps of a worker end.
 """
 
 # ruff: noqa: S608 - statements of our own names and nothing else
 
+import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sqlalchemy import and_, func, or_, select, text, update
+from sqlalchemy import and_, bindparam, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
+from db.base import UtcDateTime
 from db.models import Item, Job
 from db.queries.counters import ended_items
-from db.session import clock
+from db.session import clock, now
 from db.states import ItemState, JobState
 
 JOBS_PER_AUDIT = 2
@@ -118,7 +121,8 @@ INVARIANTS = MappingProxyType(
         f"OR num_cancelled <> ({_counted('cancelled', also=_follows('cancelled'))}))",
         "every_item_is_stored": "SELECT id FROM jobs "
         f"WHERE {_IS_SEEN} AND (num_items <> (SELECT count(*) FROM items WHERE items.job_id = jobs.id) "
-        "OR num_items <> (SELECT coalesce(max(position) + 1, 0) FROM items WHERE items.job_id = jobs.id))",
+        "OR num_items <> (SELECT coalesce(max(position) + 1, 0) FROM items WHERE items.job_id = jobs.id) "
+        "OR 0 <> (SELECT coalesce(min(position), 0) FROM items WHERE items.job_id = jobs.id))",
         "a_job_is_open_as_long_as_an_item_is": "SELECT id FROM jobs WHERE NOT is_winding_up AND (finished_at IS NULL) "
         f"<> EXISTS (SELECT 1 FROM items WHERE items.job_id = jobs.id AND items.state IN {_OPEN})",
         "a_job_that_ended_says_when": "SELECT id FROM jobs "
@@ -134,13 +138,32 @@ INVARIANTS = MappingProxyType(
         "a_lease_is_of_a_running_item": "SELECT id FROM items WHERE (state = 'running') <> (lease_owner IS NOT NULL) "
         "OR (lease_owner IS NULL) <> (lease_until IS NULL)",
         "an_attempt_is_counted_when_it_is_made": "SELECT id FROM items "
-        "WHERE attempt < 0 OR (state = 'running' AND attempt < 1)",
+        "WHERE attempt < 0 OR num_deaths < 0 OR (state IN ('running', 'succeeded') AND attempt < 1)",
     }
 )
-"""What holds at every commit, each by the rows that break it."""
+"""What holds at every commit, each by the rows that break it. Positions and custom ids are unique in a job anyway."""
+
+LEFTOVERS = MappingProxyType(
+    {
+        "a_lease_that_ran_out_is_taken_back": "SELECT id FROM items "
+        "WHERE state = 'running' AND lease_until < :long_ago",
+        "no_item_runs_for_a_job_that_ended": "SELECT items.id FROM items JOIN jobs ON jobs.id = items.job_id "
+        "WHERE items.state = 'running' AND jobs.finished_at < :long_ago",
+        "a_cancelled_job_is_wound_up": "SELECT id FROM jobs WHERE is_winding_up AND finished_at < :long_ago",
+    }
+)
+"""What a worker's sweeps put right within seconds, each by the rows that still wait for it."""
 
 
 def violations(session: Session, *, limit: int = 10) -> dict[str, list[object]]:
     """The broken invariants by name, each with the ids of the first jobs or items that break it; empty: all is well."""
     found = {name: list(session.scalars(text(f"{broken} LIMIT {limit}"))) for name, broken in INVARIANTS.items()}
+    return {name: ids for name, ids in found.items() if ids}
+
+
+def leftovers(session: Session, *, seconds: float, limit: int = 10) -> dict[str, list[object]]:
+    """What no sweep has put right for so long, by name, with the ids of the first rows; empty where a worker sweeps."""
+    long_ago = bindparam("long_ago", now(session) - dt.timedelta(seconds=seconds), UtcDateTime)
+    waiting = {name: text(f"{rows} LIMIT {limit}").bindparams(long_ago) for name, rows in LEFTOVERS.items()}
+    found = {name: list(session.scalars(statement)) for name, statement in waiting.items()}
     return {name: ids for name, ids in found.items() if ids}

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
 from db.models import Item, Job, Result
+from db.queries.history import Said, say
 from db.session import clock
 from db.states import EARLY_ENDS, OPEN_ITEM_STATES, JobState
 
@@ -104,7 +105,7 @@ def of_early_end(values: Mapping[JobState, T], kind: TypeEngine[Any]) -> ColumnE
 def _end_items(session: Session, item_ids: Collection[int]) -> None:
     """Of jobs that ended early, whose end is theirs."""
     of_job = select(Job).where(Job.id == Item.job_id)
-    session.execute(
+    ended = session.execute(
         update(Item)
         .where(Item.id.in_(item_ids))
         .values(
@@ -112,9 +113,11 @@ def _end_items(session: Session, item_ids: Collection[int]) -> None:
             lease_owner=None,
             lease_until=None,
             finished_at=of_job.with_only_columns(Job.finished_at).scalar_subquery(),
-        ),
+        )
+        .returning(Item.id, Item.attempt),
         execution_options=_UNSYNCHRONISED,
     )
+    say(Said.CANCELLED, ((row.id, row.attempt) for row in ended.all()))
     reasons = select(
         Item.id, of_early_end(CODES, Result.error_code.type), of_early_end(MESSAGES, Result.error_message.type)
     ).join(Job, Job.id == Item.job_id)

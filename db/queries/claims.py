@@ -21,6 +21,7 @@ from db.queries.attempts import Attempt, ClaimedItem, Outcome
 from db.queries.counters import Moved, settle
 from db.queries.fairness import JOBS_PER_LOOK, Candidate, ClaimableJob, claimable_jobs
 from db.queries.held_items import end_items, lock_held, requeue
+from db.queries.history import Said, say
 from db.queries.positions import Position, Positions
 from db.session import clock
 from db.states import ItemState
@@ -56,6 +57,7 @@ def claim(
     """
     lease = _Lease(owner, model_digest, lease_seconds)
     taken = _take_in_turn(session, limit, lease, positions or Positions())
+    say(Said.CLAIMED, ((row.id, row.attempt) for _, row in taken), owner)
     bodies = _preferences(session, {(job.tenant_id, row.preference_hash) for job, row in taken})
     ended = settle(session, [Moved(row.id, job.id, ItemState.QUEUED, ItemState.RUNNING) for job, row in taken])
     return [
@@ -146,6 +148,7 @@ def save(session: Session, *, owner: uuid.UUID, outcomes: Iterable[Outcome]) -> 
     """
     given = {outcome.key: outcome for outcome in outcomes}
     held = lock_held(session, owner=owner, attempts=given)
+    say(Said.SAVED, (one.attempt for one in held), owner)
     moved = end_items(session, {one.item_id: one for one in held}, [given[one.attempt] for one in held])
     return {one.job_id for one in moved} - settle(session, moved)
 
@@ -153,6 +156,7 @@ def save(session: Session, *, owner: uuid.UUID, outcomes: Iterable[Outcome]) -> 
 def release(session: Session, *, owner: uuid.UUID, attempts: Iterable[Attempt]) -> None:
     """Put exactly these attempts back into the queue untried: an attempt that was not made costs none."""
     held = lock_held(session, owner=owner, attempts=attempts)
+    say(Said.RELEASED, (one.attempt for one in held), owner)
     settle(session, requeue(session, held, refund=True))
 
 

@@ -5,6 +5,7 @@ The counters are `db.queries.counters`' to move; a cancel is in `db.queries.canc
 
 import datetime as dt
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -147,6 +148,12 @@ def list_jobs(
     if state is not None:
         statement = statement.where(Job.state == state)
     return [_record(row) for row in session.execute(statement)]
+
+
+def any_ended(session: Session, job_ids: Collection[uuid.UUID]) -> bool:
+    """Whether one of these jobs has ended."""
+    ended = select(Job.id).where(Job.id.in_(job_ids), Job.finished_at.is_not(None)).limit(1)
+    return session.scalars(ended).one_or_none() is not None
 
 
 def waiting_models(session: Session) -> set[str]:

@@ -20,6 +20,7 @@ from db.models import Item
 from db.queries.attempts import Attempt, Outcome
 from db.queries.counters import settle
 from db.queries.held_items import Held, end_items, lock_held, requeue
+from db.queries.history import Said, say
 from db.session import clock
 from db.states import ItemState
 
@@ -44,7 +45,10 @@ def expire(session: Session, *, max_silent_leases: int = MAX_SILENT_LEASES) -> i
     silent = {one.item_id: one for one in lost if one.number >= max_silent_leases}
     message = f"{max_silent_leases} workers took this item, and none of them was heard of again."
     outcomes = [_lost(one, message) for one in silent.values()]
-    moved = requeue(session, [one for one in lost if one.item_id not in silent])
+    expired = [one for one in lost if one.item_id not in silent]
+    say(Said.EXPIRED, (one.attempt for one in expired))
+    say(Said.LOST, (one.attempt for one in silent.values()))
+    moved = requeue(session, expired)
     settle(session, moved + end_items(session, silent, outcomes))
     return len(lost)
 
@@ -68,6 +72,8 @@ def record_deaths(
         execution_options={"synchronize_session": False},
     )
     fatal = [held[item_id] for item_id, num_deaths in deaths if num_deaths >= max_deaths]
+    say(Said.DIED, (one.attempt for one in held.values()), owner)
+    say(Said.LOST, (one.attempt for one in fatal), owner)
     message = f"The engine died in each of {max_deaths} attempts at this item."
     settle(session, end_items(session, held, [_lost(one, message) for one in fatal]))
     return {one.attempt for one in fatal}

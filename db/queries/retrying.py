@@ -6,6 +6,7 @@ from sqlalchemy import case, delete, select, update
 from sqlalchemy.orm import Session
 
 from db.models import Item, Job, Result
+from db.queries.history import Said, say
 from db.session import clock
 from db.states import RETRIED_ITEM_STATE, RETRIED_JOB_STATES, ItemState, JobState
 
@@ -24,10 +25,11 @@ def retry(session: Session, job_id: uuid.UUID) -> bool:
         update(Item)
         .where(Item.id.in_(select(locked.c.id)), Item.state == RETRIED_ITEM_STATE)
         .values(state=ItemState.QUEUED, finished_at=None, num_deaths=0)
-        .returning(Item.id),
+        .returning(Item.id, Item.attempt),
         execution_options=_UNSYNCHRONISED,
-    )
-    num_queued = len(queued.all())
+    ).all()
+    say(Said.RETRIED, ((row.id, row.attempt) for row in queued))
+    num_queued = len(queued)
     if num_queued:  # a queued item has no result, so these are theirs
         again = select(Item.id).where(Item.job_id == job_id, Item.state == ItemState.QUEUED)
         session.execute(delete(Result).where(Result.item_id.in_(again)), execution_options=_UNSYNCHRONISED)

@@ -1,16 +1,18 @@
 """The audit mends counters that are wrong and says so; the checker finds every broken invariant, and nothing else."""
 
+import datetime as dt
 import uuid
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import bindparam, text, update
 
+from db.base import UtcDateTime
 from db.models import Job
 from db.queries import claims
-from db.queries.audit import INVARIANTS, audit, differing, next_jobs, unbalanced_jobs, violations
+from db.queries.audit import INVARIANTS, LEFTOVERS, audit, differing, leftovers, next_jobs, unbalanced_jobs, violations
 from db.queries.cancelling import cancel
 from db.queries.claims import Outcome
-from db.session import Database
+from db.session import Database, now
 from db.states import ItemState, JobState
 from tests.builders import DIGEST, a_job, job_state, preference, wind_up
 
@@ -83,6 +85,25 @@ def test_each_invariant_is_noticed_when_it_is_broken(database: Database, invaria
         session.execute(text(BREAKAGES[invariant]))
 
     assert invariant in broken(database)
+
+
+LEFT_BEHIND = {
+    "a_lease_that_ran_out_is_taken_back": "UPDATE items SET lease_until = :long_ago WHERE state = 'running'",
+    "no_item_runs_for_a_job_that_ended": "UPDATE jobs SET finished_at = :long_ago WHERE state = 'running'",
+    "a_cancelled_job_is_wound_up": "UPDATE jobs SET finished_at = :long_ago WHERE is_winding_up",
+}
+
+
+@pytest.mark.parametrize("leftover", sorted(LEFTOVERS))
+def test_what_no_sweep_has_put_right_for_long_is_noticed(database: Database, leftover: str) -> None:
+    a_lively_database(database)
+    with database.transaction() as session:
+        before = leftovers(session, seconds=60)
+        long_ago = bindparam("long_ago", now(session) - dt.timedelta(seconds=90), UtcDateTime)
+        session.execute(text(LEFT_BEHIND[leftover]).bindparams(long_ago))
+        after, patient = leftovers(session, seconds=60), leftovers(session, seconds=120)
+
+    assert (before, set(after), patient) == ({}, {leftover}, {})
 
 
 def test_counters_that_are_wrong_become_those_of_the_items(database: Database) -> None:

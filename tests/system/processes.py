@@ -55,7 +55,7 @@ class Stack:
         for name, start in (("redis", self.start_redis), ("api", self.start_api), ("worker", self.start_worker)):
             if name not in self._latest or self._latest[name].poll() is not None:
                 start()
-        wait_until(self._is_ready, 240, "a model is served")
+        wait_until(self.is_ready, 240, "a model is served")
 
     def start_redis(self) -> "subprocess.Popen[bytes]":
         """Without persistence: whatever was in it is gone when it dies."""
@@ -66,7 +66,7 @@ class Stack:
 
     def start_api(self) -> "subprocess.Popen[bytes]":
         process = self.start("api", [sys.executable, "-m", "api"])
-        wait_until(self._api_answers, 120, "the API answers")
+        wait_until(self.api_answers, 120, "the API answers")
         return process
 
     def start_worker(self, **settings: object) -> "subprocess.Popen[bytes]":
@@ -102,12 +102,12 @@ class Stack:
             return bool(client.ping())
         return False
 
-    def _api_answers(self) -> bool:
+    def api_answers(self) -> bool:
         with suppress(httpx.HTTPError), self.client as client:
             return client.get("/healthz").status_code == httpx.codes.OK
         return False
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         with self.client as client:
             return client.get("/readyz").status_code == httpx.codes.OK
 
