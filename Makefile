@@ -36,7 +36,7 @@ up: $(INSTALLED) ## Serve API and worker from here, data in .padserve; PADSERVE_
 test: $(INSTALLED_DEV) ## Run every test, in two processes side by side
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-chaos: $(INSTALLED_DEV) ## Kill, pause and flush every process under 20,000 items, and check that none is lost (4 minutes; CHAOS="--seed 7")
+chaos: $(INSTALLED_DEV) ## Kill, pause and flush every process under 20,000 items, and check that none is lost (5 minutes; CHAOS="--seed 7")
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 check: $(INSTALLED_DEV) ## Linters, types, import contracts, and whether the migrations match the tables
@@ -53,7 +53,7 @@ bench: $(INSTALLED) ## Time the decoding engine against its baselines (20 minute
 eval: $(INSTALLED_DEV) ## Evaluate guidance on the demo's models, controls included; writes docs/evaluation.md (long the first time)
 	@$(BIN)/python -m examples.evaluation $(EVAL)
 
-eval-real: $(INSTALLED_EVAL_REAL) ## Evaluate guidance on real models, by third-party judges; writes docs/real-models.md (1 hour; texts are kept)
+eval-real: $(INSTALLED_EVAL_REAL) ## Evaluate guidance on real models, by third-party judges; writes docs/real-models.md (2 hours at first; texts are kept)
 	@$(BIN)/python -m evaluation.real --persrm examples/real/policy $(EVAL_REAL)
 
 real-policy: $(INSTALLED_DEV) ## Train the PersRM of SmolLM2 anew from its pairs, into .padserve/real-policy (a minute on a GPU, hours without)

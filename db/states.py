@@ -89,7 +89,6 @@ FIT_MOVES = MappingProxyType(
 TERMINAL_ITEM_STATES = tuple(state for state, moves in ITEM_MOVES.items() if not moves)
 TERMINAL_JOB_STATES = tuple(state for state, moves in JOB_MOVES.items() if not moves)
 OPEN_ITEM_STATES = tuple(state for state, moves in ITEM_MOVES.items() if moves)
-OPEN_JOB_STATES = tuple(state for state, moves in JOB_MOVES.items() if moves)
 EARLY_ENDS = MappingProxyType({JobState.CANCELLED: ItemState.CANCELLED, JobState.EXPIRED: ItemState.FAILED})
 """The states of a job that ended before its items had, and what becomes of the items that were open then."""
 

@@ -103,26 +103,29 @@ def a_job(
         session.add(job)
         session.flush()
         texts = prompts or [f"prompt {position}" for position in range(len(preferences))]
-        rows = [
-            {
-                "job_id": job.id,
-                "position": position,
-                "stretch": position // ITEMS_PER_STRETCH,
-                "custom_id": f"item-{position}",
-                "user_id": f"user-{position}",
-                "profile_version": 1,
-                "preference_hash": given.hash,
-                "model": model,
-                "model_digest": model_digest,
-                "messages": [{"role": "user", "content": text}],
-                "sampling": SAMPLING,
-                "state": ItemState.QUEUED,
-                "attempt": 0,
-            }
-            for position, (given, text) in enumerate(zip(preferences, texts, strict=True))
-        ]
-        session.execute(insert(Item), rows)
+        session.execute(insert(Item), _item_rows(job, preferences, texts))
         return job.id
+
+
+def _item_rows(job: Job, preferences: Sequence[EffectivePreference], texts: Sequence[str]) -> list[dict[str, object]]:
+    return [
+        {
+            "job_id": job.id,
+            "position": position,
+            "stretch": position // ITEMS_PER_STRETCH,
+            "custom_id": f"item-{position}",
+            "user_id": f"user-{position}",
+            "profile_version": 1,
+            "preference_hash": given.hash,
+            "model": job.model,
+            "model_digest": job.model_digest,
+            "messages": [{"role": "user", "content": text}],
+            "sampling": SAMPLING,
+            "state": ItemState.QUEUED,
+            "attempt": 0,
+        }
+        for position, (given, text) in enumerate(zip(preferences, texts, strict=True))
+    ]
 
 
 def a_profile(

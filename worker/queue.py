@@ -1,7 +1,7 @@
 """The Celery application and the messages it carries: "there is work". All of the worker that the API may import.
 
 SQL is the queue of record. A message holds an id and may be lost, doubled or late without harm, so publishing is
-best effort and bounded in time: what it misses, the reconciler publishes again. Each model has a queue of its own, so
+best effort and bounded in time: what it misses, workers find in their sweeps. Each model has a queue of its own, so
 that a message wakes a worker that can do the work; it is for whoever publishes to see that somebody reads it.
 """
 
@@ -154,7 +154,7 @@ class Publisher:
             return self._changed.wait_for(lambda: not self._pending, seconds)
 
     def close(self, seconds: float) -> None:
-        """Send what can be sent in that time, and end. What is left, the reconciler publishes."""
+        """Send what can be sent in that time, and end. Of what is left workers find out by themselves."""
         self.flush(seconds)
         with self._changed:
             self._is_closed = True
