@@ -95,7 +95,7 @@ def test_counters_that_are_wrong_are_mended_and_a_job_that_is_over_is_completed(
         item_id = session.scalars(
             update(Item)
             .where(Item.job_id == over)
-            .values(state=ItemState.SUCCEEDED, finished_at=clock())
+            .values(state=ItemState.SUCCEEDED, attempt=1, finished_at=clock())
             .returning(Item.id)
         ).one()
         session.execute(insert(Result).values(item_id=item_id, text="text"))
