@@ -11,6 +11,7 @@ from typing import Literal, NotRequired, TypedDict
 
 Role = Literal["system", "user"]
 
+_FIELDS = {"role", "template", "separator", "ordinary"}
 _PLACEHOLDER = re.compile(r"\{(principles|prompt)\}")
 # What the released wording is made of: in a principle, these would begin a section of their own.
 _SECTION = re.compile(r"\[\s*(guidelines|principles|instruction)\s*\]", re.IGNORECASE)
@@ -42,6 +43,9 @@ class Format:
     template: str
     separator: str = "; "
     """Between several principles."""
+    ordinary: str | None = "ordinary"
+    """A principle that asks for nothing: shown in the prompt that `contrast` moves away from, so that the format's own
+    words cancel and only what the principles say is left. None: that prompt shows no principles at all."""
 
     def __post_init__(self) -> None:
         """Raise FormatError for a template that would leave out the principles or the prompt."""
@@ -52,11 +56,11 @@ class Format:
             raise FormatError(f"A template of the role `{self.role}` holds {names}, each once: {self.template!r}.")
 
     @property
-    def body(self) -> str | dict[str, str]:
+    def body(self) -> str | dict[str, str | None]:
         """As the card has it: the name of a built-in format, or the template."""
         if self == BUILT_IN.get(self.name):
             return self.name
-        return {"role": self.role, "template": self.template, "separator": self.separator}
+        return {name: getattr(self, name) for name in ("role", "template", "separator", "ordinary")}
 
     @classmethod
     def from_body(cls, body: object) -> "Format":
@@ -67,13 +71,18 @@ class Format:
                     f"There is no format {body!r}: name one of {', '.join(BUILT_IN)}, or give a template."
                 )
             return BUILT_IN[body]
-        if not isinstance(body, Mapping) or not {"role", "template"} <= set(body) <= {"role", "template", "separator"}:
-            message = "A format is a name, or an object of `role`, `template` and, if wanted, `separator`."
+        if not isinstance(body, Mapping) or not {"role", "template"} <= set(body) <= _FIELDS:
+            message = "A format is a name, or an object of `role`, `template` and, if wanted, `separator`, `ordinary`."
             raise FormatError(message)
-        role, template, separator = body["role"], body["template"], body.get("separator", "; ")
-        if role not in ("system", "user") or not isinstance(template, str) or not isinstance(separator, str):
-            raise FormatError("A format's `role` is system or user; its `template` and `separator` are texts.")
-        return cls("own", role, template, separator)
+        role, others = body["role"], {name: value for name, value in body.items() if name != "role"}
+        texts = [value for name, value in others.items() if (name, value) != ("ordinary", None)]
+        if role not in ("system", "user") or not all(isinstance(text, str) for text in texts):
+            message = (
+                "A format's `role` is system or user; its `template` and `separator` are texts, and so is `ordinary`, "
+                "or null."
+            )
+            raise FormatError(message)
+        return cls("own", role, **others)
 
     def shown(self, principles: Sequence[str]) -> str:
         """The principles as one text in one line; what spells a section of the released wording only looks like it."""
@@ -86,13 +95,15 @@ class Format:
 
 
 # The wording of PAD's released models (Chen et al., ICLR 2025): a PersRM sees a preference as this text alone. Several
-# principles are joined by "and", as in PAD's own evaluation ("harmless and humor").
+# principles are joined by "and", as in PAD's own evaluation ("harmless and humor"). Without principles it shows none: a
+# model of this wording was trained on nothing like "ordinary".
 PAD = Format(
     "pad",
     "user",
     "[Guidelines] Your task is to generate response by considering the following principle. "
     "[Principles] {principles} [Instruction] {prompt}",
     separator=" and ",
+    ordinary=None,
 )
 SYSTEM = Format("system", "system", "Follow this style in every answer: {principles}.")
 INSTRUCTION = Format("instruction", "user", "{prompt}\n\nStyle: {principles}.")
@@ -127,6 +138,11 @@ def with_principles(messages: Sequence[Message], principles: Sequence[str], form
     last_user = max(index for index, message in enumerate(messages) if message["role"] == "user")
     turn = Message(role="user", content=format.filled(principles, messages[last_user]["content"]))
     return [*messages[:last_user], turn, *messages[last_user + 1 :]]
+
+
+def with_ordinary(messages: Sequence[Message], format: Format) -> list[Message]:
+    """The conversation as the format shows it where nothing in particular is asked for."""
+    return with_principles(messages, [] if format.ordinary is None else [format.ordinary], format)
 
 
 def _with_system(messages: Sequence[Message], text: str) -> list[Message]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from db.preferences import EffectivePreference, Method
 from worker.engine import Stream
-from worker.formats import Format, Message, with_examples, with_principles
+from worker.formats import Format, Message, with_examples, with_ordinary, with_principles
 
 Encode = Callable[[Sequence[Message]], tuple[int, ...]]
 
@@ -41,7 +41,7 @@ def streams_of(
     """The streams that decode `messages` under `preference`; the first one is the base and proposes candidates.
 
     `format` says how the principles are shown in the prompts. Examples are earlier turns of every prompt but the one
-    that `contrast` moves away from.
+    that `contrast` moves away from; where the format has an ordinary principle, that one shows it.
     """
     principles = [principle.text for principle in preference.principles]
     asked = with_examples(messages, preference.examples)
@@ -63,9 +63,10 @@ def streams_of(
             )
             return _against(guide.reference, encode(asked), guides)
         case Method.CONTRAST:
-            # r = log pi_base(with principles and examples) - log pi_base(without)
+            # r = log pi_base(with principles and examples) - log pi_base(with an ordinary principle, or without)
             guided = encode(with_principles(asked, principles, format))
-            return (Stream("base", guided, reward=1.0), Stream("base", encode(messages), reward=-1.0))
+            plain = encode(with_ordinary(messages, format) if principles else messages)
+            return (Stream("base", guided, reward=1.0), Stream("base", plain, reward=-1.0))
 
 
 def _against(reference: str, prompt: tuple[int, ...], guides: tuple[Stream, ...]) -> tuple[Stream, ...]:
