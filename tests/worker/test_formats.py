@@ -87,6 +87,14 @@ def test_a_template_of_ones_own_survives_the_card() -> None:
     assert Format.from_body(own.body) == own
 
 
+@pytest.mark.parametrize("ordinary", ["gewöhnlich", None])
+def test_what_a_template_of_ones_own_calls_ordinary_survives_the_card(ordinary: str | None) -> None:
+    own = Format.from_body({"role": "system", "template": "Stil: {principles}", "ordinary": ordinary})
+
+    assert own.ordinary == ordinary
+    assert Format.from_body(own.body) == own
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -97,6 +105,8 @@ def test_a_template_of_ones_own_survives_the_card() -> None:
         ({"role": "system", "template": "{principles} {prompt}"}, r"\{principles\}, each once"),
         ({"role": "assistant", "template": "{principles}"}, "system or user"),
         ({"role": "user", "template": "{principles} {prompt}", "colour": "red"}, "name, or an object"),
+        ({"role": "system", "template": "{principles}", "ordinary": 3}, "`ordinary`, or null"),
+        ({"role": "system", "template": "{principles}", "separator": None}, "are texts"),
     ],
 )
 def test_a_format_that_cannot_show_principles_is_refused_with_a_sentence(body: object, says: str) -> None:

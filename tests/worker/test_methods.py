@@ -6,7 +6,7 @@ import pytest
 
 from db.preferences import EffectivePreference, Method, Principle, effective_preference
 from worker.engine import Stream
-from worker.formats import PAD, Message
+from worker.formats import EXAMPLE_REQUEST, INSTRUCTION, PAD, SYSTEM, Format, Message
 from worker.methods import BASE_GUIDE, MODEL_GUIDE, POLICY_GUIDE, REFERENCE_GUIDE, Guide, streams_of
 
 PROMPT = [Message(role="user", content="tea")]
@@ -84,6 +84,40 @@ def test_a_reference_of_its_own_takes_the_bases_place_in_the_reward() -> None:
         ("policy", BOTH): 0.5,
         ("reference", BOTH): -0.5,
     }
+
+
+@pytest.mark.parametrize("format", [SYSTEM, INSTRUCTION])
+def test_contrast_moves_away_from_the_same_words_with_an_ordinary_principle(format: Format) -> None:
+    # Away from the plain prompt, guidance favoured "Style:" as much as what stands behind it: one text in ten said it.
+    guided, plain = the_texts(
+        effective_preference(Method.CONTRAST, 1.0, [Principle("formal")], examples=["one"]), format
+    )
+
+    assert plain == guided.replace("formal", "ordinary").removeprefix(AN_EXAMPLE)
+    assert guided.startswith(AN_EXAMPLE)
+
+
+def test_with_examples_alone_contrast_moves_away_from_the_plain_prompt() -> None:
+    guided, plain = the_texts(effective_preference(Method.CONTRAST, 1.0, [], examples=["one"]), SYSTEM)
+
+    assert (guided, plain) == (AN_EXAMPLE + "tea", "tea")
+
+
+AN_EXAMPLE = f"{EXAMPLE_REQUEST}|one|"
+
+
+def the_texts(preference: EffectivePreference, format: Format) -> list[str]:
+    """What the prompts of the streams say, turn by turn but for the system turn, which comes last."""
+    prompts: list[str] = []
+
+    def remember(messages: Sequence[Message]) -> tuple[int, ...]:
+        prompts.append(
+            "|".join(turn["content"] for turn in sorted(messages, key=lambda turn: turn["role"] == "system"))
+        )
+        return (len(prompts),)
+
+    streams_of(preference, PROMPT, remember, format)
+    return prompts
 
 
 def test_examples_are_earlier_turns_of_every_prompt_but_the_one_that_contrast_moves_away_from() -> None:

@@ -21,7 +21,7 @@ SERVED = Condition(Method.CONTRAST, UNCALIBRATED_STRENGTH, UNCALIBRATED_MAX_KL)
 """What a model without a card is served with: measured whatever is chosen."""
 SETTINGS = (
     SERVED,
-    Condition(Method.CONTRAST, UNCALIBRATED_STRENGTH, 0.2),
+    Condition(Method.CONTRAST, UNCALIBRATED_STRENGTH, 0.5),
     Condition(Method.CONTRAST, 0.5),
     Condition(Method.CONTRAST, 1.0),
 )
