@@ -4,7 +4,7 @@ import datetime as dt
 import threading
 import uuid
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from db.models import Item, Job
 from db.preferences import EffectivePreference
@@ -15,6 +15,7 @@ from db.queries.positions import KEPT_SECONDS, Positions
 from db.session import Database
 from db.states import ItemState, JobState
 from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of, wind_up
+from tests.system.processes import wait_until
 
 OWNER = uuid.UUID(int=1)
 OTHER = uuid.UUID(int=2)
@@ -95,6 +96,32 @@ def test_two_workers_never_hold_the_same_item(database: Database) -> None:
     assert not set(taken[OWNER]) & set(taken[OTHER])
     assert len(taken[OWNER]) + len(taken[OTHER]) == 60
     assert set(states_of(database, job_id)) == {ItemState.RUNNING}
+
+
+def test_a_claim_is_full_although_others_are_just_taking_what_comes_first(postgresql_database: Database) -> None:
+    # One that waited for those rows instead would find them taken, and come back with nothing.
+    a_job(postgresql_database, [preference("formal")] * 8)
+    claimed: list[ClaimedItem] = []
+    thread = threading.Thread(target=lambda: claimed.extend(claim(postgresql_database, 4, OTHER)))
+
+    with postgresql_database.transaction() as session:
+        first = claims.claim(session, owner=OWNER, model_digest=DIGEST, limit=4, lease_seconds=60)
+        thread.start()
+        wait_until(
+            lambda: some_transaction_waits(postgresql_database), 30, "the second claim waits for its turn to count"
+        )
+    thread.join()
+
+    assert len(claimed) == 4
+    assert {item.item_id for item in claimed}.isdisjoint(item.item_id for item in first)
+
+
+def some_transaction_waits(database: Database) -> bool:
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with database.reading() as session:
+        return bool(session.scalar(waiting))
 
 
 def test_an_outcome_is_saved_once(database: Database) -> None:

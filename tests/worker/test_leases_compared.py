@@ -133,6 +133,20 @@ def test_what_could_not_be_given_back_is_released_when_the_worker_runs_again(
     assert [(item.state, item.attempt) for item in items_of(database, job_id)] == [(ItemState.SUCCEEDED, 1)] * 4
 
 
+def test_a_worker_that_starts_under_the_host_and_process_id_of_another_holds_nothing_of_it(
+    database: Database, supervisor: EngineSupervisor
+) -> None:
+    # As in a container that was started again in its place: both are of this very process here.
+    before, after = a_decoding(database, supervisor), a_decoding(database, supervisor)
+    held, _ = a_job(database), a_job(database)
+    with database.transaction() as session:
+        claims.claim(session, owner=before.owner, model_digest=DIGEST, limit=1, lease_seconds=60)
+
+    after.run()
+
+    assert [(item.state, item.attempt) for item in items_of(database, held)] == [(ItemState.RUNNING, 1)]
+
+
 def test_what_has_ended_and_is_not_saved_yet_is_in_hand(database: Database, supervisor: EngineSupervisor) -> None:
     job_id = a_job(database)
     decoding = a_decoding(database, supervisor)
