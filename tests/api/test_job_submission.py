@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from api.settings import Settings
-from db.models import Job
 from db.session import Database
 from tests.api.conftest import Api, RecordingQueue, an_api
 from tests.api.submissions import (
@@ -24,7 +23,7 @@ from tests.api.submissions import (
     submit,
     submit_lines,
 )
-from worker.queue import DECODE, Publisher
+from worker.queue import DECODE
 
 
 def test_an_accepted_job_is_answered_with_itself(client: TestClient) -> None:
@@ -212,20 +211,3 @@ def test_a_body_over_the_limit_is_refused(settings: Settings, api: Api) -> None:
     assert submit(client, *[an_item(str(number)) for number in range(5)]).status_code == 413
     assert submit_lines(client, *[an_item(str(number)) for number in range(20)]).status_code == 413
     assert num_stored(api.database) == NOTHING
-
-
-def test_a_worker_is_woken_only_once_the_job_is_there_for_it_to_see(
-    api: Api, client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[bool] = []
-
-    def look(_publisher: Publisher, job_id: uuid.UUID, _digest: str) -> None:
-        with api.database.reading() as session:
-            seen.append(session.get(Job, job_id) is not None)
-
-    monkeypatch.setattr(Publisher, "wake", look)
-    give_profile(client)
-
-    submit(client, an_item())
-
-    assert seen == [True]
