@@ -61,14 +61,18 @@ def retry_job(job_id: JobId, caller: Writer, services: ServicesDep) -> JobOut:
 
     A completion window begins anew. Where nothing has failed, nothing changes.
     """
-    with reading_job(services.database, caller.tenant_id, job_id) as (_, job):
-        state = job.state
-    if state is JobState.EXPIRED:
+    with reading_job(services.database, caller.tenant_id, job_id) as (_, record):
+        has_expired = record.state is JobState.EXPIRED
+    if has_expired:
         _let_its_items_follow(services.database, job_id)
-    with services.database.transaction() as session:
-        if not retrying.retry(session, job_id):
-            raise ConflictError("The job was cancelled: submit what you still want as a new job.")
-        job = view_of(session, caller.tenant_id, job_id)
+    after: int | None = -1
+    while after is not None:
+        with services.database.transaction() as session:
+            retried = retrying.retry(session, job_id, after=after)
+            if retried is None:
+                raise ConflictError("The job was cancelled: submit what you still want as a new job.")
+            after = retried.next_after
+            job = view_of(session, caller.tenant_id, job_id)
     if job.counts.queued and job.model_digest is not None:
         services.publisher.wake(job_id, job.model_digest)
     return job
