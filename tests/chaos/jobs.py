@@ -1,5 +1,6 @@
 """The kinds of jobs in a chaos run: what clients do to each, and what they may expect of it."""
 
+import datetime as dt
 import random
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,7 +40,7 @@ class Submitted:
         """What is wrong with how it ended."""
         if job["state"] not in ENDS.get(self.kind, {"completed"}):
             return f"job {self.job_id}, {self.kind}, is {job['state']}"
-        if self.not_before is not None and str(job["started_at"]) < self.not_before:
+        if self.not_before is not None and moment_of(job["started_at"]) < moment_of(self.not_before):
             return f"job {self.job_id} was begun at {job['started_at']}, before {self.not_before}"
         return None
 
@@ -66,6 +67,11 @@ def deck_of(draws: random.Random, num_jobs: int) -> list[Kind]:
 def is_poison(prompt: str) -> bool:
     """Whether it kills every engine that decodes it."""
     return prompt == "kill"
+
+
+def moment_of(written: object) -> dt.datetime:
+    """A moment as the API writes it."""
+    return dt.datetime.fromisoformat(str(written))
 
 
 def code_of(row: dict[str, object]) -> object:

@@ -36,7 +36,7 @@ class Plan:
     seconds: float
     num_jobs: int = 40
     num_workers: int = 3
-    rest_seconds: float = 180.0
+    rest_seconds: float = 300.0
     """How long it may take until everything has ended, once there is peace."""
 
     @property
