@@ -32,4 +32,4 @@ def test_every_promise_is_kept_while_everything_is_killed_paused_and_flushed(
 
     assert report.broken == []
     assert set(report.num_of_kind) == set(Kind)
-    assert sum(report.num_suffered.values()) >= 5
+    assert sum(report.num_suffered.values()) >= 3
