@@ -4,6 +4,7 @@ import uuid
 
 from fastapi import APIRouter
 
+from api.deadlines import reading_job, record_in_time
 from api.dependencies import ServicesDep
 from api.errors import (
     ConflictError,
@@ -15,7 +16,7 @@ from api.errors import (
     responses,
 )
 from api.job_schemas import JobOut
-from api.job_views import record_of, view_of
+from api.job_views import view_of
 from api.jobs import JobId, Writer
 from db.queries import cancelling, deleting, pausing, retrying
 from db.session import Database
@@ -35,7 +36,7 @@ router = APIRouter(
 def pause_job(job_id: JobId, caller: Writer, services: ServicesDep) -> JobOut:
     """Begin nothing more of a job until it is resumed; what is being decoded is finished. Its deadline goes on."""
     with services.database.transaction() as session:
-        record_of(session, caller.tenant_id, job_id)
+        record_in_time(session, caller.tenant_id, job_id)
         if not pausing.pause(session, job_id):
             raise ConflictError("The job has ended: there is nothing left to pause.")
         return view_of(session, caller.tenant_id, job_id)
@@ -45,7 +46,7 @@ def pause_job(job_id: JobId, caller: Writer, services: ServicesDep) -> JobOut:
 def resume_job(job_id: JobId, caller: Writer, services: ServicesDep) -> JobOut:
     """Let a paused job go on."""
     with services.database.transaction() as session:
-        record_of(session, caller.tenant_id, job_id)
+        record_in_time(session, caller.tenant_id, job_id)
         if not pausing.resume(session, job_id):
             raise ConflictError("The job has ended: there is nothing left to resume.")
         job = view_of(session, caller.tenant_id, job_id)
@@ -60,14 +61,18 @@ def retry_job(job_id: JobId, caller: Writer, services: ServicesDep) -> JobOut:
 
     A completion window begins anew. Where nothing has failed, nothing changes.
     """
-    with services.database.reading() as session:
-        state = record_of(session, caller.tenant_id, job_id).state
-    if state is JobState.EXPIRED:
+    with reading_job(services.database, caller.tenant_id, job_id) as (_, record):
+        has_expired = record.state is JobState.EXPIRED
+    if has_expired:
         _let_its_items_follow(services.database, job_id)
-    with services.database.transaction() as session:
-        if not retrying.retry(session, job_id):
-            raise ConflictError("The job was cancelled: submit what you still want as a new job.")
-        job = view_of(session, caller.tenant_id, job_id)
+    after: int | None = -1
+    while after is not None:
+        with services.database.transaction() as session:
+            retried = retrying.retry(session, job_id, after=after)
+            if retried is None:
+                raise ConflictError("The job was cancelled: submit what you still want as a new job.")
+            after = retried.next_after
+            job = view_of(session, caller.tenant_id, job_id)
     if job.counts.queued and job.model_digest is not None:
         services.publisher.wake(job_id, job.model_digest)
     return job
@@ -77,7 +82,7 @@ def retry_job(job_id: JobId, caller: Writer, services: ServicesDep) -> JobOut:
 def delete_job(job_id: JobId, caller: Writer, services: ServicesDep) -> None:
     """Remove an ended job with its items and texts. It is gone at once; a large one's rows are removed bit by bit."""
     with services.database.transaction() as session:
-        record_of(session, caller.tenant_id, job_id)
+        record_in_time(session, caller.tenant_id, job_id)
         if not deleting.delete_job(session, job_id):
             raise ConflictError("The job has not ended: cancel it first.")
     with services.database.transaction() as session:  # a small job goes here, the rest in the workers' sweeps

@@ -3,12 +3,14 @@
 import hashlib
 import uuid
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
+from api import deadlines
 from api.admission import LIGHT_BYTES
 from api.bodies import JSON, NDJSON_TYPES, SpooledBody, json_body, request_body, require_media_type, spool
 from api.campaigns import Campaign, read_campaign
@@ -35,7 +37,7 @@ from api.etags import Preconditions, preconditions
 from api.item_rows import json_rows, ndjson_rows
 from api.item_source import ItemSource
 from api.job_schemas import CAMPAIGN_EXAMPLE, ITEM_EXAMPLE, JobList, JobOut, ReaddressBody
-from api.job_views import job_views, record_of, view_of
+from api.job_views import job_views, view_of
 from api.model_choice import choose_model
 from api.readdressing import refuse_what_does_not_fit
 from api.settings import Settings
@@ -158,8 +160,10 @@ def list_jobs(
     state: JobState | None = None,
 ) -> JobList:
     """Your jobs, the newest first."""
-    with services.database.reading() as session:
-        found = jobs.list_jobs(session, tenant_id=caller.tenant_id, limit=limit + 1, after=after, state=state)
+    if state is JobState.EXPIRED:
+        deadlines.end_all_overdue(services.database)
+    find = partial(jobs.list_jobs, tenant_id=caller.tenant_id, limit=limit + 1, after=after, state=state)
+    with deadlines.reading_jobs(services.database, find) as (session, found):
         page = job_views(session, found[:limit], redis_fails=services.publisher.is_failing)
     return JobList(
         data=page,
@@ -174,8 +178,8 @@ def read_job(
     job_id: JobId, caller: Reader, services: ServicesDep, conditions: Conditions, response: Response
 ) -> Response | JobOut:
     """A job and how far it is. With `If-None-Match`, 304 while nothing has moved; `Retry-After`: when to ask again."""
-    with services.database.reading() as session:
-        job = view_of(session, caller.tenant_id, job_id, redis_fails=services.publisher.is_failing)
+    with deadlines.reading_job(services.database, caller.tenant_id, job_id) as (session, record):
+        (job,) = job_views(session, [record], redis_fails=services.publisher.is_failing)
     headers = _polling_headers(job)
     if conditions.not_modified(headers["ETag"].removeprefix("W/")):
         return Response(status_code=304, headers=headers)
@@ -187,7 +191,7 @@ def read_job(
 def cancel_job(job_id: JobId, caller: Writer, services: ServicesDep) -> JobOut:
     """End a job now. What is finished is kept, the rest is cancelled. Cancelling twice is as good as once."""
     with services.database.transaction() as session:
-        record_of(session, caller.tenant_id, job_id)
+        deadlines.record_in_time(session, caller.tenant_id, job_id)
         cancelled = cancelling.cancel(session, job_id)
         job = view_of(session, caller.tenant_id, job_id)
     if cancelled:  # a small job is wound up here; what is left of a large one is for the workers' sweeps
@@ -215,8 +219,7 @@ def readdress_job(
     What has ended is kept as it is, so the job may then hold texts of both. Refused where the model cannot do what an
     item asks for, as at submission.
     """
-    with services.database.reading() as session:
-        record_of(session, caller.tenant_id, job_id)
+    with deadlines.reading_job(services.database, caller.tenant_id, job_id) as (session, _):
         model = choose_model(session, body.model)
         refuse_what_does_not_fit(session, job_id, model, services.settings.max_prompt_characters)
     with services.database.transaction() as session:

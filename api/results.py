@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from api.bodies import JSON, NDJSON, NDJSON_TYPES, ndjson_response
+from api.deadlines import reading_job
 from api.dependencies import ServicesDep
 from api.errors import (
     ForbiddenError,
@@ -20,7 +21,6 @@ from api.errors import (
     responses,
 )
 from api.job_schemas import ResultPage
-from api.job_views import record_of
 from api.jobs import JobId, Reader
 from db.base import JsonObject
 from db.queries.jobs import JobRecord
@@ -97,8 +97,8 @@ def read_job_results(
     While a job runs, an item may still end in front of the place you have read to: what you read then is a preview, and
     what you read once the job is complete is the whole.
     """
-    with services.database.reading() as session:
-        job = record_of(session, caller.tenant_id, job_id)
+    with reading_job(services.database, caller.tenant_id, job_id) as (_, job):
+        pass
     wanted = None if state is None else ItemState(state)
     start = 0 if after is None else after + 1
     if as_format is ResultFormat.JSON:

@@ -72,7 +72,7 @@ class EchoDecoder:
             return []
         del self._items[attempt]
         self._num_steps = 0
-        if "fail" in prompt_of(item):
+        if _strikes(prompt_of(item), "fail"):
             return [Outcome(item.item_id, item.attempt, error_code="non_finite_logits", error_message="Not finite.")]
         return [Outcome(item.item_id, item.attempt, text=prompt_of(item), finish_reason="stop")]
 
@@ -83,16 +83,23 @@ def prompt_of(item: ClaimedItem) -> str:
 
 def _misfortune(prompts: Sequence[str]) -> None:
     for prompt in prompts:
-        *once, act = prompt.split(" ")
-        if once and once[0].startswith("once:"):
-            marker = Path(once[0].removeprefix("once:"))
-            if marker.exists():
-                continue
-            marker.touch()
-        if act == "kill":
+        if _strikes(prompt, "kill"):
             os.kill(os.getpid(), signal.SIGKILL)
-        if act == "hang":
+        if _strikes(prompt, "hang"):
             time.sleep(3600)
+
+
+def _strikes(prompt: str, misfortune: str) -> bool:
+    """Whether the prompt asks for this misfortune, and does so still."""
+    *once, act = prompt.split(" ")
+    if act != misfortune:
+        return False
+    if once and once[0].startswith("once:"):
+        marker = Path(once[0].removeprefix("once:"))
+        if marker.exists():
+            return False
+        marker.touch()
+    return True
 
 
 def load_echo(_settings: object = None) -> EchoDecoder:

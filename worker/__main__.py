@@ -30,7 +30,7 @@ from worker.queue import QueueUrlError, check_queue_url, create_queue
 from worker.reconciler import Reconciler
 from worker.settings import WorkerSettings
 from worker.supervisor import EngineSupervisor
-from worker.tasks import consume, register_tasks
+from worker.tasks import consume, heed_signals, register_tasks
 from worker.threads import Threads
 from worker.turns import Turns
 from worker.waiting import until_done
@@ -117,6 +117,7 @@ class _Worker:
             is_idle=lambda: not decoding.is_running and not learning.is_running,
             wake=turns.ask,
         )
+        heed_signals(decoding.stopping)
         self._threads.start("reconciler", partial(reconciler.run, self._settings.reconcile_seconds))
         self._threads.start("turns", turns.run)
         register_tasks(queue, description.digest, turns, decoding.stopping)

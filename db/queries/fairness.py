@@ -20,9 +20,10 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Double, Select, String, and_, bindparam, case, func, or_, select
+from sqlalchemy import ColumnElement, Double, Executable, Select, String, and_, bindparam, case, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.conflicts import insert_for
@@ -207,14 +208,19 @@ def charge(
     ]
     if rows:
         rows.sort(key=lambda row: str(row["tenant_id"]))
-        new = insert_for(session, TenantShare)
-        start = _larger(TenantShare.virtual_time, bindparam("start", type_=Double()))
-        moved = {
-            "began_at": _larger(TenantShare.virtual_time, new.excluded.began_at),
-            "virtual_time": start + bindparam("served", type_=Double()),
-        }
-        stored = new.on_conflict_do_update(index_elements=["model_digest", "tenant_id"], set_=moved)
-        session.connection().execute(stored, rows)
+        session.connection().execute(_charging(session.get_bind().dialect.name), rows)
+
+
+@cache
+def _charging(dialect: str) -> Executable:
+    """Built once, as it runs with every claim."""
+    new = insert_for(dialect, TenantShare)
+    start = _larger(TenantShare.virtual_time, bindparam("start", type_=Double()))
+    moved = {
+        "began_at": _larger(TenantShare.virtual_time, new.excluded.began_at),
+        "virtual_time": start + bindparam("served", type_=Double()),
+    }
+    return new.on_conflict_do_update(index_elements=["model_digest", "tenant_id"], set_=moved)
 
 
 def _larger(stored: InstrumentedAttribute[float], new: ColumnElement[float]) -> ColumnElement[float]:

@@ -4,7 +4,9 @@ A lease that runs out uses nothing up: the worker was killed, paused or cut off,
 hundred that it held. The item is queued again. Two things end an item as `worker_lost`:
 
 * `max_deaths` attempts in which its engine died while it decoded this item, as the worker saw that outlived it. Which
-  of several items was to blame within one attempt is for triage to find out (`worker.triage`).
+  of several items was to blame within one attempt is for triage to find out (`worker.triage`). Where it is kept from
+  that, attempt after attempt, because leases are lost meanwhile, the neighbours of the guilty one die as often as it
+  does: what died in company has MAX_SHARED_DEATHS.
 * MAX_SILENT_LEASES leases that ran out one after the other, with no word of any of them. Nobody is left to blame the
   item where it takes the whole worker with it, and without a bound it would go on to the next for ever. Twenty:
   an innocent item would have to be held by that many workers that were killed one after the other.
@@ -26,6 +28,7 @@ from db.states import ItemState
 
 EXPIRED_PER_SWEEP = 1000
 MAX_DEATHS = 5
+MAX_SHARED_DEATHS = 20
 MAX_SILENT_LEASES = 20
 WORKER_LOST = "worker_lost"
 
@@ -56,12 +59,15 @@ def expire(session: Session, *, max_silent_leases: int = MAX_SILENT_LEASES) -> i
 def record_deaths(
     session: Session, *, owner: uuid.UUID, attempts: Iterable[Attempt], max_deaths: int = MAX_DEATHS
 ) -> set[Attempt]:
-    """Note that the engine died while it decoded these attempts of `owner`; call it once for an attempt.
+    """Note that the engine died while it decoded these attempts of `owner` together; call it once for an attempt.
 
-    Items that reach `max_deaths` end here, and their attempts are returned: they are held no longer. The others stay
-    with their owner.
+    Items that have died often enough end here, and their attempts are returned: they are held no longer. The others
+    stay with their owner.
     """
-    held = {one.item_id: one for one in lock_held(session, owner=owner, attempts=attempts)}
+    together = set(attempts)
+    if len(together) > 1:
+        max_deaths = max(max_deaths, MAX_SHARED_DEATHS)
+    held = {one.item_id: one for one in lock_held(session, owner=owner, attempts=together)}
     if not held:
         return set()
     deaths = session.execute(

@@ -1,6 +1,11 @@
-"""Retrying what failed of a job, what its deadline overtook included. What has finished is never done again."""
+"""Retrying what failed of a job, what its deadline overtook included. What has finished is never done again.
+
+A batch of items at a time, each in a transaction of its own with the job's counters: a large job is reopened with its
+first batch, and nobody waits for its rows longer than for one.
+"""
 
 import uuid
+from dataclasses import dataclass
 
 from sqlalchemy import case, delete, select, update
 from sqlalchemy.orm import Session
@@ -10,30 +15,48 @@ from db.queries.history import Said, say
 from db.session import clock
 from db.states import RETRIED_ITEM_STATE, RETRIED_JOB_STATES, ItemState, JobState
 
+ITEMS_PER_BATCH = 1000
+
 _UNSYNCHRONISED = {"synchronize_session": False}
 
 
-def retry(session: Session, job_id: uuid.UUID) -> bool:
-    """Queue the failed items of a job again; its completion window, if it has one, begins anew.
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A batch was queued; behind which position the next one begins, or None where it was the last."""
 
-    False where that cannot be: the job was cancelled, or items are still to follow its end. Attempts go on being
-    counted, so that no late word of an earlier one is taken for a new one's. It locks as `db.queries.counters` says.
+    next_after: int | None
+
+
+def retry(session: Session, job_id: uuid.UUID, *, after: int = -1) -> Retried | None:
+    """Queue a batch of the failed items behind a position again; its completion window, if it has one, begins anew.
+
+    None where that cannot be: the job was cancelled, or items are still to follow its end; the caller rolls back then.
+    What fails again meanwhile is left alone. Attempts go on being counted, so that no late word of an earlier one is
+    taken for a new one's. It locks as `db.queries.counters` says.
     """
-    failed = select(Item.id).where(Item.job_id == job_id, Item.state == RETRIED_ITEM_STATE)
-    locked = failed.order_by(Item.id).with_for_update().cte("locked").prefix_with("MATERIALIZED", dialect="postgresql")
+    is_failed = Item.state == RETRIED_ITEM_STATE
+    some = select(Item.id).where(Item.job_id == job_id, is_failed, Item.position > after).order_by(Item.position)
+    some = some.limit(ITEMS_PER_BATCH)
+    failed = select(Item.id, Item.position).where(Item.id.in_(some.scalar_subquery()), is_failed)
+    batch = session.execute(failed.order_by(Item.id).with_for_update()).all()
+    if batch:
+        _queue(session, [row.id for row in batch])
+    if not _reopen(session, job_id, len(batch)):
+        return None
+    return Retried(max(row.position for row in batch) if len(batch) == ITEMS_PER_BATCH else None)
+
+
+def _queue(session: Session, item_ids: list[int]) -> None:
+    """Items that this transaction has locked; their results go."""
     queued = session.execute(
         update(Item)
-        .where(Item.id.in_(select(locked.c.id)), Item.state == RETRIED_ITEM_STATE)
+        .where(Item.id.in_(item_ids))
         .values(state=ItemState.QUEUED, finished_at=None, num_deaths=0)
         .returning(Item.id, Item.attempt),
         execution_options=_UNSYNCHRONISED,
-    ).all()
-    say(Said.RETRIED, ((row.id, row.attempt) for row in queued))
-    num_queued = len(queued)
-    if num_queued:  # a queued item has no result, so these are theirs
-        again = select(Item.id).where(Item.job_id == job_id, Item.state == ItemState.QUEUED)
-        session.execute(delete(Result).where(Result.item_id.in_(again)), execution_options=_UNSYNCHRONISED)
-    return _reopen(session, job_id, num_queued)
+    )
+    say(Said.RETRIED, ((row.id, row.attempt) for row in queued.all()))
+    session.execute(delete(Result).where(Result.item_id.in_(item_ids)), execution_options=_UNSYNCHRONISED)
 
 
 def _reopen(session: Session, job_id: uuid.UUID, num_retried: int) -> bool:

@@ -1,10 +1,13 @@
 """What a client does to its jobs: when they are wanted, pausing, retrying, deleting, and what they say meanwhile."""
 
 import datetime as dt
+import sqlite3
 import uuid
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from db.models import Item, Job, Result
@@ -182,6 +185,68 @@ def test_a_job_whose_window_has_ended_keeps_what_is_finished(api: Api, client: T
     assert page["complete"]
     assert client.post(f"/v1/jobs/{job_id}/cancel").status_code == 409
     assert [job["id"] for job in client.get("/v1/jobs", params={"state": "expired"}).json()["data"]] == [str(job_id)]
+
+
+def let_its_window_end(api: Api, job_id: uuid.UUID) -> None:
+    """And no worker is there to notice."""
+    with api.database.transaction() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(expires_at=LONG_AGO))
+
+
+READS: dict[str, Callable[[TestClient, uuid.UUID], object]] = {
+    "status": lambda client, job_id: read(client, job_id)["state"],
+    "list": lambda client, _: client.get("/v1/jobs").json()["data"][0]["state"],
+    "list of what expired": lambda client, _: client.get("/v1/jobs?state=expired").json()["data"][0]["state"],
+    "results": lambda client, job_id: client.get(f"/v1/jobs/{job_id}/results").json()["data"][0]["error"]["code"],
+}
+
+
+@pytest.mark.parametrize("look", READS)
+def test_a_job_whose_window_has_ended_is_expired_to_whoever_looks_although_no_worker_runs(
+    api: Api, client: TestClient, look: str
+) -> None:
+    job_id = a_job(client, 2, completion_window="1h")
+    let_its_window_end(api, job_id)
+
+    assert READS[look](client, job_id) == "expired"
+    assert read(client, job_id)["counts"]["failed"] == 2
+
+
+def test_a_job_whose_window_has_ended_is_neither_cancelled_nor_paused_nor_listed_as_open(
+    api: Api, client: TestClient
+) -> None:
+    job_id = a_job(client, completion_window="1h")
+    let_its_window_end(api, job_id)
+
+    assert client.get("/v1/jobs", params={"state": "queued"}).json()["data"] == []
+    for verb in ("cancel", "pause"):
+        other = a_job(client, completion_window="1h")
+        let_its_window_end(api, other)
+        assert client.post(f"/v1/jobs/{other}/{verb}").status_code == 409
+        assert read(client, other)["state"] == "expired"
+
+
+def test_a_job_whose_window_has_ended_can_be_retried_at_once_and_deleted_at_once(api: Api, client: TestClient) -> None:
+    job_id = a_job(client, 2, completion_window="1h")
+    let_its_window_end(api, job_id)
+    assert do(client, job_id, "retry")["counts"]["queued"] == 2
+
+    let_its_window_end(api, job_id)
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
+
+
+def test_a_job_whose_window_has_ended_is_read_although_the_database_takes_no_writes(
+    api: Api, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = a_job(client, completion_window="1h")
+    let_its_window_end(api, job_id)
+    monkeypatch.setattr(deadlines, "enforce", refuse)
+
+    assert read(client, job_id)["state"] == "queued"
+
+
+def refuse(*_: object) -> bool:
+    raise OperationalError("UPDATE", {}, sqlite3.OperationalError("attempt to write a readonly database"))
 
 
 def test_a_retry_runs_what_failed_and_keeps_what_succeeded(api: Api, client: TestClient) -> None:

@@ -10,11 +10,12 @@ from starlette.testclient import TestClient
 from api.guidance import Guidance, ModelDefaults
 from api.job_schemas import Overrides
 from db.preferences import Method
+from db.queries import claims
 from db.queries.profiles import PinnedProfile
 from db.sampling import MAX_SEED, Sampling
 from tests.api.conftest import Api
 from tests.api.submissions import accepted, an_item, give_profile, items_of_job, preference_of, submit
-from tests.builders import a_description
+from tests.builders import DIGEST, a_description
 
 SAID = (True, False)
 OF_MODEL = ModelDefaults.of(a_description())
@@ -129,3 +130,23 @@ def test_the_whole_order_holds_through_the_api(api: Api, client: TestClient) -> 
 
 def stored_preferences(api: Api, job_id: uuid.UUID) -> list[Mapping[str, object]]:
     return [preference_of(api.database, item) for item in items_of_job(api.database, job_id)]
+
+
+def test_a_job_is_written_as_its_users_were_when_it_was_submitted_whatever_becomes_of_them(
+    api: Api, client: TestClient
+) -> None:
+    give_profile(client, "ada", "humor")
+    give_profile(client, "bob", "formal")
+    job_id = accepted(submit(client, an_item("a", "ada"), an_item("b", "bob")))
+
+    give_profile(client, "ada", "brevity")
+    assert client.delete("/v1/profiles/bob").status_code == 204
+
+    with api.database.transaction() as session:
+        claimed = claims.claim(session, owner=uuid.uuid4(), model_digest=DIGEST, limit=2, lease_seconds=60)
+    by_position = sorted(claimed, key=lambda item: item.item_id)
+    assert [item.preference["principles"] for item in by_position] == [[["humor", 1.0]], [["formal", 1.0]]]
+    assert [(item.user_id, item.profile_version) for item in items_of_job(api.database, job_id)] == [
+        ("ada", 1),
+        ("bob", 1),
+    ]

@@ -63,6 +63,7 @@ def tell(report: Report, seed: int) -> None:
     """What happened, and what came of it."""
     for name, times in sorted(report.num_suffered.items()):
         say(f"  {times:4} x {name}")
+    say("  jobs: " + ", ".join(f"{times} {kind}" for kind, times in sorted(report.num_of_kind.items())))
     say(
         f"{report.num_items} items in {report.seconds:.0f} + {report.rest_seconds:.0f} seconds: {report.num_attempts} "
         f"attempts that counted, at most {report.most_attempts} for one item"

@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class Plan:
     seconds: float
     num_jobs: int = 40
     num_workers: int = 3
-    rest_seconds: float = 180.0
+    rest_seconds: float = 300.0
     """How long it may take until everything has ended, once there is peace."""
 
     @property
@@ -50,6 +51,8 @@ class Report:
 
     broken: list[str]
     num_suffered: dict[str, int]
+    num_of_kind: Mapping[str, int]
+    """How many jobs there were of each kind."""
     num_items: int
     num_attempts: int
     most_attempts: int
@@ -77,7 +80,13 @@ class _Run:
         self._stack = stack
         self._under_fire = StackUnderFire(stack, under_fire, plan.num_workers, random.Random(plan.seed))
         self._client = Client(
-            lambda: stack.client, plan.num_items, plan.num_jobs, plan.seconds * LAST_SUBMISSION, plan.slow_share
+            lambda: stack.client,
+            stack.folder,
+            random.Random(f"client {plan.seed}"),
+            plan.num_items,
+            plan.num_jobs,
+            plan.seconds * LAST_SUBMISSION,
+            plan.slow_share,
         )
 
     def run(self) -> Report:
@@ -103,11 +112,11 @@ class _Run:
             time.sleep(LOOK_SECONDS)
 
     def _is_over(self) -> bool:
-        """Everything is accepted, has ended and has been wound up, and the API answers."""
+        """Everything is accepted, has ended and has been wound up or removed, and the API answers."""
         if not self._client.is_done or not self._stack.api_answers():
             return False
         with self._database.reading() as session:
-            is_open = Job.finished_at.is_(None) | Job.is_winding_up
+            is_open = Job.finished_at.is_(None) | Job.is_winding_up | Job.deleted_at.is_not(None)
             return session.scalar(select(func.count()).select_from(Job).where(is_open)) == 0
 
     def _report(self, began: float, calm: float) -> Report:
@@ -117,8 +126,9 @@ class _Run:
             counted = select(func.count(), func.coalesce(func.sum(Item.attempt), 0), func.max(Item.attempt))
             num_items, num_attempts, most_attempts = session.execute(counted.select_from(Item)).one()
         return Report(
-            broken=broken + ([] if num_items == self._plan.num_items else [f"{num_items} items are stored"]),
+            broken=broken + ([] if num_items == self._client.num_kept else [f"{num_items} items are stored"]),
             num_suffered=dict(self._under_fire.num_suffered),
+            num_of_kind=Counter(job.kind.value for job in self._client.submitted),
             num_items=num_items,
             num_attempts=num_attempts,
             most_attempts=most_attempts,

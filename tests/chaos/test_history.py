@@ -148,7 +148,7 @@ def test_what_is_retried_is_said_and_has_another_attempt(database: Database, mon
             claims.save(session, owner=owner, outcomes=[outcome])
         if error_code:
             with database.transaction() as session:
-                assert retrying.retry(session, job_id)
+                assert retrying.retry(session, job_id) is not None
 
     with database.reading() as session:
         committed, strange = read_journal(session)

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import httpx
+from sqlalchemy import select
 
+from db.models import Item
 from db.queries.audit import leftovers, violations
 from db.session import Database
-from tests.chaos.clients import Submitted
 from tests.chaos.history import broken_rules, said_in, unfinished, unsaid
+from tests.chaos.jobs import Kind, Submitted
 from tests.chaos.journal import read_journal
 
 MOST_LINES = 20
@@ -20,25 +22,30 @@ def verdict(database: Database, client: httpx.Client, jobs: Sequence[Submitted],
     with database.reading() as session:
         rows = {**violations(session), **leftovers(session, seconds=SWEPT_SECONDS)}
         committed, strange = read_journal(session)
+        never_ended = unfinished(committed).intersection(session.scalars(select(Item.id)))  # or deleted with its job
     history = [*strange, *broken_rules(committed), *unsaid(committed, said_in(logs))]
-    history += [f"item {item_id} was claimed and never ended" for item_id in sorted(unfinished(committed))]
+    history += [f"item {item_id} was claimed and never ended" for item_id in sorted(never_ended)]
     results = [line for job in jobs for line in _results(client, job)]
     return [f"{name}: {ids}" for name, ids in rows.items()] + history[:MOST_LINES] + results[:MOST_LINES]
 
 
 def _results(client: httpx.Client, job: Submitted) -> list[str]:
-    """Every item once, in input order, each with the text of its own prompt; or cancelled, if that was asked for."""
-    state = client.get(f"/v1/jobs/{job.job_id}").raise_for_status().json()["state"]
-    if state not in ({"completed", "cancelled"} if job.is_cancelled else {"completed"}):
-        return [f"job {job.job_id} is {state}"]
+    """Every item once, in input order, each as its job's kind promises."""
+    answer = client.get(f"/v1/jobs/{job.job_id}")
+    if job.kind is Kind.DELETED:
+        is_gone = answer.status_code == httpx.codes.NOT_FOUND
+        return [] if is_gone else [f"job {job.job_id} was deleted, and is still there"]
+    told: dict[str, object] = answer.raise_for_status().json()
+    if (complaint := job.complaint(told)) is not None:
+        return [complaint]
     rows = _read(client, job.job_id)
     expected = [f"item-{place}" for place in range(len(job.prompts))]
     if [row["custom_id"] for row in rows] != expected:
         return [f"job {job.job_id}: results are not those of its items, in their order"]
     return [
-        f"job {job.job_id}, {row['custom_id']}: {row['text']!r} {row['error']}"
+        f"job {job.job_id}, {job.kind}, {row['custom_id']}: {row['state']} {row['text']!r} {row['error']}"
         for row, prompt in zip(rows, job.prompts, strict=True)
-        if row["text"] != prompt and not (state == "cancelled" and row["state"] == "cancelled")
+        if not job.is_as_promised(told["state"], row, prompt)
     ]
 
 

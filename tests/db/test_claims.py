@@ -1,10 +1,11 @@
 """The claim protocol on both databases: groups first, one owner at a time, and no write from the dead."""
 
 import datetime as dt
+import random
 import threading
 import uuid
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from db.models import Item, Job
 from db.preferences import EffectivePreference
@@ -97,6 +98,20 @@ def test_two_workers_never_hold_the_same_item(database: Database) -> None:
     assert set(states_of(database, job_id)) == {ItemState.RUNNING}
 
 
+def test_a_claim_passes_over_what_others_have_just_locked_and_waits_for_nobody(postgresql_database: Database) -> None:
+    # Two that waited for each other's items, in the orders of their own jobs, would wait in a circle.
+    job_id = a_job(postgresql_database, [preference("formal")] * 8)
+    first = select(Item.id).where(Item.job_id == job_id).order_by(Item.id).limit(4)
+
+    with postgresql_database.transaction() as other, postgresql_database.transaction() as session:
+        locked = set(other.scalars(first.with_for_update()))
+        session.execute(text("SET LOCAL lock_timeout = '2s'"))
+        claimed = claims.claim(session, owner=OWNER, model_digest=DIGEST, limit=4, lease_seconds=60)
+
+    assert len(claimed) == 4
+    assert locked.isdisjoint(item.item_id for item in claimed)
+
+
 def test_an_outcome_is_saved_once(database: Database) -> None:
     job_id = a_job(database)
     (item,) = claim(database)
@@ -106,6 +121,33 @@ def test_an_outcome_is_saved_once(database: Database) -> None:
 
     assert (first, second) == ({job_id}, set())
     assert items_of(database, job_id)[0].text == "first"
+
+
+def test_each_outcome_is_its_own_items_in_whatever_order_and_parts_they_come(database: Database) -> None:
+    draws = random.Random(14)
+    job_id = a_job(database, [preference("formal"), preference("playful")] * 20)
+    claimed = claim(database)
+    draws.shuffle(claimed)
+
+    while claimed:
+        part = [claimed.pop() for _ in range(min(len(claimed), draws.randint(1, 7)))]
+        save(database, *(_failure(item) if draws.random() < 0.3 else success(item, _name(item)) for item in part))
+
+    for item_id, ended in zip(ids_of(database, job_id), items_of(database, job_id), strict=True):
+        assert (ended.text, ended.error_code) in {(f"of {item_id}", None), (None, f"for {item_id}")}
+
+
+def _name(item: ClaimedItem) -> str:
+    return f"of {item.item_id}"
+
+
+def _failure(item: ClaimedItem) -> Outcome:
+    return Outcome(item.item_id, item.attempt, error_code=f"for {item.item_id}", error_message="Its own.")
+
+
+def ids_of(database: Database, job_id: uuid.UUID) -> list[int]:
+    with database.reading() as session:
+        return list(session.scalars(select(Item.id).where(Item.job_id == job_id).order_by(Item.position)))
 
 
 def test_a_failure_keeps_its_reason(database: Database) -> None:

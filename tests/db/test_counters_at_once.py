@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import ColumnElement, func, select, update
 
 from db.models import Item, Job
-from db.queries import claims, jobs, losses
+from db.queries import claims, jobs, losses, pausing, retrying
 from db.queries.audit import audit, violations
 from db.queries.cancelling import cancel, follow, winding_up
 from db.queries.claims import ClaimedItem, Outcome
@@ -163,6 +163,22 @@ def test_a_readdress_among_workers_loses_nothing(postgresql_database: Database) 
 
     assert failures == []
     assert_sound(database)
+    database.dispose()
+
+
+def test_pauses_and_retries_among_workers_lose_nothing(postgresql_database: Database) -> None:
+    database = Database(postgresql_database.url.render_as_string(hide_password=False), pool_size=NUM_WORKERS + 2)
+    job_id = a_job(database, [preference("formal"), preference("playful")] * 40)
+
+    with in_threads(workers(database)) as failures:
+        for _ in range(10):
+            for act in (pausing.pause, pausing.resume, retrying.retry):
+                with database.transaction() as session:
+                    act(session, job_id)
+
+    assert failures == []
+    assert_sound(database)
+    assert all(item.text is not None or item.error_code for item in items_of(database, job_id))
     database.dispose()
 
 

@@ -53,7 +53,7 @@ def enforce(database: Database, job_id: uuid.UUID) -> bool:
 
 def retry(database: Database, job_id: uuid.UUID) -> bool:
     with database.transaction() as session:
-        return retrying.retry(session, job_id)
+        return retrying.retry(session, job_id) is not None
 
 
 def assert_sound(database: Database) -> None:
@@ -194,6 +194,26 @@ def test_a_retry_queues_what_failed_and_nothing_that_is_finished(database: Datab
     assert_sound(database)
 
 
+def test_a_large_retry_goes_in_batches_whose_counters_are_those_of_the_items(database: Database) -> None:
+    num_items = retrying.ITEMS_PER_BATCH + 2
+    job_id = a_job(database, [preference("formal")] * num_items)
+    let_its_window_end(database, job_id)
+    enforce(database, job_id)
+    wind_up(database, job_id)
+
+    with database.transaction() as session:
+        first = retrying.retry(session, job_id)
+    assert first == retrying.Retried(next_after=retrying.ITEMS_PER_BATCH - 1)
+    assert (record_of(database, job_id).counts.queued, record_of(database, job_id).counts.failed) == (num_items - 2, 2)
+    assert_sound(database)
+
+    save(database, claim(database, 1)[0], "fails again")
+    with database.transaction() as session:
+        assert retrying.retry(session, job_id, after=retrying.ITEMS_PER_BATCH - 1) == retrying.Retried(next_after=None)
+    assert (record_of(database, job_id).counts.queued, record_of(database, job_id).counts.failed) == (num_items - 1, 1)
+    assert_sound(database)
+
+
 def test_a_retry_of_a_running_job_leaves_what_is_queued_or_running(database: Database) -> None:
     job_id = a_job(database, [preference("formal")] * 3)
     failed, _running = claim(database, 2)
@@ -242,7 +262,7 @@ def test_a_cancelled_job_is_not_retried(database: Database) -> None:
     wind_up(database, job_id)
 
     with pytest.raises(RefusedError), database.transaction() as session:
-        refuse_unless(retrying.retry(session, job_id))
+        refuse_unless(retrying.retry(session, job_id) is not None)
 
     assert states_of(database, job_id) == [ItemState.FAILED, ItemState.CANCELLED]
     assert_sound(database)

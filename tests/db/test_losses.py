@@ -134,3 +134,20 @@ def test_at_most_so_many_leases_are_taken_back_in_one_sweep(database: Database) 
     claim(database, limit=losses.EXPIRED_PER_SWEEP + 2)
 
     assert (lose(database), lose(database), lose(database)) == (losses.EXPIRED_PER_SWEEP, 2, 0)
+
+
+def test_the_neighbours_of_an_item_that_kills_its_engine_do_not_end_with_it(database: Database) -> None:
+    # Each time the leases are lost before triage has found out which of the two it was.
+    job_id = a_job(database, [preference("formal")] * 2)
+    for _ in range(losses.MAX_SHARED_DEATHS - 1):
+        claimed = claim(database)
+        with database.transaction() as session:
+            together = [item.attempt_key for item in claimed]
+            assert losses.record_deaths(session, owner=OWNER, attempts=together) == set()
+            claims.release(session, owner=OWNER, attempts=together)
+
+    assert states_of(database, job_id) == [ItemState.QUEUED] * 2
+    together = [item.attempt_key for item in claim(database)]
+    with database.transaction() as session:
+        assert losses.record_deaths(session, owner=OWNER, attempts=together) == set(together)
+    assert states_of(database, job_id) == [ItemState.FAILED] * 2

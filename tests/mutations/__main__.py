@@ -1,4 +1,4 @@
-"""`python -m tests.mutations`: takes one mechanism away at a time, in a copy of the tree, and shows which tests notice.
+"""`python -m tests.mutations`: takes one mechanism away at a time, in a copy of the tree, and shows which test notices.
 
 Not part of `make test`: it runs tests that are meant to fail. A mechanism whose loss nobody notices ends it with 1, and
 so does a change that no longer fits the source.
@@ -10,11 +10,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutations.mechanisms import MECHANISMS, Mechanism
+from tests.servers import postgresql_server
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("api", "db", "padserve", "tests", "worker")
@@ -26,20 +28,26 @@ class Noticed:
     """What the tests said of a tree without one mechanism."""
 
     mechanism: Mechanism
-    failures: dict[str, int]
-    """How many tests failed, by their file."""
+    by: str | None
+    """The first test that failed; None: nobody noticed."""
+    seconds: float
 
 
 def main() -> int:
     """Command line: the names of the mechanisms to take away, or none for all."""
     wanted = sys.argv[1:] or [mechanism.name for mechanism in MECHANISMS]
+    if unknown := set(wanted) - {mechanism.name for mechanism in MECHANISMS}:
+        say(f"There is no mechanism of the name {min(unknown)!r}.")
+        return 2
     is_missed = False
-    for mechanism in MECHANISMS:
-        if mechanism.name in wanted:
-            noticed = without(mechanism)
-            is_missed = is_missed or not noticed.failures
-            by_file = ", ".join(f"{file} ({count})" for file, count in sorted(noticed.failures.items()))
-            say(f"| {mechanism.name} | {mechanism.file} | {by_file or 'NOBODY NOTICES'} |")
+    with postgresql_server() as server:
+        os.environ["PADSERVE_TEST_DATABASE_URL"] = server.render_as_string(hide_password=False)
+        for mechanism in MECHANISMS:
+            if mechanism.name in wanted:
+                noticed = without(mechanism)
+                is_missed = is_missed or noticed.by is None
+                by = "NOBODY NOTICES" if noticed.by is None else f"`{noticed.by}`"
+                say(f"| {mechanism.name} | `{mechanism.file}` | {by} | {noticed.seconds:.0f} s |")
     return 1 if is_missed else 0
 
 
@@ -53,31 +61,24 @@ def without(mechanism: Mechanism) -> Noticed:
             shutil.copy(ROOT / file, copy / file)
         source = copy / mechanism.file
         source.write_text(mechanism.take_from(source.read_text()))
-        return Noticed(mechanism, _failures(copy, mechanism.tests))
+        began = time.monotonic()
+        return Noticed(mechanism, _first_failure(copy, mechanism.tests), time.monotonic() - began)
 
 
-def _failures(tree: Path, tests: Sequence[str]) -> dict[str, int]:
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "--tb=no",
-        "-p",
-        "no:cacheprovider",
-        "--timeout=60",
-        "--maxfail=3",
-        *tests,
-    ]
+def _first_failure(tree: Path, tests: Sequence[str]) -> str | None:
+    options = ["-q", "--tb=no", "-p", "no:cacheprovider", "--timeout=60", "--exitfirst"]
     run = subprocess.run(
-        command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pytest", *options, *tests],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    failures: dict[str, int] = {}
-    for file in re.findall(r"^(?:FAILED|ERROR) (\S+?)::", run.stdout, re.MULTILINE):
-        failures[file] = failures.get(file, 0) + 1
-    if run.returncode not in {0, 1} or (run.returncode == 1 and not failures):
+    found = re.search(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.MULTILINE)
+    if run.returncode not in {0, 1} or (run.returncode == 1 and found is None):
         raise RuntimeError(run.stdout[-2000:] + run.stderr[-2000:])
-    return failures
+    return found and found[1]
 
 
 def say(line: str) -> None:

@@ -119,8 +119,8 @@ def test_a_worker_without_time_to_drain_gives_its_items_back_untried(
 
 
 def test_leases_are_extended_while_items_wait_for_the_engine(database: Database, supervisor: EngineSupervisor) -> None:
-    # 40 slow items take two seconds, longer than the lease: without heartbeats they would be taken back.
-    job_id = a_job(database, [preference("formal")] * 40, prompts=["slow"] * 40)
+    # The first takes two seconds, longer than the lease: without heartbeats all of them would be taken back.
+    job_id = a_job(database, [preference("formal")] * 5, prompts=["endless", *["slow"] * 4])
     decoding = a_decoding(database, supervisor, lease=1.2)
     thread = threading.Thread(target=decoding.run)
     thread.start()

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from db.models import Item
 from db.queries import claims, losses
+from db.queries.cancelling import cancel
 from db.queries.claims import Attempt, Outcome
 from db.session import Database, clock
 from db.states import ItemState, JobState
@@ -131,6 +132,36 @@ def test_what_could_not_be_given_back_is_released_when_the_worker_runs_again(
     decoding.run()
 
     assert [(item.state, item.attempt) for item in items_of(database, job_id)] == [(ItemState.SUCCEEDED, 1)] * 4
+
+
+def test_what_is_no_longer_held_in_sql_is_taken_out_of_the_engine(
+    database: Database, supervisor: EngineSupervisor
+) -> None:
+    # Decoding what is in hand to its end would take half a minute.
+    job_id = a_job(database, [preference("formal")] * 16, prompts=["endless"] * 16)
+    thread = threading.Thread(target=a_decoding(database, supervisor, lease=1.2).run)
+    thread.start()
+    wait_until(lambda: supervisor.num_items == 16)
+
+    with database.transaction() as session:
+        cancel(session, job_id)
+
+    wait_until(lambda: not supervisor.num_items, seconds=15)
+    thread.join(30)
+
+
+def test_a_worker_that_starts_under_the_host_and_process_id_of_another_holds_nothing_of_it(
+    database: Database, supervisor: EngineSupervisor
+) -> None:
+    # As in a container that was started again in its place: both are of this very process here.
+    before, after = a_decoding(database, supervisor), a_decoding(database, supervisor)
+    held, _ = a_job(database), a_job(database)
+    with database.transaction() as session:
+        claims.claim(session, owner=before.owner, model_digest=DIGEST, limit=1, lease_seconds=60)
+
+    after.run()
+
+    assert [(item.state, item.attempt) for item in items_of(database, held)] == [(ItemState.RUNNING, 1)]
 
 
 def test_what_has_ended_and_is_not_saved_yet_is_in_hand(database: Database, supervisor: EngineSupervisor) -> None:

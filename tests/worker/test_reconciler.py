@@ -11,11 +11,13 @@ from structlog.testing import capture_logs
 
 from db.models import Item, Job, Result
 from db.queries import cancelling, claims, deleting, feedback, fits, losses
-from db.queries.audit import violations
+from db.queries.audit import leftovers, violations
 from db.session import Database, clock
 from db.states import ItemState, JobState
 from tests.builders import DIGEST, MODEL, a_job, a_profile, job_state, preference, states_of
 from worker.reconciler import Reconciler
+
+NUM_AT_ONCE = 4
 
 
 class Alarm:
@@ -201,3 +203,30 @@ def test_sweeping_twice_changes_nothing_more(database: Database) -> None:
 
     assert states_of(database, job_id) == [ItemState.QUEUED]
     assert job_state(database, job_id) is JobState.QUEUED
+
+
+def test_many_reconcilers_at_once_put_everything_right_once(database: Database) -> None:
+    # As many workers as there are sweep, each on its own: what one puts right another finds in order.
+    dead, overdue, gone, wrong = (a_job(database, [preference("formal")] * 60) for _ in range(4))
+    with database.transaction() as session:
+        claims.claim(session, owner=uuid.uuid4(), model_digest=DIGEST, limit=60, lease_seconds=-1)
+        session.execute(update(Job).where(Job.id == overdue).values(expires_at=clock(-1)))
+        session.execute(update(Job).where(Job.id == wrong).values(num_queued=7))
+        cancelling.cancel(session, gone)
+        deleting.delete_job(session, gone)
+
+    with capture_logs() as logs:
+        threads = [threading.Thread(target=a_reconciler(database).sweep) for _ in range(NUM_AT_ONCE)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    said = [(entry["event"], entry.get("num_items"), entry.get("job_id")) for entry in logs]
+    assert sorted(one for one in said if one[0] != "work_found") == sorted(
+        [("leases_expired", 60, None), ("job_expired", None, str(overdue)), ("counters_mended", None, str(wrong))],
+    )
+    assert states_of(database, dead) == [ItemState.QUEUED] * 60
+    assert (states_of(database, overdue), states_of(database, gone)) == ([ItemState.FAILED] * 60, [])
+    with database.reading() as session:
+        assert violations(session) | leftovers(session, seconds=0) == {}

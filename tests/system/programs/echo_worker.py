@@ -1,12 +1,15 @@
 """`python -m worker` with the test decoder for an engine, and a misfortune that its argument names.
 
 `stumble` ends Celery's consumer once, as an error that nobody thought of would; `mute` ends the reconciler's thread
-once the worker is up.
+once the worker is up; `ahead` sets the clock of the machine, as this process sees it, an hour ahead.
 """
 
+import datetime as dt
 import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # for the engine's process, which starts from this file again
@@ -14,9 +17,12 @@ sys.path.insert(0, str(Path(__file__).parents[3]))  # for the engine's process, 
 from celery.signals import worker_ready
 from celery.worker.consumer.consumer import Consumer
 
+import db.session
 import worker.__main__ as program
 from tests.fake_decoder import load_echo
 from worker.reconciler import Reconciler
+
+HOUR = 3600.0
 
 
 def stumble() -> None:
@@ -42,8 +48,22 @@ def mute() -> None:
     patch.object(Reconciler, "run", run).start()
 
 
+def ahead() -> None:
+    clock = time.time
+
+    class Ahead(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> "Ahead":
+            return cls.fromtimestamp(clock() + HOUR, tz)
+
+    given = SimpleNamespace(**vars(dt))
+    given.datetime = Ahead
+    patch.object(db.session, "dt", given).start()
+    patch.object(time, "time", lambda: clock() + HOUR).start()
+
+
 if __name__ == "__main__":
     patch.object(program, "load_text_decoder", load_echo).start()
     for misfortune in sys.argv[1:]:
-        {"stumble": stumble, "mute": mute}[misfortune]()
+        {"stumble": stumble, "mute": mute, "ahead": ahead}[misfortune]()
     sys.exit(program.main())
