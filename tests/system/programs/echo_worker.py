@@ -1,11 +1,15 @@
 """`python -m worker` with the test decoder for an engine, and a misfortune that its argument names.
 
 `stumble` ends Celery's consumer once, as an error that nobody thought of would; `mute` ends the reconciler's thread
-once the worker is up.
+once the worker is up; `hurry` tells the worker to end when it is ready, before Celery listens to signals; `drag` loads
+for ever.
 """
 
+import os
+import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from unittest.mock import patch
 
@@ -16,7 +20,9 @@ from celery.worker.consumer.consumer import Consumer
 
 import worker.__main__ as program
 from tests.fake_decoder import load_echo
+from worker.protocol import Decoder
 from worker.reconciler import Reconciler
+from worker.settings import WorkerSettings
 
 
 def stumble() -> None:
@@ -42,8 +48,24 @@ def mute() -> None:
     patch.object(Reconciler, "run", run).start()
 
 
+def hurry() -> None:
+    def tell_to_end(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    patch.object(program, "consume", tell_to_end).start()
+
+
+def load_for_ever(_settings: WorkerSettings) -> Decoder:
+    time.sleep(3600)
+    raise AssertionError
+
+
+def drag() -> None:
+    patch.object(program, "load_text_decoder", load_for_ever).start()
+
+
 if __name__ == "__main__":
     patch.object(program, "load_text_decoder", load_echo).start()
     for misfortune in sys.argv[1:]:
-        {"stumble": stumble, "mute": mute}[misfortune]()
+        {"stumble": stumble, "mute": mute, "hurry": hurry, "drag": drag}[misfortune]()
     sys.exit(program.main())
