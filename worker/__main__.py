@@ -71,7 +71,7 @@ def main() -> int:
 
 
 class _ToldToEndError(BaseException):
-    """SIGTERM or SIGINT came while Celery, whose handlers take over, was not there yet. No `Exception`: none swallows it."""
+    """SIGTERM or SIGINT came before Celery's handlers took over. Not an `Exception`: nothing may swallow it."""
 
 
 class _Worker:
