@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from db import schema
 from db.session import Database
 from tests.servers import administer, copy_of, postgresql_server, redis_server
 
+SYSTEM = Path(__file__).parent / "system"
 TEMPLATE = f"padserve_test_template_{os.getpid()}"  # a given server may be shared with other runs
 
 
@@ -25,6 +27,40 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
         if "torch" in sys.modules:  # a conftest.py further down has imported it, and it has read the environment
             sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of tests side by side, each process begins with its share of those that mostly wait for other processes.
+
+    Otherwise they would stand together in one process's part, and the others would wait for it in the end. What
+    shares a stack stays together. Every process must find the same order.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    num_processes = int(config.workerinput["workercount"])
+    groups: dict[object, list[pytest.Item]] = {}
+    others: list[pytest.Item] = []
+    for item in items:
+        if SYSTEM in item.path.parents:
+            groups.setdefault(_stack_of(item), []).append(item)
+        else:
+            others.append(item)
+    waiting = [list(groups.values())[number::num_processes] for number in range(num_processes)]
+    bounds = [len(others) * number // num_processes for number in range(num_processes + 1)]
+    items[:] = [
+        item
+        for part, (start, end) in zip(waiting, pairwise(bounds), strict=True)
+        for item in (*chain.from_iterable(part), *others[start:end])
+    ]
+
+
+def _stack_of(item: pytest.Item) -> object:
+    """Equal for tests on one stack."""
+    assert isinstance(item, pytest.Function)
+    if "shared_stack" not in item.fixturenames:
+        return item.nodeid
+    return item.path, item.callspec.params.get("database_url") if hasattr(item, "callspec") else None
 
 
 @pytest.fixture(scope="session")

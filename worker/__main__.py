@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from functools import partial
+from types import FrameType
 
 import structlog
 from pydantic import ValidationError
@@ -30,7 +31,7 @@ from worker.queue import QueueUrlError, check_queue_url, create_queue
 from worker.reconciler import Reconciler
 from worker.settings import WorkerSettings
 from worker.supervisor import EngineSupervisor
-from worker.tasks import consume, heed_signals, register_tasks
+from worker.tasks import consume, register_tasks
 from worker.threads import Threads
 from worker.turns import Turns
 from worker.waiting import until_done
@@ -69,6 +70,10 @@ def main() -> int:
         return LOST
 
 
+class _ToldToEndError(BaseException):
+    """SIGTERM or SIGINT came before Celery's handlers took over. Not an `Exception`: nothing may swallow it."""
+
+
 class _Worker:
     def __init__(self, settings: WorkerSettings, database: Database) -> None:
         self._settings = settings
@@ -86,14 +91,12 @@ class _Worker:
         )
 
     def run(self) -> int:
-        until_done(self._database.check, self._stopping)
-        self._presence.register(self._stopping)
-        self._threads.start("presence", self._presence.keep)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _end)
         try:
-            description = self._supervisor.start()
-            self._presence.register_model(description, self._stopping)
-            self._presence.say(WorkerState.READY)
-            self._serve(description)
+            self._start()
+        except _ToldToEndError:
+            log.info("told_to_end")
         except DecoderUnavailableError as error:
             self._fail(str(error), REFUSED)
         finally:
@@ -104,6 +107,15 @@ class _Worker:
         else:
             sys.stderr.write(f"padserve worker: {self._failure}\n")
         return self._exit_code
+
+    def _start(self) -> None:
+        until_done(self._database.check, self._stopping)
+        self._presence.register(self._stopping)
+        self._threads.start("presence", self._presence.keep)
+        description = self._supervisor.start()
+        self._presence.register_model(description, self._stopping)
+        self._presence.say(WorkerState.READY)
+        self._serve(description)
 
     def _serve(self, description: ModelDescription) -> None:
         queue = create_queue(self._settings.redis_url)
@@ -117,12 +129,15 @@ class _Worker:
             is_idle=lambda: not decoding.is_running and not learning.is_running,
             wake=turns.ask,
         )
-        heed_signals(decoding.stopping)
-        self._threads.start("reconciler", partial(reconciler.run, self._settings.reconcile_seconds))
-        self._threads.start("turns", turns.run)
         register_tasks(queue, description.digest, turns, decoding.stopping)
-        consume(queue, description.digest, decoding.stopping)
-        turns.finish()
+        try:
+            self._threads.start("reconciler", partial(reconciler.run, self._settings.reconcile_seconds))
+            self._threads.start("turns", turns.run)
+            consume(queue, description.digest, decoding.stopping)
+        finally:
+            self._stopping.set()
+            decoding.stopping.set()
+            turns.finish()
 
     def _policy(self, description: ModelDescription) -> DecodingPolicy:
         return DecodingPolicy(
@@ -151,6 +166,13 @@ class _Worker:
     def _fail(self, message: str, exit_code: int) -> None:
         self._failure, self._exit_code = message, exit_code
         self._presence.say(WorkerState.FAILED, message)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """Once: what ends the worker is not to be interrupted by being told again."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise _ToldToEndError
 
 
 def _refuse(message: str) -> int:

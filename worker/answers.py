@@ -75,7 +75,7 @@ class Answers:
             self.item.item_id,
             self.item.attempt,
             text=str(choices[0]["text"]),
-            finish_reason=first.finish_reason,
+            finish_reason=first.finish_reason.value,  # a plain text: to read the engine's own type is to import torch
             num_prompt_tokens=first.num_prompt_tokens,
             num_completion_tokens=sum(completion.num_completion_tokens for completion in completions),
             reward=first.reward,

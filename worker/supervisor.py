@@ -187,10 +187,10 @@ class EngineSupervisor:
         return [Outcome(poisoned.item_id, poisoned.attempt, error_code=POISONED, error_message=POISONED_MESSAGE)]
 
     def stop(self) -> None:
-        """End the process, kindly first."""
+        """End the process, kindly first; one that still loads listens to nobody, and has nothing to lose."""
         if self._engine is not None:
             self._engine.send(Stop())
-            self._engine.bury(STOP_SECONDS)
+            self._engine.bury(STOP_SECONDS if self._engine.ready else 0)
             self._engine = None
 
 

@@ -1,13 +1,10 @@
 """The Celery side: what a message starts, and what starting and ending the worker means. Logic lives elsewhere."""
 
-import os
-import signal
 import threading
 import uuid
 
 import structlog
 from celery.signals import worker_shutting_down
-from celery.worker import state
 
 from worker.queue import DECODE, LEARN, Queue, enqueue, enqueue_fit, queue_name
 from worker.turns import Turns
@@ -48,19 +45,6 @@ def register_tasks(app: Queue, model_digest: str, turns: Turns, stopping: thread
     app.task(name=DECODE)(decode)
     app.task(name=LEARN)(learn)
     worker_shutting_down.connect(stop, weak=False)
-
-
-def heed_signals(stopping: threading.Event) -> None:
-    """From now on SIGTERM ends the worker in peace, also while Celery is still starting, which then sees to it itself.
-
-    A worker finds work without a message, so it may hold leases before Celery listens to signals.
-    """
-
-    def end(*_: object) -> None:
-        stopping.set()
-        state.should_stop = os.EX_OK
-
-    signal.signal(signal.SIGTERM, end)
 
 
 def consume(app: Queue, model_digest: str, stopping: threading.Event) -> None:

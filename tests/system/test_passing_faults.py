@@ -50,9 +50,13 @@ class FaultyStack:
     def start_worker(self, *misfortunes: str) -> "subprocess.Popen[bytes]":
         return self.stack.start("worker", [sys.executable, str(ECHO_WORKER), *misfortunes])
 
-    def is_ready(self) -> bool:
+    def state(self) -> WorkerState:
+        """Of its worker, as the API shows it."""
         with self.database.reading() as session:
-            return worker_status(session).state is WorkerState.READY
+            return worker_status(session).state
+
+    def is_ready(self) -> bool:
+        return self.state() is WorkerState.READY
 
     def num_logged(self, event: str) -> int:
         return self.stack.log("worker").count(event)
@@ -258,5 +262,25 @@ def test_a_thread_that_dies_ends_the_worker_and_is_said(postgresql_stack: Faulty
 
     assert exit_code == 70
     assert "The worker's reconciler thread has ended." in stack.stack.log("worker")
-    with stack.database.reading() as session:
-        assert worker_status(session).state is WorkerState.FAILED
+    assert stack.state() is WorkerState.FAILED
+
+
+def test_a_worker_that_is_told_to_end_before_it_consumes_says_that_it_has(postgresql_stack: FaultyStack) -> None:
+    stack = postgresql_stack
+    stack.start_redis()
+
+    assert stack.start_worker("hurry").wait(120) == 0
+
+    assert stack.state() is WorkerState.STOPPED
+
+
+def test_a_worker_that_is_told_to_end_while_it_loads_ends_at_once(postgresql_stack: FaultyStack) -> None:
+    stack = postgresql_stack
+    stack.start_redis()
+    worker = stack.start_worker("drag")
+    wait_until(lambda: stack.state() is WorkerState.LOADING, 120, "it loads")
+
+    worker.send_signal(signal.SIGTERM)
+
+    assert worker.wait(60) == 0
+    assert stack.state() is WorkerState.STOPPED

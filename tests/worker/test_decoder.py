@@ -1,5 +1,7 @@
 """Items in, texts out: the real engine and tokenizer on a tiny random model."""
 
+import io
+import pickle
 import shutil
 import uuid
 import warnings
@@ -92,6 +94,30 @@ def test_every_method_decodes_and_steers(decoder: TextDecoder, method: Method) -
     assert ended[1].text != ended[2].text
     assert (ended[1].reward is None) == (method is Method.PROMPT)
     assert (ended[1].rewards is None) == (method is Method.PROMPT)
+
+
+class WithoutTorch(pickle.Unpickler):
+    """Reads what the engine's process sends as a worker does that imports no more than the tables."""
+
+    def find_class(self, module_name: str, global_name: str) -> object:
+        assert module_name.partition(".")[0] in {"builtins", "db", "uuid"}, f"{module_name}.{global_name} is sent"
+        return super().find_class(module_name, global_name)
+
+
+def test_what_the_engines_process_sends_is_read_without_torch(decoder: TextDecoder) -> None:
+    guided = preference("formal", method=Method.PAD, strength=1.0)
+    pair = Pair([{"role": "user", "content": "tea"}], "good", "bad")
+
+    sent = [
+        *decode(
+            decoder, [an_item(1, "tea", guided, rewards=True, n=2, temperature=1.0), an_item(2, "long " * 200)]
+        ).values(),
+        decoder.description,
+        *decoder.compare([pair], ["formal"]),
+    ]
+
+    for report in sent:
+        assert WithoutTorch(io.BytesIO(pickle.dumps(report))).load() == report
 
 
 def test_an_item_that_does_not_fit_fails_alone_with_both_numbers(decoder: TextDecoder) -> None:

@@ -1,10 +1,13 @@
 """`python -m worker` with the test decoder for an engine, and a misfortune that its argument names.
 
 `stumble` ends Celery's consumer once, as an error that nobody thought of would; `mute` ends the reconciler's thread
-once the worker is up; `ahead` sets the clock of the machine, as this process sees it, an hour ahead.
+once the worker is up; `ahead` sets the clock of the machine, as this process sees it, an hour ahead; `hurry` tells the
+worker to end when it is ready, before Celery listens to signals; `drag` loads for ever.
 """
 
 import datetime as dt
+import os
+import signal
 import sys
 import threading
 import time
@@ -20,7 +23,9 @@ from celery.worker.consumer.consumer import Consumer
 import db.session
 import worker.__main__ as program
 from tests.fake_decoder import load_echo
+from worker.protocol import Decoder
 from worker.reconciler import Reconciler
+from worker.settings import WorkerSettings
 
 HOUR = 3600.0
 
@@ -62,8 +67,24 @@ def ahead() -> None:
     patch.object(time, "time", lambda: clock() + HOUR).start()
 
 
+def hurry() -> None:
+    def tell_to_end(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    patch.object(program, "consume", tell_to_end).start()
+
+
+def load_for_ever(_settings: WorkerSettings) -> Decoder:
+    time.sleep(3600)
+    raise AssertionError
+
+
+def drag() -> None:
+    patch.object(program, "load_text_decoder", load_for_ever).start()
+
+
 if __name__ == "__main__":
     patch.object(program, "load_text_decoder", load_echo).start()
     for misfortune in sys.argv[1:]:
-        {"stumble": stumble, "mute": mute, "ahead": ahead}[misfortune]()
+        {"stumble": stumble, "mute": mute, "ahead": ahead, "hurry": hurry, "drag": drag}[misfortune]()
     sys.exit(program.main())
