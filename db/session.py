@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy import (
     URL,
     ColumnElement,
@@ -132,6 +133,7 @@ def _postgresql_engine(url: URL, pool_size: int, statement_seconds: int) -> Engi
             "options": f"-c statement_timeout={statement_seconds}s",
             **DEAD_PEER,
         },
+        json_deserializer=from_json,
     )
     event.listen(engine, "do_connect", connect_with_patience(statement_seconds + ANSWER_MARGIN_SECONDS))
     return engine
@@ -146,6 +148,7 @@ def _sqlite_engine(url: URL, pool_size: int, statement_seconds: int) -> Engine:
         max_overflow=pool_size,
         hide_parameters=True,
         connect_args={"timeout": statement_seconds, "check_same_thread": False},
+        json_deserializer=from_json,
     )
     event.listen(engine, "connect", _prepare_sqlite_connection)
     event.listen(engine, "begin", _begin_sqlite_transaction)

@@ -108,10 +108,10 @@ def _take_after(session: Session, job_id: uuid.UUID, limit: int, lease: _Lease, 
         "for_seconds": lease.seconds,
     }
     if after is None:
-        rows = session.connection().execute(_TAKE, given)
+        rows = session.connection().execute(_TAKE, given).all()
     else:
         reached = dict(zip(_REACHED, after, strict=True))
-        rows = session.connection().execute(_TAKE_AFTER, {**given, **reached})
+        rows = session.connection().execute(_TAKE_AFTER, {**given, **reached}).all()
     return sorted(rows, key=lambda row: (row.stretch, row.preference_hash, row.position))
 
 
