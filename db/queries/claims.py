@@ -23,7 +23,7 @@ from db.queries.fairness import JOBS_PER_LOOK, Candidate, ClaimableJob, claimabl
 from db.queries.held_items import end_items, lock_held, requeue
 from db.queries.history import Said, say
 from db.queries.positions import Position, Positions
-from db.session import clock
+from db.session import clock, read_in_order
 from db.states import ItemState
 
 __all__ = ["Attempt", "ClaimableJob", "ClaimedItem", "Outcome", "claim", "claimable_jobs", "extend", "release", "save"]
@@ -55,6 +55,7 @@ def claim(
 
     A worker that passes the same `positions` to each of its claims is spared what it claimed before.
     """
+    read_in_order(session)
     lease = _Lease(owner, model_digest, lease_seconds)
     taken = _take_in_turn(session, limit, lease, positions or Positions())
     say(Said.CLAIMED, ((row.id, row.attempt) for _, row in taken), owner)
