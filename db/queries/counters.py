@@ -67,8 +67,8 @@ def move(session: Session, changes: Mapping[uuid.UUID, Mapping[ItemState, int]])
         {"job": job_id, **{state.value: changes[job_id].get(state, 0) for state in ItemState}}
         for job_id in sorted(changes)
     ]
-    # One row after the other in one exchange with the database: locked in this order.
-    num_moved = session.connection().execute(_ADD, rows).rowcount
+    # One row after the other in one exchange with the database: locked in this order. For one row that is dear.
+    num_moved = session.connection().execute(_ADD, rows if len(rows) > 1 else rows[0]).rowcount
     if num_moved == len(rows):
         return set()
     ended = select(Job.id).where(Job.id.in_(list(changes)), Job.state.in_(list(EARLY_ENDS)))

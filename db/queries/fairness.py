@@ -214,7 +214,7 @@ def charge(
             "virtual_time": start + bindparam("served", type_=Double()),
         }
         stored = new.on_conflict_do_update(index_elements=["model_digest", "tenant_id"], set_=moved)
-        session.connection().execute(stored, rows)
+        session.connection().execute(stored, rows if len(rows) > 1 else rows[0])
 
 
 def _larger(stored: InstrumentedAttribute[float], new: ColumnElement[float]) -> ColumnElement[float]:
