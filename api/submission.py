@@ -96,7 +96,7 @@ def _store(
 
 
 def _noting(unstored: dict[str, JsonObject], rows: Iterable[tuple[NewItem, JsonObject | None]]) -> Iterator[NewItem]:
-    """The items, one by one, so that the database works while the next are read; their preferences go into `unstored`."""
+    """The items, one by one: the database works while the next are read. Their preferences go into `unstored`."""
     for item, preference in rows:
         if preference is not None:
             unstored.setdefault(item.preference_hash, preference)

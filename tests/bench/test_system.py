@@ -8,6 +8,7 @@ from bench.system import __main__ as program
 from bench.system.databases import Databases
 from bench.system.table import Measured, percentile, rendered
 
+PROCESSES = ("the API", "the workers", "the engines")
 SMALLEST = "--slots=4 --workers=1 --items=40 --large=60 --filled=30 --runs=2"
 
 
@@ -23,6 +24,7 @@ def test_every_scene_of_one_worker_measures_what_it_names() -> None:
     assert [(row.scene, row.measure, row.unit, len(row.values)) for row in rows] == [
         ("throughput", "from submission to last result", "items/s", 2),
         ("throughput", "from acceptance to last result", "items/s", 2),
+        *(("throughput", f"processor time of {who}, per item", "us", 1) for who in PROCESSES),
         ("throughput", "from submission to last result", "items/s", 2),
         ("acceptance", "seconds", "s", 2),
         ("acceptance", "growth of the API's memory", "MiB", 2),
@@ -32,7 +34,7 @@ def test_every_scene_of_one_worker_measures_what_it_names() -> None:
         *(("reading", f"status, {name}", "ms", 1) for name in ("p50", "p99")),
         ("reading", "export", "rows/s", 2),
     ]
-    assert all(value > 0 for row in rows for value in row.values if row.unit != "MiB")
+    assert all(value > 0 for row in rows for value in row.values if row.unit in {"items/s", "rows/s"})
 
 
 def test_the_queue_alone_is_measured_by_the_size_of_the_table_and_under_an_old_snapshot() -> None:

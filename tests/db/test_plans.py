@@ -206,3 +206,27 @@ def test_a_status_is_one_statement_and_a_list_too(grown: Database) -> None:
             jobs.list_jobs(session, tenant_id=tenant_id, limit=100)
 
     assert len(plans.statements) == 2
+
+
+def test_a_claim_reads_the_queue_in_order_when_statistics_know_nothing_of_the_job_yet(
+    postgresql_database: Database,
+) -> None:
+    with postgresql_database.engine.connect() as connection:
+        connection.exec_driver_sql("ANALYZE")
+        connection.commit()
+    a_job(postgresql_database, [preference("formal")] * 2000)
+    kinds: list[str] = []
+
+    def explain(connection: Connection, _cursor: object, statement: str, parameters: Any, *_: object) -> None:  # noqa: ANN401 - SQLAlchemy's
+        if statement.startswith("WITH locked"):
+            cursor = connection.connection.cursor()
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+            row: Any = cursor.fetchone()
+            kinds.extend(node["Node Type"] for node in _nodes(row[0][0]["Plan"]))
+
+    event.listen(postgresql_database.engine, "before_cursor_execute", explain)
+    with postgresql_database.transaction() as session:
+        assert len(a_claim(session)) == 5
+
+    assert "Index Scan" in kinds
+    assert "Sort" not in kinds
