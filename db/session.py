@@ -86,14 +86,18 @@ def now(session: Session) -> dt.datetime:
     return session.scalars(select(func.clock_timestamp(type_=UtcDateTime))).one()
 
 
-def read_in_order(session: Session) -> None:
-    """Have what this transaction runs read an index in the order that it asks for, instead of sorting what it finds.
+def plan_anew(session: Session, *, in_order: bool = False) -> None:
+    """Have PostgreSQL plan this transaction's statements for their own values, on the tables as they are.
 
-    PostgreSQL's statistics know nothing yet of a job that has just come: it takes its thousands of items for a few,
-    and would sort all of them for each claim. SQLite reads an index that has the order.
+    A plan that was made while a table was small would be kept when it is large. With `in_order` rows that are wanted in
+    an index's order are read in it: statistics that know nothing yet of a job that has just come take its thousands of
+    items for a few, and all of them would be sorted for each claim. SQLite needs neither.
     """
     if session.get_bind().dialect.name == "postgresql":
-        session.connection().exec_driver_sql("SET LOCAL enable_sort = off")
+        settings = "SET LOCAL plan_cache_mode = force_custom_plan" + (
+            "; SET LOCAL enable_sort = off" if in_order else ""
+        )
+        session.connection().exec_driver_sql(settings)
 
 
 def first_line(error: SQLAlchemyError) -> str:
@@ -140,8 +144,7 @@ def _postgresql_engine(url: URL, pool_size: int, statement_seconds: int) -> Engi
         hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            # Planned for its own values each time: a plan made while a table was empty would be kept when it is full.
-            "options": f"-c statement_timeout={statement_seconds}s -c plan_cache_mode=force_custom_plan",
+            "options": f"-c statement_timeout={statement_seconds}s",
             **DEAD_PEER,
         },
         json_deserializer=from_json,

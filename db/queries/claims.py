@@ -23,7 +23,7 @@ from db.queries.fairness import JOBS_PER_LOOK, Candidate, ClaimableJob, claimabl
 from db.queries.held_items import end_items, lock_held, requeue
 from db.queries.history import Said, say
 from db.queries.positions import Position, Positions
-from db.session import clock, read_in_order
+from db.session import clock, plan_anew
 from db.states import ItemState
 
 __all__ = ["Attempt", "ClaimableJob", "ClaimedItem", "Outcome", "claim", "claimable_jobs", "extend", "release", "save"]
@@ -55,7 +55,7 @@ def claim(
 
     A worker that passes the same `positions` to each of its claims is spared what it claimed before.
     """
-    read_in_order(session)
+    plan_anew(session, in_order=True)
     lease = _Lease(owner, model_digest, lease_seconds)
     taken = _take_in_turn(session, limit, lease, positions or Positions())
     say(Said.CLAIMED, ((row.id, row.attempt) for _, row in taken), owner)
@@ -147,6 +147,7 @@ def save(session: Session, *, owner: uuid.UUID, outcomes: Iterable[Outcome]) -> 
 
     A job whose last item it was is completed with it.
     """
+    plan_anew(session)
     given = {outcome.key: outcome for outcome in outcomes}
     held = lock_held(session, owner=owner, attempts=given)
     say(Said.SAVED, (one.attempt for one in held), owner)

@@ -214,7 +214,11 @@ def test_a_claim_reads_the_queue_in_order_when_statistics_know_nothing_of_the_jo
     with postgresql_database.engine.connect() as connection:
         connection.exec_driver_sql("ANALYZE")
         connection.commit()
-    a_job(postgresql_database, [preference("formal")] * 2000)
+    a_job(postgresql_database, [preference("formal")] * 6000)
+    positions = Positions()
+    for _ in range(8):
+        with postgresql_database.transaction() as session:
+            claims.claim(session, owner=OWNER, model_digest=DIGEST, limit=100, lease_seconds=60, positions=positions)
     kinds: list[str] = []
 
     def explain(connection: Connection, _cursor: object, statement: str, parameters: Any, *_: object) -> None:  # noqa: ANN401 - SQLAlchemy's
@@ -226,7 +230,7 @@ def test_a_claim_reads_the_queue_in_order_when_statistics_know_nothing_of_the_jo
 
     event.listen(postgresql_database.engine, "before_cursor_execute", explain)
     with postgresql_database.transaction() as session:
-        assert len(a_claim(session)) == 5
+        assert len(a_claim(session, positions)) == 5
 
     assert "Index Scan" in kinds
     assert "Sort" not in kinds
