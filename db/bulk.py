@@ -5,13 +5,13 @@ finding the rows. Values are given as the database keeps them: JSON and UUIDs as
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, literal
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.sql.functions import FunctionElement
@@ -40,7 +40,7 @@ def _copy(connection: Connection, statement: str, rows: Iterable[Sequence[object
         raise DBAPIError.instance(statement, None, error, errors, hide_parameters=True) from error
 
 
-def is_among(column: ColumnElement[int], ids: Collection[int]) -> ColumnElement[bool]:
+def is_among(column: InstrumentedAttribute[int], ids: Collection[int]) -> ColumnElement[bool]:
     """Whether the column is one of these ids, all of them in one parameter."""
     given: BindParameter[Any] = literal(sorted(ids), ARRAY(BigInteger).with_variant(JSON(), "sqlite"))
     return _Among(column, given)
@@ -50,14 +50,19 @@ class _Among(FunctionElement[bool]):
     type = Boolean()
     inherit_cache = True
 
+    def self_group(self, against: object = None) -> Self:  # type: ignore[override] # it is a comparison already
+        """As it is: where SQLite has to compare it with 1, it looks at every row."""
+        del against
+        return self
+
 
 @compiles(_Among, "postgresql")
 def _postgresql_among(element: _Among, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
     column, ids = (compiler.process(part, **options) for part in element.clauses)
-    return f"{column} = ANY ({ids})"
+    return f"({column} = ANY ({ids}))"
 
 
 @compiles(_Among, "sqlite")
 def _sqlite_among(element: _Among, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
     column, ids = (compiler.process(part, **options) for part in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({ids}))"  # noqa: S608 - a column and a parameter
+    return f"({column} IN (SELECT value FROM json_each({ids})))"  # noqa: S608 - a column and a parameter

@@ -91,14 +91,15 @@ def add_job(database: Database, num_items: int) -> uuid.UUID:
     hashes = [f"{group:064x}" for group in range(NUM_GROUPS)]
     with database.transaction() as session:
         tenant_id = create_tenant(session, TENANT).id
-        named = {"model": MODEL, "model_digest": DIGEST}
-        job_id = jobs.insert_job(session, tenant_id=tenant_id, **named, metadata={}, num_items=num_items)
+        job_id = jobs.insert_job(
+            session, tenant_id=tenant_id, model=MODEL, model_digest=DIGEST, metadata={}, num_items=num_items
+        )
         rows = (
             NewItem(place, f"item-{place}", "ada", 1, hashes[place % NUM_GROUPS], MESSAGES, SAMPLING)
             for place in range(num_items)
         )
         for batch in batches(rows, 5000):
-            items.insert_items(session, job_id=job_id, **named, items=batch)
+            items.insert_items(session, job_id=job_id, model=MODEL, model_digest=DIGEST, items=batch)
         body = {"method": "contrast", "strength": 1.0, "principles": [], "max_kl": None, "examples": []}
         items.store_preferences(session, tenant_id=tenant_id, bodies=dict.fromkeys(hashes, body))
     return job_id
