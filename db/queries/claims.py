@@ -182,7 +182,9 @@ def _taking(*conditions: ColumnElement[bool]) -> ReturningUpdate[*tuple[Any, ...
     queued = queued.order_by(*_PLACE).limit(bindparam("at_most", type_=Integer()))
     return (
         update(Item)
-        .where(Item.id.in_(_locking(queued.with_for_update(skip_locked=True))), Item.state == ItemState.QUEUED)
+        # They are locked as queued and so they stay. Saying it again lets PostgreSQL read the whole queue for each of
+        # them: statistics that know no queued item make that look cheaper than the primary key.
+        .where(Item.id.in_(_locking(queued.with_for_update(skip_locked=True))))
         .values(
             state=ItemState.RUNNING,
             lease_owner=bindparam("by_owner"),
