@@ -87,6 +87,6 @@ def _num_bytes_shown(preference: EffectivePreference) -> int:
 
 
 def _num_bytes(text: str) -> int:
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
-    return len(text.strip().encode())
+    if text.isascii():
+        return len(text.strip())
+    return len(unicodedata.normalize("NFC", text).strip().encode())

@@ -5,7 +5,9 @@ one writer, and an accepted one holds it no longer than its rows take.
 """
 
 import uuid
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from tempfile import SpooledTemporaryFile
 
 from sqlalchemy.orm import Session
@@ -21,13 +23,13 @@ from api.planned_items import PlannedItems
 from api.planning import Planner
 from db import fault_points
 from db.base import JsonObject
-from db.batches import batches
 from db.fault_points import FaultPoint
 from db.queries import idempotency, items, jobs
 from db.queries.idempotency import RequestKey
+from db.queries.items import NewItem
 from db.queries.models import RegisteredModel
 
-ITEMS_PER_INSERT = 1000
+ITEMS_PER_INSERT = 10_000
 PREFERENCES_PER_INSERT = 10_000
 ACCEPTED = 202
 
@@ -83,15 +85,22 @@ def _store(
         num_items=planned.num_items,
         schedule=options.schedule,
     )
-    unstored: dict[str, JsonObject] = {}
-    for batch in batches(planned.read(), ITEMS_PER_INSERT):
-        items.insert_items(session, job_id=job_id, **named, items=[item for item, _ in batch])
-        unstored.update((item.preference_hash, preference) for item, preference in batch if preference is not None)
+    rows, unstored = planned.read(), dict[str, JsonObject]()
+    for _ in range(0, planned.num_items, ITEMS_PER_INSERT):
+        items.insert_items(session, job_id=job_id, **named, items=_noting(unstored, islice(rows, ITEMS_PER_INSERT)))
         if len(unstored) >= PREFERENCES_PER_INSERT:
             items.store_preferences(session, tenant_id=tenant_id, bodies=unstored)
             unstored.clear()
     items.store_preferences(session, tenant_id=tenant_id, bodies=unstored)
     return job_id
+
+
+def _noting(unstored: dict[str, JsonObject], rows: Iterable[tuple[NewItem, JsonObject | None]]) -> Iterator[NewItem]:
+    """The items, one by one: the database works while the next are read. Their preferences go into `unstored`."""
+    for item, preference in rows:
+        if preference is not None:
+            unstored.setdefault(item.preference_hash, preference)
+        yield item
 
 
 def _given_before(session: Session, key: RequestKey) -> Answer | None:

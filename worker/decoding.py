@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError, StatementError
+from sqlalchemy.exc import SQLAlchemyError
 
 from db import fault_points
 from db.fault_points import FaultPoint
 from db.faults import describe, is_passing
-from db.queries import claims, fits, jobs, losses
-from db.queries.claims import Attempt, Outcome
+from db.queries import claims, fits, losses
+from db.queries.claims import Attempt
 from db.queries.positions import Positions
 from db.session import Database
+from worker.pace import Pace
+from worker.saving import Saving
 from worker.supervisor import EngineSupervisor
 
 POLL_SECONDS = 0.05
@@ -65,7 +67,8 @@ class Decoding:
         self._database = database
         self._supervisor = supervisor
         self._policy = policy
-        self._unsaved: list[Outcome] = []
+        self._saving = Saving(database, self.owner)
+        self._pace = Pace()
         self._unrecorded_deaths: set[Attempt] = set()
         self._positions = Positions()
         self._slice_end = _Timer()
@@ -75,7 +78,7 @@ class Decoding:
     @property
     def is_idle(self) -> bool:
         """Nothing claimed, nothing to save."""
-        return not self._supervisor.num_items and not self._unsaved
+        return not self._supervisor.num_items and self._saving.is_idle
 
     def run(self) -> bool:
         """Decode until nothing is queued; True when it ended earlier: the worker stops, or a fit has its turn."""
@@ -124,17 +127,24 @@ class Decoding:
             self._advance()
 
     def _advance(self) -> None:
-        self._unsaved += self._supervisor.poll(POLL_SECONDS)
+        """Take what the engine has finished and have it saved; with nothing in the engine, wait for what is saved."""
+        if self._supervisor.num_items:
+            outcomes = self._supervisor.poll(POLL_SECONDS)
+            self._pace.finish(len(outcomes))
+            self._saving.add(outcomes)
+        else:
+            self._waiting_out(lambda: self._saving.hear(POLL_SECONDS))
         self._unrecorded_deaths |= self._supervisor.take_deaths()
         if self._unrecorded_deaths:
             self._waiting_out(self._record_deaths)
-        if self._unsaved and (self._next_save.is_due() or not self._supervisor.num_items):
-            self._waiting_out(self._save)
+        if self._next_save.is_due() or not self._supervisor.num_items:
+            self._waiting_out(self._saving.begin)
+            self._next_save.restart(SAVE_SECONDS)
 
     def _claim(self) -> int:
         """Claim ahead of the engine, so that a slot never waits for SQL."""
-        wanted = 2 * self._supervisor.num_slots - self._supervisor.num_items
-        if wanted < self._supervisor.num_slots / 2:
+        wanted = self._pace.wanted(num_slots=self._supervisor.num_slots, num_held=self._supervisor.num_items)
+        if not wanted:
             return 0
         with self._database.transaction() as session:
             items = claims.claim(
@@ -148,36 +158,6 @@ class Decoding:
         fault_points.reach(FaultPoint.AFTER_CLAIM)
         self._supervisor.submit(items)
         return len(items)
-
-    def _save(self) -> None:
-        try:
-            self._save_together(self._unsaved)
-        except StatementError as error:
-            if is_passing(error):
-                raise
-            self._save_one_by_one()
-        self._unsaved.clear()
-        self._next_save.restart(SAVE_SECONDS)
-
-    def _save_together(self, outcomes: list[Outcome]) -> None:
-        fault_points.reach(FaultPoint.BEFORE_SAVE)
-        with self._database.transaction() as session:
-            job_ids = claims.save(session, owner=self.owner, outcomes=outcomes)
-            ends_a_job = fault_points.is_armed() and jobs.any_ended(session, job_ids)
-            fault_points.reach(FaultPoint.BEFORE_FINALISE, when=ends_a_job)
-        fault_points.reach(FaultPoint.AFTER_SAVE)
-        fault_points.reach(FaultPoint.AFTER_FINALISE, when=ends_a_job)
-
-    def _save_one_by_one(self) -> None:
-        """One outcome that the database cannot hold fails its own item; its neighbours are kept."""
-        for outcome in self._unsaved:
-            try:
-                self._save_together([outcome])
-            except StatementError as error:
-                if is_passing(error):
-                    raise
-                log.error("result_refused", item_id=outcome.item_id, **describe(error))  # noqa: TRY400 - holds the text
-                self._save_together([_refused(outcome)])
 
     def _record_deaths(self) -> None:
         with self._database.transaction() as session:
@@ -195,7 +175,7 @@ class Decoding:
         Claims are made by this very thread: whatever is held and not in hand is a claim whose answer was lost, or
         something that could not be given back.
         """
-        inside, unsaved = self._supervisor.attempts, {outcome.key for outcome in self._unsaved}
+        inside, unsaved = self._supervisor.attempts, self._saving.attempts
         with self._database.transaction() as session:
             held = claims.extend(session, owner=self.owner, lease_seconds=self._policy.lease_seconds)
             if orphans := held - inside - unsaved:
@@ -210,8 +190,8 @@ class Decoding:
         """Save what is finished and release the rest, so that nobody has to wait for a lease to run out."""
         left = self._supervisor.attempts
         self._supervisor.cancel(left)
-        if self._unsaved:
-            self._waiting_out(self._save)
+        self._waiting_out(lambda: self._saving.hear(None))
+        self._waiting_out(self._saving.finish)
         if left:
             self._waiting_out(lambda: self._release(left))
 
@@ -231,8 +211,3 @@ class Decoding:
             self._next_heartbeat.restart(0)
             self.stopping.wait(RETRY_SECONDS)
             return None
-
-
-def _refused(outcome: Outcome) -> Outcome:
-    message = "The database could not hold this item's result."
-    return Outcome(outcome.item_id, outcome.attempt, error_code="result_refused", error_message=message)

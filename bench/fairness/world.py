@@ -36,6 +36,7 @@ from db.queries.items import NewItem
 from db.queries.jobs import Schedule
 from db.queries.positions import Positions
 from db.session import Database
+from worker.pace import Pace
 
 DIGEST = "d" * 64
 SAVE_SECONDS = 1.0
@@ -77,6 +78,7 @@ class _Worker:
         self.owner = new_id()
         self.num_slots = num_slots
         self.positions = Positions(clock)
+        self.pace = Pace(clock)
         self.waiting: deque[ClaimedItem] = deque()
         self.decoding: set[int] = set()
         self.unsaved: list[ClaimedItem] = []
@@ -85,8 +87,7 @@ class _Worker:
     @property
     def wanted(self) -> int:
         """How many items to claim, as in `worker.decoding`."""
-        wanted = 2 * self.num_slots - len(self.waiting) - len(self.decoding)
-        return wanted if wanted >= self.num_slots / 2 else 0
+        return self.pace.wanted(num_slots=self.num_slots, num_held=len(self.waiting) + len(self.decoding))
 
 
 class _Clock:
@@ -207,6 +208,7 @@ class World:
 
     def _finish(self, worker: _Worker, item: ClaimedItem) -> None:
         worker.decoding.remove(item.item_id)
+        worker.pace.finish(1)
         worker.unsaved.append(item)
         self.jobs[item.job_id].num_saved += 1
         if not worker.saves_soon:

@@ -23,7 +23,7 @@ from db.queries.fairness import JOBS_PER_LOOK, Candidate, ClaimableJob, claimabl
 from db.queries.held_items import end_items, lock_held, requeue
 from db.queries.history import Said, say
 from db.queries.positions import Position, Positions
-from db.session import clock
+from db.session import clock, plan_anew
 from db.states import ItemState
 
 __all__ = ["Attempt", "ClaimableJob", "ClaimedItem", "Outcome", "claim", "claimable_jobs", "extend", "release", "save"]
@@ -55,6 +55,7 @@ def claim(
 
     A worker that passes the same `positions` to each of its claims is spared what it claimed before.
     """
+    plan_anew(session, in_order=True)
     lease = _Lease(owner, model_digest, lease_seconds)
     taken = _take_in_turn(session, limit, lease, positions or Positions())
     say(Said.CLAIMED, ((row.id, row.attempt) for _, row in taken), owner)
@@ -108,10 +109,10 @@ def _take_after(session: Session, job_id: uuid.UUID, limit: int, lease: _Lease, 
         "for_seconds": lease.seconds,
     }
     if after is None:
-        rows = session.connection().execute(_TAKE, given)
+        rows = session.connection().execute(_TAKE, given).all()
     else:
         reached = dict(zip(_REACHED, after, strict=True))
-        rows = session.connection().execute(_TAKE_AFTER, {**given, **reached})
+        rows = session.connection().execute(_TAKE_AFTER, {**given, **reached}).all()
     return sorted(rows, key=lambda row: (row.stretch, row.preference_hash, row.position))
 
 
@@ -146,6 +147,7 @@ def save(session: Session, *, owner: uuid.UUID, outcomes: Iterable[Outcome]) -> 
 
     A job whose last item it was is completed with it.
     """
+    plan_anew(session)
     given = {outcome.key: outcome for outcome in outcomes}
     held = lock_held(session, owner=owner, attempts=given)
     say(Said.SAVED, (one.attempt for one in held), owner)
@@ -180,7 +182,9 @@ def _taking(*conditions: ColumnElement[bool]) -> ReturningUpdate[*tuple[Any, ...
     queued = queued.order_by(*_PLACE).limit(bindparam("at_most", type_=Integer()))
     return (
         update(Item)
-        .where(Item.id.in_(_locking(queued.with_for_update(skip_locked=True))), Item.state == ItemState.QUEUED)
+        # They are locked as queued and so they stay. Saying it again lets PostgreSQL read the whole queue for each of
+        # them: statistics that know no queued item make that look cheaper than the primary key.
+        .where(Item.id.in_(_locking(queued.with_for_update(skip_locked=True))))
         .values(
             state=ItemState.RUNNING,
             lease_owner=bindparam("by_owner"),

@@ -208,7 +208,7 @@ def charge(
     ]
     if rows:
         rows.sort(key=lambda row: str(row["tenant_id"]))
-        session.connection().execute(_charging(session.get_bind().dialect.name), rows)
+        session.connection().execute(_charging(session.get_bind().dialect.name), rows if len(rows) > 1 else rows[0])
 
 
 @cache

@@ -4,13 +4,15 @@ The pieces that `db.queries.claims` and `db.queries.losses` are made of. Each re
 whoever puts them together settles all of it, once, at the end (`db.queries.counters`).
 """
 
+import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import case, insert, select, update
+from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
 
+from db.bulk import insert_rows, is_among
 from db.models import Item, Result
 from db.queries.attempts import Attempt, Outcome
 from db.queries.counters import Moved
@@ -40,11 +42,11 @@ def lock_held(session: Session, *, owner: uuid.UUID, attempts: Iterable[Attempt]
         return []
     held = (
         select(Item.id, Item.attempt, Item.job_id)
-        .where(Item.id.in_(sorted(wanted)), Item.lease_owner == owner, Item.state == ItemState.RUNNING)
+        .where(is_among(Item.id, wanted), Item.lease_owner == owner, Item.state == ItemState.RUNNING)
         .order_by(Item.id)
         .with_for_update()
     )
-    return [Held(*row) for row in session.execute(held) if wanted[row.id] == row.attempt]
+    return [Held(*row) for row in session.execute(held).all() if wanted[row.id] == row.attempt]
 
 
 def requeue(session: Session, held: Sequence[Held], *, refund: bool = False) -> list[Moved]:
@@ -53,7 +55,7 @@ def requeue(session: Session, held: Sequence[Held], *, refund: bool = False) -> 
         return []
     session.execute(
         update(Item)
-        .where(Item.id.in_([one.item_id for one in held]))
+        .where(is_among(Item.id, [one.item_id for one in held]))
         .values(
             state=ItemState.QUEUED,
             lease_owner=None,
@@ -70,31 +72,40 @@ def end_items(session: Session, held: Mapping[int, Held], outcomes: Sequence[Out
     if not outcomes:
         return []
     failed = [outcome.item_id for outcome in outcomes if outcome.state is ItemState.FAILED]
-    state = case((Item.id.in_(failed), ItemState.FAILED), else_=ItemState.SUCCEEDED) if failed else ItemState.SUCCEEDED
+    state = (
+        case((is_among(Item.id, failed), ItemState.FAILED), else_=ItemState.SUCCEEDED)
+        if failed
+        else ItemState.SUCCEEDED
+    )
     session.execute(
         update(Item)
-        .where(Item.id.in_([outcome.item_id for outcome in outcomes]))
+        .where(is_among(Item.id, [outcome.item_id for outcome in outcomes]))
         .values(state=state, lease_owner=None, lease_until=None, finished_at=clock()),
         execution_options=_UNSYNCHRONISED,
     )
-    # On the connection: the rows go straight to the driver, without an object each.
-    session.connection().execute(insert(Result), [_result_row(outcome) for outcome in outcomes])
+    insert_rows(session, Result.__tablename__, _RESULT_COLUMNS, [_result_row(outcome) for outcome in outcomes])
     return [
         Moved(outcome.item_id, held[outcome.item_id].job_id, ItemState.RUNNING, outcome.state) for outcome in outcomes
     ]
 
 
-def _result_row(outcome: Outcome) -> dict[str, object]:
-    return {
-        "item_id": outcome.item_id,
-        "text": outcome.text,
-        "finish_reason": outcome.finish_reason,
-        "num_prompt_tokens": outcome.num_prompt_tokens,
-        "num_completion_tokens": outcome.num_completion_tokens,
-        "reward": outcome.reward,
-        "rewards": None if outcome.rewards is None else list(outcome.rewards),
-        "kl": outcome.kl,
-        "choices": None if outcome.choices is None else list(outcome.choices),
-        "error_code": outcome.error_code,
-        "error_message": outcome.error_message,
-    }
+def _result_row(outcome: Outcome) -> tuple[object, ...]:
+    return (
+        outcome.item_id,
+        outcome.text,
+        outcome.finish_reason,
+        outcome.num_prompt_tokens,
+        outcome.num_completion_tokens,
+        outcome.reward,
+        None if outcome.rewards is None else json.dumps(outcome.rewards),
+        outcome.kl,
+        None if outcome.choices is None else json.dumps(outcome.choices),
+        outcome.error_code,
+        outcome.error_message,
+    )
+
+
+_RESULT_COLUMNS = (
+    *("item_id", "text", "finish_reason", "num_prompt_tokens", "num_completion_tokens", "reward", "rewards", "kl"),
+    *("choices", "error_code", "error_message"),
+)

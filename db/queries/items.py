@@ -7,15 +7,15 @@ linger, counted in items and not in seconds, so that it is exact however fast th
 
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.base import JsonObject
+from db.bulk import insert_rows
 from db.conflicts import insert_or_ignore
-from db.models import Preference, Tenant
+from db.models import Item, Preference, Tenant
 from db.states import ItemState
 
 ITEMS_PER_STRETCH = 1024
@@ -37,33 +37,15 @@ class NewItem(NamedTuple):
 
 
 _COLUMNS = ("job_id", "model", "model_digest", "state", "attempt", "stretch", *NewItem._fields)
-_INSERT = f"INSERT INTO items ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - names
-_COPY = f"COPY items ({', '.join(_COLUMNS)}) FROM STDIN"
 
 
 def insert_items(
     session: Session, *, job_id: uuid.UUID, model: str, model_digest: str, items: Iterable[NewItem]
 ) -> None:
     """Queue the items of a job. The rows go straight to the driver: a job may have hundreds of thousands."""
-    connection = session.connection()
     shared = (job_id.hex, model, model_digest, ItemState.QUEUED.value, 0)
-    rows = [(*shared, item.position // ITEMS_PER_STRETCH, *item) for item in items]
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_INSERT, rows)
-    else:
-        _copy(connection, rows)
-
-
-def _copy(connection: Connection, rows: Iterable[tuple[object, ...]]) -> None:
-    """Send rows by PostgreSQL's COPY; its errors become SQLAlchemy's, as everybody expects them."""
-    driver: Any = connection.connection.driver_connection
-    errors = connection.dialect.loaded_dbapi.Error
-    try:
-        with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
-            for row in rows:
-                copy.write_row(row)
-    except errors as error:
-        raise DBAPIError.instance(_COPY, None, error, errors, hide_parameters=True) from error
+    rows = ((*shared, item.position // ITEMS_PER_STRETCH, *item) for item in items)
+    insert_rows(session, Item.__tablename__, _COLUMNS, rows)
 
 
 def store_preferences(session: Session, *, tenant_id: uuid.UUID, bodies: Mapping[str, JsonObject]) -> None:

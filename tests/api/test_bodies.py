@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+import json
 import uuid
 from collections.abc import Iterator
 
@@ -38,6 +39,8 @@ def test_a_line_may_be_as_long_as_the_limit_and_no_longer(ending: bytes) -> None
         (b"[\n1,\n]", "line 3 column 1"),
         (b'{"a": 1e999}', "a number is too large"),
         (b'{"a": {"b": 1, "b": 2}}', "an object has the same key twice"),
+        (b'{"a": "x", "b": 1, "a": "x"}', "an object has the same key twice"),
+        (b'{"a": 1, "b": "\\"", "a": 1}', "an object has the same key twice"),
         (b'"\\ud800"', "line 1"),
         (b"\xff", "line 1"),
     ],
@@ -47,6 +50,14 @@ def test_what_is_not_strict_json_is_refused_with_a_place_or_a_reason(data: bytes
         parse_json(data)
     with pytest.raises(MalformedBodyError):
         spooled(data).json()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'{"a": "x", "b": 1}', b'{"a": "\\u0022:", "b": [1.5, null], "c": {"a": true}}', b'{"": ""}', b"{}", b'"a"'],
+)
+def test_what_is_strict_json_is_read_as_python_reads_it(data: bytes) -> None:
+    assert parse_json(data) == json.loads(data)
 
 
 def test_a_syntax_error_never_repeats_the_text() -> None:

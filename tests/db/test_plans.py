@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, bindparam, event, select, text
 from sqlalchemy.orm import Session
 
+from bench.system.databases import fill
 from db.models import Item, Job
 from db.queries import audit, cancelling, claims, jobs, losses, results
 from db.queries.claims import Attempt, Outcome
@@ -206,3 +207,29 @@ def test_a_status_is_one_statement_and_a_list_too(grown: Database) -> None:
             jobs.list_jobs(session, tenant_id=tenant_id, limit=100)
 
     assert len(plans.statements) == 2
+
+
+def test_a_claim_reads_the_queue_in_order_when_statistics_know_nothing_of_the_job_yet(
+    postgresql_database: Database,
+) -> None:
+    fill(postgresql_database, 20_000)
+    a_job(postgresql_database, [preference("formal")] * 6000)
+    positions = Positions()
+    for _ in range(8):
+        with postgresql_database.transaction() as session:
+            claims.claim(session, owner=OWNER, model_digest=DIGEST, limit=100, lease_seconds=60, positions=positions)
+    nodes: list[Mapping[str, Any]] = []
+
+    def explain(connection: Connection, _cursor: object, statement: str, parameters: Any, *_: object) -> None:  # noqa: ANN401 - SQLAlchemy's
+        if statement.startswith("WITH locked"):
+            cursor = connection.connection.cursor()
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+            row: Any = cursor.fetchone()
+            nodes.extend(_nodes(row[0][0]["Plan"]))
+
+    event.listen(postgresql_database.engine, "before_cursor_execute", explain)
+    with postgresql_database.transaction() as session:
+        assert len(a_claim(session, positions)) == 5
+
+    assert {node["Index Name"] for node in nodes if "Index Name" in node} == {"ix_items_stretches", "pk_items"}
+    assert [node["Node Type"] for node in nodes if "Sort" in node["Node Type"]] == []

@@ -141,7 +141,7 @@ _ENDS = (
             (
                 "[_result_row(outcome) for outcome in outcomes])",
                 (
-                    '[_result_row(other) | {"item_id": one.item_id} '
+                    "[(one.item_id, *_result_row(other)[1:]) "
                     "for one, other in zip(outcomes, [*outcomes[1:], outcomes[0]], strict=True)])"
                 ),
             ),

@@ -169,7 +169,7 @@ def test_what_has_ended_and_is_not_saved_yet_is_in_hand(database: Database, supe
     decoding = a_decoding(database, supervisor)
     with database.transaction() as session:
         (item,) = claims.claim(session, owner=decoding.owner, model_digest=DIGEST, limit=1, lease_seconds=60)
-    decoding._unsaved.append(Outcome(item.item_id, item.attempt, text="kept", finish_reason="stop"))  # noqa: SLF001
+    decoding._saving.add([Outcome(item.item_id, item.attempt, text="kept", finish_reason="stop")])  # noqa: SLF001
 
     decoding.run()
 

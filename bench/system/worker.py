@@ -1,0 +1,73 @@
+"""`python -m bench.system.worker`: a worker whose engine answers at once, with the item's own prompt.
+
+A step of it ends as many items as it has slots (`PADSERVE_NUM_SLOTS`), as a real one's does at its quickest.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from itertools import islice
+from unittest.mock import patch
+
+import worker.__main__ as program
+from db.queries.claims import Attempt, ClaimedItem, Outcome
+from db.queries.feedback import Pair
+from tests.builders import a_description
+from worker.protocol import Features
+from worker.settings import WorkerSettings
+
+NUM_SLOTS = 16
+
+
+class Echo:
+    """The engine without a model."""
+
+    def __init__(self, num_slots: int) -> None:
+        self.num_slots = num_slots
+        self.description = a_description()
+        self._items: dict[Attempt, ClaimedItem] = {}
+
+    @property
+    def has_work(self) -> bool:
+        """Whether an item is inside."""
+        return bool(self._items)
+
+    def add(self, item: ClaimedItem) -> Outcome | None:
+        """Take an item in."""
+        self._items[item.attempt_key] = item
+        return None
+
+    def cancel(self, attempt: Attempt) -> None:
+        """Forget it."""
+        self._items.pop(attempt, None)
+
+    def step(self) -> Sequence[Outcome]:
+        """End the items in the slots."""
+        inside = list(islice(self._items.items(), self.num_slots))
+        for attempt, _ in inside:
+            del self._items[attempt]
+        return [
+            Outcome(item.item_id, item.attempt, echo(item.messages), "stop", num_prompt_tokens=60, reward=0.5)
+            for _, item in inside
+        ]
+
+    def compare(
+        self, pairs: Sequence[Pair], principles: Sequence[str], on_progress: Callable[[], None]
+    ) -> list[Features | None]:
+        """It scores nothing."""
+        del principles, on_progress
+        return [None] * len(pairs)
+
+
+def echo(messages: Sequence[dict[str, object]]) -> str:
+    """The last message's text."""
+    return str(messages[-1]["content"])
+
+
+def load_echo(settings: WorkerSettings) -> Echo:
+    """Instead of `worker.engine_process.load_text_decoder`."""
+    return Echo(settings.num_slots or NUM_SLOTS)
+
+
+if __name__ == "__main__":
+    patch.object(program, "load_text_decoder", load_echo).start()
+    sys.exit(program.main())

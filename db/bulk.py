@@ -1,0 +1,68 @@
+"""Many rows at once: inserted past SQLAlchemy, and named by their ids in a statement that stays the same text.
+
+A statement with a parameter for each id is written and parsed anew for every number of ids, which costs more than
+finding the rows. Values are given as the database keeps them: JSON and UUIDs as texts.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Self
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, literal
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import JSON, Boolean
+
+
+def insert_rows(session: Session, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Insert rows, each a value per column: by COPY on PostgreSQL. The database's errors are SQLAlchemy's."""
+    connection = session.connection()
+    names = ", ".join(columns)
+    if connection.dialect.name == "sqlite":
+        places = ", ".join("?" * len(columns))
+        connection.exec_driver_sql(f"INSERT INTO {table} ({names}) VALUES ({places})", list(map(tuple, rows)))  # noqa: S608 - names
+    else:
+        _copy(connection, f"COPY {table} ({names}) FROM STDIN", rows)
+
+
+def _copy(connection: Connection, statement: str, rows: Iterable[Sequence[object]]) -> None:
+    driver: Any = connection.connection.driver_connection
+    errors = connection.dialect.loaded_dbapi.Error
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except errors as error:
+        raise DBAPIError.instance(statement, None, error, errors, hide_parameters=True) from error
+
+
+def is_among(column: InstrumentedAttribute[int], ids: Collection[int]) -> ColumnElement[bool]:
+    """Whether the column is one of these ids, all of them in one parameter."""
+    given: BindParameter[Any] = literal(sorted(ids), ARRAY(BigInteger).with_variant(JSON(), "sqlite"))
+    return _Among(column, given)
+
+
+class _Among(FunctionElement[bool]):
+    type = Boolean()
+    inherit_cache = True
+
+    def self_group(self, against: object = None) -> Self:  # type: ignore[override] # it is a comparison already
+        """As it is: where SQLite has to compare it with 1, it looks at every row."""
+        del against
+        return self
+
+
+@compiles(_Among, "postgresql")
+def _postgresql_among(element: _Among, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
+    column, ids = (compiler.process(part, **options) for part in element.clauses)
+    return f"({column} = ANY ({ids}))"
+
+
+@compiles(_Among, "sqlite")
+def _sqlite_among(element: _Among, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
+    column, ids = (compiler.process(part, **options) for part in element.clauses)
+    return f"({column} IN (SELECT value FROM json_each({ids})))"  # noqa: S608 - a column and a parameter
