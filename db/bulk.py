@@ -50,7 +50,7 @@ class _Among(FunctionElement[bool]):
     type = Boolean()
     inherit_cache = True
 
-    def self_group(self, against: object = None) -> Self:  # type: ignore[override] # it is a comparison already
+    def self_group(self, against: object = None) -> Self:
         """As it is: where SQLite has to compare it with 1, it looks at every row."""
         del against
         return self

@@ -8,6 +8,7 @@ import argparse
 import datetime as dt
 import os
 import platform
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from bench.system.databases import KINDS, Databases
 from bench.system.table import Measured, rendered
 
 SCENES = ("throughput", "peer", "acceptance", "queue", "snapshot", "reading", "polling")
+TOLD_TO_END = 128 + signal.SIGTERM
 ITEMS_PER_PEER = 10
 """The naive peer gets a part of the items: it is that much slower."""
 
@@ -25,6 +27,7 @@ ITEMS_PER_PEER = 10
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit code."""
     given = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TOLD_TO_END))  # so that every process it started is ended, too
     sys.stdout.write(f"{conditions()}\n\n")
     rows: list[Measured] = []
     with ExitStack() as stack:
