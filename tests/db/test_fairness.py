@@ -130,6 +130,8 @@ def served(database: Database, num_claims: int) -> Counter[uuid.UUID]:
 
 
 def test_who_comes_later_does_not_push_aside_who_came_earlier(database: Database) -> None:
+    long_ago = a_job(database, tenant="later")
+    assert [item.job_id for item in claim(database, 1)] == [long_ago]
     a_job(database, [FORMAL] * 200, tenant="large")
     served(database, 20)
     earlier = a_job(database, [FORMAL] * 50, tenant="earlier")
@@ -138,6 +140,16 @@ def test_who_comes_later_does_not_push_aside_who_came_earlier(database: Database
 
     assert served(database, 1) == {later: 8}
     assert served(database, 4) == {earlier: 16, later: 16}, "32 of 50 were its, and it is not made to wait for 32 more"
+
+
+def test_nobody_begins_before_its_credit(database: Database) -> None:
+    a_job(database, [FORMAL] * 200, tenant="large")
+    served(database, 20)
+    earlier = a_job(database, [FORMAL] * 50, tenant="earlier")
+    claim(database, 4)
+    later = a_job(database, [FORMAL] * 50, tenant="later")
+
+    assert [item.job_id for _ in range(2) for item in claim(database, 4)] == [later] * 4 + [earlier] * 4
 
 
 def test_those_who_come_at_once_begin_alike_whoever_of_them_is_served_first(database: Database) -> None:
