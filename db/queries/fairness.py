@@ -3,7 +3,9 @@
 1. Every item that is claimed for a tenant moves the tenant's virtual time by 1 / weight, and the next items are
    those of the tenant whose virtual time is lowest: tenants that have work are served in proportion to their weights.
 2. A tenant that had no work does not save up its share: it begins CREDIT before the virtual time at which the last
-   claim began, which lets a small job through at once and a large one not far.
+   claim began, which lets a small job through at once and a large one not far. Where earlier ones are about to end
+   within their credit, it begins one LEAST_PART before the least served of them, and so shares with them from then on
+   instead of pushing them aside.
 3. Where several tenants have work, a claim is split into up to PARTS, so that no large claim is all of one tenant.
 4. Priority orders a tenant's own jobs and takes nothing from others; a class that was passed over for AGEING_SECONDS
    counts as the next higher one until it is served, so nothing starves, and equals are served oldest first.
@@ -111,12 +113,11 @@ def _candidates() -> Select[*tuple[Any, ...]]:
     last_claim = func.max(Job.claimed_at).over(partition_by=of_class)
     first_wanted = func.min(func.coalesce(Job.not_before, Job.created_at)).over(partition_by=of_class)
     last = select(func.coalesce(func.max(TenantShare.began_at), 0.0)).where(TenantShare.model_digest == model_digest)
-    now = last.scalar_subquery()
-    credited = now - CREDIT
     ranked = (
         select(
-            *(Job.id, Job.tenant_id, Job.num_queued, rank().label("rank"), Tenant.weight, now.label("now")),
-            case((TenantShare.virtual_time > credited, TenantShare.virtual_time), else_=credited).label("start"),
+            *(Job.id, Job.tenant_id, Job.num_queued, rank().label("rank"), Tenant.weight),
+            *(last.scalar_subquery().label("now"), TenantShare.virtual_time.label("served_to")),
+            (func.sum(Job.num_queued).over(partition_by=Job.tenant_id) / Tenant.weight).label("wanted"),
             func.coalesce(last_claim, first_wanted).label("since"),
             func.row_number().over(partition_by=of_class, order_by=Job.id).label("place"),
         )
@@ -128,8 +129,24 @@ def _candidates() -> Select[*tuple[Any, ...]]:
         .where(Job.id.not_in(bindparam("passed", expanding=True)))
     )
     of = ranked.subquery().c
-    found = select(of.id, of.tenant_id, of.num_queued, of.rank, of.weight, of.now, of.start, of.since, clock())
-    return found.order_by(of.place, of.start, of.id).limit(JOBS_PER_LOOK)
+    start = _start(now=of.now, served_to=of.served_to, wanted=of.wanted).label("start")
+    found = select(of.id, of.tenant_id, of.num_queued, of.rank, of.weight, of.now, start, of.since, clock())
+    return found.order_by(of.place, start, of.id).limit(JOBS_PER_LOOK)
+
+
+def _start(
+    *, now: ColumnElement[float], served_to: ColumnElement[float], wanted: ColumnElement[float]
+) -> ColumnElement[float]:
+    """Where a tenant's next item begins: where its last one ended, unless that is longer ago than its credit.
+
+    Who wants more than its credit has left is none of those before whom a newcomer begins: else the head start of a
+    large job, which was alone until then, would be taken from the small ones that come to it.
+    """
+    credited = now - CREDIT
+    ends_in_credit = and_(served_to > credited, served_to + wanted <= now)
+    before_others = func.min(case((ends_in_credit, served_to))).over() - LEAST_PART
+    newcomer = case((before_others > credited, before_others), else_=credited)
+    return case((served_to > credited, served_to), else_=newcomer)
 
 
 def plan(wanting: Collection[Candidate], limit: int) -> dict[ClaimableJob, int]:

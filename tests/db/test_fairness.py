@@ -124,6 +124,63 @@ def test_a_small_job_goes_through_beside_a_large_one_of_another_tenant(database:
     assert jobs[20:] == [large] * 12
 
 
+def served(database: Database, num_claims: int) -> Counter[uuid.UUID]:
+    """How many items of which job so many claims take."""
+    return Counter(item.job_id for _ in range(num_claims) for item in claim(database))
+
+
+def test_who_comes_later_does_not_push_aside_who_came_earlier(database: Database) -> None:
+    long_ago = a_job(database, tenant="later")
+    assert [item.job_id for item in claim(database, 1)] == [long_ago]
+    a_job(database, [FORMAL] * 200, tenant="large")
+    served(database, 20)
+    earlier = a_job(database, [FORMAL] * 50, tenant="earlier")
+    served(database, 4)
+    later = a_job(database, [FORMAL] * 50, tenant="later")
+
+    assert served(database, 1) == {later: 8}
+    assert served(database, 4) == {earlier: 16, later: 16}, "32 of 50 were its, and it is not made to wait for 32 more"
+
+
+def test_nobody_begins_before_its_credit(database: Database) -> None:
+    a_job(database, [FORMAL] * 200, tenant="large")
+    served(database, 20)
+    earlier = a_job(database, [FORMAL] * 50, tenant="earlier")
+    claim(database, 4)
+    later = a_job(database, [FORMAL] * 50, tenant="later")
+
+    assert [item.job_id for _ in range(2) for item in claim(database, 4)] == [later] * 4 + [earlier] * 4
+
+
+def test_those_who_come_at_once_begin_alike_whoever_of_them_is_served_first(database: Database) -> None:
+    a_job(database, [FORMAL] * 200, tenant="large")
+    served(database, 20)
+    earlier = a_job(database, [FORMAL] * 50, tenant="earlier")
+    served(database, 4)
+    later = [a_job(database, [FORMAL] * 50, tenant=f"later-{number}") for number in range(3)]
+
+    assert served(database, 3) == dict.fromkeys(later, 8)
+    assert served(database, 4) == dict.fromkeys([earlier, *later], 8)
+
+
+def test_the_credit_that_a_large_job_has_used_alone_takes_none_from_a_small_one(database: Database) -> None:
+    for _ in range(3):
+        a_job(database, [FORMAL] * 60, tenant="many")
+    assert served(database, 8).total() == CREDIT / 2
+    small = a_job(database, [FORMAL] * 50, tenant="small")
+
+    assert served(database, 6) == {small: 48}, "each of the jobs fits in the credit, but not all of them do"
+
+
+def test_what_fits_in_a_tenants_credit_goes_by_its_weight(database: Database) -> None:
+    heavy = a_job(database, [FORMAL] * 200, tenant="heavy")
+    weigh(database, "heavy", 2.0)
+    served(database, 8)
+    small = a_job(database, [FORMAL] * 50, tenant="small")
+
+    assert served(database, 4) == {small: 16, heavy: 16}
+
+
 def test_tenants_with_work_are_served_by_their_weights(database: Database) -> None:
     jobs = {tenant: a_job(database, [FORMAL] * 200, tenant=tenant) for tenant in ("one", "two")}
     weigh(database, "two", 3.0)
