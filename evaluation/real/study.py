@@ -27,7 +27,7 @@ LOG = logging.getLogger("padserve.evaluation")
 PROBED_STRENGTHS = (0.5, 2.0, 8.0)
 """Where the random adapter's KL is measured before its strength is matched."""
 NUM_PROBES = 210
-"""Texts on which `contrast` is brought to the KL of `pad`: all of SmolLM2's, as a few texts far away decide the mean."""
+"""Texts on which `contrast` is brought to the KL of `pad`: all of them, as a few that are far away decide the mean."""
 MAX_PROBINGS = 4
 CLOSE_KL = 0.05
 """Share of the KL by which it may be missed there."""
