@@ -30,8 +30,8 @@ log = structlog.get_logger(__name__)
 POLICY_STRENGTH = 1.0
 UNCALIBRATED_STRENGTH = 2.0
 UNCALIBRATED_MAX_KL = 0.2
-"""Nats per token, beyond what asking does: with more, real models told of the style instead of keeping it, or said the
-same again, in more texts than they gained (docs/decisions/0013)."""
+"""Nats per token, beyond what asking does: with more, texts lose more of their topic and likelihood than they gain
+(docs/decisions/0013)."""
 
 
 class TextDecoder:

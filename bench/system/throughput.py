@@ -99,7 +99,6 @@ def _one_job(site: Site, num_items: int) -> tuple[float, float]:
 
 def naive_peer(databases: Databases, kind: str, *, num_items: int, num_runs: int) -> Iterator[Measured]:
     """One Celery task per item, from its submission to the last result."""
-    rates = []
     with (
         databases.fresh(kind) as url,
         opened(url) as database,
