@@ -180,13 +180,24 @@ def request_body(schema: Mapping[str, object], *media_types: str, example: objec
 def ndjson_response(
     rows: Iterable[object], lane: Lane, tenant_id: uuid.UUID, *, headers: Mapping[str, str] | None = None
 ) -> StreamingResponse:
-    """Stream rows out, one JSON text per line; each chunk waits for its turn in `lane`.
+    """Stream rows out, one JSON text per line."""
+    return streamed(_chunks(rows), lane, tenant_id, media_type=NDJSON, headers=headers)
+
+
+def streamed(
+    chunks: Iterator[bytes],
+    lane: Lane,
+    tenant_id: uuid.UUID,
+    *,
+    media_type: str,
+    headers: Mapping[str, str] | None = None,
+) -> StreamingResponse:
+    """Stream bytes out; each chunk waits for its turn in `lane`.
 
     The first chunk is made at once, so that its failure is still a 5xx.
     """
-    chunks = _chunks(rows)
     first = next(chunks, b"")
-    return StreamingResponse(_in_turn(first, chunks, lane, tenant_id), media_type=NDJSON, headers=headers)
+    return StreamingResponse(_in_turn(first, chunks, lane, tenant_id), media_type=media_type, headers=headers)
 
 
 def _chunks(rows: Iterable[object]) -> Iterator[bytes]:

@@ -25,6 +25,7 @@ TAGS = [
     {"name": "jobs", "description": "Submit items in bulk, follow them, read what was written."},
     {"name": "profiles", "description": "What users prefer, versioned. A job pins the version it was submitted with."},
     {"name": "models", "description": "What this deployment decodes with."},
+    {"name": "openai", "description": "Files and batches as OpenAI's clients know them. A batch is a job."},
     {"name": "health", "description": "For load balancers and monitors. No key needed."},
 ]
 ASSETS_PATH = "/docs/assets"

@@ -88,7 +88,7 @@ def install_error_handlers(app: FastAPI) -> None:
         return problem_response(request, error)
 
     def invalid_parameters(request: Request, error: RequestValidationError) -> Response:
-        return problem_response(request, _from_fastapi(error.errors()))
+        return problem_response(request, from_fastapi(error.errors()))
 
     def http_error(request: Request, error: HTTPException) -> Response:
         return problem_response(request, _from_starlette(error))
@@ -152,7 +152,7 @@ def _message_with_errors(error: ApiError) -> str:
     return f"{error.detail} First: {place}: {first.message}"
 
 
-def _from_fastapi(errors: Sequence[ErrorDetails]) -> ApiError:
+def from_fastapi(errors: Sequence[ErrorDetails]) -> ApiError:
     """FastAPI's findings in path, query, headers and body."""
     if any(details["type"] == "json_invalid" for details in errors):
         return MalformedBodyError()

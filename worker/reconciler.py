@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from db.faults import describe, is_passing
-from db.queries import audit, cancelling, claims, deadlines, deleting, fits, idempotency, losses
+from db.queries import audit, cancelling, claims, deadlines, deleting, files, fits, idempotency, losses
 from db.session import Database
 
 AUDIT_SECONDS = 30.0
@@ -112,6 +112,11 @@ class Reconciler:
     def _forget(self) -> None:
         with self._database.transaction() as session:
             idempotency.forget_expired(session)
+        with self._database.reading() as session:
+            expired = files.expired(session)
+        for file_id in expired:
+            with self._database.transaction() as session:
+                files.remove_expired(session, file_id)
 
     def _look_for_work(self) -> None:
         """Wake this worker where work waits that no message told it of: they are lost, or Redis is away."""

@@ -8,9 +8,11 @@ from sqlalchemy import Connection
 
 from db.base import UtcDateTime
 from db.models import Tenant
+from db.openai_models import Batch
 from db.session import Database
 
-METADATA = Tenant.metadata  # through a model, so that every table is known
+assert Batch.metadata is Tenant.metadata  # through the models, so that every table is known
+METADATA = Tenant.metadata
 
 
 def render_type(kind: str, item: object, _context: object) -> str | Literal[False]:

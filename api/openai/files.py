@@ -1,0 +1,153 @@
+"""Files over HTTP, as OpenAI's clients send and read them."""
+
+from collections.abc import AsyncIterator
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from api.admission import LIGHT_BYTES
+from api.bodies import streamed
+from api.dependencies import Caller, ServicesDep
+from api.errors import BodyTooLargeError, MalformedBodyError, TooManyRequestsError, UnsupportedMediaTypeError, responses
+from api.jobs import Reader, Writer
+from api.openai import storage
+from api.openai.errors import COMMON_RESPONSES, NoSuchFileError, OpenAiRoute
+from api.openai.file_schemas import FileDeleted, FileList, FileObject, uploaded
+from api.openai.ids import FileName
+from api.openai.uploads import MULTIPART, Upload, receive
+from db.queries import files
+
+OCTETS = "application/octet-stream"
+UPLOAD_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            MULTIPART: {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "purpose"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "purpose": {"type": "string", "enum": ["batch"]},
+                        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+                        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2_592_000},
+                    },
+                }
+            }
+        },
+    }
+}
+
+router = APIRouter(tags=["openai"], responses=COMMON_RESPONSES, route_class=OpenAiRoute)
+
+
+class Order(StrEnum):
+    """By age."""
+
+    ASC = "asc"
+    DESC = "desc"
+
+
+class Purpose(StrEnum):
+    """What files are for."""
+
+    BATCH = "batch"
+    BATCH_OUTPUT = "batch_output"
+
+
+async def received_upload(request: Request, services: ServicesDep, caller: Writer) -> AsyncIterator[Upload]:
+    """A dependency: the whole file, before any transaction begins; closed when the answer has left."""
+    async with services.lanes.receiving.slot(caller.tenant_id):
+        upload = await receive(request, max_bytes=services.settings.max_body_bytes)
+        with upload.file:
+            yield upload
+
+
+def file_name(file_id: str) -> FileName:
+    """A dependency: the file's name in the path. What is no id names no file."""
+    name = FileName.parse(file_id)
+    if name is None:
+        raise NoSuchFileError(file_id)
+    return name
+
+
+Named = Annotated[FileName, Depends(file_name)]
+
+
+@router.post(
+    "/v1/files",
+    summary="Upload a file",
+    responses=responses(BodyTooLargeError, MalformedBodyError, UnsupportedMediaTypeError, TooManyRequestsError),
+    openapi_extra=UPLOAD_FORM,
+)
+async def upload_file(
+    caller: Writer, services: ServicesDep, upload: Annotated[Upload, Depends(received_upload)]
+) -> FileObject:
+    """Keep a file of requests, for batches. It is kept for 30 days, or as long as `expires_after` says."""
+    lanes = services.lanes
+    async with (lanes.light if upload.num_bytes <= LIGHT_BYTES else lanes.heavy).slot(caller.tenant_id):
+        return uploaded(await run_in_threadpool(storage.store, services.database, caller.tenant_id, upload))
+
+
+@router.get("/v1/files", summary="List files")
+def list_files(
+    caller: Reader,
+    services: ServicesDep,
+    after: Annotated[str | None, Query(description="The `last_id` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="Files per page.")] = 10_000,
+    order: Order = Order.DESC,
+    purpose: Purpose | None = None,
+) -> FileList:
+    """Your files, the newest first, results of batches among them once there are any."""
+    beyond = None if after is None else file_name(after).id
+    newest_first = order is Order.DESC
+    with services.database.reading() as session:
+        found = files.list_files(
+            session, tenant_id=caller.tenant_id, limit=limit + 1, beyond=beyond, newest_first=newest_first
+        )
+    page = [uploaded(record) for record in found[:limit]]
+    return FileList(
+        data=page,
+        first_id=page[0].id if page else None,
+        last_id=page[-1].id if page else None,
+        has_more=len(found) > limit,
+    )
+
+
+@router.get("/v1/files/{file_id}", summary="Read what is known of a file", responses=responses(NoSuchFileError))
+def read_file(name: Named, caller: Reader, services: ServicesDep) -> FileObject:
+    """A file without its bytes."""
+    return uploaded(_found(name, caller, services))
+
+
+@router.get(
+    "/v1/files/{file_id}/content",
+    summary="Read a file",
+    response_class=Response,
+    responses={200: {"content": {OCTETS: {}}}, **responses(NoSuchFileError)},
+)
+def read_content(name: Named, caller: Reader, services: ServicesDep) -> Response:
+    """The bytes of a file."""
+    record = _found(name, caller, services)
+    chunks = files.read_chunks(services.database, record.id)
+    headers = {"Content-Length": str(record.num_bytes)}
+    return streamed(chunks, services.lanes.streams, caller.tenant_id, media_type=OCTETS, headers=headers)
+
+
+@router.delete("/v1/files/{file_id}", summary="Delete a file", responses=responses(NoSuchFileError))
+def delete_file(name: Named, caller: Writer, services: ServicesDep) -> FileDeleted:
+    """Remove a file at once. Batches that were made of it stay."""
+    with services.database.transaction() as session:
+        if not files.delete_file(session, tenant_id=caller.tenant_id, file_id=name.id):
+            raise NoSuchFileError(str(name))
+    return FileDeleted(id=str(name))
+
+
+def _found(name: FileName, caller: Caller, services: ServicesDep) -> files.FileRecord:
+    with services.database.reading() as session:
+        record = files.find_file(session, tenant_id=caller.tenant_id, file_id=name.id)
+    if record is None:
+        raise NoSuchFileError(str(name))
+    return record
