@@ -8,7 +8,7 @@ from api import feedback, health, job_flow, jobs, models, profile_transfer, prof
 from api.admission import Lanes
 from api.dependencies import Services
 from api.documentation import DocumentedApi
-from api.openai import files
+from api.openai import batches, files
 from api.problems import install_error_handlers
 from api.readiness import ReadinessChecks, Round
 from api.requests import RequestMiddleware
@@ -31,6 +31,6 @@ def create_app(settings: Settings, *, database: Database | None = None, queue: Q
     app.state.started_at = int(time.time())
     app.add_middleware(RequestMiddleware)
     install_error_handlers(app)
-    for resource in (jobs, job_flow, results, profiles, profile_transfer, feedback, models, files, health):
+    for resource in (jobs, job_flow, results, profiles, profile_transfer, feedback, models, files, batches, health):
         app.include_router(resource.router)
     return app

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from api import feedback_schemas, job_schemas, profile_schemas
+from api.openai import batch_schemas
 from api.problems import Problem
 
 SUMMARY = "Bulk text generation, each item steered while it is decoded by its reader's stored preferences."
@@ -73,6 +74,7 @@ class DocumentedApi(FastAPI):
                 *job_schemas.DOCUMENTED_SCHEMAS,
                 *profile_schemas.DOCUMENTED_SCHEMAS,
                 *feedback_schemas.DOCUMENTED_SCHEMAS,
+                *batch_schemas.DOCUMENTED_SCHEMAS,
             ]
             _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF_TEMPLATE)
             schemas.update(definitions["$defs"])

@@ -44,7 +44,8 @@ class Turn(StrictModel):
     content: str
 
 
-def _ends_with_the_user(turns: list[Turn]) -> list[Turn]:
+def ends_with_the_user(turns: list[Turn]) -> list[Turn]:
+    """A conversation to which there is something to answer."""
     if turns[-1].role != "user":
         raise PydanticCustomError("last_turn_not_user", "The last message must be the user's.")
     if not turns[-1].content.strip():
@@ -59,7 +60,7 @@ def _not_blank(prompt: str) -> str:
 
 
 Prompt = Annotated[str, AfterValidator(_not_blank)]
-Messages = Annotated[list[Turn], Field(min_length=1, fail_fast=True), AfterValidator(_ends_with_the_user)]
+Messages = Annotated[list[Turn], Field(min_length=1, fail_fast=True), AfterValidator(ends_with_the_user)]
 
 
 class Overrides(SamplingFields):
@@ -204,8 +205,8 @@ class ResultOut(BaseModel):
 
     custom_id: str
     position: int = Field(description="The item's place in the job, counted from 0.")
-    user_id: str
-    profile_version: int
+    user_id: str | None = Field(description="Null where nobody was named, as a batch may do.")
+    profile_version: int | None = Field(description="Null where the user had no profile: nothing of one steered.")
     preference_hash: str
     state: ItemState
     text: str | None

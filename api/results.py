@@ -1,6 +1,6 @@
 """Reading a job's results, in input order, also while it runs: a page at a time as JSON, or all at once as NDJSON."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from enum import StrEnum
 from itertools import islice
 from typing import Annotated
@@ -26,7 +26,7 @@ from db.base import JsonObject
 from db.queries.jobs import JobRecord
 from db.queries.results import ResultRow, read_results
 from db.session import Database
-from db.states import ItemState
+from db.states import TERMINAL_ITEM_STATES, ItemState
 
 ROWS_PER_READ = 2000
 DEFAULT_LIMIT = 100
@@ -99,18 +99,18 @@ def read_job_results(
     """
     with reading_job(services.database, caller.tenant_id, job_id) as (_, job):
         pass
-    wanted = None if state is None else ItemState(state)
+    wanted = TERMINAL_ITEM_STATES if state is None else (ItemState(state),)
     start = 0 if after is None else after + 1
     if as_format is ResultFormat.JSON:
         return _page(services.database, job, start, limit or DEFAULT_LIMIT, wanted)
-    rows = _ended(services.database, job, start, limit or job.counts.total, wanted)
+    rows = ended_items(services.database, job, start, limit or job.counts.total, wanted)
     headers = {"X-Incomplete": "true" if job.counts.unfinished else "false"}
     results = map(_result, islice(rows, limit))
     return ndjson_response(results, services.lanes.streams, caller.tenant_id, headers=headers)
 
 
-def _page(database: Database, job: JobRecord, start: int, size: int, state: ItemState | None) -> Response:
-    found = list(islice(_ended(database, job, start, size + 1, state), size + 1))
+def _page(database: Database, job: JobRecord, start: int, size: int, states: Collection[ItemState]) -> Response:
+    found = list(islice(ended_items(database, job, start, size + 1, states), size + 1))
     page = {
         "object": "list",
         "data": [_result(row) for row in found[:size]],
@@ -122,10 +122,10 @@ def _page(database: Database, job: JobRecord, start: int, size: int, state: Item
     return Response(to_json(page), media_type=JSON)
 
 
-def _ended(
-    database: Database, job: JobRecord, start: int, num_wanted: int, state: ItemState | None
+def ended_items(
+    database: Database, job: JobRecord, start: int, num_wanted: int, states: Collection[ItemState]
 ) -> Iterator[ResultRow]:
-    """Ended items from `start` on, read in short transactions: a slow reader keeps nobody waiting.
+    """Items that ended in one of these states, from `start` on, read in short transactions: a slow reader keeps nobody waiting.
 
     The first read is as long as what is wanted; where it finds too little, the next ones are longer.
     """
@@ -133,7 +133,7 @@ def _ended(
     while start < job.counts.total:
         positions = range(start, start + num_positions)
         with database.reading() as session:
-            rows = read_results(session, job_id=job.id, positions=positions, state=state)
+            rows = read_results(session, job_id=job.id, positions=positions, states=states)
         yield from rows
         start = positions.stop
         num_positions = min(2 * num_positions, ROWS_PER_READ)
@@ -152,8 +152,8 @@ def _result(row: ResultRow) -> JsonObject:
     return {
         "custom_id": row.custom_id,
         "position": row.position,
-        "user_id": row.user_id,
-        "profile_version": row.profile_version,
+        "user_id": row.user_id or None,
+        "profile_version": row.profile_version or None,
         "preference_hash": row.preference_hash,
         "state": row.state,
         "text": row.text,

@@ -1,9 +1,18 @@
 """The API's settings. Built once, at the entry, and passed down; nothing here is read at import."""
 
+from enum import StrEnum
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MEBIBYTE = 2**20
+
+
+class UnknownUsers(StrEnum):
+    """What becomes of an OpenAI request whose user has no profile, or that names none."""
+
+    UNGUIDED = "unguided"
+    REFUSE = "refuse"
 
 
 class Settings(BaseSettings):
@@ -20,3 +29,4 @@ class Settings(BaseSettings):
     max_items: int = Field(default=200_000, ge=1)
     max_import_profiles: int = Field(default=200_000, ge=1)
     max_prompt_characters: int = Field(default=32_000, ge=1)
+    unknown_users: UnknownUsers = UnknownUsers.UNGUIDED

@@ -50,12 +50,12 @@ def accept(services: Services, tenant_id: uuid.UUID, source: ItemSource, key: Re
         with services.database.reading() as session:
             if key is not None and (given := _given_before(session, key)) is not None:
                 return given
-            model = _model_of(session, source)
+            model = model_of(session, source)
             planned.write(Planner(services.settings, tenant_id, source, model).items(session))
         with services.database.transaction() as session:
             if key is not None and not idempotency.hold(session, key):
                 return _given_meanwhile(session, key)
-            job_id = _store(session, planned, source.head.options, tenant_id=tenant_id, model=model)
+            job_id = store_job(session, planned, source.head.options, tenant_id=tenant_id, model=model)
             answer = Answer(ACCEPTED, view_of(session, tenant_id, job_id).model_dump(mode="json"))
             if key is not None:
                 idempotency.answer(session, key, status_code=answer.status_code, response=answer.job)
@@ -65,7 +65,8 @@ def accept(services: Services, tenant_id: uuid.UUID, source: ItemSource, key: Re
         return answer
 
 
-def _model_of(session: Session, source: ItemSource) -> RegisteredModel:
+def model_of(session: Session, source: ItemSource) -> RegisteredModel:
+    """The model that the source names, or InvalidRequestError with what is wrong with its options."""
     head = source.head
     try:
         return choose_model(session, head.options.model, head.place)
@@ -73,9 +74,10 @@ def _model_of(session: Session, source: ItemSource) -> RegisteredModel:
         raise InvalidRequestError(errors=head.errors or error.errors) from error
 
 
-def _store(
+def store_job(
     session: Session, planned: PlannedItems, options: Options, *, tenant_id: uuid.UUID, model: RegisteredModel
 ) -> uuid.UUID:
+    """Store a job with its items and their preferences in this transaction; return its id."""
     named = {"model": model.name, "model_digest": model.digest}
     job_id = jobs.insert_job(
         session,

@@ -216,7 +216,9 @@ class Item(Base):
     position: Mapped[int]
     custom_id: Mapped[Name]
     user_id: Mapped[Name]
+    """Empty where nobody was named."""
     profile_version: Mapped[int]
+    """0 where the user had no profile, or nobody was named; profiles begin at 1."""
     preference_hash: Mapped[Digest]
     model: Mapped[str] = mapped_column(String(256))
     model_digest: Mapped[str | None] = mapped_column(String(64))

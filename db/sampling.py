@@ -6,6 +6,9 @@ from dataclasses import dataclass, field, fields
 MAX_SEED = 2**63 - 1
 GUIDED_CANDIDATES = 10
 """Of a guided item that does not say how many, as in PAD's released configurations."""
+WHOLE_VOCABULARY = 0
+"""As `k`: whatever the model's generation_config says, an unguided token is one of all. A guided one is one of
+GUIDED_CANDIDATES, as if unsaid."""
 # What `apply_chat_template` takes itself, and what a template is given by padserve or the tokenizer.
 RESERVED_TEMPLATE_ARGUMENTS = frozenset(
     {

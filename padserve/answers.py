@@ -193,9 +193,9 @@ class Result:
 
     custom_id: str
     position: int
-    user_id: str
+    user_id: str | None
     state: str
-    profile_version: int
+    profile_version: int | None
     preference_hash: str
     text: str | None = None
     finish_reason: str | None = None

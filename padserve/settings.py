@@ -42,6 +42,7 @@ _SERVICE_NAMES = frozenset(
             "MAX_ITEMS",
             "MAX_PROMPT_CHARACTERS",
             "MAX_IMPORT_PROFILES",
+            "UNKNOWN_USERS",
         ),
     }
 )

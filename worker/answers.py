@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from db.preferences import EffectivePreference
 from db.queries.claims import ClaimedItem, Outcome
-from db.sampling import GUIDED_CANDIDATES, Sampling
+from db.sampling import GUIDED_CANDIDATES, WHOLE_VOCABULARY, Sampling
 from worker.engine import Completion, GenerationDefaults, Request, Stream
 from worker.stops import StopTexts
 
@@ -106,7 +106,9 @@ def num_candidates(
     """Of each token; None is the whole vocabulary, which only an unguided item has."""
     is_guided = len(streams) > 1
     asked = sampling.k
-    if asked is None:
+    if asked == WHOLE_VOCABULARY:
+        asked = GUIDED_CANDIDATES if is_guided else None
+    elif asked is None:
         asked = GUIDED_CANDIDATES if is_guided else defaults.top_k
     return None if asked is None else min(asked, vocab_size)
 

@@ -8,16 +8,18 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.admission import LIGHT_BYTES
-from api.bodies import streamed
+from api.bodies import NDJSON, ndjson_response, streamed
 from api.dependencies import Caller, ServicesDep
 from api.errors import BodyTooLargeError, MalformedBodyError, TooManyRequestsError, UnsupportedMediaTypeError, responses
 from api.jobs import Reader, Writer
 from api.openai import storage
 from api.openai.errors import COMMON_RESPONSES, NoSuchFileError, OpenAiRoute
 from api.openai.file_schemas import FileDeleted, FileList, FileObject, uploaded
-from api.openai.ids import FileName
+from api.openai.file_listing import Listing, listed
+from api.openai.ids import FileName, Part
+from api.openai.result_files import find_results, measured, result_lines
 from api.openai.uploads import MULTIPART, Upload, receive
-from db.queries import files
+from db.queries import batches, files
 
 OCTETS = "application/octet-stream"
 UPLOAD_FORM = {
@@ -101,13 +103,15 @@ def list_files(
     purpose: Purpose | None = None,
 ) -> FileList:
     """Your files, the newest first, results of batches among them once there are any."""
-    beyond = None if after is None else file_name(after).id
-    newest_first = order is Order.DESC
-    with services.database.reading() as session:
-        found = files.list_files(
-            session, tenant_id=caller.tenant_id, limit=limit + 1, beyond=beyond, newest_first=newest_first
-        )
-    page = [uploaded(record) for record in found[:limit]]
+    asked = Listing(
+        caller.tenant_id,
+        None if after is None else file_name(after),
+        newest_first=order is Order.DESC,
+        with_uploads=purpose is not Purpose.BATCH_OUTPUT,
+        with_results=purpose is not Purpose.BATCH,
+    )
+    found = listed(services.database, asked, limit + 1)
+    page = found[:limit]
     return FileList(
         data=page,
         first_id=page[0].id if page else None,
@@ -119,28 +123,49 @@ def list_files(
 @router.get("/v1/files/{file_id}", summary="Read what is known of a file", responses=responses(NoSuchFileError))
 def read_file(name: Named, caller: Reader, services: ServicesDep) -> FileObject:
     """A file without its bytes."""
-    return uploaded(_found(name, caller, services))
+    if name.part is None:
+        return uploaded(_found(name, caller, services))
+    return measured(services.database, find_results(services.database, caller.tenant_id, name), name.part)
 
 
 @router.get(
     "/v1/files/{file_id}/content",
     summary="Read a file",
     response_class=Response,
-    responses={200: {"content": {OCTETS: {}}}, **responses(NoSuchFileError)},
+    responses={200: {"content": {OCTETS: {}, NDJSON: {}}}, **responses(NoSuchFileError)},
 )
 def read_content(name: Named, caller: Reader, services: ServicesDep) -> Response:
-    """The bytes of a file."""
-    record = _found(name, caller, services)
-    chunks = files.read_chunks(services.database, record.id)
-    headers = {"Content-Length": str(record.num_bytes)}
-    return streamed(chunks, services.lanes.streams, caller.tenant_id, media_type=OCTETS, headers=headers)
+    """The bytes of a file.
+
+    Results can be read while their batch runs: `X-Incomplete` says whether lines are still to come, and `X-Last-Line`
+    how many there were when the answer began. They are in the order of the batch's own lines, so that one may still
+    come in front of another: what is read then is a preview.
+    """
+    lane, tenant_id = services.lanes.streams, caller.tenant_id
+    if name.part is None:
+        record = _found(name, caller, services)
+        headers = {"Content-Length": str(record.num_bytes)}
+        chunks = files.read_chunks(services.database, record.id)
+        return streamed(chunks, lane, tenant_id, media_type=OCTETS, headers=headers)
+    found = find_results(services.database, tenant_id, name)
+    headers = {
+        "X-Incomplete": "true" if found.ended_at is None else "false",
+        "X-Last-Line": str(found.num_lines(name.part)),
+    }
+    return ndjson_response(result_lines(services.database, found, name.part), lane, tenant_id, headers=headers)
 
 
 @router.delete("/v1/files/{file_id}", summary="Delete a file", responses=responses(NoSuchFileError))
 def delete_file(name: Named, caller: Writer, services: ServicesDep) -> FileDeleted:
-    """Remove a file at once. Batches that were made of it stay."""
+    """Remove a file at once. Batches that were made of it stay, and so does the job of which it holds the results."""
+    if name.part is not None:
+        find_results(services.database, caller.tenant_id, name)
     with services.database.transaction() as session:
-        if not files.delete_file(session, tenant_id=caller.tenant_id, file_id=name.id):
+        if name.part is Part.OUTPUT:
+            batches.delete_output(session, name.id)
+        elif name.part is Part.ERROR:
+            batches.delete_error(session, name.id)
+        elif not files.delete_file(session, tenant_id=caller.tenant_id, file_id=name.id):
             raise NoSuchFileError(str(name))
     return FileDeleted(id=str(name))
 

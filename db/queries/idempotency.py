@@ -76,6 +76,11 @@ def answer(session: Session, key: RequestKey, *, status_code: int, response: Jso
     )
 
 
+def forget(session: Session, key: RequestKey) -> None:
+    """The request under this key came to nothing: it may be sent again."""
+    session.execute(delete(IdempotencyRecord).where(*_named(key)))
+
+
 def forget_expired(session: Session) -> None:
     """Remove the answers nobody may ask for any more."""
     session.execute(delete(IdempotencyRecord).where(IdempotencyRecord.expires_at <= now(session)))

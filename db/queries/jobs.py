@@ -133,6 +133,13 @@ def find_job(session: Session, *, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Jo
     return None if row is None else _record(row)
 
 
+def find_jobs(session: Session, job_ids: Collection[uuid.UUID]) -> list[JobRecord]:
+    """These jobs, whoever's they are, as of one moment; those that were deleted are left out."""
+    if not job_ids:
+        return []
+    return [_record(row) for row in session.execute(_jobs().where(Job.id.in_(job_ids)))]
+
+
 def list_jobs(
     session: Session,
     *,

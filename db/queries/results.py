@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from collections.abc import Collection
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, and_, case, or_, select
@@ -56,13 +57,16 @@ _ENDED_ITEMS = (
 
 
 def read_results(
-    session: Session, *, job_id: uuid.UUID, positions: range, state: ItemState | None = None
+    session: Session,
+    *,
+    job_id: uuid.UUID,
+    positions: range,
+    states: Collection[ItemState] = TERMINAL_ITEM_STATES,
 ) -> list[ResultRow]:
-    """The results of the items at these positions, in input order.
+    """The results of the items at these positions that ended in one of these states, in input order.
 
     A range of positions, not a limit: it is what keeps PostgreSQL from sorting the whole job for each page.
     """
-    states = TERMINAL_ITEM_STATES if state is None else (state,)
     ends = [job_state for job_state, item_state in EARLY_ENDS.items() if item_state in states]
     is_wanted: ColumnElement[bool] = or_(Item.state.in_(states), and_(_FOLLOWS, Job.state.in_(ends)))
     at_positions = Item.position.between(positions.start, positions.stop - 1)

@@ -137,8 +137,8 @@ def error_codes(database: Database, job_id: uuid.UUID) -> list[str | None]:
     """As a reader sees them, whether the items have followed their job or not."""
     with database.reading() as session:
         rows = read_results(session, job_id=job_id, positions=range(100))
-        assert rows[1:] == read_results(session, job_id=job_id, positions=range(100), state=ItemState.FAILED)
-        assert read_results(session, job_id=job_id, positions=range(100), state=ItemState.CANCELLED) == []
+        assert rows[1:] == read_results(session, job_id=job_id, positions=range(100), states=[ItemState.FAILED])
+        assert read_results(session, job_id=job_id, positions=range(100), states=[ItemState.CANCELLED]) == []
     return [row.error_code for row in rows]
 
 

@@ -16,7 +16,7 @@ from db.queries.claims import ClaimedItem, Outcome
 from db.queries.jobs import Counts, find_job
 from db.queries.results import ResultRow, read_results
 from db.session import Database
-from db.states import ItemState, JobState
+from db.states import TERMINAL_ITEM_STATES, ItemState, JobState
 from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of, wind_up
 
 OWNER = uuid.UUID(int=1)
@@ -158,9 +158,10 @@ def test_what_still_has_to_follow_a_cancel_is_read_as_cancelled(database: Databa
     assert results_of(database, job_id, ItemState.CANCELLED) == after[1:]
 
 
-def results_of(database: Database, job_id: uuid.UUID, state: ItemState | None = None) -> list[ResultRow]:
+def results_of(database: Database, job_id: uuid.UUID, *states: ItemState) -> list[ResultRow]:
     with database.reading() as session:
-        return read_results(session, job_id=job_id, positions=range(100), state=state)
+        wanted = states or TERMINAL_ITEM_STATES
+        return read_results(session, job_id=job_id, positions=range(100), states=wanted)
 
 
 def test_an_item_of_a_cancelled_job_is_neither_claimed_nor_kept_nor_saved(database: Database) -> None:

@@ -1,0 +1,208 @@
+"""From a file to a batch: its lines are judged and resolved as those of any job are, and stored as one.
+
+Knows no HTTP. What is wrong with the file makes a batch that has failed; what is wrong with us makes none.
+"""
+
+import uuid
+from dataclasses import dataclass, replace
+from tempfile import SpooledTemporaryFile
+from typing import IO
+
+from sqlalchemy.orm import Session
+
+from api.bodies import SPOOL_IN_MEMORY_BYTES
+from api.errors import (
+    ApiError,
+    IdempotencyMismatchError,
+    InvalidRequestError,
+    LineError,
+    ModelAmbiguousError,
+    UnavailableError,
+)
+from api.inspection import Inspection
+from api.item_source import Place, ReadOptions
+from api.job_schemas import Options
+from api.openai.batch_schemas import BatchBody
+from api.openai.generation import endpoint_defaults
+from api.openai.lines import BatchLines, first_model
+from api.openai.storage import opened
+from api.planned_items import PlannedItems
+from api.planning import Planner
+from api.settings import Settings
+from api.submission import model_of, store_job
+from db.base import JsonObject
+from db.queries import batches, idempotency
+from db.queries.batches import NewBatch
+from db.queries.idempotency import RequestKey
+from db.queries.models import RegisteredModel
+from db.session import Database
+
+OK = 200
+CODES = {
+    "extra_forbidden": "unknown_parameter",
+    "no_items": "empty_file",
+    "too_many_items": "too_many_tasks",
+    "unknown_model": "model_not_found",
+}
+"""What OpenAI calls what has another name here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request for a batch, and what makes it the repeat of another: a key, or else how long ago that was."""
+
+    body: BatchBody
+    file_id: uuid.UUID
+    key: RequestKey | None
+    repeat_seconds: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredJob:
+    """The job of a new batch."""
+
+    id: uuid.UUID
+    model_digest: str
+    is_awaited: bool
+    """A worker is ready: it is to be woken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The batch that the client is told of; `replayed` when an earlier request had made it."""
+
+    batch_id: uuid.UUID
+    replayed: bool = False
+    job: StoredJob | None = None
+
+
+class _NotWantedAnyMore(Exception):  # noqa: N818 - no error: it rolls the job back
+    """The batch was cancelled while its file was read."""
+
+
+def accept_batch(settings: Settings, database: Database, tenant_id: uuid.UUID, asked: Asked) -> Accepted:
+    """Store the batch, with its job or with what is wrong with its file. A repeated request gets the first batch."""
+    with database.transaction() as session:
+        batches.take_turns(session, tenant_id)
+        first = _made_before(session, tenant_id, asked)
+        if first is not None:
+            return Accepted(first, replayed=True)
+        batch_id = _begin(session, tenant_id, asked)
+    try:
+        with opened(database, asked.file_id) as file:
+            return _read(settings, database, tenant_id, asked, batch_id, file)
+    except InvalidRequestError as error:
+        with database.transaction() as session:
+            batches.refuse(session, batch_id, _as_batch_errors(error))
+        return Accepted(batch_id)
+    except BaseException:
+        with database.transaction() as session:
+            batches.withdraw(session, batch_id)
+            if asked.key is not None:
+                idempotency.forget(session, asked.key)
+        raise
+
+
+def _made_before(session: Session, tenant_id: uuid.UUID, asked: Asked) -> uuid.UUID | None:
+    if asked.key is not None:
+        stored = idempotency.find(session, asked.key)
+        if stored is None:
+            return None
+        if stored.request_digest != asked.key.request_digest:
+            raise IdempotencyMismatchError
+        return uuid.UUID(str(stored.response["batch_id"]))
+    if asked.repeat_seconds is None:
+        return None
+    return batches.find_repeated(
+        session, tenant_id=tenant_id, fingerprint=asked.body.fingerprint, seconds=asked.repeat_seconds
+    )
+
+
+def _begin(session: Session, tenant_id: uuid.UUID, asked: Asked) -> uuid.UUID:
+    body = asked.body
+    new = NewBatch(
+        endpoint=body.endpoint,
+        input_file_id=asked.file_id,
+        completion_window=body.completion_window,
+        metadata=dict(body.metadata or {}),
+        fingerprint=body.fingerprint,
+        output_seconds=None if body.output_expires_after is None else body.output_expires_after.seconds,
+    )
+    batch_id = batches.insert_batch(session, tenant_id=tenant_id, new=new)
+    if asked.key is not None:
+        if not idempotency.hold(session, asked.key):  # tenants' batches take turns, so only an expired one can be there
+            raise UnavailableError
+        idempotency.answer(session, asked.key, status_code=OK, response={"batch_id": str(batch_id)})
+    return batch_id
+
+
+def _read(
+    settings: Settings, database: Database, tenant_id: uuid.UUID, asked: Asked, batch_id: uuid.UUID, file: IO[bytes]
+) -> Accepted:
+    with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES) as spool:
+        planned = PlannedItems(spool)
+        with database.reading() as session:
+            lines = BatchLines(file, asked.body.endpoint, settings.unknown_users)
+            lines, model = _for_its_model(session, tenant_id, lines, asked.body, settings)
+            planned.write(Planner(settings, tenant_id, lines, model).items(session))
+        try:
+            with database.transaction() as session:
+                job_id = store_job(session, planned, lines.head.options, tenant_id=tenant_id, model=model)
+                if not batches.hand_over(session, batch_id, job_id):
+                    raise _NotWantedAnyMore
+        except _NotWantedAnyMore:
+            return Accepted(batch_id)
+    return Accepted(batch_id, job=StoredJob(job_id, model.digest, is_awaited=model.is_ready))
+
+
+def _for_its_model(
+    session: Session, tenant_id: uuid.UUID, lines: BatchLines, body: BatchBody, settings: Settings
+) -> tuple[BatchLines, RegisteredModel]:
+    """The lines with the options of their job, and the model that they name; or all that is wrong with them."""
+    named = first_model(lines.file)
+    errors: list[LineError] = []
+    if named is not None:
+        place, name = named
+        options = Options(metadata=body.metadata or {}, model=name, priority=body.priority)
+        options = options.model_copy(
+            update={"completion_window": body.completion_window, "not_before": body.not_before}
+        )
+        lines = replace(lines, model=name, head=ReadOptions(options, place))
+        try:
+            model = model_of(session, lines)
+        except (InvalidRequestError, ModelAmbiguousError) as error:
+            errors = _about_the_model(error, place)
+        else:
+            defaults = endpoint_defaults(lines.endpoint, model.description.max_length)
+            return replace(lines, head=ReadOptions(options.model_copy(update={"defaults": defaults}), place)), model
+    inspection = Inspection(settings.max_items)
+    inspection.add(*errors)
+    for _ in lines.candidates(session, tenant_id, inspection):
+        pass
+    inspection.conclude()
+    raise InvalidRequestError
+
+
+def _about_the_model(error: ApiError, place: Place) -> list[LineError]:
+    return list(error.errors) or [place.error(error.code, error.detail, "/model")]
+
+
+def _as_batch_errors(error: InvalidRequestError) -> list[JsonObject]:
+    """As a batch lists them: a parameter in dots, a line counted from 1."""
+    shown: list[JsonObject] = [
+        {
+            "code": CODES.get(each.code, each.code),
+            "message": each.message,
+            "param": each.pointer.strip("/").replace("/", ".") or None,
+            "line": each.line,
+        }
+        for each in error.errors
+    ]
+    if not shown:
+        shown = [{"code": error.code, "message": error.detail, "param": None, "line": None}]
+    if error.num_errors > len(shown):
+        message = f"There are {error.num_errors} errors; the first {len(shown)} are shown."
+        shown.append({"code": "too_many_errors", "message": message, "param": None, "line": None})
+    return shown
+
+

@@ -1,0 +1,187 @@
+"""The lines of a batch's file as items: each is read, checked and given its user's profile."""
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import IO, Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, ValidationError
+from sqlalchemy.orm import Session
+
+from api.bodies import BYTE_ORDER_MARK, MAX_LINE_BYTES, JsonSyntaxError, parse_json
+from api.errors import LineError, line_errors
+from api.inspection import Inspection
+from api.item_source import Candidate, Place, ReadOptions
+from api.job_schemas import CustomId
+from api.openai.generation import HARMLESS, RULES, Endpoint, GenerationBody, Rules
+from api.profile_schemas import StrictModel
+from api.settings import UnknownUsers
+from db.base import JsonObject
+from db.batches import batches
+from db.queries.profiles import PinnedProfile, resolve_profiles
+
+ROWS_PER_BATCH = 500
+PROFILES_REMEMBERED = 5000
+BODY = "/body"
+
+
+class Envelope(StrictModel):
+    """Around each body."""
+
+    custom_id: CustomId
+    method: Literal["POST"]
+    url: str
+    body: Annotated[dict[str, Any], Field(min_length=1)]
+
+
+class Line(NamedTuple):
+    """One line and all that is wrong with it so far. A wrong line still names itself, if it does so properly."""
+
+    place: Place
+    custom_id: str | None
+    body: GenerationBody | None
+    errors: list[LineError]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLines:
+    """A batch's file, for one model under the name that its first line gives."""
+
+    file: IO[bytes]
+    endpoint: Endpoint
+    unknown_users: UnknownUsers
+    model: str | None = None
+    head: ReadOptions = field(default_factory=ReadOptions)
+
+    def candidates(self, session: Session, tenant_id: uuid.UUID, inspection: Inspection) -> Iterator[Candidate]:
+        """The items, in order; users are looked up a batch at a time."""
+        first_places: dict[str, str] = {}
+        profiles: dict[str, PinnedProfile] = {}
+        for batch in batches(numbered_lines(self.file), ROWS_PER_BATCH):
+            lines = [read_line(number, text, self.endpoint) for number, text in batch]
+            if len(profiles) > PROFILES_REMEMBERED:
+                profiles.clear()
+            named = [line.body.user_id for line in lines if line.body is not None]
+            new = [user_id for user_id in named if user_id is not None and user_id not in profiles]
+            profiles.update(resolve_profiles(session, tenant_id, new))
+            for line in lines:
+                inspection.count_row()
+                errors = [*line.errors, *_identity_errors(line, first_places), *self._errors(line, profiles)]
+                if errors:
+                    inspection.add(*errors)
+                elif line.body is not None and line.custom_id is not None:
+                    yield self._candidate(line.place, line.custom_id, line.body, profiles)
+
+    def _errors(self, line: Line, profiles: Mapping[str, object]) -> Iterator[LineError]:
+        body = line.body
+        if body is None:
+            return
+        if body.model != self.model:
+            message = f"All lines of a batch have one model, and the first names `{self.model}`."
+            yield line.place.error("model_mismatch", message, f"{BODY}/model")
+        if self.unknown_users is UnknownUsers.REFUSE and body.user_id not in profiles:
+            if body.user_id is None:
+                yield line.place.error("user_required", "Name the user it is written for as `user`.", f"{BODY}/user")
+            else:
+                message = "There is no profile for this user: store one first."
+                yield line.place.error("unknown_user", message, f"{BODY}/user")
+
+    def _candidate(
+        self, place: Place, custom_id: str, body: GenerationBody, profiles: Mapping[str, PinnedProfile]
+    ) -> Candidate:
+        user_id = body.user_id or ""
+        profile = profiles.get(user_id) or PinnedProfile(user_id, 0, {})
+        in_body = Place(line=place.line, prefix=BODY)
+        return Candidate(custom_id, profile, body.turns, in_body, RULES[self.endpoint].text_at, body)
+
+
+def numbered_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
+    """Each line with its number, counted from 1, and None for one that is too long; blank ones are counted only."""
+    file.seek(0)
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 2):
+        number += 1
+        content = line.rstrip(b"\r\n")
+        if len(content) > MAX_LINE_BYTES:
+            while line and not line.endswith(b"\n"):
+                line = file.readline(MAX_LINE_BYTES)  # noqa: PLW2901 - the rest of it
+            yield number, None
+            continue
+        if number == 1:
+            content = content.removeprefix(BYTE_ORDER_MARK)
+        if content.strip():
+            yield number, content
+
+
+def first_model(file: IO[bytes]) -> tuple[Place, str] | None:
+    """The model that the first line to name one names, and where."""
+    for number, text in numbered_lines(file):
+        try:
+            value = parse_json(text or b"")
+        except JsonSyntaxError:
+            continue
+        body = value.get("body") if isinstance(value, dict) else None
+        model = body.get("model") if isinstance(body, dict) else None
+        if isinstance(model, str) and model:
+            return Place(line=number, prefix=BODY), model
+    return None
+
+
+def read_line(number: int, text: bytes | None, endpoint: Endpoint) -> Line:
+    """One line, with all that is wrong with it."""
+    place = Place(line=number)
+    if text is None:
+        message = f"A line may have at most {MAX_LINE_BYTES} bytes."
+        return Line(place, None, None, [place.error("line_too_long", message)])
+    try:
+        value = parse_json(text)
+    except JsonSyntaxError as error:
+        message = f"This line is not valid JSON: {str(error).replace('line 1 column', 'column')}."
+        return Line(place, None, None, [place.error("invalid_json_line", message)])
+    if not isinstance(value, dict):
+        return Line(place, None, None, [place.error("invalid_json_line", "A line is a JSON object.")])
+    errors = list(_envelope_errors(value, place, endpoint))
+    body = None
+    if isinstance(value.get("body"), dict):
+        body, found = read_body(value["body"], RULES[endpoint], place)
+        errors += found
+    is_named = not any(error.pointer in {"", "/custom_id"} for error in errors)
+    return Line(place, value["custom_id"] if is_named else None, body, errors)
+
+
+def read_body(given: JsonObject, rules: Rules, place: Place) -> tuple[GenerationBody | None, list[LineError]]:
+    """One body, or all that is wrong with it. What is null is as if unsaid."""
+    errors, stated = [], {}
+    for name, value in given.items():
+        refused = rules.refused.get(name)
+        if value is None or name in HARMLESS:
+            continue
+        if refused is None:
+            stated[name] = value
+        elif not any(type(value) is type(allowed) and value == allowed for allowed in refused.unless):
+            errors.append(place.error("unsupported_parameter", f"`{name}`: {refused.reason}", f"{BODY}/{name}"))
+    if "max_tokens" in stated and stated["max_tokens"] == stated.get("max_completion_tokens"):
+        del stated["max_tokens"]
+    try:
+        return rules.schema.model_validate(stated), errors
+    except ValidationError as error:
+        return None, [*errors, *line_errors(error, line=place.line, prefix=BODY)]
+
+
+def _envelope_errors(value: JsonObject, place: Place, endpoint: Endpoint) -> Iterator[LineError]:
+    try:
+        envelope = Envelope.model_validate(value)
+    except ValidationError as error:
+        yield from line_errors(error, line=place.line)
+        return
+    if envelope.url != endpoint:
+        message = f"The `url` of every line is the batch's endpoint, `{endpoint}`."
+        yield place.error("url_mismatch", message, "/url")
+
+
+def _identity_errors(line: Line, first_places: dict[str, str]) -> Iterable[LineError]:
+    if line.custom_id is None:
+        return
+    first = first_places.setdefault(line.custom_id, line.place.label)
+    if first != line.place.label:
+        yield line.place.error("duplicate_custom_id", f"{first} has the same custom_id.", "/custom_id")
