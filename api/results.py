@@ -125,7 +125,7 @@ def _page(database: Database, job: JobRecord, start: int, size: int, states: Col
 def ended_items(
     database: Database, job: JobRecord, start: int, num_wanted: int, states: Collection[ItemState]
 ) -> Iterator[ResultRow]:
-    """Items that ended in one of these states, from `start` on, read in short transactions: a slow reader keeps nobody waiting.
+    """Items that ended in one of these states, from `start` on; read in short transactions, as a reader may be slow.
 
     The first read is as long as what is wanted; where it finds too little, the next ones are longer.
     """

@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 
 from api.bodies import SPOOL_IN_MEMORY_BYTES
 from api.errors import (
-    ApiError,
     IdempotencyMismatchError,
     InvalidRequestError,
     LineError,
@@ -20,7 +19,7 @@ from api.errors import (
     UnavailableError,
 )
 from api.inspection import Inspection
-from api.item_source import Place, ReadOptions
+from api.item_source import ReadOptions
 from api.job_schemas import Options
 from api.openai.batch_schemas import BatchBody
 from api.openai.generation import endpoint_defaults
@@ -90,7 +89,7 @@ def accept_batch(settings: Settings, database: Database, tenant_id: uuid.UUID, a
         batch_id = _begin(session, tenant_id, asked)
     try:
         with opened(database, asked.file_id) as file:
-            return _read(settings, database, tenant_id, asked, batch_id, file)
+            return _Reading(settings, database, tenant_id, batch_id, asked.body).accepted(file)
     except InvalidRequestError as error:
         with database.transaction() as session:
             batches.refuse(session, batch_id, _as_batch_errors(error))
@@ -136,55 +135,64 @@ def _begin(session: Session, tenant_id: uuid.UUID, asked: Asked) -> uuid.UUID:
     return batch_id
 
 
-def _read(
-    settings: Settings, database: Database, tenant_id: uuid.UUID, asked: Asked, batch_id: uuid.UUID, file: IO[bytes]
-) -> Accepted:
-    with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES) as spool:
-        planned = PlannedItems(spool)
-        with database.reading() as session:
-            lines = BatchLines(file, asked.body.endpoint, settings.unknown_users)
-            lines, model = _for_its_model(session, tenant_id, lines, asked.body, settings)
-            planned.write(Planner(settings, tenant_id, lines, model).items(session))
-        try:
-            with database.transaction() as session:
-                job_id = store_job(session, planned, lines.head.options, tenant_id=tenant_id, model=model)
-                if not batches.hand_over(session, batch_id, job_id):
-                    raise _NotWantedAnyMore
-        except _NotWantedAnyMore:
-            return Accepted(batch_id)
-    return Accepted(batch_id, job=StoredJob(job_id, model.digest, is_awaited=model.is_ready))
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One file on its way to a job."""
 
+    settings: Settings
+    database: Database
+    tenant_id: uuid.UUID
+    batch_id: uuid.UUID
+    body: BatchBody
 
-def _for_its_model(
-    session: Session, tenant_id: uuid.UUID, lines: BatchLines, body: BatchBody, settings: Settings
-) -> tuple[BatchLines, RegisteredModel]:
-    """The lines with the options of their job, and the model that they name; or all that is wrong with them."""
-    named = first_model(lines.file)
-    errors: list[LineError] = []
-    if named is not None:
-        place, name = named
-        options = Options(metadata=body.metadata or {}, model=name, priority=body.priority)
-        options = options.model_copy(
-            update={"completion_window": body.completion_window, "not_before": body.not_before}
-        )
-        lines = replace(lines, model=name, head=ReadOptions(options, place))
-        try:
-            model = model_of(session, lines)
-        except (InvalidRequestError, ModelAmbiguousError) as error:
-            errors = _about_the_model(error, place)
-        else:
-            defaults = endpoint_defaults(lines.endpoint, model.description.max_length)
-            return replace(lines, head=ReadOptions(options.model_copy(update={"defaults": defaults}), place)), model
-    inspection = Inspection(settings.max_items)
-    inspection.add(*errors)
-    for _ in lines.candidates(session, tenant_id, inspection):
-        pass
-    inspection.conclude()
-    raise InvalidRequestError
+    def accepted(self, file: IO[bytes]) -> Accepted:
+        """The batch with its job; or without, where it was cancelled meanwhile."""
+        with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES) as spool:
+            planned = PlannedItems(spool)
+            with self.database.reading() as session:
+                lines, model = self._for_its_model(session, file)
+                planned.write(Planner(self.settings, self.tenant_id, lines, model).items(session))
+            try:
+                job_id = self._stored(planned, lines.head.options, model)
+            except _NotWantedAnyMore:
+                return Accepted(self.batch_id)
+        return Accepted(self.batch_id, job=StoredJob(job_id, model.digest, is_awaited=model.is_ready))
 
+    def _stored(self, planned: PlannedItems, options: Options, model: RegisteredModel) -> uuid.UUID:
+        with self.database.transaction() as session:
+            job_id = store_job(session, planned, options, tenant_id=self.tenant_id, model=model)
+            if not batches.hand_over(session, self.batch_id, job_id):
+                raise _NotWantedAnyMore
+        return job_id
 
-def _about_the_model(error: ApiError, place: Place) -> list[LineError]:
-    return list(error.errors) or [place.error(error.code, error.detail, "/model")]
+    def _for_its_model(self, session: Session, file: IO[bytes]) -> tuple[BatchLines, RegisteredModel]:
+        """The lines with the options of their job, and the model that they name; or all that is wrong with them."""
+        lines = BatchLines(file, self.body.endpoint, self.settings.unknown_users)
+        named = first_model(file)
+        errors: list[LineError] = []
+        if named is not None:
+            place, name = named
+            options = self._options(name)
+            lines = replace(lines, model=name, head=ReadOptions(options, place))
+            try:
+                model = model_of(session, lines)
+            except (InvalidRequestError, ModelAmbiguousError) as error:
+                errors = list(error.errors) or [place.error(error.code, error.detail, "/model")]
+            else:
+                defaults = endpoint_defaults(lines.endpoint, model.description.max_length)
+                options = options.model_copy(update={"defaults": defaults})
+                return replace(lines, head=ReadOptions(options, place)), model
+        inspection = Inspection(self.settings.max_items)
+        inspection.add(*errors)
+        for _ in lines.candidates(session, self.tenant_id, inspection):
+            pass
+        inspection.conclude()
+        raise InvalidRequestError
+
+    def _options(self, model: str) -> Options:
+        """Of its job, checked as they are."""
+        schedule = {name: getattr(self.body, name) for name in ("priority", "completion_window", "not_before")}
+        return Options.model_construct(metadata=self.body.metadata or {}, model=model, **schedule)
 
 
 def _as_batch_errors(error: InvalidRequestError) -> list[JsonObject]:
@@ -204,5 +212,3 @@ def _as_batch_errors(error: InvalidRequestError) -> list[JsonObject]:
         message = f"There are {error.num_errors} errors; the first {len(shown)} are shown."
         shown.append({"code": "too_many_errors", "message": message, "param": None, "line": None})
     return shown
-
-

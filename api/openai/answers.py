@@ -39,7 +39,7 @@ class AnswerFormat:
             error = {"code": code, "message": message}
         else:
             is_theirs = row.error_code in THEIR_FAULTS
-            body = {
+            body: JsonObject = {
                 "error": {
                     "message": row.error_message,
                     "type": "invalid_request_error" if is_theirs else "server_error",
@@ -123,7 +123,7 @@ def _completion(row: ResultRow, named: str, created: int) -> JsonObject:
 def _as_response(row: ResultRow, named: str, created: int) -> JsonObject:
     is_whole, usage = row.finish_reason == "stop", _usage(row)
     status = "completed" if is_whole else "incomplete"
-    text = {"type": "output_text", "text": row.text, "annotations": [], "logprobs": []}
+    text: JsonObject = {"type": "output_text", "text": row.text, "annotations": [], "logprobs": []}
     message = {"id": f"msg_{named}", "type": "message", "role": "assistant", "status": status, "content": [text]}
     return {
         "id": f"resp_{named}",

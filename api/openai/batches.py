@@ -79,6 +79,7 @@ async def create_batch(
     services: ServicesDep,
     response: Response,
     body: Annotated[BatchBody, Depends(json_body(BatchBody))],
+    *,
     idempotency_key: IdempotencyKey = None,
     retry_count: RetryCount = None,
 ) -> BatchObject:
@@ -92,9 +93,7 @@ async def create_batch(
     asked = Asked(body, file.id, _key(caller, body, idempotency_key), _repeat_seconds(retry_count))
     lane = services.lanes.light if file.num_bytes <= LIGHT_BYTES else services.lanes.heavy
     async with lane.slot(caller.tenant_id):
-        accepted = await run_in_threadpool(
-            accept_batch, services.settings, services.database, caller.tenant_id, asked
-        )
+        accepted = await run_in_threadpool(accept_batch, services.settings, services.database, caller.tenant_id, asked)
     if accepted.replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return await run_in_threadpool(_answer, caller, services, accepted)
@@ -176,7 +175,8 @@ def _input_file(caller: Caller, services: Services, file_id: str) -> FileRecord:
         message = "Results cannot be the input of a batch: give a file that was uploaded for the purpose `batch`."
         raise BadRequestError(errors=[LineError("invalid_purpose", message, "/input_file_id")])
     with services.database.reading() as session:
-        record = name and files.find_file(session, tenant_id=caller.tenant_id, file_id=name.id)
+        wanted = {"tenant_id": caller.tenant_id, "file_id": name.id} if name else None
+        record = files.find_file(session, **wanted) if wanted else None
     if record is None:
         raise NoSuchFileError(file_id, param="input_file_id")
     return record

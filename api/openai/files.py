@@ -14,8 +14,8 @@ from api.errors import BodyTooLargeError, MalformedBodyError, TooManyRequestsErr
 from api.jobs import Reader, Writer
 from api.openai import storage
 from api.openai.errors import COMMON_RESPONSES, NoSuchFileError, OpenAiRoute
-from api.openai.file_schemas import FileDeleted, FileList, FileObject, uploaded
 from api.openai.file_listing import Listing, listed
+from api.openai.file_schemas import FileDeleted, FileList, FileObject, uploaded
 from api.openai.ids import FileName, Part
 from api.openai.result_files import find_results, measured, result_lines
 from api.openai.uploads import MULTIPART, Upload, receive
@@ -97,6 +97,7 @@ async def upload_file(
 def list_files(
     caller: Reader,
     services: ServicesDep,
+    *,
     after: Annotated[str | None, Query(description="The `last_id` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=10_000, description="Files per page.")] = 10_000,
     order: Order = Order.DESC,
@@ -121,11 +122,11 @@ def list_files(
 
 
 @router.get("/v1/files/{file_id}", summary="Read what is known of a file", responses=responses(NoSuchFileError))
-def read_file(name: Named, caller: Reader, services: ServicesDep) -> FileObject:
+def read_file(file_id: Named, caller: Reader, services: ServicesDep) -> FileObject:
     """A file without its bytes."""
-    if name.part is None:
-        return uploaded(_found(name, caller, services))
-    return measured(services.database, find_results(services.database, caller.tenant_id, name), name.part)
+    if file_id.part is None:
+        return uploaded(_found(file_id, caller, services))
+    return measured(services.database, find_results(services.database, caller.tenant_id, file_id), file_id.part)
 
 
 @router.get(
@@ -134,7 +135,7 @@ def read_file(name: Named, caller: Reader, services: ServicesDep) -> FileObject:
     response_class=Response,
     responses={200: {"content": {OCTETS: {}, NDJSON: {}}}, **responses(NoSuchFileError)},
 )
-def read_content(name: Named, caller: Reader, services: ServicesDep) -> Response:
+def read_content(file_id: Named, caller: Reader, services: ServicesDep) -> Response:
     """The bytes of a file.
 
     Results can be read while their batch runs: `X-Incomplete` says whether lines are still to come, and `X-Last-Line`
@@ -142,32 +143,32 @@ def read_content(name: Named, caller: Reader, services: ServicesDep) -> Response
     come in front of another: what is read then is a preview.
     """
     lane, tenant_id = services.lanes.streams, caller.tenant_id
-    if name.part is None:
-        record = _found(name, caller, services)
+    if file_id.part is None:
+        record = _found(file_id, caller, services)
         headers = {"Content-Length": str(record.num_bytes)}
         chunks = files.read_chunks(services.database, record.id)
         return streamed(chunks, lane, tenant_id, media_type=OCTETS, headers=headers)
-    found = find_results(services.database, tenant_id, name)
+    found = find_results(services.database, tenant_id, file_id)
     headers = {
         "X-Incomplete": "true" if found.ended_at is None else "false",
-        "X-Last-Line": str(found.num_lines(name.part)),
+        "X-Last-Line": str(found.num_lines(file_id.part)),
     }
-    return ndjson_response(result_lines(services.database, found, name.part), lane, tenant_id, headers=headers)
+    return ndjson_response(result_lines(services.database, found, file_id.part), lane, tenant_id, headers=headers)
 
 
 @router.delete("/v1/files/{file_id}", summary="Delete a file", responses=responses(NoSuchFileError))
-def delete_file(name: Named, caller: Writer, services: ServicesDep) -> FileDeleted:
+def delete_file(file_id: Named, caller: Writer, services: ServicesDep) -> FileDeleted:
     """Remove a file at once. Batches that were made of it stay, and so does the job of which it holds the results."""
-    if name.part is not None:
-        find_results(services.database, caller.tenant_id, name)
+    if file_id.part is not None:
+        find_results(services.database, caller.tenant_id, file_id)
     with services.database.transaction() as session:
-        if name.part is Part.OUTPUT:
-            batches.delete_output(session, name.id)
-        elif name.part is Part.ERROR:
-            batches.delete_error(session, name.id)
-        elif not files.delete_file(session, tenant_id=caller.tenant_id, file_id=name.id):
-            raise NoSuchFileError(str(name))
-    return FileDeleted(id=str(name))
+        if file_id.part is Part.OUTPUT:
+            batches.delete_output(session, file_id.id)
+        elif file_id.part is Part.ERROR:
+            batches.delete_error(session, file_id.id)
+        elif not files.delete_file(session, tenant_id=caller.tenant_id, file_id=file_id.id):
+            raise NoSuchFileError(str(file_id))
+    return FileDeleted(id=str(file_id))
 
 
 def _found(name: FileName, caller: Caller, services: ServicesDep) -> files.FileRecord:

@@ -110,8 +110,8 @@ class ResponseBody(GenerationBody):
     @property
     def turns(self) -> list[JsonObject]:
         """The instructions first."""
-        first: list[JsonObject] = [{"role": "system", "content": self.instructions}] if self.instructions else []
-        return [*first, *({"role": turn.role, "content": turn.content} for turn in self.input)]
+        said: list[JsonObject] = [{"role": turn.role, "content": turn.content} for turn in self.input]
+        return [{"role": "system", "content": self.instructions}, *said] if self.instructions else said
 
 
 class Refused(NamedTuple):
@@ -134,7 +134,7 @@ class Rules:
 HARMLESS = frozenset({"store", "service_tier", "prediction", "parallel_tool_calls", "max_tool_calls"}) | frozenset(
     {"prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
 )
-"""Whatever they say, the answer is the same: they are about speed, price, records, or tools, of which there are none."""
+"""Whatever they say, the answer is the same: they are about speed, price, records, or tools, and there are no tools."""
 _NO_STREAM = Refused("The answers of a batch are not streamed: they are in its output file.", (False,))
 _NO_TOOLS = Refused("Tools cannot be called here.", ([],))
 _NO_LOGPROBS = Refused("Log-probabilities are not kept.", (False,))

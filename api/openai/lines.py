@@ -104,7 +104,7 @@ def numbered_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
         content = line.rstrip(b"\r\n")
         if len(content) > MAX_LINE_BYTES:
             while line and not line.endswith(b"\n"):
-                line = file.readline(MAX_LINE_BYTES)  # noqa: PLW2901 - the rest of it
+                line = file.readline(MAX_LINE_BYTES)
             yield number, None
             continue
         if number == 1:

@@ -1,8 +1,9 @@
-"""A batch's output and error file: views on its job's results, stored nowhere. There for as long as they may be seen."""
+"""A batch's output and error file: views on its job's results, which are stored nowhere else."""
 
 import datetime as dt
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
@@ -84,7 +85,8 @@ def usage_of(database: Database, found: FoundBatch) -> BatchUsage | None:
         with database.reading() as session:
             totals = {**totals, "tokens": list(batches.num_tokens(session, found.job.id))}
         _keep(database, found, totals)
-    given, written = totals["tokens"]  # type: ignore[misc] # as written here
+    tokens: Any = totals["tokens"]  # as written here
+    given, written = tokens
     return BatchUsage(input_tokens=given, output_tokens=written, total_tokens=given + written)
 
 

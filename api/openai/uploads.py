@@ -48,9 +48,7 @@ async def receive(request: Request, *, max_bytes: int) -> Upload:
     if media_type(request) != MULTIPART:
         raise UnsupportedMediaTypeError(f"Send `Content-Type: {MULTIPART}`.", headers={"Accept": MULTIPART})
     stream = _bounded(request.stream(), max_bytes + MAX_ENVELOPE_BYTES)
-    parser = MultiPartParser(
-        request.headers, stream, max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
-    )
+    parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -80,7 +78,9 @@ def _upload(form: FormData, max_bytes: int) -> Upload:
         elif isinstance(value, str) and name in _FIELDS:
             fields[name] = value
         else:
-            raise _wrong(name[:64], "unknown_parameter", "The parts of an upload are `file`, `purpose`, `expires_after`.")
+            raise _wrong(
+                name[:64], "unknown_parameter", "The parts of an upload are `file`, `purpose`, `expires_after`."
+            )
     if file is None:
         raise _wrong("file", "missing", "Send the file as the part `file`, which has a filename.")
     if "purpose" not in fields:

@@ -11,8 +11,7 @@ from db.models import Tenant
 from db.openai_models import Batch
 from db.session import Database
 
-assert Batch.metadata is Tenant.metadata  # through the models, so that every table is known
-METADATA = Tenant.metadata
+METADATA = {Tenant.metadata, Batch.metadata}.pop()  # one, through the models, so that every table is known
 
 
 def render_type(kind: str, item: object, _context: object) -> str | Literal[False]:

@@ -1,4 +1,4 @@
-"""Batches: a row each beside the job that it is. Where a batch stands, its job says; here is what the job does not know.
+"""Batches: a row each beside the job that it is. Where a batch stands, its job says; here is what else there is.
 
 A batch is stored before its file is read, so that a request that is sent again finds the first one, however long the
 reading takes. Whoever reads the file decides: a job, a refusal, or nothing at all.
@@ -8,6 +8,7 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -119,7 +120,7 @@ def withdraw(session: Session, batch_id: uuid.UUID) -> None:
 def find_batch(session: Session, *, tenant_id: uuid.UUID, batch_id: uuid.UUID) -> BatchRecord | None:
     """The tenant's batch under this id."""
     row = session.execute(select(*_RECORD).where(*_visible(tenant_id), Batch.id == batch_id)).one_or_none()
-    return None if row is None else BatchRecord(*row)
+    return None if row is None else BatchRecord(*tuple(row))
 
 
 def list_batches(
@@ -139,7 +140,7 @@ def list_batches(
         num_ended = Job.num_succeeded + Job.num_failed + Job.num_cancelled
         statement = statement.where(exists().where(Job.id == Batch.job_id, num_ended > 0))
     ordered = statement.order_by(Batch.id.desc() if newest_first else Batch.id)
-    return [BatchRecord(*row) for row in session.execute(ordered.limit(limit))]
+    return [BatchRecord(*tuple(row)) for row in session.execute(ordered.limit(limit))]
 
 
 def cancel(session: Session, batch_id: uuid.UUID) -> None:
@@ -161,9 +162,8 @@ def delete_error(session: Session, batch_id: uuid.UUID) -> None:
 def num_tokens(session: Session, job_id: uuid.UUID) -> tuple[int, int]:
     """The tokens of all prompts and of all answers of a job."""
     sums = (func.coalesce(func.sum(column), 0) for column in (Result.num_prompt_tokens, Result.num_completion_tokens))
-    given, written = session.execute(
-        select(*sums).join_from(Item, Result, Result.item_id == Item.id).where(Item.job_id == job_id)
-    ).one()
+    summed = select(*sums).join_from(Item, Result, Result.item_id == Item.id).where(Item.job_id == job_id)
+    given, written = tuple(session.execute(summed).one())
     return int(given), int(written)
 
 
@@ -173,14 +173,12 @@ def keep_totals(session: Session, batch_id: uuid.UUID, totals: JsonObject) -> No
     session.execute(kept, execution_options=_UNSYNCHRONISED)
 
 
-def _delete_part(
-    session: Session, batch_id: uuid.UUID, column: InstrumentedAttribute[dt.datetime | None]
-) -> None:
+def _delete_part(session: Session, batch_id: uuid.UUID, column: InstrumentedAttribute[dt.datetime | None]) -> None:
     gone = update(Batch).where(Batch.id == batch_id, column.is_(None)).values({column: clock()})
     session.execute(gone, execution_options=_UNSYNCHRONISED)
 
 
-_RECORD = (
+_RECORD: tuple[Any, ...] = (
     *(Batch.id, Batch.job_id, Batch.endpoint, Batch.input_file_id, Batch.completion_window, Batch.details),
     *(Batch.output_seconds, Batch.errors, Batch.created_at, Batch.read_by, Batch.failed_at, Batch.cancelling_at),
     *(Batch.output_deleted_at, Batch.error_deleted_at, Batch.totals, clock().label("read_at")),

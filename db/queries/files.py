@@ -127,4 +127,4 @@ _RECORD = (
 
 def _visible(tenant_id: uuid.UUID) -> tuple[ColumnElement[bool], ...]:
     in_time = or_(StoredFile.expires_at.is_(None), StoredFile.expires_at > clock())
-    return (StoredFile.tenant_id == tenant_id, StoredFile.is_stored, in_time)
+    return (StoredFile.tenant_id == tenant_id, StoredFile.is_stored.is_(True), in_time)

@@ -25,10 +25,14 @@ def upload_lines(client: OpenAI, *lines: object) -> str:
     return client.files.create(file=("in.jsonl", content), purpose="batch").id
 
 
-def a_batch(client: OpenAI, *lines: object, endpoint: Any = CHAT, **options: Any) -> Batch:  # noqa: ANN401 - the client's
-    file_id = upload_lines(client, *(lines or (a_line(),)))
-    window = options.pop("completion_window", "24h")
-    return client.batches.create(input_file_id=file_id, endpoint=endpoint, completion_window=window, **options)
+def create(client: OpenAI, file_id: str, **options: Any) -> Batch:  # noqa: ANN401 - the client's
+    """A batch of an uploaded file."""
+    given = {"endpoint": CHAT, "completion_window": "24h", **options}
+    return client.batches.create(input_file_id=file_id, **given)
+
+
+def a_batch(client: OpenAI, *lines: object, **options: object) -> Batch:
+    return create(client, upload_lines(client, *(lines or (a_line(),))), **options)
 
 
 def lines_of(client: OpenAI, file_id: str | None) -> list[Json]:

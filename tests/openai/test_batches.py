@@ -6,7 +6,7 @@ import pytest
 from openai import OpenAI
 
 from tests.openai.conftest import MODEL, Site
-from tests.openai.requests import CHAT, a_batch, a_line, lines_of, upload_lines
+from tests.openai.requests import CHAT, a_batch, a_line, create, lines_of, upload_lines
 
 
 def test_a_batch_is_created_followed_and_read(site: Site, tenant: str) -> None:
@@ -14,9 +14,7 @@ def test_a_batch_is_created_followed_and_read(site: Site, tenant: str) -> None:
     site.give_profile(tenant, "ada", "humor")
     file_id = upload_lines(client, a_line("one", user="ada"), a_line("two", "write about cake"))
 
-    batch = client.batches.create(
-        input_file_id=file_id, endpoint=CHAT, completion_window="24h", metadata={"campaign": "tea"}
-    )
+    batch = create(client, file_id, metadata={"campaign": "tea"})
 
     assert (batch.object, batch.endpoint, batch.input_file_id, batch.status) == ("batch", CHAT, file_id, "in_progress")
     assert (batch.completion_window, batch.metadata, batch.model) == ("24h", {"campaign": "tea"}, MODEL)
@@ -62,8 +60,8 @@ def test_a_job_of_a_batch_is_a_job(site: Site, client: OpenAI) -> None:
     batch = a_batch(client, a_line("one"))
     site.decode(1)
 
-    results = client.get(f"/jobs/{batch.job_id}/results", cast_to=dict[str, object])  # type: ignore[attr-defined]
+    results = client.get(f"/jobs/{batch.model_dump()['job_id']}/results", cast_to=object)
 
-    (result,) = results["data"]  # type: ignore[misc]
+    (result,) = results["data"]  # type: ignore[index] # as JSON
     assert (result["custom_id"], result["user_id"], result["profile_version"]) == ("one", None, None)
     assert result["text"] == "WRITE ABOUT TEA"

@@ -122,7 +122,7 @@ def test_the_clients_own_iterator_walks_all_pages_in_both_directions(client: Ope
     assert [file.id for file in client.files.list(limit=2, order="asc")] == ids
     first = client.files.list(limit=2)
     assert first.has_more
-    assert first.last_id == first.data[-1].id == ids[3]
+    assert first.model_dump()["last_id"] == first.data[-1].id == ids[3]
     assert [file.id for file in client.files.list(after=ids[1])] == [ids[0]]
     assert client.files.list(purpose="batch_output").data == []
 
