@@ -132,15 +132,13 @@ def read_batch(batch_id: BatchId, caller: Reader, services: ServicesDep) -> Batc
 )
 def cancel_batch(batch_id: BatchId, caller: Writer, services: ServicesDep) -> BatchObject:
     """End a batch now. What is finished is in its output file, the rest in its error file. Twice is as good as once."""
-    job_id = _found(caller, services, batch_id).batch.job_id
-    is_ended_by_this = False
+    _found(caller, services, batch_id)
     with services.database.transaction() as session:
+        job_id = batches.cancel(session, batch_id)
         if job_id is not None:
             deadlines.record_in_time(session, caller.tenant_id, job_id)
-            is_ended_by_this = cancelling.cancel(session, job_id)
-        if job_id is None or is_ended_by_this:
-            batches.cancel(session, batch_id)
-    if job_id is not None and is_ended_by_this:
+            cancelling.cancel(session, job_id)
+    if job_id is not None:
         with services.database.transaction() as session:  # a large one's requests follow in the workers' sweeps
             cancelling.follow(session, job_id)
     found = _found(caller, services, batch_id)

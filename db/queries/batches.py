@@ -143,10 +143,15 @@ def list_batches(
     return [BatchRecord(*tuple(row)) for row in session.execute(ordered.limit(limit))]
 
 
-def cancel(session: Session, batch_id: uuid.UUID) -> None:
-    """Note when a client first asked to cancel the batch; one that has no job yet gets none."""
-    first = update(Batch).where(Batch.id == batch_id, Batch.cancelling_at.is_(None), Batch.failed_at.is_(None))
-    session.execute(first.values(cancelling_at=clock()), execution_options=_UNSYNCHRONISED)
+def cancel(session: Session, batch_id: uuid.UUID) -> uuid.UUID | None:
+    """Note when a client first asked to cancel the batch; one that has no job yet gets none. Return the job it has."""
+    noted = (
+        update(Batch)
+        .where(Batch.id == batch_id, Batch.failed_at.is_(None))
+        .values(cancelling_at=func.coalesce(Batch.cancelling_at, clock()))
+        .returning(Batch.job_id)
+    )
+    return session.execute(noted, execution_options=_UNSYNCHRONISED).scalar_one_or_none()
 
 
 def delete_output(session: Session, batch_id: uuid.UUID) -> None:

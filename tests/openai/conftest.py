@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import uvicorn
 from openai import OpenAI
-from sqlalchemy import URL, select
+from sqlalchemy import URL, delete, select
 from structlog.testing import capture_logs
 
 from api.app import create_app
 from api.dependencies import Scope
 from api.settings import Settings
-from db.models import Job
+from db.models import Job, Model, Worker
 from db.queries import cancelling, claims, keys
 from db.queries.claims import Outcome
 from db.session import Database
@@ -60,6 +60,16 @@ class Site:
             claims.save(session, owner=owner, outcomes=[_outcome(item, error_code, fields) for item in claimed])
         return claimed
 
+    def serve(self) -> None:
+        """A worker that is ready with the one model."""
+        a_model(self.database, MODEL, a_description(max_length=4096), aliases=(ALIAS,))
+
+    def forget_models(self) -> None:
+        """As before any worker was started."""
+        with self.database.transaction() as session:
+            session.execute(delete(Worker))
+            session.execute(delete(Model))
+
     def end_everything(self) -> None:
         """Leave nothing open for the next test."""
         with self.database.transaction() as session:
@@ -100,14 +110,15 @@ class a_site:  # noqa: N801 - read as a sentence
         self.queue: Any = RecordingQueue()
 
     def __enter__(self) -> Site:
-        a_model(self.database, MODEL, a_description(max_length=4096), aliases=(ALIAS,))
         app = create_app(self.settings, database=self.database, queue=self.queue)
         self.publisher = app.state.services.publisher
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listener]})
         self.thread.start()
-        return Site(f"http://127.0.0.1:{self.listener.getsockname()[1]}", self.database, self.settings)
+        site = Site(f"http://127.0.0.1:{self.listener.getsockname()[1]}", self.database, self.settings)
+        site.serve()
+        return site
 
     def __exit__(self, *_: object) -> None:
         self.server.should_exit = True
