@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from api import feedback, health, job_flow, jobs, models, profile_transfer, profiles, results
 from api.admission import Lanes
+from api.bulk import Bulk, BulkThreads
 from api.dependencies import Services
 from api.documentation import DocumentedApi
 from api.problems import install_error_handlers
@@ -16,8 +17,13 @@ from db.session import Database
 from worker.queue import PUBLISH_TIMEOUT_SECONDS, Publisher, Queue, create_queue
 
 
-def create_app(settings: Settings, *, database: Database | None = None, queue: Queue | None = None) -> FastAPI:
-    """The application on its settings. Connects to nothing until a request needs it."""
+def create_app(
+    settings: Settings, *, database: Database | None = None, queue: Queue | None = None, bulk: Bulk | None = None
+) -> FastAPI:
+    """The application on its settings. Connects to nothing until a request needs it.
+
+    Without `bulk`, long work is done in threads of this process.
+    """
     app = DocumentedApi()
     database = database or Database(settings.database_url)
     app.state.services = Services(
@@ -25,6 +31,7 @@ def create_app(settings: Settings, *, database: Database | None = None, queue: Q
         database=database,
         publisher=Publisher(queue or create_queue(settings.redis_url, timeout_seconds=PUBLISH_TIMEOUT_SECONDS)),
         lanes=Lanes(),
+        bulk=bulk or BulkThreads(settings, database),
         readiness=ReadinessChecks(lambda: Round(settings, database)),
     )
     app.state.started_at = int(time.time())

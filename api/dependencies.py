@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.admission import Lanes
+from api.bulk import Bulk
 from api.errors import ForbiddenError, UnauthorizedError
 from api.readiness import ReadinessChecks
 from api.settings import Settings
@@ -46,6 +47,7 @@ class Services:
     publisher: Publisher
     readiness: ReadinessChecks
     lanes: Lanes
+    bulk: Bulk
 
 
 @dataclass(frozen=True, slots=True)

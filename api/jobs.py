@@ -7,21 +7,18 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from api import deadlines
-from api.admission import LIGHT_BYTES
+from api.accepting import accept_body
 from api.bodies import JSON, NDJSON_TYPES, SpooledBody, json_body, request_body, require_media_type, spool
-from api.campaigns import Campaign, read_campaign
-from api.dependencies import Caller, Scope, Services, ServicesDep, require
+from api.dependencies import Caller, Scope, ServicesDep, require
 from api.errors import (
     BodyTooLargeError,
     ConflictError,
     ForbiddenError,
     IdempotencyMismatchError,
     InvalidRequestError,
-    LineError,
     MalformedBodyError,
     ModelAmbiguousError,
     NoModelError,
@@ -34,14 +31,10 @@ from api.errors import (
     responses,
 )
 from api.etags import Preconditions, preconditions
-from api.item_rows import json_rows, ndjson_rows
-from api.item_source import ItemSource
 from api.job_schemas import CAMPAIGN_EXAMPLE, ITEM_EXAMPLE, JobList, JobOut, ReaddressBody
 from api.job_views import job_views, view_of
 from api.model_choice import choose_model
 from api.readdressing import refuse_what_does_not_fit
-from api.settings import Settings
-from api.submission import Answer, accept
 from db.preferences import digest
 from db.queries import cancelling, jobs
 from db.queries.idempotency import RequestKey
@@ -144,7 +137,7 @@ async def submit_job(
     if idempotency_key is not None:
         sent = hashlib.sha256(f"{body.media_type}\n{body.digest}".encode()).hexdigest()
         key = RequestKey(caller.tenant_id, ROUTE, idempotency_key, sent)
-    answer = await _admitted(services, caller.tenant_id, body, key)
+    answer = await accept_body(services, caller.tenant_id, body, key)
     headers = {"Location": f"/v1/jobs/{answer.job['id']}"}
     if answer.replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -229,30 +222,6 @@ def readdress_job(
     if model.is_ready:
         services.publisher.wake(job_id, model.digest)
     return job
-
-
-async def _admitted(services: Services, tenant_id: uuid.UUID, body: SpooledBody, key: RequestKey | None) -> Answer:
-    """Accept the body when its turn has come. A small campaign may be a large job, and is known once it is read."""
-    settings, lanes = services.settings, services.lanes
-    if body.num_bytes > LIGHT_BYTES:
-        async with lanes.heavy.slot(tenant_id):
-            return await run_in_threadpool(lambda: accept(services, tenant_id, _read(body, settings), key))
-    source = await run_in_threadpool(_read, body, settings)
-    async with (lanes.heavy if isinstance(source, Campaign) else lanes.light).slot(tenant_id):
-        return await run_in_threadpool(accept, services, tenant_id, source, key)
-
-
-def _read(body: SpooledBody, settings: Settings) -> ItemSource:
-    """The form of submission that the body is in."""
-    if body.media_type != JSON:
-        return ndjson_rows(body)
-    value = body.json()
-    if not isinstance(value, dict):
-        raise InvalidRequestError(errors=[LineError("not_an_object", "A job is a JSON object.", "")])
-    is_campaign = "items" not in value and ("audience" in value or "prompt" in value)
-    if is_campaign:
-        return read_campaign(value, max_characters=settings.max_prompt_characters, max_users=settings.max_items)
-    return json_rows(value)
 
 
 def _polling_headers(job: JobOut) -> dict[str, str]:
