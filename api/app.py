@@ -7,8 +7,9 @@ from fastapi import FastAPI
 from api import feedback, health, job_flow, jobs, models, profile_transfer, profiles, results
 from api.admission import Lanes
 from api.bulk import Bulk, BulkThreads
-from api.dependencies import Services
+from api.dependencies import Services, callers_in
 from api.documentation import DocumentedApi
+from api.job_status import statuses_in
 from api.problems import install_error_handlers
 from api.readiness import ReadinessChecks, Round
 from api.requests import RequestMiddleware
@@ -26,10 +27,13 @@ def create_app(
     """
     app = DocumentedApi()
     database = database or Database(settings.database_url)
+    publisher = Publisher(queue or create_queue(settings.redis_url, timeout_seconds=PUBLISH_TIMEOUT_SECONDS))
     app.state.services = Services(
         settings=settings,
         database=database,
-        publisher=Publisher(queue or create_queue(settings.redis_url, timeout_seconds=PUBLISH_TIMEOUT_SECONDS)),
+        publisher=publisher,
+        callers=callers_in(database),
+        statuses=statuses_in(database, publisher),
         lanes=Lanes(),
         bulk=bulk or BulkThreads(settings, database),
         readiness=ReadinessChecks(lambda: Round(settings, database)),

@@ -35,7 +35,6 @@ from api.job_schemas import CAMPAIGN_EXAMPLE, ITEM_EXAMPLE, JobList, JobOut, Rea
 from api.job_views import job_views, view_of
 from api.model_choice import choose_model
 from api.readdressing import refuse_what_does_not_fit
-from db.preferences import digest
 from db.queries import cancelling, jobs
 from db.queries.idempotency import RequestKey
 from db.states import JobState
@@ -60,17 +59,14 @@ SUBMISSION = {
     }
 }
 ROUTE = "POST /v1/jobs"
-FASTEST_POLL_SECONDS = 1
-SLOWEST_POLL_SECONDS = 30
-POLLS_PER_JOB = 20
 
 router = APIRouter(
     tags=["jobs"], responses=responses(UnauthorizedError, ForbiddenError, InvalidRequestError, UnavailableError)
 )
 
 
-def job_id_of(job_id: Annotated[str, Path(description="The job's `id`.")]) -> uuid.UUID:
-    """A dependency: the id in the path. What is no id names no job."""
+async def job_id_of(job_id: Annotated[str, Path(description="The job's `id`.")]) -> uuid.UUID:
+    """A dependency: the id in the path. What is no id names no job. Async, so that no thread is asked for it."""
     try:
         return uuid.UUID(job_id)
     except ValueError:
@@ -167,17 +163,12 @@ def list_jobs(
 
 
 @router.get("/v1/jobs/{job_id}", summary="Follow a job", response_model=JobOut, responses=responses(NotFoundError))
-def read_job(
-    job_id: JobId, caller: Reader, services: ServicesDep, conditions: Conditions, response: Response
-) -> Response | JobOut:
+async def read_job(job_id: JobId, caller: Reader, services: ServicesDep, conditions: Conditions) -> Response:
     """A job and how far it is. With `If-None-Match`, 304 while nothing has moved; `Retry-After`: when to ask again."""
-    with deadlines.reading_job(services.database, caller.tenant_id, job_id) as (session, record):
-        (job,) = job_views(session, [record], redis_fails=services.publisher.is_failing)
-    headers = _polling_headers(job)
-    if conditions.not_modified(headers["ETag"].removeprefix("W/")):
-        return Response(status_code=304, headers=headers)
-    response.headers.update(headers)
-    return job
+    status = await services.statuses.ask((caller.tenant_id, job_id))
+    if conditions.not_modified(status.headers["ETag"].removeprefix("W/")):
+        return Response(status_code=304, headers=status.headers)
+    return Response(status.body, media_type=JSON, headers=status.headers)
 
 
 @router.post("/v1/jobs/{job_id}/cancel", summary="Cancel a job", responses=responses(NotFoundError, ConflictError))
@@ -222,13 +213,3 @@ def readdress_job(
     if model.is_ready:
         services.publisher.wake(job_id, model.digest)
     return job
-
-
-def _polling_headers(job: JobOut) -> dict[str, str]:
-    """The tag changes when the job moves on; rate and estimate change with the clock alone, and do not count."""
-    progress = job.model_dump(mode="json", exclude={"rate", "eta_seconds"})
-    headers = {"ETag": f'W/"{digest(progress)[:32]}"'}
-    if job.finished_at is None:
-        seconds = (job.eta_seconds or 0) // POLLS_PER_JOB
-        headers["Retry-After"] = str(min(max(seconds, FASTEST_POLL_SECONDS), SLOWEST_POLL_SECONDS))
-    return headers
