@@ -53,7 +53,7 @@ def test_who_asks_while_it_is_looked_up_gets_the_next_answer_and_shares_it(libra
         library.let(2)
 
         assert await first == "q: first"
-        assert await asyncio.gather(*later) == ["q: second"] * 50
+        assert set(await asyncio.gather(*later)) == {"q: second"}
         assert library.num_look_ups == 2
 
     run(library, scenario)
@@ -61,11 +61,11 @@ def test_who_asks_while_it_is_looked_up_gets_the_next_answer_and_shares_it(libra
 
 def test_different_questions_do_not_wait_for_each_other(library: Library) -> None:
     async def scenario(desk: Coalescer[str, str]) -> None:
-        answers = asyncio.gather(desk.ask("a"), desk.ask("b"))
+        answers = [asyncio.create_task(desk.ask(question)) for question in ("a", "b")]
         await until(lambda: library.num_look_ups == 2)
         library.let(2)
 
-        assert await answers == ["a: first", "b: first"]
+        assert [await answer for answer in answers] == ["a: first", "b: first"]
 
     run(library, scenario)
 
