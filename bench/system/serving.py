@@ -11,7 +11,7 @@ import httpx
 import psutil
 
 from bench.system.databases import Databases, add_job, fill, opened
-from bench.system.site import LOOK_SECONDS, Site, a_body, a_site
+from bench.system.site import LOOK_SECONDS, Site, a_body, a_site, wait_until
 from bench.system.table import Measured, percentile
 from tests.system.processes import KEY
 
@@ -19,6 +19,8 @@ NUM_CLIENTS = 200
 WATCH_SECONDS = 8.0
 NUM_LOOKS = 300
 MEBIBYTE = 2**20
+NUM_SMALL_JOBS = 25
+PAUSES = (0.0, 0.5)
 
 
 def acceptance(databases: Databases, kind: str, *, num_items: int, num_runs: int) -> Iterator[Measured]:
@@ -81,6 +83,20 @@ def _meanwhile(site: Site, known: str, polls: _Times, small: _Times) -> Iterator
         over.set()
         for thread in threads:
             thread.join()
+
+
+def latency(databases: Databases, kind: str) -> Iterator[Measured]:
+    """Jobs of one item, each submitted when the last one has ended or a while later."""
+    with databases.fresh(kind) as url, a_site(url) as site:
+        for pause in PAUSES:
+            times = _Times()
+            for _ in range(NUM_SMALL_JOBS):
+                began = time.perf_counter()
+                job_id = site.submit(1)
+                wait_until(lambda job=job_id: site.job(job)["finished_at"] is not None, 60, "it ended", 0.01)
+                times.seconds.append(time.perf_counter() - began)
+                time.sleep(pause)
+            yield from times.measured("latency", f"{kind}, one item, {pause} s after the last", "submission to result")
 
 
 def polling(databases: Databases, kind: str, *, num_items: int) -> Iterator[Measured]:

@@ -68,13 +68,13 @@ def a_body(num_items: int) -> bytes:
     return "\n".join(json.dumps(item) for item in items).encode()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Look every LOOK_SECONDS; raises `TooSlowError`."""
+def wait_until(condition: Callable[[], bool], seconds: float, what: str, look_seconds: float = LOOK_SECONDS) -> None:
+    """Look again and again; raises `TooSlowError`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:
             raise TooSlowError(f"Not in {seconds:.0f} seconds: {what}.")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(look_seconds)
 
 
 @contextmanager
