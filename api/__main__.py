@@ -13,6 +13,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from api.app import create_app
+from api.bulk import BulkProcesses
 from api.errors import sentence
 from api.settings import Settings
 from db import fault_points
@@ -51,7 +52,8 @@ def main() -> int:
     except (LogLevelError, StartError, DatabaseUnreachableError, QueueUnreachableError) as error:
         sys.stderr.write(f"padserve api: {error}\n")
         return 1
-    app = create_app(settings, database=database)
+    bulk = BulkProcesses(settings)
+    app = create_app(settings, database=database, bulk=bulk)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS
     )
@@ -62,6 +64,7 @@ def main() -> int:
         signal.signal(number, server.handle_exit)
     with listener:
         server.run(sockets=[listener])
+    bulk.close()
     app.state.services.publisher.close(PUBLISH_AT_THE_END_SECONDS)
     database.dispose()
     return 0

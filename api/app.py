@@ -6,8 +6,10 @@ from fastapi import FastAPI
 
 from api import feedback, health, job_flow, jobs, models, profile_transfer, profiles, results
 from api.admission import Lanes
-from api.dependencies import Services
+from api.bulk import Bulk, BulkThreads
+from api.dependencies import Services, callers_in
 from api.documentation import DocumentedApi
+from api.job_status import statuses_in
 from api.openai import batches, files
 from api.problems import install_error_handlers
 from api.readiness import ReadinessChecks, Round
@@ -17,15 +19,24 @@ from db.session import Database
 from worker.queue import PUBLISH_TIMEOUT_SECONDS, Publisher, Queue, create_queue
 
 
-def create_app(settings: Settings, *, database: Database | None = None, queue: Queue | None = None) -> FastAPI:
-    """The application on its settings. Connects to nothing until a request needs it."""
+def create_app(
+    settings: Settings, *, database: Database | None = None, queue: Queue | None = None, bulk: Bulk | None = None
+) -> FastAPI:
+    """The application on its settings. Connects to nothing until a request needs it.
+
+    Without `bulk`, long work is done in threads of this process.
+    """
     app = DocumentedApi()
     database = database or Database(settings.database_url)
+    publisher = Publisher(queue or create_queue(settings.redis_url, timeout_seconds=PUBLISH_TIMEOUT_SECONDS))
     app.state.services = Services(
         settings=settings,
         database=database,
-        publisher=Publisher(queue or create_queue(settings.redis_url, timeout_seconds=PUBLISH_TIMEOUT_SECONDS)),
+        publisher=publisher,
+        callers=callers_in(database),
+        statuses=statuses_in(database, publisher),
         lanes=Lanes(),
+        bulk=bulk or BulkThreads(settings, database),
         readiness=ReadinessChecks(lambda: Round(settings, database)),
     )
     app.state.started_at = int(time.time())

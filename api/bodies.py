@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Annotated, NoReturn, TypeVar
+from multiprocessing.reduction import DupFd
+from typing import IO, Annotated, Any, NoReturn, TypeVar
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
@@ -55,6 +57,10 @@ class SpooledBody:
     digest: str
     media_type: str = field(default=JSON)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """How another process gets it: the same file, opened once more, and closed by each for itself."""
+        return _handed_over, (DupFd(self.file.fileno()), self.num_bytes, self.digest, self.media_type)
+
     def lines(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[int, bytes]]:
         """Each line with its number, counted from 1; blank lines are skipped but counted."""
         self.file.seek(0)
@@ -76,6 +82,10 @@ class SpooledBody:
             return parse_json(self.file.read().removeprefix(BYTE_ORDER_MARK))
         except JsonSyntaxError as error:
             raise MalformedBodyError(f"The body is not valid JSON: {error}.") from error
+
+
+def _handed_over(handle: Any, num_bytes: int, digest: str, media_type: str) -> SpooledBody:  # noqa: ANN401 - untyped there
+    return SpooledBody(os.fdopen(handle.detach(), "rb"), num_bytes, digest, media_type)
 
 
 def parse_json(data: bytes) -> object:

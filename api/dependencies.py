@@ -10,7 +10,10 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.admission import Lanes
+from api.bulk import Bulk
+from api.coalescing import Coalescer
 from api.errors import ForbiddenError, UnauthorizedError
+from api.job_status import JobOfTenant, Status
 from api.readiness import ReadinessChecks
 from api.settings import Settings
 from db.queries import keys
@@ -46,6 +49,9 @@ class Services:
     publisher: Publisher
     readiness: ReadinessChecks
     lanes: Lanes
+    bulk: Bulk
+    statuses: Coalescer[JobOfTenant, Status]
+    callers: "Coalescer[str, Caller | None]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +76,29 @@ async def services_of(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(services_of)]
 
 
-def authenticate(
+async def authenticate(
     services: ServicesDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Caller:
     """The caller behind the bearer key of this request."""
     if credentials is None:
         raise UnauthorizedError(headers=CHALLENGE)
-    with services.database.reading() as session:
-        key = keys.caller_of(session, credentials.credentials)
-    if key is None:
+    caller = await services.callers.ask(credentials.credentials)
+    if caller is None:
         raise UnauthorizedError("This API key is unknown, expired or revoked.", headers=INVALID_TOKEN)
-    return Caller(tenant_id=key.tenant_id, key_id=key.id, scopes=frozenset(map(Scope, key.scopes)))
+    return caller
+
+
+def callers_in(database: Database) -> Coalescer[str, Caller | None]:
+    """Who is calling, by the texts of their keys."""
+
+    def find(secret: str) -> Caller | None:
+        with database.reading() as session:
+            key = keys.caller_of(session, secret)
+        if key is None:
+            return None
+        return Caller(tenant_id=key.tenant_id, key_id=key.id, scopes=frozenset(map(Scope, key.scopes)))
+
+    return Coalescer(find)
 
 
 def require(scope: Scope | None = None) -> Callable[[Caller], Awaitable[Caller]]:

@@ -41,6 +41,7 @@ class ItemChecks:
         self._model = model
         self._max_characters = max_characters
         self._limits = ModelLimits(model.name, model.description)
+        self._found_right: Sampling | None = None  # most items of a job share one
 
     def errors(self, item: ResolvedItem) -> list[LineError]:
         """Everything that this model cannot do for the item."""
@@ -73,9 +74,13 @@ class ItemChecks:
         yield item.error("method_unavailable", message, "method")
 
     def _sampling_errors(self, item: ResolvedItem) -> Iterator[LineError]:
+        if item.sampling is self._found_right:
+            return
         problem = sampling_problem(item.sampling)
         if problem is not None:
             yield item.place.error("sampling", problem)
         foreign = self._limits.foreign_token(token_id for token_id, _ in item.sampling.logit_bias)
         if foreign is not None:
             yield item.error("logit_bias_out_of_range", foreign, "logit_bias")
+        if problem is foreign is None:
+            self._found_right = item.sampling

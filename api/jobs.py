@@ -7,21 +7,18 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from api import deadlines
-from api.admission import LIGHT_BYTES
+from api.accepting import accept_body
 from api.bodies import JSON, NDJSON_TYPES, SpooledBody, json_body, request_body, require_media_type, spool
-from api.campaigns import Campaign, read_campaign
-from api.dependencies import Caller, Scope, Services, ServicesDep, require
+from api.dependencies import Caller, Scope, ServicesDep, require
 from api.errors import (
     BodyTooLargeError,
     ConflictError,
     ForbiddenError,
     IdempotencyMismatchError,
     InvalidRequestError,
-    LineError,
     MalformedBodyError,
     ModelAmbiguousError,
     NoModelError,
@@ -34,15 +31,10 @@ from api.errors import (
     responses,
 )
 from api.etags import Preconditions, preconditions
-from api.item_rows import json_rows, ndjson_rows
-from api.item_source import ItemSource
 from api.job_schemas import CAMPAIGN_EXAMPLE, ITEM_EXAMPLE, JobList, JobOut, ReaddressBody
 from api.job_views import job_views, view_of
 from api.model_choice import choose_model
 from api.readdressing import refuse_what_does_not_fit
-from api.settings import Settings
-from api.submission import Answer, accept
-from db.preferences import digest
 from db.queries import cancelling, jobs
 from db.queries.idempotency import RequestKey
 from db.states import JobState
@@ -67,17 +59,14 @@ SUBMISSION = {
     }
 }
 ROUTE = "POST /v1/jobs"
-FASTEST_POLL_SECONDS = 1
-SLOWEST_POLL_SECONDS = 30
-POLLS_PER_JOB = 20
 
 router = APIRouter(
     tags=["jobs"], responses=responses(UnauthorizedError, ForbiddenError, InvalidRequestError, UnavailableError)
 )
 
 
-def job_id_of(job_id: Annotated[str, Path(description="The job's `id`.")]) -> uuid.UUID:
-    """A dependency: the id in the path. What is no id names no job."""
+async def job_id_of(job_id: Annotated[str, Path(description="The job's `id`.")]) -> uuid.UUID:
+    """A dependency: the id in the path. What is no id names no job. Async, so that no thread is asked for it."""
     try:
         return uuid.UUID(job_id)
     except ValueError:
@@ -144,7 +133,7 @@ async def submit_job(
     if idempotency_key is not None:
         sent = hashlib.sha256(f"{body.media_type}\n{body.digest}".encode()).hexdigest()
         key = RequestKey(caller.tenant_id, ROUTE, idempotency_key, sent)
-    answer = await _admitted(services, caller.tenant_id, body, key)
+    answer = await accept_body(services, caller.tenant_id, body, key)
     headers = {"Location": f"/v1/jobs/{answer.job['id']}"}
     if answer.replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -174,17 +163,12 @@ def list_jobs(
 
 
 @router.get("/v1/jobs/{job_id}", summary="Follow a job", response_model=JobOut, responses=responses(NotFoundError))
-def read_job(
-    job_id: JobId, caller: Reader, services: ServicesDep, conditions: Conditions, response: Response
-) -> Response | JobOut:
+async def read_job(job_id: JobId, caller: Reader, services: ServicesDep, conditions: Conditions) -> Response:
     """A job and how far it is. With `If-None-Match`, 304 while nothing has moved; `Retry-After`: when to ask again."""
-    with deadlines.reading_job(services.database, caller.tenant_id, job_id) as (session, record):
-        (job,) = job_views(session, [record], redis_fails=services.publisher.is_failing)
-    headers = _polling_headers(job)
-    if conditions.not_modified(headers["ETag"].removeprefix("W/")):
-        return Response(status_code=304, headers=headers)
-    response.headers.update(headers)
-    return job
+    status = await services.statuses.ask((caller.tenant_id, job_id))
+    if conditions.not_modified(status.headers["ETag"].removeprefix("W/")):
+        return Response(status_code=304, headers=status.headers)
+    return Response(status.body, media_type=JSON, headers=status.headers)
 
 
 @router.post("/v1/jobs/{job_id}/cancel", summary="Cancel a job", responses=responses(NotFoundError, ConflictError))
@@ -229,37 +213,3 @@ def readdress_job(
     if model.is_ready:
         services.publisher.wake(job_id, model.digest)
     return job
-
-
-async def _admitted(services: Services, tenant_id: uuid.UUID, body: SpooledBody, key: RequestKey | None) -> Answer:
-    """Accept the body when its turn has come. A small campaign may be a large job, and is known once it is read."""
-    settings, lanes = services.settings, services.lanes
-    if body.num_bytes > LIGHT_BYTES:
-        async with lanes.heavy.slot(tenant_id):
-            return await run_in_threadpool(lambda: accept(services, tenant_id, _read(body, settings), key))
-    source = await run_in_threadpool(_read, body, settings)
-    async with (lanes.heavy if isinstance(source, Campaign) else lanes.light).slot(tenant_id):
-        return await run_in_threadpool(accept, services, tenant_id, source, key)
-
-
-def _read(body: SpooledBody, settings: Settings) -> ItemSource:
-    """The form of submission that the body is in."""
-    if body.media_type != JSON:
-        return ndjson_rows(body)
-    value = body.json()
-    if not isinstance(value, dict):
-        raise InvalidRequestError(errors=[LineError("not_an_object", "A job is a JSON object.", "")])
-    is_campaign = "items" not in value and ("audience" in value or "prompt" in value)
-    if is_campaign:
-        return read_campaign(value, max_characters=settings.max_prompt_characters, max_users=settings.max_items)
-    return json_rows(value)
-
-
-def _polling_headers(job: JobOut) -> dict[str, str]:
-    """The tag changes when the job moves on; rate and estimate change with the clock alone, and do not count."""
-    progress = job.model_dump(mode="json", exclude={"rate", "eta_seconds"})
-    headers = {"ETag": f'W/"{digest(progress)[:32]}"'}
-    if job.finished_at is None:
-        seconds = (job.eta_seconds or 0) // POLLS_PER_JOB
-        headers["Retry-After"] = str(min(max(seconds, FASTEST_POLL_SECONDS), SLOWEST_POLL_SECONDS))
-    return headers

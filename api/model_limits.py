@@ -4,6 +4,7 @@ import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from db.base import JsonObject
 from db.model_descriptions import ModelDescription
@@ -13,6 +14,7 @@ from db.sampling import Sampling
 TURNS_PER_EXAMPLE = 2
 # What templates cut out of turns stands between marks that begin so: "<think>", "<|channel|>", "[THINK]".
 MARKS = "<["
+PREFERENCES_REMEMBERED = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class ModelLimits:
         return least + (math.ceil(num_bytes / longest) if longest else 1)
 
 
+@lru_cache(PREFERENCES_REMEMBERED)  # neighbours in a job share a few
 def _num_bytes_shown(preference: EffectivePreference) -> int:
     """Of the principles that stand in one prompt; formats may join words otherwise, so white space does not count."""
     sizes = [_num_bytes("".join(principle.text.split())) for principle in preference.principles]

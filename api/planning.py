@@ -10,11 +10,14 @@ from api.guidance import Guidance, ModelDefaults
 from api.inspection import Inspection
 from api.item_checks import SETTINGS, ItemChecks, ResolvedItem
 from api.item_source import Candidate, ItemSource
+from api.job_schemas import Overrides
 from api.settings import Settings
 from db.preferences import EffectivePreference
 from db.queries.items import NewItem
 from db.queries.models import RegisteredModel
 from db.sampling import Sampling
+
+NOTHING: frozenset[str] = frozenset()
 
 
 class Planner:
@@ -46,6 +49,12 @@ class Planner:
         inspection.conclude()
 
 
+def _stated(own: Overrides) -> frozenset[str]:
+    if SETTINGS.isdisjoint(own.model_fields_set):
+        return NOTHING
+    return frozenset(setting for setting in SETTINGS if getattr(own, setting) is not None)
+
+
 def _resolved(candidate: Candidate, preference: EffectivePreference, sampling: Sampling) -> ResolvedItem:
     return ResolvedItem(
         candidate.messages,
@@ -53,5 +62,5 @@ def _resolved(candidate: Candidate, preference: EffectivePreference, sampling: S
         sampling,
         candidate.place,
         candidate.text_pointer,
-        stated=frozenset(setting for setting in SETTINGS if getattr(candidate.own, setting) is not None),
+        stated=_stated(candidate.own),
     )

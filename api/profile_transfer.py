@@ -1,11 +1,11 @@
 """Profiles as NDJSON: import all or nothing, export everything. An export is a valid import that changes nothing."""
 
-from collections.abc import AsyncIterator, Iterator
+import uuid
+from collections.abc import AsyncIterator, Collection, Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import ValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from api.bodies import (
@@ -19,7 +19,7 @@ from api.bodies import (
     require_media_type,
     spool,
 )
-from api.dependencies import Caller, Services, ServicesDep
+from api.dependencies import ServicesDep
 from api.errors import (
     BodyTooLargeError,
     Findings,
@@ -37,9 +37,12 @@ from api.errors import (
 from api.model_choice import known_methods
 from api.profile_schemas import PROFILE_EXAMPLE, ImportedProfile, ImportReport
 from api.profiles import Reader, TagFilter, Writer, require_policy
+from api.settings import Settings
 from db.batches import batches
+from db.preferences import Method
 from db.queries import profile_imports, profiles
 from db.queries.profile_imports import ImportCounts, NewProfile
+from db.session import Database
 
 ROWS_PER_STATEMENT = 1000
 
@@ -74,12 +77,15 @@ async def import_profiles(
 ) -> ImportReport:
     """Create or replace one profile per line. Nothing is stored when any line is wrong; every wrong line is named."""
     async with services.lanes.heavy.slot(caller.tenant_id):
-        return await run_in_threadpool(_import, services, caller, body, dry_run=dry_run)
+        return await services.bulk.run(_import, caller.tenant_id, body, dry_run=dry_run)
 
 
-def _import(services: Services, caller: Caller, body: SpooledBody, *, dry_run: bool) -> ImportReport:
-    num_profiles = _check(body, services)
-    counts = _count(services, caller, body) if dry_run else _store(services, caller, body)
+def _import(
+    settings: Settings, database: Database, tenant_id: uuid.UUID, body: SpooledBody, *, dry_run: bool
+) -> ImportReport:
+    with body.file:
+        num_profiles = _check(body, most=settings.max_import_profiles, known=known_methods(database))
+        counts = (_count if dry_run else _store)(database, tenant_id, body)
     return ImportReport(
         dry_run=dry_run,
         num_profiles=num_profiles,
@@ -115,10 +121,9 @@ def export_profiles(caller: Reader, services: ServicesDep, tag: TagFilter = []) 
     return ndjson_response(rows(), services.lanes.streams, caller.tenant_id, headers=headers)
 
 
-def _check(body: SpooledBody, services: ServicesDep) -> int:
+def _check(body: SpooledBody, *, most: int, known: Collection[Method]) -> int:
     """How many profiles the body holds; raises with everything that is wrong."""
     findings = Findings()
-    most, known = services.settings.max_import_profiles, known_methods(services.database)
     lines_of: dict[str, int] = {}
     num_profiles = 0
     for line, text in body.lines():
@@ -143,20 +148,20 @@ def _check(body: SpooledBody, services: ServicesDep) -> int:
     return num_profiles
 
 
-def _count(services: ServicesDep, caller: Caller, body: SpooledBody) -> ImportCounts:
+def _count(database: Database, tenant_id: uuid.UUID, body: SpooledBody) -> ImportCounts:
     counts = ImportCounts()
-    with services.database.reading() as session:
+    with database.reading() as session:
         for batch in batches(_profiles(body), ROWS_PER_STATEMENT):
-            counts += profile_imports.count_differences(session, caller.tenant_id, batch)
+            counts += profile_imports.count_differences(session, tenant_id, batch)
     return counts
 
 
-def _store(services: ServicesDep, caller: Caller, body: SpooledBody) -> ImportCounts:
+def _store(database: Database, tenant_id: uuid.UUID, body: SpooledBody) -> ImportCounts:
     counts = ImportCounts()
-    with services.database.transaction() as session:
-        profile_imports.wait_for_other_imports(session, caller.tenant_id)
+    with database.transaction() as session:
+        profile_imports.wait_for_other_imports(session, tenant_id)
         for batch in batches(_profiles(body), ROWS_PER_STATEMENT):
-            counts += profile_imports.store_profiles(session, caller.tenant_id, batch)
+            counts += profile_imports.store_profiles(session, tenant_id, batch)
     return counts
 
 

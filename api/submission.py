@@ -6,14 +6,13 @@ one writer, and an accepted one holds it no longer than its rows take.
 
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from tempfile import SpooledTemporaryFile
 
 from sqlalchemy.orm import Session
 
 from api.bodies import SPOOL_IN_MEMORY_BYTES
-from api.dependencies import Services
 from api.errors import IdempotencyMismatchError, InvalidRequestError, UnavailableError
 from api.item_source import ItemSource
 from api.job_schemas import Options
@@ -21,13 +20,13 @@ from api.job_views import view_of
 from api.model_choice import choose_model
 from api.planned_items import PlannedItems
 from api.planning import Planner
-from db import fault_points
+from api.settings import Settings
 from db.base import JsonObject
-from db.fault_points import FaultPoint
 from db.queries import idempotency, items, jobs
 from db.queries.idempotency import RequestKey
 from db.queries.items import NewItem
 from db.queries.models import RegisteredModel
+from db.session import Database
 
 ITEMS_PER_INSERT = 10_000
 PREFERENCES_PER_INSERT = 10_000
@@ -41,28 +40,39 @@ class Answer:
     status_code: int
     job: JsonObject
     replayed: bool = False
+    stored: "StoredJob | None" = None
+    """The job, where this request has stored it: nobody has been woken for it yet."""
 
 
-def accept(services: Services, tenant_id: uuid.UUID, source: ItemSource, key: RequestKey | None) -> Answer:
-    """Store the job and wake a worker, or raise all that is wrong with it. A repeated request gets its first answer."""
+@dataclass(frozen=True, slots=True)
+class StoredJob:
+    """A job for whose model a worker may have to be woken."""
+
+    id: uuid.UUID
+    model_digest: str
+    is_awaited: bool
+    """A worker is ready. Otherwise nobody would read the message: a worker that begins looks for work by itself."""
+
+
+def accept(
+    settings: Settings, database: Database, tenant_id: uuid.UUID, source: ItemSource, key: RequestKey | None
+) -> Answer:
+    """Store the job, or raise all that is wrong with it. A repeated request gets its first answer."""
     with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES) as file:
         planned = PlannedItems(file)
-        with services.database.reading() as session:
+        with database.reading() as session:
             if key is not None and (given := _given_before(session, key)) is not None:
                 return given
             model = model_of(session, source)
-            planned.write(Planner(services.settings, tenant_id, source, model).items(session))
-        with services.database.transaction() as session:
+            planned.write(Planner(settings, tenant_id, source, model).items(session))
+        with database.transaction() as session:
             if key is not None and not idempotency.hold(session, key):
                 return _given_meanwhile(session, key)
             job_id = store_job(session, planned, source.head.options, tenant_id=tenant_id, model=model)
             answer = Answer(ACCEPTED, view_of(session, tenant_id, job_id).model_dump(mode="json"))
             if key is not None:
                 idempotency.answer(session, key, status_code=answer.status_code, response=answer.job)
-        fault_points.reach(FaultPoint.AFTER_COMMIT_BEFORE_PUBLISH)
-        if model.is_ready:  # nobody else would read the message, and a worker that begins looks for work by itself
-            services.publisher.wake(job_id, model.digest)
-        return answer
+        return replace(answer, stored=StoredJob(job_id, model.digest, is_awaited=model.is_ready))
 
 
 def model_of(session: Session, source: ItemSource) -> RegisteredModel:

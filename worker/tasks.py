@@ -2,9 +2,12 @@
 
 import threading
 import uuid
+from typing import Any
 
 import structlog
+from celery import bootsteps
 from celery.signals import worker_shutting_down
+from celery.worker.components import Hub
 
 from worker.queue import DECODE, LEARN, Queue, enqueue, enqueue_fit, queue_name
 from worker.turns import Turns
@@ -21,6 +24,7 @@ CELERY_ARGUMENTS = (
     "--without-heartbeat",
 )
 RESTART_SECONDS = 1.0
+LOOK_SECONDS = 0.02
 
 log = structlog.get_logger(__name__)
 
@@ -47,12 +51,27 @@ def register_tasks(app: Queue, model_digest: str, turns: Turns, stopping: thread
     worker_shutting_down.connect(stop, weak=False)
 
 
+class LookOften(bootsteps.StartStopStep):  # type: ignore[misc] # Celery's, untyped
+    """Has the consumer ask for its next message as soon as the last one is done.
+
+    Celery without prefetching asks when its loop comes round, which a task that ends in another thread does not make
+    it do: a message that came meanwhile lay there for up to a second.
+    """
+
+    requires = (Hub,)
+
+    def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's, untyped
+        """Have the loop come round."""
+        parent.hub.call_repeatedly(LOOK_SECONDS, lambda: None)
+
+
 def consume(app: Queue, model_digest: str, stopping: threading.Event) -> None:
     """Consume the messages for this model's workers until the process is told to end. Blocks.
 
     Celery waits out a Redis that is away or refuses. Whatever ends its consumer all the same, a new one is begun: the
     model stays loaded.
     """
+    app.steps["worker"].add(LookOften)
     while not stopping.is_set():
         try:
             app.worker_main(argv=[*CELERY_ARGUMENTS, f"--queues={queue_name(model_digest)}"])

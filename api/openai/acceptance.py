@@ -28,7 +28,7 @@ from api.openai.storage import opened
 from api.planned_items import PlannedItems
 from api.planning import Planner
 from api.settings import Settings
-from api.submission import model_of, store_job
+from api.submission import StoredJob, model_of, store_job
 from db.base import JsonObject
 from db.queries import batches, idempotency
 from db.queries.batches import NewBatch
@@ -54,16 +54,6 @@ class Asked:
     file_id: uuid.UUID
     key: RequestKey | None
     repeat_seconds: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredJob:
-    """The job of a new batch."""
-
-    id: uuid.UUID
-    model_digest: str
-    is_awaited: bool
-    """A worker is ready: it is to be woken."""
 
 
 @dataclass(frozen=True, slots=True)

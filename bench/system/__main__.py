@@ -18,7 +18,7 @@ from bench.system import queue_costs, serving, throughput
 from bench.system.databases import KINDS, Databases
 from bench.system.table import Measured, rendered
 
-SCENES = ("throughput", "peer", "acceptance", "queue", "snapshot", "reading", "polling")
+SCENES = ("throughput", "peer", "acceptance", "queue", "snapshot", "reading", "latency", "polling")
 TOLD_TO_END = 128 + signal.SIGTERM
 ITEMS_PER_PEER = 10
 """The naive peer gets a part of the items: it is that much slower."""
@@ -72,6 +72,8 @@ def measured(databases: Databases, given: argparse.Namespace) -> Iterator[Measur
             yield from queue_costs.under_an_old_snapshot(databases, num_items=2 * given.large)
         if "reading" in given.scenes:
             yield from serving.reading(databases, kind, num_items=given.large, num_filled=given.filled, **runs)
+        if "latency" in given.scenes:
+            yield from serving.latency(databases, kind)
         if "polling" in given.scenes:
             yield from serving.polling(databases, kind, num_items=given.polled)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,12 @@ class Site:
 
     def wait_for(self, job_id: str) -> dict[str, Any]:
         """Its status once it has ended."""
-        wait_until(lambda: self.job(job_id)["finished_at"] is not None, MOST_SECONDS, "the job has ended")
+        wait_until(partial(self.has_ended, job_id), MOST_SECONDS, "the job has ended")
         return self.job(job_id)
+
+    def has_ended(self, job_id: str) -> bool:
+        """Whether nothing of it is left to do."""
+        return self.job(job_id)["finished_at"] is not None
 
 
 def a_body(num_items: int) -> bytes:
@@ -68,13 +73,13 @@ def a_body(num_items: int) -> bytes:
     return "\n".join(json.dumps(item) for item in items).encode()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Look every LOOK_SECONDS; raises `TooSlowError`."""
+def wait_until(condition: Callable[[], bool], seconds: float, what: str, look_seconds: float = LOOK_SECONDS) -> None:
+    """Look again and again; raises `TooSlowError`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:
             raise TooSlowError(f"Not in {seconds:.0f} seconds: {what}.")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(look_seconds)
 
 
 @contextmanager

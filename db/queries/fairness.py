@@ -25,7 +25,21 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Double, Executable, Select, String, and_, bindparam, case, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Executable,
+    Integer,
+    Select,
+    String,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.conflicts import insert_for
@@ -81,7 +95,7 @@ def may_be_claimed(job: Any = Job) -> tuple[ColumnElement[bool], ...]:  # noqa: 
 
 def rank(job: Any = Job) -> ColumnElement[int]:  # noqa: ANN401 - as above
     """A job's place by its priority; 0 comes first."""
-    return case(*((job.priority == priority, priority.rank) for priority in Priority))
+    return case(*((job.priority == priority, literal_column(str(priority.rank), Integer)) for priority in Priority))
 
 
 def claimable_jobs(session: Session, *, model_digest: str) -> Iterator[ClaimableJob]:

@@ -7,9 +7,10 @@ import datetime as dt
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, func, insert, null, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, func, insert, null, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from db.base import JsonObject, new_id
@@ -129,7 +130,7 @@ def insert_job(
 
 def find_job(session: Session, *, tenant_id: uuid.UUID, job_id: uuid.UUID) -> JobRecord | None:
     """The tenant's job under this id, as of one moment."""
-    row = session.execute(_jobs().where(Job.tenant_id == tenant_id, Job.id == job_id)).one_or_none()
+    row = session.execute(_one_job(), {"the_tenant": tenant_id, "the_job": job_id}).one_or_none()
     return None if row is None else _record(row)
 
 
@@ -205,6 +206,12 @@ def readdress(session: Session, job_id: uuid.UUID, *, model: str, model_digest: 
     return True
 
 
+@cache
+def _one_job() -> Select[*tuple[Any, ...]]:
+    return _jobs().where(Job.tenant_id == bindparam("the_tenant"), Job.id == bindparam("the_job"))
+
+
+@cache  # building it takes longer than all else that a status costs
 def _jobs() -> Select[*tuple[Any, ...]]:
     """Jobs, each with what it needs to be told of it: one statement, so one moment."""
     rate_ends = Job.rate_mark > clock(-counters.RATE_STALE_SECONDS)
@@ -226,10 +233,7 @@ def _waiting_for() -> tuple[ColumnElement[Any], ...]:
     The first open jobs for its model are looked at, of its tenant and of all, as many as JOBS_BEFORE_SAMPLE.
     """
     other = aliased(Job)
-    goes_first = or_(
-        fairness.rank(other) < fairness.rank(Job),
-        and_(fairness.rank(other) == fairness.rank(Job), other.id < Job.id),
-    )
+    goes_first = tuple_(fairness.rank(other), other.id) < tuple_(fairness.rank(Job), Job.id)
     is_open = (other.model_digest == Job.model_digest, other.finished_at.is_(None))
     before = case((and_(goes_first, *fairness.may_be_claimed(other)), other.num_queued), else_=0)
     looked_at = select(before.label("before")).where(other.tenant_id == Job.tenant_id, *is_open)

@@ -5,8 +5,9 @@ import hashlib
 import secrets
 import uuid
 from collections.abc import Sequence
+from functools import cache
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import Select, bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.base import new_id
@@ -57,13 +58,13 @@ def create_key(
 
 def caller_of(session: Session, secret: str) -> ApiKey | None:
     """The key with this text, unless it is unknown, expired or revoked."""
-    return session.scalars(
-        select(ApiKey).where(
-            ApiKey.digest == _digest(secret),
-            ApiKey.revoked_at.is_(None),
-            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > clock()),
-        )
-    ).one_or_none()
+    return session.scalars(_valid_key(), {"the_digest": _digest(secret)}).one_or_none()
+
+
+@cache  # every request asks
+def _valid_key() -> Select[ApiKey]:
+    is_valid_still = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > clock())
+    return select(ApiKey).where(ApiKey.digest == bindparam("the_digest"), ApiKey.revoked_at.is_(None), is_valid_still)
 
 
 def revoke_key(session: Session, key_id: uuid.UUID) -> bool:

@@ -3,8 +3,10 @@
 import datetime as dt
 import uuid
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Select, delete, select, update
 from sqlalchemy.orm import Session
 
 from db.model_descriptions import model_reference
@@ -85,8 +87,13 @@ def report(session: Session, *, worker_id: uuid.UUID, state: WorkerState, messag
 
 def seen_workers(session: Session) -> list[SeenWorker]:
     """Every incarnation that is remembered, the newest first."""
+    return [SeenWorker(*row) for row in session.execute(_seen())]
+
+
+@cache
+def _seen() -> Select[*tuple[Any, ...]]:
     columns = (Worker.model, Worker.model_digest, Worker.state, Worker.message, Worker.seen_at >= clock(-ALIVE_SECONDS))
-    return [SeenWorker(*row) for row in session.execute(select(*columns).order_by(Worker.id.desc()))]
+    return select(*columns).order_by(Worker.id.desc())
 
 
 def worker_status(session: Session) -> WorkerStatus:

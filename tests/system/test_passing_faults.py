@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,6 +24,7 @@ from tests.system.processes import Stack, a_stack, wait_until
 from worker.queue import create_queue, enqueue, queue_name
 
 ECHO_WORKER = Path(__file__).parent / "programs" / "echo_worker.py"
+NUM_MESSAGES = 12
 NUM_ITEMS = 20
 
 pytestmark = pytest.mark.timeout(300)
@@ -252,6 +254,24 @@ def test_a_consumer_that_ends_for_no_reason_is_begun_again_in_the_same_process(p
         wait_until(lambda: not client.llen(f"padserve:{queue_name(DIGEST)}"), 120, "the second consumer consumes")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(60) == 0
+
+
+def test_a_message_behind_another_is_consumed_when_that_one_is_done(postgresql_stack: FaultyStack) -> None:
+    """Celery's loop came round once a second, so a small job right behind another waited for most of one."""
+    stack = postgresql_stack
+    stack.start_redis()
+    stack.start_worker()
+    wait_until(stack.is_ready, 120, "the worker is ready")
+    queue = create_queue(f"redis://127.0.0.1:{stack.stack.redis_port}/0")
+
+    began = time.monotonic()
+    with stack.redis as client:
+        for _ in range(NUM_MESSAGES):
+            enqueue(queue, uuid.uuid4(), DIGEST)
+            while client.llen(f"padserve:{queue_name(DIGEST)}"):
+                time.sleep(0.005)
+
+    assert time.monotonic() - began < NUM_MESSAGES / 2
 
 
 def test_a_thread_that_dies_ends_the_worker_and_is_said(postgresql_stack: FaultyStack) -> None:

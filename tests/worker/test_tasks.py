@@ -15,7 +15,7 @@ from worker.decoding import Decoding
 from worker.learning import Learning
 from worker.protocol import DecoderUnavailableError
 from worker.queue import DECODE, LEARN, Queue, queue_name
-from worker.tasks import consume, register_tasks
+from worker.tasks import LookOften, consume, register_tasks
 from worker.turns import Turns
 
 JOB, FIT = uuid.uuid4(), uuid.uuid4()
@@ -28,6 +28,7 @@ class FakeQueue:
         self.tasks: dict[str, Callable[[str], None]] = {}
         self.published: list[tuple[str, str]] = []
         self.num_consumers = 0
+        self.steps: dict[str, set[object]] = {"worker": set()}
         self.on_consume: Callable[[], None] = lambda: None
 
     def task(self, *, name: str) -> Callable[[Callable[[str], None]], None]:
@@ -178,3 +179,4 @@ def test_a_consumer_that_ends_by_itself_is_begun_again(
     consume(cast("Queue", queue), DIGEST, stopping)
 
     assert queue.num_consumers == 3
+    assert queue.steps == {"worker": {LookOften}}

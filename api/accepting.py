@@ -1,0 +1,70 @@
+"""A submission from its body to its answer: read in its form, let in when its turn has come, stored, and made known.
+
+A large one is stored aside (`api.bulk`); here, where everybody is answered, only a worker is woken for it.
+"""
+
+import uuid
+
+from starlette.concurrency import run_in_threadpool
+
+from api.admission import LIGHT_BYTES
+from api.bodies import JSON, SpooledBody
+from api.campaigns import Campaign, read_campaign
+from api.dependencies import Services
+from api.errors import InvalidRequestError, LineError
+from api.item_rows import json_rows, ndjson_rows
+from api.item_source import ItemSource
+from api.settings import Settings
+from api.submission import Answer, StoredJob, accept
+from db import fault_points
+from db.fault_points import FaultPoint
+from db.queries.idempotency import RequestKey
+from db.session import Database
+
+
+async def accept_body(services: Services, tenant_id: uuid.UUID, body: SpooledBody, key: RequestKey | None) -> Answer:
+    """Store the job and wake a worker, or raise all that is wrong with it. A repeated request gets its first answer."""
+    answer = await _stored(services, tenant_id, body, key)
+    await make_known(services, answer.stored)
+    return answer
+
+
+async def make_known(services: Services, job: StoredJob | None) -> None:
+    """Wake a worker for a job that has just been stored, if one has."""
+    if job is None:
+        return
+    fault_points.reach(FaultPoint.AFTER_COMMIT_BEFORE_PUBLISH)
+    if job.is_awaited:
+        await run_in_threadpool(services.publisher.wake, job.id, job.model_digest)
+
+
+async def _stored(services: Services, tenant_id: uuid.UUID, body: SpooledBody, key: RequestKey | None) -> Answer:
+    """A small campaign may be a large job, and is known once it is read."""
+    settings, lanes = services.settings, services.lanes
+    if body.num_bytes <= LIGHT_BYTES:
+        source = await run_in_threadpool(_read, body, settings)
+        if not isinstance(source, Campaign):
+            async with lanes.light.slot(tenant_id):
+                return await run_in_threadpool(accept, settings, services.database, tenant_id, source, key)
+    async with lanes.heavy.slot(tenant_id):
+        return await services.bulk.run(_accept_aside, tenant_id, body, key)
+
+
+def _accept_aside(
+    settings: Settings, database: Database, tenant_id: uuid.UUID, body: SpooledBody, key: RequestKey | None
+) -> Answer:
+    with body.file:
+        return accept(settings, database, tenant_id, _read(body, settings), key)
+
+
+def _read(body: SpooledBody, settings: Settings) -> ItemSource:
+    """The form of submission that the body is in."""
+    if body.media_type != JSON:
+        return ndjson_rows(body)
+    value = body.json()
+    if not isinstance(value, dict):
+        raise InvalidRequestError(errors=[LineError("not_an_object", "A job is a JSON object.", "")])
+    is_campaign = "items" not in value and ("audience" in value or "prompt" in value)
+    if is_campaign:
+        return read_campaign(value, max_characters=settings.max_prompt_characters, max_users=settings.max_items)
+    return json_rows(value)

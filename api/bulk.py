@@ -1,0 +1,143 @@
+"""Where work that takes Python's time for seconds is done: beside the process that answers everybody.
+
+A thread would share its interpreter: while one large job is read, every status poll would wait for it.
+"""
+
+import asyncio
+import gc
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+
+from api.errors import UnavailableError
+from api.settings import Settings
+from db import fault_points
+from db.logs import LogLevelError, configure_logs
+from db.session import Database
+
+MOST_PROCESSES = 4
+"""As many as `Lanes.heavy` lets in. Each is started, in a second or two, when work finds all others busy."""
+NICENESS = 10
+"""Where processors are few, whoever is answered in milliseconds goes first."""
+COLLECT_AFTER = 100_000
+"""Objects. A job's rows are tuples that go as they came: looking for circles among them costs a tenth of the time."""
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Work = Callable[Concatenate[Settings, Database, P], T]
+
+log = structlog.get_logger(__name__)
+
+
+class Bulk(Protocol):
+    """Runs a function on the API's settings and database, aside."""
+
+    def run(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        """What `work` returns or raises."""
+        ...
+
+    def close(self) -> None:
+        """End what was started; work that has begun is waited for."""
+        ...
+
+
+class BulkThreads:
+    """In threads of this process: for tests, and for who brings a database that lives in memory."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+
+    async def run(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `work` returns or raises."""
+        return await run_in_threadpool(work, self._settings, self._database, *args, **kwargs)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class BulkProcesses:
+    """In processes of its own, which live on until they are closed: `work`, arguments and answer are pickled.
+
+    A process that dies takes the work of all of them with it; whoever waits for it gets `UnavailableError`, and the
+    next work begins with new processes.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._pool = self._begun()
+
+    async def run(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `work` returns or raises."""
+        pool, future = self._submitted(work, args, kwargs)
+        try:
+            return await asyncio.wrap_future(future)
+        except BrokenProcessPool as error:
+            log.warning("bulk_process_died")
+            self._replace(pool)
+            raise UnavailableError("The process that was storing this has died. Send the request again.") from error
+
+    def close(self) -> None:
+        """End the processes; work that has begun is waited for."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _submitted(
+        self, work: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> tuple[ProcessPoolExecutor, Future[T]]:
+        pool = self._pool
+        try:
+            return pool, pool.submit(_run, work, args, kwargs)
+        except BrokenProcessPool:  # it died while it had nothing to do
+            pool = self._replace(pool)
+            return pool, pool.submit(_run, work, args, kwargs)
+
+    def _replace(self, broken: ProcessPoolExecutor) -> ProcessPoolExecutor:
+        with self._lock:
+            if self._pool is broken:
+                broken.shutdown(wait=False)
+                self._pool = self._begun()
+            return self._pool
+
+    def _begun(self) -> ProcessPoolExecutor:
+        spawn = multiprocessing.get_context("spawn")  # a fork would inherit connections, threads and their locks
+        return ProcessPoolExecutor(MOST_PROCESSES, spawn, initializer=_begin, initargs=(self._settings,))
+
+
+_database: Database
+_settings: Settings
+
+
+def _begin(settings: Settings) -> None:
+    """In a new process, before its first work."""
+    global _database, _settings
+    os.nice(NICENESS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the API ends its own processes
+    threading.Thread(target=_end_with_the_api, daemon=True).start()
+    with suppress(LogLevelError):  # the API has said so
+        configure_logs()
+    fault_points.arm()
+    _settings, _database = settings, Database(settings.database_url)
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
+
+
+def _end_with_the_api() -> None:
+    """An API that is killed cannot end its processes."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _run(work: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> T:
+    return work(_settings, _database, *args, **kwargs)

@@ -1,0 +1,49 @@
+"""A job's status as it is polled: the bytes of the answer, its tag, and when to ask again."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from api import deadlines
+from api.coalescing import Coalescer
+from api.job_schemas import JobOut
+from api.job_views import job_views
+from db.preferences import digest
+from db.session import Database
+from worker.queue import Publisher
+
+FASTEST_POLL_SECONDS = 1
+SLOWEST_POLL_SECONDS = 30
+POLLS_PER_JOB = 20
+
+JobOfTenant = tuple[uuid.UUID, uuid.UUID]
+"""The tenant's id, and the job's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One answer, for everybody who asked for it."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def statuses_in(database: Database, publisher: Publisher) -> Coalescer[JobOfTenant, Status]:
+    """The statuses of jobs; `NotFoundError` where the tenant has none of this id."""
+
+    def read(named: JobOfTenant) -> Status:
+        with deadlines.reading_job(database, *named) as (session, record):
+            (job,) = job_views(session, [record], redis_fails=publisher.is_failing)
+        return Status(job.model_dump_json().encode(), _polling_headers(job))
+
+    return Coalescer(read)
+
+
+def _polling_headers(job: JobOut) -> dict[str, str]:
+    """The tag changes when the job moves on; rate and estimate change with the clock alone, and do not count."""
+    progress = job.model_dump(mode="json", exclude={"rate", "eta_seconds"})
+    headers = {"ETag": f'W/"{digest(progress)[:32]}"'}
+    if job.finished_at is None:
+        seconds = (job.eta_seconds or 0) // POLLS_PER_JOB
+        headers["Retry-After"] = str(min(max(seconds, FASTEST_POLL_SECONDS), SLOWEST_POLL_SECONDS))
+    return headers

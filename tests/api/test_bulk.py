@@ -1,0 +1,95 @@
+"""Work that takes seconds of Python is done in processes of its own, and none of its outcomes is lost on the way."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from starlette.testclient import TestClient
+
+from api.admission import LIGHT_BYTES
+from api.app import create_app
+from api.bulk import BulkProcesses
+from api.errors import UnavailableError
+from api.settings import Settings
+from db.session import Database
+from tests.api.conftest import EVERY_SCOPE, Api
+from tests.api.submissions import NDJSON_HEADERS, an_item, give_profile, line_errors_of, submit_lines
+from tests.system.processes import wait_until
+
+LONG = "Write about tea. " * 60
+NUM_ITEMS = 2 * LIGHT_BYTES // len(LONG)
+
+
+def whoami(settings: Settings, database: Database) -> int:
+    del settings, database
+    return os.getpid()
+
+
+def die(settings: Settings, database: Database) -> None:
+    """As the system kills what takes too much memory."""
+    del settings, database
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def bulk(settings: Settings) -> Iterator[BulkProcesses]:
+    processes = BulkProcesses(settings)
+    yield processes
+    processes.close()
+
+
+@pytest.fixture
+def client(api: Api, bulk: BulkProcesses) -> TestClient:
+    """Of an API that stores large jobs as it does when it is served."""
+    app = create_app(api.settings, database=api.database, queue=api.queue, bulk=bulk)
+    api.queue.publishers.append(app.state.services.publisher)
+    return TestClient(app, headers={"Authorization": f"Bearer {api.key(*EVERY_SCOPE)}"}, raise_server_exceptions=False)
+
+
+def test_what_is_stored_aside_is_answered_refused_and_repeated_as_everything_else(client: TestClient, api: Api) -> None:
+    give_profile(client)
+    rows = [an_item(f"item-{number}", prompt=LONG) for number in range(NUM_ITEMS)]
+    key = {"Idempotency-Key": "once"}
+
+    stored, again = (submit_lines(client, *rows, headers=key) for _ in range(2))
+    other = submit_lines(client, *rows[1:], headers=key)
+    wrong = submit_lines(client, *rows, {"custom_id": "x", "user_id": "ada"}, an_item("item-0"))
+
+    assert (stored.status_code, stored.json()["counts"]["queued"]) == (202, NUM_ITEMS)
+    assert (again.json()["id"], again.headers["Idempotency-Replayed"]) == (stored.json()["id"], "true")
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert line_errors_of(wrong) == [
+        (NUM_ITEMS + 1, "prompt_or_messages", ""),
+        (NUM_ITEMS + 2, "duplicate_custom_id", "/custom_id"),
+    ]
+    assert len(api.queue.published) == 1, "a worker is woken for what was stored, and once"
+
+
+def test_a_small_campaign_may_be_a_large_job_and_imports_are_read_aside_too(
+    client: TestClient, bulk: BulkProcesses
+) -> None:
+    imported = client.post(
+        "/v1/profiles:import", content=b'{"user_id": "ada"}\n{"user_id": "bob"}', headers=NDJSON_HEADERS
+    )
+    campaign = client.post("/v1/jobs", json={"prompt": "Tea for {user_id}!", "audience": {"all": True}})
+
+    assert (imported.status_code, imported.json()["num_created"]) == (200, 2)
+    assert (campaign.status_code, campaign.json()["counts"]["queued"]) == (202, 2)
+    assert asyncio.run(bulk.run(whoami)) != os.getpid()
+
+
+def test_a_process_that_dies_is_told_to_its_client_and_the_next_begins_anew(bulk: BulkProcesses) -> None:
+    async def after_a_death_at_work_and_one_at_rest() -> tuple[int, int]:
+        with pytest.raises(UnavailableError, match="has died"):
+            await bulk.run(die)
+        first = await bulk.run(whoami)
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: not psutil.pid_exists(first), 20, "it is gone")
+        return first, await bulk.run(whoami)
+
+    first, second = asyncio.run(after_a_death_at_work_and_one_at_rest())
+
+    assert first != second
