@@ -9,8 +9,9 @@ from api.admission import Lanes
 from api.bulk import Bulk, BulkThreads
 from api.dependencies import Services, callers_in
 from api.documentation import DocumentedApi
+from api.endings import Endings
 from api.job_status import statuses_in
-from api.openai import batches, files
+from api.openai import at_once, batches, files
 from api.problems import install_error_handlers
 from api.readiness import ReadinessChecks, Round
 from api.requests import RequestMiddleware
@@ -35,6 +36,7 @@ def create_app(
         publisher=publisher,
         callers=callers_in(database),
         statuses=statuses_in(database, publisher),
+        endings=Endings(database),
         lanes=Lanes(),
         bulk=bulk or BulkThreads(settings, database),
         readiness=ReadinessChecks(lambda: Round(settings, database)),
@@ -42,6 +44,18 @@ def create_app(
     app.state.started_at = int(time.time())
     app.add_middleware(RequestMiddleware)
     install_error_handlers(app)
-    for resource in (jobs, job_flow, results, profiles, profile_transfer, feedback, models, files, batches, health):
+    for resource in (
+        jobs,
+        job_flow,
+        results,
+        profiles,
+        profile_transfer,
+        feedback,
+        models,
+        files,
+        batches,
+        at_once,
+        health,
+    ):
         app.include_router(resource.router)
     return app

@@ -12,6 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from api.admission import Lanes
 from api.bulk import Bulk
 from api.coalescing import Coalescer
+from api.endings import Endings
 from api.errors import ForbiddenError, UnauthorizedError
 from api.job_status import JobOfTenant, Status
 from api.readiness import ReadinessChecks
@@ -51,6 +52,7 @@ class Services:
     lanes: Lanes
     bulk: Bulk
     statuses: Coalescer[JobOfTenant, Status]
+    endings: Endings
     callers: "Coalescer[str, Caller | None]"
 
 

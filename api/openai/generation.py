@@ -5,7 +5,7 @@ changes nothing here is passed over.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
@@ -197,6 +197,17 @@ RULES: Mapping[Endpoint, Rules] = {
         },
     ),
 }
+
+
+def _answered_at_once(rules: Rules) -> Rules:
+    not_streamed = Refused("An answer comes whole: ask without `stream`.", (False,))
+    background = Refused("What is to run in the background is a batch: /v1/batches.", (False,))
+    reasons = {"stream": not_streamed, "stream_options": not_streamed, "background": background}
+    return replace(rules, refused={name: reasons.get(name, why) for name, why in rules.refused.items()})
+
+
+RULES_AT_ONCE: Mapping[Endpoint, Rules] = {endpoint: _answered_at_once(rules) for endpoint, rules in RULES.items()}
+"""Of a request that waits for its answer, where they say something else than in a batch."""
 
 
 def endpoint_defaults(endpoint: Endpoint, max_length: int) -> Overrides:

@@ -70,7 +70,9 @@ class BatchLines:
                 if errors:
                     inspection.add(*errors)
                 elif line.body is not None and line.custom_id is not None:
-                    yield self._candidate(line.place, line.custom_id, line.body, profiles)
+                    yield a_candidate(
+                        line.custom_id, line.body, profiles, self.endpoint, line.place._replace(prefix=BODY)
+                    )
 
     def _errors(self, line: Line, profiles: Mapping[str, object]) -> Iterator[LineError]:
         body = line.body
@@ -79,20 +81,25 @@ class BatchLines:
         if body.model != self.model:
             message = f"All lines of a batch have one model, and the first names `{self.model}`."
             yield line.place.error("model_mismatch", message, f"{BODY}/model")
-        if self.unknown_users is UnknownUsers.REFUSE and body.user_id not in profiles:
-            if body.user_id is None:
-                yield line.place.error("user_required", "Name the user it is written for as `user`.", f"{BODY}/user")
-            else:
-                message = "There is no profile for this user: store one first."
-                yield line.place.error("unknown_user", message, f"{BODY}/user")
+        if self.unknown_users is UnknownUsers.REFUSE:
+            yield from user_errors(body, profiles, line.place._replace(prefix=BODY))
 
-    def _candidate(
-        self, place: Place, custom_id: str, body: GenerationBody, profiles: Mapping[str, PinnedProfile]
-    ) -> Candidate:
-        user_id = body.user_id or ""
-        profile = profiles.get(user_id) or PinnedProfile(user_id, 0, {})
-        in_body = Place(line=place.line, prefix=BODY)
-        return Candidate(custom_id, profile, body.turns, in_body, RULES[self.endpoint].text_at, body)
+
+def user_errors(body: GenerationBody, profiles: Mapping[str, object], place: Place) -> Iterator[LineError]:
+    """That the body names no user with a profile, where only such are written for."""
+    if body.user_id is None:
+        yield place.error("user_required", "Name the user it is written for as `user`.", "/user")
+    elif body.user_id not in profiles:
+        yield place.error("unknown_user", "There is no profile for this user: store one first.", "/user")
+
+
+def a_candidate(
+    custom_id: str, body: GenerationBody, profiles: Mapping[str, PinnedProfile], endpoint: Endpoint, place: Place
+) -> Candidate:
+    """The item that a body at this place asks for; without a profile of its user it is not guided."""
+    user_id = body.user_id or ""
+    profile = profiles.get(user_id) or PinnedProfile(user_id, 0, {})
+    return Candidate(custom_id, profile, body.turns, place, RULES[endpoint].text_at, body)
 
 
 def numbered_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
@@ -143,14 +150,14 @@ def read_line(number: int, text: bytes | None, endpoint: Endpoint) -> Line:
     errors = list(_envelope_errors(value, place, endpoint))
     body = None
     if isinstance(value.get("body"), dict):
-        body, found = read_body(value["body"], RULES[endpoint], place)
+        body, found = read_body(value["body"], RULES[endpoint], Place(line=number, prefix=BODY))
         errors += found
     is_named = not any(error.pointer in {"", "/custom_id"} for error in errors)
     return Line(place, value["custom_id"] if is_named else None, body, errors)
 
 
 def read_body(given: JsonObject, rules: Rules, place: Place) -> tuple[GenerationBody | None, list[LineError]]:
-    """One body, or all that is wrong with it. What is null is as if unsaid."""
+    """The body at this place, or all that is wrong with it. What is null is as if unsaid."""
     errors, stated = [], {}
     for name, value in given.items():
         refused = rules.refused.get(name)
@@ -159,13 +166,13 @@ def read_body(given: JsonObject, rules: Rules, place: Place) -> tuple[Generation
         if refused is None:
             stated[name] = value
         elif not any(type(value) is type(allowed) and value == allowed for allowed in refused.unless):
-            errors.append(place.error("unsupported_parameter", f"`{name}`: {refused.reason}", f"{BODY}/{name}"))
+            errors.append(place.error("unsupported_parameter", f"`{name}`: {refused.reason}", f"/{name}"))
     if "max_tokens" in stated and stated["max_tokens"] == stated.get("max_completion_tokens"):
         del stated["max_tokens"]
     try:
         return rules.schema.model_validate(stated), errors
     except ValidationError as error:
-        return None, [*errors, *line_errors(error, line=place.line, prefix=BODY)]
+        return None, [*errors, *line_errors(error, line=place.line, prefix=place.prefix)]
 
 
 def _envelope_errors(value: JsonObject, place: Place, endpoint: Endpoint) -> Iterator[LineError]:

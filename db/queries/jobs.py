@@ -158,6 +158,11 @@ def list_jobs(
     return [_record(row) for row in session.execute(statement)]
 
 
+def open_among(session: Session, job_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Which of these jobs have not ended."""
+    return set(session.scalars(select(Job.id).where(Job.id.in_(job_ids), Job.finished_at.is_(None))))
+
+
 def any_ended(session: Session, job_ids: Collection[uuid.UUID]) -> bool:
     """Whether one of these jobs has ended."""
     ended = select(Job.id).where(Job.id.in_(job_ids), Job.finished_at.is_not(None)).limit(1)
