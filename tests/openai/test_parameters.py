@@ -30,7 +30,9 @@ def items_of(site: Site, batch: Any) -> Sequence[Item]:  # noqa: ANN401 - the cl
 
 def preference_of(site: Site, item: Item) -> JsonObject:
     with site.database.reading() as session:
-        return dict(session.scalars(select(Preference.body).where(Preference.hash == item.preference_hash)).first() or {})
+        return dict(
+            session.scalars(select(Preference.body).where(Preference.hash == item.preference_hash)).first() or {}
+        )
 
 
 def test_what_is_not_said_is_what_it_is_at_openai(site: Site, client: OpenAI) -> None:
@@ -213,7 +215,11 @@ def test_a_completion_has_the_shape_of_one(site: Site, client: OpenAI) -> None:
 
     answer = Completion.model_validate(body_of_the_answer(site, client, batch))
 
-    assert (answer.object, answer.choices[0].text, answer.choices[0].finish_reason) == ("text_completion", "TEA IS", "stop")
+    assert (answer.object, answer.choices[0].text, answer.choices[0].finish_reason) == (
+        "text_completion",
+        "TEA IS",
+        "stop",
+    )
     assert answer.usage is not None
     assert answer.usage.total_tokens == 7
 
