@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from api import deadlines
 from api.accepting import make_known
 from api.admission import LIGHT_BYTES
-from api.bodies import JSON, json_body, request_body
+from api.bodies import JSON, Authenticated, json_body, request_body
 from api.dependencies import Caller, Services, ServicesDep
 from api.errors import (
     BodyTooLargeError,
@@ -48,15 +48,20 @@ RetryCount = Annotated[
 router = APIRouter(tags=["openai"], responses=COMMON_RESPONSES, route_class=OpenAiRoute)
 
 
+def named_batch(batch_id: str, caller: Authenticated) -> uuid.UUID:  # noqa: ARG001 - who has no key is told nothing else
+    """A dependency: the id in the path."""
+    return batch_id_of(batch_id)
+
+
 def batch_id_of(batch_id: str) -> uuid.UUID:
-    """A dependency: the id in the path. What is no id names no batch."""
+    """The id, or `NoSuchBatchError`: what is no id names no batch."""
     parsed = parse_batch_name(batch_id)
     if parsed is None:
         raise NoSuchBatchError(batch_id)
     return parsed
 
 
-BatchId = Annotated[uuid.UUID, Depends(batch_id_of)]
+BatchId = Annotated[uuid.UUID, Depends(named_batch)]
 
 
 @router.post(

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.admission import LIGHT_BYTES
-from api.bodies import NDJSON, ndjson_response, streamed
+from api.bodies import NDJSON, Authenticated, ndjson_response, streamed
 from api.dependencies import Caller, ServicesDep
 from api.errors import BodyTooLargeError, MalformedBodyError, TooManyRequestsError, UnsupportedMediaTypeError, responses
 from api.jobs import Reader, Writer
@@ -67,15 +67,20 @@ async def received_upload(request: Request, services: ServicesDep, caller: Write
             yield upload
 
 
+def named_file(file_id: str, caller: Authenticated) -> FileName:  # noqa: ARG001 - who has no key is told nothing else
+    """A dependency: the file's name in the path."""
+    return file_name(file_id)
+
+
 def file_name(file_id: str) -> FileName:
-    """A dependency: the file's name in the path. What is no id names no file."""
+    """The name, or `NoSuchFileError`: what is no id names no file."""
     name = FileName.parse(file_id)
     if name is None:
         raise NoSuchFileError(file_id)
     return name
 
 
-Named = Annotated[FileName, Depends(file_name)]
+Named = Annotated[FileName, Depends(named_file)]
 
 
 @router.post(

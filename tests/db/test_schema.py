@@ -10,6 +10,7 @@ from sqlalchemy import inspect, text
 
 from db import schema
 from db.models import Tenant
+from db.openai_models import Batch
 from db.session import Database
 
 
@@ -88,7 +89,7 @@ def test_migrators_at_the_same_moment_end_with_one_schema(postgresql_database: D
         assert schema.is_current(connection)
 
 
-@pytest.mark.parametrize("table", sorted(Tenant.metadata.tables))
+@pytest.mark.parametrize("table", sorted(Batch.metadata.tables))
 def test_every_constraint_and_index_has_a_name(sqlite_database: Database, table: str) -> None:
     inspector = inspect(sqlite_database.engine)
 

@@ -44,7 +44,7 @@ def test_what_is_not_said_is_what_it_is_at_openai(site: Site, client: OpenAI) ->
 
 
 def test_what_is_said_is_passed_on(site: Site, client: OpenAI) -> None:
-    said = {
+    said: dict[str, Any] = {
         "temperature": 0,
         "top_p": 0.5,
         "n": 3,
@@ -84,7 +84,7 @@ def test_other_ways_to_say_it(site: Site, client: OpenAI, said: dict[str, Any], 
 
 
 def test_what_changes_nothing_is_passed_over(site: Site, client: OpenAI) -> None:
-    harmless = {
+    harmless: dict[str, Any] = {
         "store": True,
         "service_tier": "flex",
         "stream": False,
@@ -127,7 +127,7 @@ def test_a_conversation_is_kept_in_its_turns(site: Site, client: OpenAI) -> None
         {"user": "ada", "safety_identifier": "bob", "metadata": {"user_id": "bob"}},
     ],
 )
-def test_a_user_is_steered_by_the_profile(site: Site, tenant: str, named: dict[str, object]) -> None:
+def test_a_user_is_steered_by_the_profile(site: Site, tenant: str, named: dict[str, Any]) -> None:
     client = site.client(tenant)
     site.give_profile(tenant, "ada", "humor")
 
@@ -140,7 +140,7 @@ def test_a_user_is_steered_by_the_profile(site: Site, tenant: str, named: dict[s
 def test_an_item_says_more_than_its_profile(site: Site, tenant: str) -> None:
     client = site.client(tenant)
     site.give_profile(tenant, "ada", "humor")
-    said = {"strength": 0.5, "method": "mixture", "max_kl": 0.1, "principles": ["formal"]}
+    said: dict[str, Any] = {"strength": 0.5, "method": "mixture", "max_kl": 0.1, "principles": ["formal"]}
 
     (item,) = items_of(site, a_batch(client, a_line(user="ada", **said)))
 
@@ -185,7 +185,7 @@ def test_who_has_no_profile_is_refused_where_the_setting_says_so(strict_site: Si
     assert a_batch(client, a_line(user="ada")).status == "in_progress"
 
 
-def body_of_the_answer(site: Site, client: OpenAI, batch: Any, **outcome: object) -> Any:  # noqa: ANN401 - JSON
+def body_of_the_answer(site: Site, client: OpenAI, batch: Any, **outcome: Any) -> Any:  # noqa: ANN401 - JSON
     site.decode(1, **outcome)
     (line,) = lines_of(client, client.batches.retrieve(batch.id).output_file_id)
     assert line["response"]["status_code"] == 200
@@ -225,7 +225,10 @@ def test_a_completion_has_the_shape_of_one(site: Site, client: OpenAI) -> None:
 
 
 def test_a_response_has_the_shape_of_one(site: Site, client: OpenAI) -> None:
-    asked = {"input": [{"role": "user", "content": [{"type": "input_text", "text": "tea"}]}], "instructions": "brief"}
+    asked: dict[str, Any] = {
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "tea"}]}],
+        "instructions": "brief",
+    }
     line = a_line(messages=None, url=RESPONSES, max_output_tokens=9, **asked)
     batch = a_batch(client, line, endpoint=RESPONSES)
     (item,) = items_of(site, batch)

@@ -47,7 +47,7 @@ def test_a_retry_gets_the_first_batch(site: Site, client: OpenAI) -> None:
 @pytest.mark.parametrize(
     "other", [{"metadata": {"a": "c"}}, {"completion_window": "1h"}, {"endpoint": "/v1/completions"}]
 )
-def test_a_retry_of_something_else_is_something_else(client: OpenAI, other: dict[str, object]) -> None:
+def test_a_retry_of_something_else_is_something_else(client: OpenAI, other: dict[str, Any]) -> None:
     file_id = upload_lines(client, a_line())
     first = create(client, file_id)
 

@@ -8,7 +8,7 @@ import pytest
 
 from db.preferences import Method
 from db.queries.claims import Attempt, ClaimedItem, Outcome
-from db.sampling import Sampling
+from db.sampling import WHOLE_VOCABULARY, Sampling
 from tests.builders import SAMPLING, a_description, preference
 from tests.tiny_model import a_tokenizer
 from worker.answers import num_candidates
@@ -197,6 +197,8 @@ def test_what_an_item_leaves_open_is_what_the_models_generation_config_says() ->
         (None, 2, 20, 10),
         (5, 1, 20, 5),
         (1000, 2, None, 300),
+        (WHOLE_VOCABULARY, 1, 20, None),
+        (WHOLE_VOCABULARY, 2, 20, 10),
     ],
 )
 def test_unguided_items_choose_from_the_whole_vocabulary_unless_somebody_says_otherwise(
