@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from db.queries.keys import create_key, create_tenant
 from db.session import Database
 from tests.builders import SAMPLING, preference
 from tests.servers import copy_of
-from tests.system.processes import KEY, Stack, a_stack, wait_until
+from tests.system.processes import KEY, Process, Stack, a_forking_stack, wait_until
 from tests.tiny_model import write_tiny_model, write_tiny_policy
 from worker.decoder import load_decoder
 from worker.settings import WorkerSettings
@@ -75,7 +74,7 @@ def shared_stack(
     database.dispose()
     model, policy = models
     folder, settings = tmp_path_factory.mktemp("stack"), {"num_slots": 8, "lease_seconds": 3, "reconcile_seconds": 0.5}
-    with a_stack(folder, database_url, model=model, policy=policy, device="cpu", **settings) as stack:
+    with a_forking_stack(folder, database_url, model=model, policy=policy, device="cpu", **settings) as stack:
         yield stack
 
 
@@ -121,7 +120,7 @@ def _claimed(position: int, given: EffectivePreference) -> ClaimedItem:
     return ClaimedItem(position, uuid.UUID(int=0), 1, messages, given.body, sampling)
 
 
-def engine_of(worker: "subprocess.Popen[bytes]") -> psutil.Process:
+def engine_of(worker: Process) -> psutil.Process:
     (engine,) = [
         child for child in psutil.Process(worker.pid).children() if "resource_tracker" not in " ".join(child.cmdline())
     ]

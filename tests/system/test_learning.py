@@ -12,7 +12,7 @@ import pytest
 
 from db.queries.keys import create_key, create_tenant
 from db.session import Database
-from tests.system.processes import KEY, Stack, a_stack, wait_until
+from tests.system.processes import KEY, Stack, a_forking_stack, wait_until
 from tests.tiny_model import write_tiny_model, write_tiny_policy
 
 NUM_PAIRS = 150
@@ -29,7 +29,7 @@ def shared_stack(migrated_sqlite_file: Path, tmp_path_factory: pytest.TempPathFa
     write_tiny_model(folder / "tiny")
     write_tiny_policy(folder / "policy", folder / "tiny")
     settings = {"device": "cpu", "num_slots": 4, "lease_seconds": 2, "reconcile_seconds": 0.5}
-    with a_stack(folder, url, model=folder / "tiny", policy=folder / "policy", **settings) as stack:
+    with a_forking_stack(folder, url, model=folder / "tiny", policy=folder / "policy", **settings) as stack:
         yield stack
 
 

@@ -1,0 +1,79 @@
+"""The project's programs, forked from a process that has imported them: a start without two seconds of imports.
+
+What runs is a process as any other, with its own environment, log and exit code, to be killed and paused. How people
+start the same programs is tested where that is the point: in `tests/api/test_start.py` and `test_stack.py` here.
+"""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import cast
+
+ROOT = Path(__file__).parents[2]
+API, WORKER, ECHO_WORKER = "api.__main__", "worker.__main__", "tests.system.programs.echo_worker"
+PRELOADED = [API, WORKER, ECHO_WORKER, "celery.apps.worker", "celery.concurrency.thread", "kombu.transport.redis"]
+PRELOADED += ["celery.worker.consumer", "celery.worker.strategy", "uvicorn.protocols.http.auto", "psycopg"]
+
+
+class ForkedProcess:
+    """A program, running, with as much of `subprocess.Popen` as tests use."""
+
+    def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        log.touch()  # it is read before the process has written
+        self._process = _context().Process(target=_run, args=(module, tuple(arguments), dict(environment), log))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        """What it is known by."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """The exit code, or the negative of the signal that ended it; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The same once it has ended; raises `subprocess.TimeoutExpired` where it does not."""
+        self._process.join(timeout)
+        exit_code = self._process.exitcode
+        if exit_code is None:
+            assert timeout is not None
+            raise subprocess.TimeoutExpired([self._process.name], timeout)
+        return exit_code
+
+    def send_signal(self, number: int) -> None:
+        """Nothing where it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Tell it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+
+def _context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def _run(module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    sys.argv = [module, *arguments]
+    sys.exit(cast("Callable[[], int]", import_module(module).main)())
