@@ -26,7 +26,7 @@ class ForkedProcess:
 
     def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         log.touch()  # it is read before the process has written
-        self._process = _context().Process(target=_run, args=(module, tuple(arguments), dict(environment), log))
+        self._process = context().Process(target=_run, args=(module, tuple(arguments), dict(environment), log))
         self._process.start()
 
     @property
@@ -62,10 +62,11 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
 
-def _context() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
+def context() -> ForkServerContext:
+    """Starts processes in which the programs and the test decoder are imported already."""
+    forking = multiprocessing.get_context("forkserver")
+    forking.set_forkserver_preload(PRELOADED)
+    return forking
 
 
 def _run(module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
