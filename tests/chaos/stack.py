@@ -16,7 +16,7 @@ import psutil
 import redis
 
 from tests.chaos.databases import DatabaseUnderFire, Misfortune
-from tests.system.processes import ECHO_WORKER, Process, Stack
+from tests.system.processes import ECHO_WORKER, Process, Stack, engine_of
 
 LEASE_SECONDS = 3.0
 ENGINE_SILENCE_SECONDS = 6.0
@@ -142,7 +142,7 @@ class StackUnderFire:
             return kill, pause
         if target == "redis":
             return kill, pause, Misfortune("FLUSHALL", self._flush, _nothing, (0.0, 0.0))
-        engine = _engine_of(process)
+        engine = engine_of(process)
         return (
             kill,
             Misfortune("SIGTERM", process.terminate, _nothing, (0.0, 2.0)),
@@ -193,15 +193,6 @@ def _signal(process: _Process | None, number: signal.Signals) -> None:
     if process is not None:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-
-
-def _engine_of(worker: Process) -> psutil.Process | None:
-    """None while it is being started."""
-    with suppress(psutil.Error):
-        for child in psutil.Process(worker.pid).children():
-            if "resource_tracker" not in " ".join(child.cmdline()):
-                return child
-    return None
 
 
 def _nothing() -> None:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 import httpx
+import psutil
 import redis
 
 from tests.servers import free_port, redis_executable
@@ -38,6 +39,15 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 
 Process: TypeAlias = subprocess.Popen[bytes] | ForkedProcess
 PROGRAMS = {("-m", "api"): forked.API, ("-m", "worker"): forked.WORKER, (str(ECHO_WORKER),): forked.ECHO_WORKER}
+
+
+def engine_of(worker: Process) -> psutil.Process | None:
+    """None while it is being started."""
+    with suppress(psutil.Error):
+        for child in worker.children() if isinstance(worker, ForkedProcess) else psutil.Process(worker.pid).children():
+            if "resource_tracker" not in " ".join(child.cmdline()):
+                return child
+    return None
 
 
 @dataclass

@@ -98,9 +98,12 @@ LEAVES: dict[FaultPoint, Callable[[Town, int, int], bool]] = {
     FaultPoint.BEFORE_SAVE: lambda town, results, _: town.num_results() == results,
     FaultPoint.AFTER_SAVE: lambda town, results, _: town.num_results() > results,
     FaultPoint.BEFORE_FINALISE: lambda town, _, ended: town.num_ended_jobs() == ended,
-    FaultPoint.AFTER_FINALISE: lambda town, _, ended: town.num_ended_jobs() == ended + 1,
+    FaultPoint.AFTER_FINALISE: lambda town, _, ended: town.num_ended_jobs() > ended,
 }
-"""What the database says when a worker was killed there: given how many results and ended jobs there were before."""
+"""What the database says when a worker was killed there: given how many results and ended jobs there were before.
+
+One save may end two jobs: the one that was submitted last, and one that a worker before had not finished.
+"""
 
 
 def test_workers_that_are_killed_at_each_point_lose_and_double_nothing(town: Town) -> None:

@@ -96,6 +96,7 @@ def fail_to_write_to_disk(stack: FaultyStack) -> None:
 def mend_the_disk(stack: FaultyStack) -> None:
     with stack.redis as client:
         client.config_set("stop-writes-on-bgsave-error", "no")
+        client.config_set("save", "")  # told to end, it would try to save for as long as it is waited for
 
 
 def setting(name: str, value: str) -> Callable[[FaultyStack], None]:
