@@ -5,19 +5,11 @@ import logging
 import sys
 from pathlib import Path
 
-from evaluation.evaluate import evaluate
-from evaluation.judge import MissingLabelError
-from evaluation.study import Plan
-from evaluation.suite import MalformedSuiteError
-from evaluation.writing import Models, NotWrittenError
-from worker.engine import EngineError, ModelError
-from worker.persrm.pairs import MalformedPairsError
+from evaluation.plan import Models, Plan
+from evaluation.suite import MalformedSuiteError, read_suite
+from worker.persrm.pairs import MalformedPairsError, read_pairs
 
 FAILED = 1
-_READABLE = (
-    *(MalformedSuiteError, MalformedPairsError, MissingLabelError, NotWrittenError),
-    *(ModelError, EngineError, FileNotFoundError),
-)
 
 
 def main() -> int:
@@ -26,12 +18,32 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("padserve.evaluation").setLevel(logging.INFO)
     try:
+        read_suite(plan.suite)
+        if plan.pairs:
+            read_pairs(plan.pairs)
+    except (MalformedSuiteError, MalformedPairsError, FileNotFoundError) as error:
+        return _refuse(error)
+    return _run(plan)
+
+
+def _run(plan: Plan) -> int:
+    # After command line, suite and pairs are known to be good: these libraries take seconds to load.
+    from evaluation.evaluate import evaluate  # noqa: PLC0415
+    from evaluation.judge import MissingLabelError  # noqa: PLC0415
+    from evaluation.writing import NotWrittenError  # noqa: PLC0415
+    from worker.engine import EngineError  # noqa: PLC0415
+
+    try:
         evaluate(plan)
-    except _READABLE as error:
-        sys.stderr.write(f"{error}\n")
-        return FAILED
+    except (MissingLabelError, NotWrittenError, EngineError, FileNotFoundError) as error:
+        return _refuse(error)
     sys.stdout.write(f"{plan.out}\n")
     return 0
+
+
+def _refuse(error: Exception) -> int:
+    sys.stderr.write(f"{error}\n")
+    return FAILED
 
 
 def read_plan(arguments: list[str]) -> Plan:

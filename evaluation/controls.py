@@ -21,10 +21,11 @@ from evaluation.methods import (
     UNGUIDED,
     Method,
 )
+from evaluation.plan import Models
 from evaluation.scoring import Row
 from evaluation.study import Study
 from evaluation.tasks import Task
-from evaluation.writing import Models, Text, Writing, is_adapter
+from evaluation.writing import Text, Writing, is_adapter
 
 NUM_BISECTIONS = 9
 CLOSE_ENOUGH = 0.03

@@ -23,11 +23,11 @@ from evaluation.methods import (
     WRONG,
     Method,
 )
+from evaluation.plan import Models, Plan
 from evaluation.report import write_report
 from evaluation.results import Confusion, Example, Gain, Results
-from evaluation.study import Plan, Study
+from evaluation.study import Study
 from evaluation.suite import read_suite
-from evaluation.writing import Models
 from worker.persrm.pairs import read_pairs
 
 EXAMPLE_METHODS = (UNGUIDED.name, PROMPTED.name, GUIDED.name)

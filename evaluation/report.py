@@ -14,8 +14,8 @@ from evaluation.methods import (
     PROMPTED,
     UNGUIDED,
 )
+from evaluation.plan import Plan
 from evaluation.results import Results, write_numbers
-from evaluation.study import Plan
 from evaluation.suite import Suite
 from evaluation.verdicts import judge_claims, judge_goals
 

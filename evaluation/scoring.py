@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from evaluation.conditions import Weights
 from evaluation.methods import UNGUIDED
-from evaluation.writing import Models, Text, Writer, Writing, is_adapter
+from evaluation.plan import Models
+from evaluation.writing import Text, Writer, Writing, is_adapter
 
 BATCH_SIZE = 32
 

@@ -2,54 +2,19 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 
 from evaluation.judge import Judge
 from evaluation.measures import Measured, Rules
 from evaluation.methods import Method
+from evaluation.plan import Models, Plan
 from evaluation.scoring import Scorer
 from evaluation.suite import Split, Suite
 from evaluation.tasks import Task, draw_tasks
-from evaluation.writing import Models, Writer, Writing
+from evaluation.writing import Writer, Writing
 
 LOG = logging.getLogger("padserve.evaluation")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that decides what an evaluation measures."""
-
-    models: Models
-    suite: Path
-    out: Path
-    """The report; plots and numbers go to a folder beside it, of the same name without the ending."""
-    pairs: Path | None = None
-    judge: str | None = None
-    language_model: str | None = None
-    other_bases: Mapping[str, str] = field(default_factory=dict)
-    tuned: Mapping[str, str] = field(default_factory=dict)
-    """By principle: an adapter that was tuned for it alone."""
-    num_seeds: int = 3
-    num_prompts: int = 200
-    """Of each seed, for unguided, prompt only and guided."""
-    num_control_prompts: int = 70
-    """Of each seed, for everything that these are compared with, and for combinations."""
-    num_side_prompts: int = 100
-    """Of the first seed: for the weights of `mixture`, other bases, and adapters of one preference."""
-    num_validation_prompts: int = 30
-    num_scored_prompts: int = 25
-    """Of the first seed: those whose texts other models score, which costs more than writing them."""
-    max_tokens: int = 120
-    device: str = "auto"
-    command: str = "padserve eval"
-    """What the report says it was made by."""
-
-    @property
-    def seeds(self) -> range:
-        """What prompts and wordings are drawn by."""
-        return range(self.num_seeds)
 
 
 class Study:

@@ -10,8 +10,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from evaluation.bootstrap import Estimate, difference
 from evaluation.measures import Measured, Summary, is_single_seen, summarise
 from evaluation.methods import POLICY_ALONE, PROMPTED, UNGUIDED, Method
+from evaluation.plan import Models
 from evaluation.study import Study
-from evaluation.writing import Models
 
 TRAINING_RECORD = "training.json"
 """Beside a tuned adapter, if it says what training took: {"seconds": ...}."""

@@ -10,8 +10,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from evaluation.conditions import Weights
 from evaluation.methods import Method
+from evaluation.plan import Models
 from evaluation.tasks import Task
-from worker.card import find_card
 from worker.engine import Completion, Engine, FinishReason, Request, Stream, load_engine
 from worker.formats import PAD, Format
 from worker.prompts import encode
@@ -19,21 +19,6 @@ from worker.prompts import encode
 
 class NotWrittenError(RuntimeError):
     """The engine refused a request of the suite: a prompt is too long for the model, say."""
-
-
-@dataclass(frozen=True)
-class Models:
-    """Folders or hub ids; policy and reference may be adapters on the base."""
-
-    base: str
-    policy: str | None = None
-    reference: str | None = None
-
-    @property
-    def format(self) -> Format:
-        """How their card shows principles; as PAD's released policies were trained where there is no card."""
-        card = find_card(self.base, self.policy)
-        return PAD if card is None else card.format
 
 
 @dataclass(frozen=True)

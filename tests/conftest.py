@@ -1,5 +1,6 @@
 """Shared by every tier: migrated databases, fresh for each test, and a real Redis."""
 
+import gc
 import os
 import shutil
 import sys
@@ -16,6 +17,8 @@ from tests.servers import administer, copy_of, postgresql_server, redis_server
 
 SYSTEM = Path(__file__).parent / "system"
 TEMPLATE = f"padserve_test_template_{os.getpid()}"  # a given server may be shared with other runs
+
+gc.disable()  # until all is imported and collected: nothing of that is garbage, and looking for some took a third of it
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,6 +56,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for part, (start, end) in zip(waiting, pairwise(bounds), strict=True)
         for item in (*chain.from_iterable(part), *others[start:end])
     ]
+
+
+def pytest_collection_finish() -> None:
+    """Every later search for garbage passes over what was collected: it stays until the end."""
+    gc.freeze()
+    gc.enable()
 
 
 def _stack_of(item: pytest.Item) -> object:

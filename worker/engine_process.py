@@ -4,6 +4,7 @@ Knows neither SQL nor Celery. Signals are the supervisor's business: a Ctrl-C at
 that the supervisor wants to finish.
 """
 
+import gc
 import os
 import queue
 import signal
@@ -40,7 +41,11 @@ def load_text_decoder(settings: WorkerSettings) -> Decoder:
     """Load the real decoder. It brings torch, so only the engine's process imports it."""
     # Read when torch is loaded: threads that spin while they wait cost several times their work on shared cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    gc.disable()  # of half a million objects none is garbage, and they are searched again and again while they come
     from worker.decoder import load_decoder  # noqa: PLC0415 - see the docstring
+
+    gc.freeze()  # they stay: no later search, in the middle of a step, looks at them
+    gc.enable()
 
     configure_logs()
     return load_decoder(settings)

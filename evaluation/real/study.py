@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from db.preferences import Method
 from evaluation.conditions import Policy, Says
 from evaluation.controls import random_adapter
+from evaluation.plan import Models
 from evaluation.real import arms
 from evaluation.real.arms import Arm
 from evaluation.real.bench import Bench
@@ -20,7 +21,6 @@ from evaluation.real.results import ModelResults
 from evaluation.real.suite import Asked, RealSuite
 from evaluation.real.writing import Notebook, Studio, Text
 from evaluation.suite import Split
-from evaluation.writing import Models
 from worker.decoder import completed
 
 LOG = logging.getLogger("padserve.evaluation")

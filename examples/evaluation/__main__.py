@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 from evaluation.evaluate import evaluate
-from evaluation.study import Plan
-from evaluation.writing import Models
+from evaluation.plan import Models, Plan
 from examples.demo.principles import BY_NAME
 from examples.demo.train import MODEL
 from examples.evaluation.judge import Judge, train_judge

@@ -18,7 +18,7 @@ from tests.chaos.journal import keep_journal
 from tests.chaos.stack import SETTINGS, StackUnderFire
 from tests.chaos.verdict import verdict
 from tests.fake_decoder import SLOW_SECONDS
-from tests.system.processes import KEY, Stack, a_stack, wait_until
+from tests.system.processes import KEY, Stack, a_forking_stack, wait_until
 
 LOOK_SECONDS = 0.1
 START_SECONDS = 180
@@ -67,7 +67,7 @@ def run(plan: Plan, under_fire: DatabaseUnderFire, folder: Path) -> Report:
     with database.transaction() as session:
         create_key(session, create_tenant(session, "default").id, "test", ["admin"], secret=KEY)
     try:
-        with a_stack(folder, under_fire.url, **SETTINGS) as stack:
+        with a_forking_stack(folder, under_fire.url, **SETTINGS) as stack:
             return _Run(plan, under_fire, database, stack).run()
     finally:
         database.dispose()

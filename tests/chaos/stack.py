@@ -3,7 +3,6 @@
 import datetime as dt
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -11,15 +10,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import psutil
 import redis
 
 from tests.chaos.databases import DatabaseUnderFire, Misfortune
-from tests.system.processes import Stack
+from tests.system.processes import ECHO_WORKER, Process, Stack, engine_of
 
-ECHO_WORKER = Path(__file__).parents[1] / "system" / "programs" / "echo_worker.py"
 LEASE_SECONDS = 3.0
 ENGINE_SILENCE_SECONDS = 6.0
 REST_SECONDS = (0.6, 1.8)
@@ -144,7 +142,7 @@ class StackUnderFire:
             return kill, pause
         if target == "redis":
             return kill, pause, Misfortune("FLUSHALL", self._flush, _nothing, (0.0, 0.0))
-        engine = _engine_of(process)
+        engine = engine_of(process)
         return (
             kill,
             Misfortune("SIGTERM", process.terminate, _nothing, (0.0, 2.0)),
@@ -177,7 +175,7 @@ class _Saves:
         return is_new
 
 
-_Process = subprocess.Popen[bytes] | psutil.Process
+_Process: TypeAlias = Process | psutil.Process
 
 
 def _pause(name: str, process: _Process | None, seconds: tuple[float, float]) -> Misfortune:
@@ -186,7 +184,7 @@ def _pause(name: str, process: _Process | None, seconds: tuple[float, float]) ->
     )
 
 
-def _kill(process: "subprocess.Popen[bytes]") -> None:
+def _kill(process: Process) -> None:
     process.kill()
     process.wait()
 
@@ -195,15 +193,6 @@ def _signal(process: _Process | None, number: signal.Signals) -> None:
     if process is not None:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-
-
-def _engine_of(worker: "subprocess.Popen[bytes]") -> psutil.Process | None:
-    """None while it is being started."""
-    with suppress(psutil.Error):
-        for child in psutil.Process(worker.pid).children():
-            if "resource_tracker" not in " ".join(child.cmdline()):
-                return child
-    return None
 
 
 def _nothing() -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from db.preferences import Method
+from evaluation.plan import Models
 from evaluation.real.authors.judging import Judged, judge
 from evaluation.real.authors.measurement import FEW_SHOT, UNGUIDED, Condition, Written, write
 from evaluation.real.authors.prompts import TEST_PROMPTS
 from evaluation.real.authors.report import section, verdict
 from evaluation.real.authors.study import ModelResults, Texts, choose
 from evaluation.real.authors.texts import Author, read_authors
-from evaluation.writing import Models, Writer
+from evaluation.writing import Writer
 from tests.tiny_model import write_tiny_model
 
 WEAK, STRONG = Condition(Method.CONTRAST, 0.5), Condition(Method.CONTRAST, 4.0, 0.3)

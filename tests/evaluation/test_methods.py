@@ -13,9 +13,9 @@ from db.preferences import EffectivePreference, Principle
 from db.preferences import Method as Served
 from evaluation import methods
 from evaluation.methods import Method
+from evaluation.plan import Models
 from evaluation.suite import Split, Suite, read_suite
 from evaluation.tasks import Task, draw_tasks
-from evaluation.writing import Models
 from examples.evaluation.suite import write_demo_suite
 from tests.tiny_model import write_tiny_model, write_tiny_policy
 from worker.card import Card

@@ -5,10 +5,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from evaluation.methods import CONTRAST, GUIDED, POLICY_ALONE, PROMPTED, UNGUIDED, Method
+from evaluation.plan import Models
 from evaluation.scoring import Row, Scorer, candidate_kl, completion_logits, log_probabilities
 from evaluation.suite import Principle, Prompt
 from evaluation.tasks import Task
-from evaluation.writing import Models, Writer
+from evaluation.writing import Writer
 from tests.tiny_model import write_tiny_model, write_tiny_policy
 
 SHORT = Principle.model_validate(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -10,14 +11,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeAlias
 
 import httpx
+import psutil
 import redis
 
 from tests.servers import free_port, redis_executable
+from tests.system import forked
+from tests.system.forked import ForkedProcess
 
 ROOT = Path(__file__).parents[2]
 KEY = "pad_system_test-key-of-no-consequence"
+NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""There is no TLS here: to read the machine's certificates for every look took half of a processor."""
+ECHO_WORKER = Path(__file__).parent / "programs" / "echo_worker.py"
 POLL_SECONDS = 0.1
 """Between two looks: asked fifty times a second, API and test took as much of the processors as the engine."""
 
@@ -29,6 +37,19 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
         time.sleep(POLL_SECONDS)
 
 
+Process: TypeAlias = subprocess.Popen[bytes] | ForkedProcess
+PROGRAMS = {("-m", "api"): forked.API, ("-m", "worker"): forked.WORKER, (str(ECHO_WORKER),): forked.ECHO_WORKER}
+
+
+def engine_of(worker: Process) -> psutil.Process | None:
+    """None while it is being started."""
+    with suppress(psutil.Error):
+        for child in worker.children() if isinstance(worker, ForkedProcess) else psutil.Process(worker.pid).children():
+            if "resource_tracker" not in " ".join(child.cmdline()):
+                return child
+    return None
+
+
 @dataclass
 class Stack:
     """One database, one Redis, one API and any number of workers, in one folder."""
@@ -37,16 +58,17 @@ class Stack:
     environment: Mapping[str, str]
     redis_port: int
     api_port: int
-    _processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
-    _latest: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    forks: bool = False
+    """Whether the project's own programs are spared their imports (`tests.system.forked`)."""
+    _processes: list[Process] = field(default_factory=list)
+    _latest: dict[str, Process] = field(default_factory=dict)
 
     @property
     def client(self) -> httpx.Client:
-        return httpx.Client(
-            base_url=f"http://127.0.0.1:{self.api_port}", headers={"Authorization": f"Bearer {KEY}"}, timeout=60
-        )
+        url, headers = f"http://127.0.0.1:{self.api_port}", {"Authorization": f"Bearer {KEY}"}
+        return httpx.Client(base_url=url, headers=headers, timeout=60, verify=NO_CERTIFICATES)
 
-    def process(self, name: str) -> "subprocess.Popen[bytes]":
+    def process(self, name: str) -> Process:
         """The last that was started as "redis", "api" or "worker"."""
         return self._latest[name]
 
@@ -57,19 +79,19 @@ class Stack:
                 start()
         wait_until(self.is_ready, 240, "a model is served")
 
-    def start_redis(self) -> "subprocess.Popen[bytes]":
+    def start_redis(self) -> Process:
         """Without persistence: whatever was in it is gone when it dies."""
         options = ("--port", self.redis_port, "--bind", "127.0.0.1", "--dir", self.folder, "--save", "")
         process = self.start("redis", [redis_executable(), *map(str, options)])
         wait_until(self.redis_answers, 30, "Redis answers")
         return process
 
-    def start_api(self) -> "subprocess.Popen[bytes]":
+    def start_api(self) -> Process:
         process = self.start("api", [sys.executable, "-m", "api"])
         wait_until(self.api_answers, 120, "the API answers")
         return process
 
-    def start_worker(self, **settings: object) -> "subprocess.Popen[bytes]":
+    def start_worker(self, **settings: object) -> Process:
         given = {f"PADSERVE_{name.upper()}": str(value) for name, value in settings.items()}
         return self.start("worker", [sys.executable, "-m", "worker"], given)
 
@@ -87,15 +109,20 @@ class Stack:
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
 
-    def start(
-        self, name: str, command: list[str], settings: Mapping[str, str] = MappingProxyType({})
-    ) -> "subprocess.Popen[bytes]":
+    def start(self, name: str, command: list[str], settings: Mapping[str, str] = MappingProxyType({})) -> Process:
         environment = {**self.environment, **settings}
-        with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        process = self._begin(command, environment, self.folder / f"{name}.log")
         self._processes.append(process)
         self._latest[name] = process
         return process
+
+    def _begin(self, command: list[str], environment: Mapping[str, str], log: Path) -> Process:
+        if self.forks and command[0] == sys.executable:
+            for program, module in PROGRAMS.items():
+                if tuple(command[1 : 1 + len(program)]) == program:
+                    return ForkedProcess(module, command[1 + len(program) :], environment, log)
+        with log.open("ab") as file:
+            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
 
     def redis_answers(self) -> bool:
         with suppress(redis.RedisError), redis.Redis(port=self.redis_port) as client:
@@ -130,3 +157,11 @@ def a_stack(folder: Path, database_url: str, **settings: object) -> Iterator[Sta
         yield stack
     finally:
         stack.stop()
+
+
+@contextmanager
+def a_forking_stack(folder: Path, database_url: str, **settings: object) -> Iterator[Stack]:
+    """The same, of programs that are forked where they have been imported already."""
+    with a_stack(folder, database_url, **settings) as stack:
+        stack.forks = True
+        yield stack

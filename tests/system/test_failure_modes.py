@@ -1,7 +1,6 @@
 """What else happens to a queue, on real processes: hasty and doubled messages, zombies, deploys, skewed clocks."""
 
 import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
@@ -21,10 +20,9 @@ from db.states import ItemState
 from tests.builders import DIGEST, a_job, items_of, preference, states_of
 from tests.chaos.history import Event, broken_rules, said_in, unfinished, unsaid
 from tests.chaos.journal import keep_journal, read_journal
-from tests.system.processes import Stack, a_stack, wait_until
+from tests.system.processes import ECHO_WORKER, Process, Stack, a_forking_stack, wait_until
 from worker.queue import DECODE, Queue, create_queue, enqueue, queue_name
 
-ECHO_WORKER = Path(__file__).parent / "programs" / "echo_worker.py"
 LEASE_SECONDS = 2
 SETTINGS = {"model": "tiny", "lease_seconds": LEASE_SECONDS, "reconcile_seconds": 0.2, "log_level": "debug"}
 HELD = ["endless", "slow", "slow", "slow"]
@@ -42,7 +40,7 @@ class Town:
         self.queue: Queue = create_queue(f"redis://127.0.0.1:{stack.redis_port}/0")
         self._num_started = 0
 
-    def start_worker(self, *misfortunes: str, drain_seconds: float = 1) -> "subprocess.Popen[bytes]":
+    def start_worker(self, *misfortunes: str, drain_seconds: float = 1) -> Process:
         """Another one; it is at work once it has done a job."""
         self._num_started += 1
         command = [sys.executable, str(ECHO_WORKER), *misfortunes]
@@ -84,7 +82,7 @@ class Town:
 def a_town(url: str, folder: Path) -> Iterator[Town]:
     database = Database(url)
     keep_journal(database)
-    with a_stack(folder, url, **SETTINGS) as stack:
+    with a_forking_stack(folder, url, **SETTINGS) as stack:
         stack.start_redis()
         yield Town(stack, database)
     database.dispose()

@@ -1,7 +1,6 @@
 """Real processes that are killed, or stumble, at each named fault point: nothing is lost, doubled or left behind."""
 
 import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,8 +19,7 @@ from db.states import ItemState
 from tests.builders import a_job, a_model, items_of, preference, states_of
 from tests.chaos.history import broken_rules, said_in, unfinished, unsaid
 from tests.chaos.journal import keep_journal, read_journal
-from tests.chaos.stack import ECHO_WORKER
-from tests.system.processes import KEY, Stack, a_stack, wait_until
+from tests.system.processes import ECHO_WORKER, KEY, Process, Stack, a_forking_stack, wait_until
 
 NUM_ITEMS = 20
 SETTINGS = {"model": "tiny", "lease_seconds": 2, "reconcile_seconds": 0.2, "log_level": "debug"}
@@ -37,12 +35,12 @@ class Town:
         self.database = database
         self.num_starts = 0
 
-    def start_worker(self, fault: str = "") -> "subprocess.Popen[bytes]":
+    def start_worker(self, fault: str = "") -> Process:
         self.num_starts += 1
         command = [sys.executable, str(ECHO_WORKER)]
         return self.stack.start(f"worker-{self.num_starts}", command, {"PADSERVE_FAULT": fault})
 
-    def start_api(self, fault: str = "") -> "subprocess.Popen[bytes]":
+    def start_api(self, fault: str = "") -> Process:
         api = self.stack.start("api", [sys.executable, "-m", "api"], {"PADSERVE_FAULT": fault})
         wait_until(self.stack.api_answers, 120, "the API answers")
         return api
@@ -87,7 +85,7 @@ def town(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Town]:
     keep_journal(database)
     with database.transaction() as session:
         create_key(session, create_tenant(session, "default").id, "test", ["admin"], secret=KEY)
-    with a_stack(tmp_path, url, **SETTINGS) as stack:
+    with a_forking_stack(tmp_path, url, **SETTINGS) as stack:
         stack.start_redis()
         yield Town(stack, database)
     database.dispose()
@@ -100,9 +98,12 @@ LEAVES: dict[FaultPoint, Callable[[Town, int, int], bool]] = {
     FaultPoint.BEFORE_SAVE: lambda town, results, _: town.num_results() == results,
     FaultPoint.AFTER_SAVE: lambda town, results, _: town.num_results() > results,
     FaultPoint.BEFORE_FINALISE: lambda town, _, ended: town.num_ended_jobs() == ended,
-    FaultPoint.AFTER_FINALISE: lambda town, _, ended: town.num_ended_jobs() == ended + 1,
+    FaultPoint.AFTER_FINALISE: lambda town, _, ended: town.num_ended_jobs() > ended,
 }
-"""What the database says when a worker was killed there: given how many results and ended jobs there were before."""
+"""What the database says when a worker was killed there: given how many results and ended jobs there were before.
+
+One save may end two jobs: the one that was submitted last, and one that a worker before had not finished.
+"""
 
 
 def test_workers_that_are_killed_at_each_point_lose_and_double_nothing(town: Town) -> None:

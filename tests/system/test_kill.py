@@ -1,8 +1,6 @@
 """kill -9 of a worker, of its engine or of Redis, in the middle of a job: every item is done exactly once."""
 
 import shutil
-import signal
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +15,7 @@ from db.queries.keys import create_key, create_tenant
 from db.session import Database
 from tests.builders import SAMPLING, preference
 from tests.servers import copy_of
-from tests.system.processes import KEY, Stack, a_stack, wait_until
+from tests.system.processes import KEY, Process, Stack, a_forking_stack, engine_of, wait_until
 from tests.tiny_model import write_tiny_model, write_tiny_policy
 from worker.decoder import load_decoder
 from worker.settings import WorkerSettings
@@ -75,7 +73,7 @@ def shared_stack(
     database.dispose()
     model, policy = models
     folder, settings = tmp_path_factory.mktemp("stack"), {"num_slots": 8, "lease_seconds": 3, "reconcile_seconds": 0.5}
-    with a_stack(folder, database_url, model=model, policy=policy, device="cpu", **settings) as stack:
+    with a_forking_stack(folder, database_url, model=model, policy=policy, device="cpu", **settings) as stack:
         yield stack
 
 
@@ -121,10 +119,9 @@ def _claimed(position: int, given: EffectivePreference) -> ClaimedItem:
     return ClaimedItem(position, uuid.UUID(int=0), 1, messages, given.body, sampling)
 
 
-def engine_of(worker: "subprocess.Popen[bytes]") -> psutil.Process:
-    (engine,) = [
-        child for child in psutil.Process(worker.pid).children() if "resource_tracker" not in " ".join(child.cmdline())
-    ]
+def engine_at_work(worker: Process) -> psutil.Process:
+    engine = engine_of(worker)
+    assert engine is not None
     return engine
 
 
@@ -136,7 +133,7 @@ def test_killing_everything_in_the_middle_of_a_job_loses_and_doubles_nothing(
         job_id = submit(client)
 
         wait_until(lambda: num_done(client, job_id) >= 10, 120, "the first worker has finished some items")
-        engine = engine_of(worker)
+        engine = engine_at_work(worker)
         worker.kill()
         worker.wait()
         wait_until(lambda: not engine.is_running(), 10, "the engine has ended with its worker")
@@ -150,7 +147,7 @@ def test_killing_everything_in_the_middle_of_a_job_loses_and_doubles_nothing(
 
         done = num_done(client, job_id)
         wait_until(lambda: num_done(client, job_id) >= min(done + 10, NUM_ITEMS), 120, "Redis is not needed to go on")
-        engine_of(worker).send_signal(signal.SIGKILL)
+        engine_at_work(worker).kill()
 
         wait_until(lambda: client.get(f"/v1/jobs/{job_id}").json()["state"] == "completed", 180, "the job is completed")
         page = client.get(f"/v1/jobs/{job_id}/results", params={"limit": 1000}).json()

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from db.queries.keys import create_key, create_tenant
 from db.session import Database
-from tests.system.processes import KEY, Stack, a_stack, wait_until
+from tests.system.processes import KEY, Stack, a_forking_stack, engine_of, wait_until
 from tests.tiny_model import write_tiny_model, write_tiny_policy
 
 NUM_PAIRS = 150
@@ -29,7 +28,7 @@ def shared_stack(migrated_sqlite_file: Path, tmp_path_factory: pytest.TempPathFa
     write_tiny_model(folder / "tiny")
     write_tiny_policy(folder / "policy", folder / "tiny")
     settings = {"device": "cpu", "num_slots": 4, "lease_seconds": 2, "reconcile_seconds": 0.5}
-    with a_stack(folder, url, model=folder / "tiny", policy=folder / "policy", **settings) as stack:
+    with a_forking_stack(folder, url, model=folder / "tiny", policy=folder / "policy", **settings) as stack:
         yield stack
 
 
@@ -69,9 +68,8 @@ def test_what_is_killed_while_it_learns_learns_it_after_all(stack: Stack, victim
         wait_until(lambda: fit_of(client, user)["state"] == "running", 240, "the fit is running")
 
         if victim == "engine":
-            (engine,) = (
-                child for child in psutil.Process(worker.pid).children() if "spawn" in " ".join(child.cmdline())
-            )
+            engine = engine_of(worker)
+            assert engine is not None
             engine.kill()
         else:
             worker.send_signal(signal.SIGKILL)

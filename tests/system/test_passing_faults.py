@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import uuid
@@ -20,10 +19,9 @@ from db.states import ItemState, WorkerState
 from tests.builders import DIGEST, a_job, preference, states_of
 from tests.servers import administer, redis_executable
 from tests.swallowing import connect_to_postgresql, swallowing_proxy
-from tests.system.processes import Stack, a_stack, wait_until
+from tests.system.processes import ECHO_WORKER, Process, Stack, a_forking_stack, wait_until
 from worker.queue import create_queue, enqueue, queue_name
 
-ECHO_WORKER = Path(__file__).parent / "programs" / "echo_worker.py"
 NUM_MESSAGES = 12
 NUM_ITEMS = 20
 
@@ -37,7 +35,7 @@ class FaultyStack:
         self.stack = stack
         self.database = database
         self.data = stack.folder / "redis"
-        self.redis_process: subprocess.Popen[bytes] | None = None
+        self.redis_process: Process | None = None
 
     @property
     def redis(self) -> "redis.Redis":
@@ -49,7 +47,7 @@ class FaultyStack:
         self.redis_process = self.stack.start("redis", [redis_executable(), *map(str, options)])
         wait_until(self.stack.redis_answers, 30, "Redis answers")
 
-    def start_worker(self, *misfortunes: str) -> "subprocess.Popen[bytes]":
+    def start_worker(self, *misfortunes: str) -> Process:
         return self.stack.start("worker", [sys.executable, str(ECHO_WORKER), *misfortunes])
 
     def state(self) -> WorkerState:
@@ -74,7 +72,8 @@ class FaultyStack:
 def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FaultyStack]:
     url: str = request.getfixturevalue(f"{request.param}_url")
     database = Database(url)
-    with a_stack(tmp_path, url, model="tiny", lease_seconds=3, reconcile_seconds=0.2, drain_seconds=2) as stack:
+    settings = {"model": "tiny", "lease_seconds": 3, "reconcile_seconds": 0.2, "drain_seconds": 2}
+    with a_forking_stack(tmp_path, url, **settings) as stack:
         yield FaultyStack(stack, database)
     database.dispose()
 
@@ -83,7 +82,7 @@ def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FaultyStac
 def postgresql_stack(postgresql_url: str, tmp_path: Path) -> Iterator[FaultyStack]:
     database = Database(postgresql_url)
     settings = {"model": "tiny", "lease_seconds": 3, "reconcile_seconds": 0.2, "drain_seconds": 2}
-    with a_stack(tmp_path, postgresql_url, **settings) as stack:
+    with a_forking_stack(tmp_path, postgresql_url, **settings) as stack:
         yield FaultyStack(stack, database)
     database.dispose()
 
@@ -99,6 +98,7 @@ def fail_to_write_to_disk(stack: FaultyStack) -> None:
 def mend_the_disk(stack: FaultyStack) -> None:
     with stack.redis as client:
         client.config_set("stop-writes-on-bgsave-error", "no")
+        client.config_set("save", "")  # told to end, it would try to save for as long as it is waited for
 
 
 def setting(name: str, value: str) -> Callable[[FaultyStack], None]:
@@ -203,7 +203,7 @@ def test_a_worker_that_starts_before_database_and_redis_waits_for_both(postgresq
     with swallowing_proxy(connect) as proxy:
         proxy.swallow()
         through_proxy = url.set(host="127.0.0.1", port=proxy.port, query={}).render_as_string(hide_password=False)
-        with a_stack(tmp_path, through_proxy, model="tiny", reconcile_seconds=0.2) as processes:
+        with a_forking_stack(tmp_path, through_proxy, model="tiny", reconcile_seconds=0.2) as processes:
             stack = FaultyStack(processes, Database(postgresql_url))
             worker = stack.start_worker()
             wait_until(lambda: stack.num_logged("database_unavailable") >= 1, 120, "it waits for the database")
@@ -223,7 +223,8 @@ def test_connections_that_swallow_packets_stop_nothing_for_long(postgresql_url: 
     connect = connect_to_postgresql(str(url.query.get("host") or url.host), url.port or 5432)
     with swallowing_proxy(connect) as proxy:
         through_proxy = url.set(host="127.0.0.1", port=proxy.port, query={}).render_as_string(hide_password=False)
-        with a_stack(tmp_path, through_proxy, model="tiny", lease_seconds=3, reconcile_seconds=0.2) as processes:
+        settings = {"model": "tiny", "lease_seconds": 3, "reconcile_seconds": 0.2}
+        with a_forking_stack(tmp_path, through_proxy, **settings) as processes:
             stack = FaultyStack(processes, Database(postgresql_url))
             stack.start_redis()
             worker = stack.start_worker()

@@ -12,7 +12,7 @@ import pytest
 from db.queries.keys import create_key, create_tenant
 from db.session import Database
 from tests.builders import a_model, a_profile
-from tests.system.processes import KEY, Stack, a_stack, wait_until
+from tests.system.processes import KEY, Stack, a_forking_stack, wait_until
 
 NUM_SUBMISSIONS = 45
 MOST_SECONDS = 30  # of all of them together; where each waited for Redis, it was minutes
@@ -26,7 +26,7 @@ def stack(sqlite_url: str, tmp_path: Path) -> Iterator[Stack]:
     a_profile(database, "formal")
     a_model(database)
     database.dispose()
-    with a_stack(tmp_path, sqlite_url) as stack:
+    with a_forking_stack(tmp_path, sqlite_url) as stack:
         yield stack
 
 

@@ -23,7 +23,7 @@ from worker.supervisor import EngineSupervisor
 
 
 @pytest.fixture
-def supervisor() -> Iterator[EngineSupervisor]:
+def supervisor(forked_engines: None) -> Iterator[EngineSupervisor]:
     supervisor = EngineSupervisor(load_echo, start_seconds=60, silence_seconds=30)
     supervisor.start()
     yield supervisor

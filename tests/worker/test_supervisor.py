@@ -53,6 +53,7 @@ def test_items_come_back_as_outcomes(supervisor: EngineSupervisor) -> None:
     assert outcomes[2].error_code == "non_finite_logits"
 
 
+@pytest.mark.usefixtures("forked_engines")
 def test_a_poisoned_item_fails_alone(supervisor: EngineSupervisor) -> None:
     outcomes = decode(supervisor, items("a", "kill", "b", "c"))
 
@@ -68,6 +69,7 @@ def test_an_engine_that_is_killed_once_loses_nothing(supervisor: EngineSuperviso
     assert len(outcomes) == 3
 
 
+@pytest.mark.usefixtures("forked_engines")
 def test_what_the_engine_was_decoding_when_it_died_is_told_once(supervisor: EngineSupervisor, tmp_path: Path) -> None:
     decode(supervisor, items("a", f"once:{tmp_path / 'killed'} kill", "b"))
 
@@ -78,6 +80,7 @@ def test_what_the_engine_was_decoding_when_it_died_is_told_once(supervisor: Engi
     assert supervisor.take_deaths() == set()
 
 
+@pytest.mark.usefixtures("forked_engines")
 def test_an_engine_that_hangs_is_killed_and_its_items_decoded_again(
     supervisor: EngineSupervisor, tmp_path: Path
 ) -> None:
@@ -88,6 +91,7 @@ def test_an_engine_that_hangs_is_killed_and_its_items_decoded_again(
     assert all(outcome.error_code is None for outcome in outcomes.values())
 
 
+@pytest.mark.usefixtures("forked_engines")
 def test_a_cancelled_item_gives_no_outcome(supervisor: EngineSupervisor) -> None:
     supervisor.start()
     supervisor.submit(items("slow", "slow", "slow"))
@@ -105,6 +109,7 @@ def test_a_decoder_that_cannot_be_loaded_is_named_with_its_reason() -> None:
         supervisor.start()
 
 
+@pytest.mark.usefixtures("forked_engines")
 def test_an_engine_that_always_dies_while_loading_is_given_up() -> None:
     supervisor = EngineSupervisor(load_and_die, start_seconds=60, silence_seconds=5)
 
@@ -132,6 +137,7 @@ supervisor.start()
     wait_until(lambda: not psutil.pid_exists(engine), 10, "the engine has ended")
 
 
+@pytest.mark.usefixtures("forked_engines")
 def test_an_engine_that_comes_back_with_another_model_decodes_nothing(tmp_path: Path) -> None:
     """Somebody has written another checkpoint into the folder while the worker ran."""
     identity = tmp_path / "identity"

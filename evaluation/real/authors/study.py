@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from db.preferences import Method
+from evaluation.plan import Models
 from evaluation.real.authors.judging import Judged, judge
 from evaluation.real.authors.measurement import FEW_SHOT, UNGUIDED, Condition, Written, write
 from evaluation.real.authors.prompts import TEST_PROMPTS, VALIDATION_PROMPTS
 from evaluation.real.authors.texts import Author, read_authors
 from evaluation.real.lines import whole_lines
-from evaluation.writing import Models, Writer
+from evaluation.writing import Writer
 from worker.decoder import UNCALIBRATED_MAX_KL, UNCALIBRATED_STRENGTH
 
 MAX_TOKENS = 40

@@ -83,8 +83,12 @@ def drag() -> None:
     patch.object(program, "load_text_decoder", load_for_ever).start()
 
 
-if __name__ == "__main__":
+def main() -> int:
     patch.object(program, "load_text_decoder", load_echo).start()
     for misfortune in sys.argv[1:]:
         {"stumble": stumble, "mute": mute, "ahead": ahead, "hurry": hurry, "drag": drag}[misfortune]()
-    sys.exit(program.main())
+    return program.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
