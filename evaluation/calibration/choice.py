@@ -12,8 +12,8 @@ from db.preferences import Method
 from evaluation.calibration.settings import Setting
 
 MOST_REPETITION = 1.2
-"""Times that of asking alone; plus what a short list of texts may show by chance."""
-REPETITION_SLACK = 0.02
+"""Times that of asking alone; plus what a short list of texts may show by chance: one of 36 that loops is 3 points."""
+REPETITION_SLACK = 0.04
 MOST_PERPLEXITY = 1.5
 """Times that of asking alone, under the base itself: guided texts are meant to be unlikely there."""
 MOST_PERPLEXITY_ELSEWHERE = 1.2
