@@ -97,7 +97,10 @@ def put_profile(
     body: Annotated[ProfileBody, Depends(json_body(ProfileBody))],
     response: Response,
 ) -> ProfileResource:
-    """Store the whole profile. What equals the stored state makes no version, and answers 200 whatever was expected."""
+    """Store the whole profile. What equals the stored state makes no version, and answers 200 whatever was expected.
+
+    What is left out is as in a new profile, consent and learnt weights included: to change parts, patch or import.
+    """
     require_policy(body.method, known_methods(services.database))
     written, created = _write(services, caller, user_id, conditions, lambda _: body.canonical())
     response.headers["ETag"] = etag(written)
