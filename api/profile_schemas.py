@@ -30,10 +30,19 @@ MAX_METADATA = 16
 
 
 def check_user_id(user_id: str) -> str:
-    """Printable, so that it can be shown; without "/", so that it is one part of a path."""
-    if not user_id.isprintable() or "/" in user_id or user_id in {".", ".."}:
+    """A user id in its canonical form: in one Unicode form and without space around it, it names one user.
+
+    Printable, so that it can be shown; without "/", so that it is one part of a path.
+    """
+    canonical = unicodedata.normalize("NFC", user_id).strip()
+    if not canonical:
+        raise PydanticCustomError("blank_user_id", "A user id needs a character that is not a space.")
+    if len(canonical) > MAX_USER_ID_CHARACTERS:  # a canonical form may be longer
+        message = "At most {max_length} characters are allowed."
+        raise PydanticCustomError("string_too_long", message, {"max_length": MAX_USER_ID_CHARACTERS})
+    if not canonical.isprintable() or "/" in canonical or canonical in {".", ".."}:
         raise PydanticCustomError("user_id", "Printable characters without '/' are allowed, and neither '.' nor '..'.")
-    return user_id
+    return canonical
 
 
 def check_text(text: str) -> str:
@@ -93,7 +102,8 @@ UserId = Annotated[
     Field(
         min_length=1,
         max_length=MAX_USER_ID_CHARACTERS,
-        description="Your own name for the user: 1 to 128 printable characters without `/`.",
+        description="Your own name for the user: 1 to 128 printable characters without `/`. Space around it and its "
+        "Unicode form (NFC) make no other user.",
         examples=["ada"],
     ),
     AfterValidator(check_user_id),
