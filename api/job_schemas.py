@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from api.bounds import ModelName
 from api.profile_schemas import (
     MAX_METADATA,
     MAX_PRINCIPLES,
@@ -90,7 +91,7 @@ class Options(ScheduleFields):
 
     defaults: Overrides = Field(default_factory=Overrides)
     metadata: Metadata = Field(default_factory=dict, description="Yours; kept with the job and given back.")
-    model: str | None = Field(
+    model: ModelName | None = Field(
         default=None,
         description="A name or alias from `/v1/models`, or `name@` and the first 8 digits or more of its digest. It "
         "may be left out where one model is served.",
@@ -127,7 +128,7 @@ class CampaignIn(Options):
 class ReaddressBody(StrictModel):
     """Which model is to write what is left of a job."""
 
-    model: str = Field(description="As in a job.")
+    model: ModelName = Field(description="As in a job.")
 
 
 class CountsOut(BaseModel):

@@ -65,7 +65,7 @@ router = APIRouter(
 )
 
 
-async def job_id_of(job_id: Annotated[str, Path(description="The job's `id`.")]) -> uuid.UUID:
+async def job_id_of(job_id: Annotated[str, Path(max_length=128, description="The job's `id`.")]) -> uuid.UUID:
     """A dependency: the id in the path. What is no id names no job. Async, so that no thread is asked for it."""
     try:
         return uuid.UUID(job_id)

@@ -4,9 +4,10 @@ from collections.abc import Callable, Container
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from api.bodies import JSON, MERGE_PATCH, json_body, json_value, request_body, validated
+from api.bounds import Version
 from api.dependencies import Caller, Scope, ServicesDep, require
 from api.errors import (
     BodyTooLargeError,
@@ -161,7 +162,7 @@ def list_profiles(
     caller: Reader,
     services: ServicesDep,
     tag: TagFilter = [],  # noqa: B006 - FastAPI copies defaults
-    after: Annotated[str | None, Query(description="The `last_id` of the page before.")] = None,
+    after: Annotated[UserId | None, Query(description="The `last_id` of the page before.")] = None,
     limit: Limit = 100,
 ) -> ProfilePage:
     """Profiles by user id."""
@@ -181,7 +182,7 @@ def list_versions(
     user_id: UserId,
     caller: Reader,
     services: ServicesDep,
-    after: Annotated[int | None, Query(ge=1, description="The `last_id` of the page before.")] = None,
+    after: Annotated[Version | None, Query(description="The `last_id` of the page before.")] = None,
     limit: Limit = 20,
 ) -> VersionPage:
     """Every version there was, the newest first."""
@@ -201,7 +202,7 @@ def list_versions(
 @router.get("/v1/profiles/{user_id}/versions/{version}", summary="Read a version", responses=responses(NotFoundError))
 def read_version(
     user_id: UserId,
-    version: Annotated[int, Path(ge=1, le=2**31 - 1)],
+    version: Version,
     caller: Reader,
     services: ServicesDep,
     response: Response,

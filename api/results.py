@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from api.bodies import JSON, NDJSON, NDJSON_TYPES, ndjson_response
+from api.bounds import Position
 from api.deadlines import reading_job
 from api.dependencies import ServicesDep
 from api.errors import (
@@ -31,7 +32,6 @@ from db.states import ItemState
 ROWS_PER_READ = 2000
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
-MAX_POSITION = 2**31 - 1
 
 router = APIRouter(
     tags=["jobs"],
@@ -54,9 +54,7 @@ class EndedState(StrEnum):
     CANCELLED = ItemState.CANCELLED.value
 
 
-After = Annotated[
-    int | None, Query(ge=0, le=MAX_POSITION, description="Read on behind this position: a page's `next_after`.")
-]
+After = Annotated[Position | None, Query(description="Read on behind this position: a page's `next_after`.")]
 Limit = Annotated[
     int | None, Query(ge=1, le=MAX_LIMIT, description="How many at most: 100 per page if unsaid, all in NDJSON.")
 ]
