@@ -24,7 +24,5 @@ def _in_utc(moment: dt.datetime) -> dt.datetime:
 Position = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 Version = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 TagsOfEntities = Annotated[str, StringConstraints(max_length=MAX_HEADER_CHARACTERS)]
-ModelName = Annotated[
-    str, StringConstraints(max_length=MAX_MODEL_CHARACTERS, pattern=r"^[^\x00-\x1f\x7f]*$")
-]
+ModelName = Annotated[str, StringConstraints(max_length=MAX_MODEL_CHARACTERS, pattern=r"^[^\x00-\x1f\x7f]*$")]
 UtcMoment = Annotated[AwareDatetime, AfterValidator(_in_utc)]

@@ -100,7 +100,7 @@ def read_options(value: object, place: Place) -> ReadOptions:
 def check_row(row: Row) -> CheckedRow:
     """One row against its schema, with all that is wrong with it."""
     if row.syntax is not None:
-        error = row.place.error("malformed_line", f"This line is not valid JSON: {row.syntax}.")
+        error = row.place.error("invalid_json", f"This line is not valid JSON: {row.syntax}.")
         return CheckedRow(row.place, None, None, None, [error])
     value = row.value
     if not isinstance(value, dict):

@@ -11,7 +11,16 @@ from starlette.responses import JSONResponse
 
 from api import deadlines
 from api.accepting import accept_body
-from api.bodies import JSON, NDJSON_TYPES, SpooledBody, json_body, request_body, require_media_type, spool
+from api.bodies import (
+    JSON,
+    NDJSON_TYPES,
+    SpooledBody,
+    json_body,
+    ndjson_example,
+    request_body,
+    require_media_type,
+    spool,
+)
 from api.dependencies import Caller, Scope, ServicesDep, require
 from api.errors import (
     BodyTooLargeError,
@@ -40,6 +49,7 @@ from db.queries.idempotency import RequestKey
 from db.states import JobState
 
 SCHEMAS = "#/components/schemas"
+LINES_EXAMPLE = ndjson_example({"defaults": {"max_tokens": 200}}, ITEM_EXAMPLE)
 SUBMISSION = {
     "requestBody": {
         "required": True,
@@ -52,7 +62,7 @@ SUBMISSION = {
                 },
             },
             **{
-                media_type: {"schema": {"$ref": f"{SCHEMAS}/ItemIn"}, "example": ITEM_EXAMPLE}
+                media_type: {"schema": {"$ref": f"{SCHEMAS}/ItemIn"}, "example": LINES_EXAMPLE}
                 for media_type in NDJSON_TYPES
             },
         },

@@ -13,6 +13,7 @@ from api.bodies import (
     NDJSON_TYPES,
     JsonSyntaxError,
     SpooledBody,
+    ndjson_example,
     ndjson_response,
     parse_json,
     request_body,
@@ -67,7 +68,9 @@ async def imported_body(request: Request, services: ServicesDep, caller: Writer)
     summary="Import profiles",
     responses=responses(BodyTooLargeError, UnsupportedMediaTypeError, InvalidRequestError, TooManyRequestsError),
     openapi_extra=request_body(
-        {"$ref": "#/components/schemas/ImportedProfile"}, *NDJSON_TYPES, example={"user_id": "ada", **PROFILE_EXAMPLE}
+        {"$ref": "#/components/schemas/ImportedProfile"},
+        *NDJSON_TYPES,
+        example=ndjson_example({"user_id": "ada", **PROFILE_EXAMPLE}, {"user_id": "bob", "tags": ["beta"]}),
     ),
 )
 async def import_profiles(
