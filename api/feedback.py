@@ -21,6 +21,7 @@ from api.errors import (
     MalformedBodyError,
     ModelAmbiguousError,
     NoModelError,
+    NoSuchProfileError,
     NotFoundError,
     TooFewPrinciplesError,
     TooManyRequestsError,
@@ -83,7 +84,7 @@ def give_feedback(
         model = _scoring_model(session, body.model)
         stored = profiles.find_profile(session, caller.tenant_id, user_id, for_update=True)
         if stored is None:
-            raise NotFoundError
+            raise NoSuchProfileError
         _check_profile(stored)
         rated = _ratings(session, caller.tenant_id, user_id, body.ratings)
         made = list(islice(ratings.pairs_made(session, stored.profile_id, rated), MOST_PAIRS_OF_RATINGS + 1))
@@ -109,7 +110,7 @@ def read_feedback(user_id: UserId, caller: Reader, services: ServicesDep) -> Fee
     with services.database.reading() as session:
         stored = profiles.find_profile(session, caller.tenant_id, user_id)
         if stored is None:
-            raise NotFoundError
+            raise NoSuchProfileError
         return _resource(session, stored)
 
 
@@ -122,7 +123,7 @@ def withdraw_feedback(user_id: UserId, caller: Writer, services: ServicesDep) ->
     with services.database.transaction() as session:
         stored = profiles.find_profile(session, caller.tenant_id, user_id, for_update=True)
         if stored is None:
-            raise NotFoundError
+            raise NoSuchProfileError
         feedback.withdraw(session, stored.profile_id)
 
 

@@ -113,7 +113,7 @@ class Audience(StrictModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Audience":
-        if len(self.model_fields_set) != 1 or all(value is None for value in (self.tags, self.user_ids, self.all)):
+        if sum(value is not None for value in (self.tags, self.user_ids, self.all)) != 1:
             raise PydanticCustomError("one_audience", "Say exactly one of `tags`, `user_ids` and `all`.")
         return self
 
@@ -160,7 +160,10 @@ class JobOut(BaseModel):
     completion_window: str | None
     expires_at: dt.datetime | None = Field(description="Its deadline, by its completion window.")
     paused_at: dt.datetime | None = Field(description="Since when nothing more of it is begun; null: not paused.")
-    rate: float | None = Field(description="Items per second, lately; null when none has finished lately.")
+    rate: float | None = Field(
+        description="Items per second, lately; null when none has finished lately, "
+        "and until as many have as are being written."
+    )
     eta_seconds: int | None = Field(description="Until the last item, at that rate.")
     waiting_reason: str | None = Field(description="Why nothing of this job is being decoded; null when something is.")
 

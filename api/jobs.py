@@ -31,6 +31,7 @@ from api.errors import (
     MalformedBodyError,
     ModelAmbiguousError,
     NoModelError,
+    NoSuchJobError,
     NotFoundError,
     OverloadedError,
     TooManyRequestsError,
@@ -80,7 +81,7 @@ async def job_id_of(job_id: Annotated[str, Path(max_length=128, description="The
     try:
         return uuid.UUID(job_id)
     except ValueError:
-        raise NotFoundError from None
+        raise NoSuchJobError from None
 
 
 Reader = Annotated[Caller, Depends(require(Scope.JOBS_READ))]
@@ -143,7 +144,7 @@ async def submit_job(
     if idempotency_key is not None:
         sent = hashlib.sha256(f"{body.media_type}\n{body.digest}".encode()).hexdigest()
         key = RequestKey(caller.tenant_id, ROUTE, idempotency_key, sent)
-    answer = await accept_body(services, caller.tenant_id, body, key)
+    answer = await accept_body(services, caller.tenant_id, body, key, may_name_users=caller.may(Scope.PROFILES_READ))
     headers = {"Location": f"/v1/jobs/{answer.job['id']}"}
     if answer.replayed:
         headers["Idempotency-Replayed"] = "true"

@@ -11,6 +11,7 @@ from api.dependencies import Caller, ServicesDep, require
 from api.errors import (
     InvalidRequestError,
     ModelAmbiguousError,
+    NoSuchModelError,
     NotFoundError,
     UnauthorizedError,
     UnavailableError,
@@ -69,7 +70,7 @@ def read_model(model_id: ModelName, caller: AnyCaller, services: ServicesDep) ->
         known = list_models(session)
     found = named(known, model_id)
     if not found:
-        raise NotFoundError
+        raise NoSuchModelError
     if len({model.digest for model in found}) > 1:
         references = ", ".join(f"`{model.reference}`" for model in found)
         raise ModelAmbiguousError(f"Several models are served as `{model_id}`: name one of {references}.")

@@ -27,6 +27,8 @@ MAX_ATTRIBUTES = 64
 MAX_ATTRIBUTE_CHARACTERS = 1000
 MAX_TAGS = 64
 MAX_METADATA = 16
+JOINERS = "\u200c\u200d"
+WITHOUT_JOINERS = str.maketrans("", "", JOINERS)
 
 
 def check_user_id(user_id: str) -> str:
@@ -53,8 +55,9 @@ def check_text(text: str) -> str:
 
 
 def check_tag(tag: str) -> str:
-    """A tag people can see and type."""
-    if not tag.isprintable() or tag != tag.strip():
+    """A tag people can see and type; joiners between letters are part of how some scripts and emoji are written."""
+    seen = tag.translate(WITHOUT_JOINERS)
+    if not (seen and seen.isprintable()) or tag != tag.strip() or not {tag[0], tag[-1]}.isdisjoint(JOINERS):
         raise PydanticCustomError("tag", "A tag has printable characters and no space at either end.")
     return tag
 

@@ -14,6 +14,8 @@ from api.errors import (
     ForbiddenError,
     InvalidRequestError,
     MalformedBodyError,
+    NoSuchProfileError,
+    NoSuchVersionError,
     NotFoundError,
     PolicyRequiredError,
     PreconditionFailedError,
@@ -76,7 +78,7 @@ def read_profile(
     with services.database.reading() as session:
         stored = profiles.find_profile(session, caller.tenant_id, user_id)
     if stored is None:
-        raise NotFoundError
+        raise NoSuchProfileError
     response.headers["ETag"] = etag(stored)
     if conditions.not_modified(etag(stored)):
         return Response(status_code=304, headers={"ETag": etag(stored)})
@@ -130,7 +132,7 @@ def patch_profile(
 
     def change(stored: StoredProfile | None) -> JsonObject:
         if stored is None:
-            raise NotFoundError
+            raise NoSuchProfileError
         merged = validated(ProfileBody, merge_patch(stored.body, patch))
         require_policy(merged.method, known_methods(services.database))
         return merged.canonical()
@@ -151,7 +153,7 @@ def delete_profile(user_id: UserId, caller: Writer, services: ServicesDep, condi
     with services.database.transaction() as session:
         stored = profiles.find_profile(session, caller.tenant_id, user_id, for_update=True)
         if stored is None:
-            raise NotFoundError
+            raise NoSuchProfileError
         if not conditions.hold_for(etag(stored)):
             raise PreconditionFailedError
         profiles.delete_profile(session, caller.tenant_id, stored)
@@ -188,7 +190,7 @@ def list_versions(
     """Every version there was, the newest first."""
     with services.database.reading() as session:
         if profiles.find_profile(session, caller.tenant_id, user_id) is None:
-            raise NotFoundError
+            raise NoSuchProfileError
         found = profiles.list_versions(session, caller.tenant_id, user_id, before=after, limit=limit + 1)
     page = found[:limit]
     return VersionPage(
@@ -211,7 +213,7 @@ def read_version(
     with services.database.reading() as session:
         stored = profiles.find_version(session, caller.tenant_id, user_id, version)
     if stored is None:
-        raise NotFoundError
+        raise NoSuchVersionError
     response.headers["ETag"] = etag(stored)
     return resource(stored)
 
