@@ -22,9 +22,19 @@ from db.queries.idempotency import RequestKey
 from db.session import Database
 
 
-async def accept_body(services: Services, tenant_id: uuid.UUID, body: SpooledBody, key: RequestKey | None) -> Answer:
-    """Store the job and wake a worker, or raise all that is wrong with it. A repeated request gets its first answer."""
-    answer = await _stored(services, tenant_id, body, key)
+async def accept_body(
+    services: Services,
+    tenant_id: uuid.UUID,
+    body: SpooledBody,
+    key: RequestKey | None,
+    *,
+    may_name_users: bool = False,
+) -> Answer:
+    """Store the job and wake a worker, or raise all that is wrong with it. A repeated request gets its first answer.
+
+    `may_name_users`: the client may read profiles, so that errors may say whose attribute is missing.
+    """
+    answer = await _stored(services, tenant_id, body, key, may_name_users=may_name_users)
     await make_known(services, answer.stored)
     return answer
 
@@ -38,26 +48,34 @@ async def make_known(services: Services, job: StoredJob | None) -> None:
         await run_in_threadpool(services.publisher.wake, job.id, job.model_digest)
 
 
-async def _stored(services: Services, tenant_id: uuid.UUID, body: SpooledBody, key: RequestKey | None) -> Answer:
+async def _stored(
+    services: Services, tenant_id: uuid.UUID, body: SpooledBody, key: RequestKey | None, *, may_name_users: bool
+) -> Answer:
     """A small campaign may be a large job, and is known once it is read."""
     settings, lanes = services.settings, services.lanes
     if body.num_bytes <= LIGHT_BYTES:
-        source = await run_in_threadpool(_read, body, settings)
+        source = await run_in_threadpool(_read, body, settings, may_name_users=may_name_users)
         if not isinstance(source, Campaign):
             async with lanes.light.slot(tenant_id):
                 return await run_in_threadpool(accept, settings, services.database, tenant_id, source, key)
     async with lanes.heavy.slot(tenant_id):
-        return await services.bulk.run(_accept_aside, tenant_id, body, key)
+        return await services.bulk.run(_accept_aside, tenant_id, body, key, may_name_users=may_name_users)
 
 
 def _accept_aside(
-    settings: Settings, database: Database, tenant_id: uuid.UUID, body: SpooledBody, key: RequestKey | None
+    settings: Settings,
+    database: Database,
+    tenant_id: uuid.UUID,
+    body: SpooledBody,
+    key: RequestKey | None,
+    *,
+    may_name_users: bool,
 ) -> Answer:
     with body.file:
-        return accept(settings, database, tenant_id, _read(body, settings), key)
+        return accept(settings, database, tenant_id, _read(body, settings, may_name_users=may_name_users), key)
 
 
-def _read(body: SpooledBody, settings: Settings) -> ItemSource:
+def _read(body: SpooledBody, settings: Settings, *, may_name_users: bool) -> ItemSource:
     """The form of submission that the body is in."""
     if body.media_type != JSON:
         return ndjson_rows(body)
@@ -66,5 +84,10 @@ def _read(body: SpooledBody, settings: Settings) -> ItemSource:
         raise InvalidRequestError(errors=[LineError("not_an_object", "A job is a JSON object.", "")])
     is_campaign = "items" not in value and ("audience" in value or "prompt" in value)
     if is_campaign:
-        return read_campaign(value, max_characters=settings.max_prompt_characters, max_users=settings.max_items)
+        return read_campaign(
+            value,
+            max_characters=settings.max_prompt_characters,
+            max_users=settings.max_items,
+            may_name_users=may_name_users,
+        )
     return json_rows(value)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
@@ -181,6 +182,21 @@ def validated(schema: type[ModelT], value: object) -> ModelT:
         raise InvalidRequestError(errors=line_errors(error)) from None
 
 
+def qualities(accept: str) -> dict[str, float]:
+    """How much each media type of an `Accept` header is wanted: its `q`, and 1 where that is unsaid or no number."""
+    wanted: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        stated = (match for parameter in parameters if (match := _QUALITY.fullmatch(parameter)))
+        wanted[name] = next((float(match[1]) for match in stated), 1.0)
+    return wanted
+
+
+def ndjson_example(*rows: object) -> str:
+    """Rows as they are sent: an interactive page that was given objects would send them with line breaks."""
+    return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+
+
 def request_body(schema: Mapping[str, object], *media_types: str, example: object) -> dict[str, object]:
     """How a body that its endpoint reads by itself is described in the OpenAPI document (`openapi_extra`)."""
     content = {media_type: {"schema": schema, "example": example} for media_type in media_types}
@@ -265,6 +281,7 @@ def _finite(text: str) -> float:
     return value
 
 
+_QUALITY = re.compile(r"q\s*=\s*([01](?:\.[0-9]{0,3})?)")
 _DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_float=_finite)
 
 
@@ -283,4 +300,6 @@ def _refuse_lines(max_lines: int) -> NoReturn:
 
 def _refuse_encoding(request: Request) -> None:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaTypeError("Send the body without `Content-Encoding`.")
+        raise UnsupportedMediaTypeError(
+            "Send the body without `Content-Encoding`.", headers={"Accept-Encoding": "identity"}
+        )

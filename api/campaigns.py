@@ -80,10 +80,14 @@ class Campaign:
     template: Template
     whom: Audience
     max_characters: int
+    may_name_users: bool
+    """Whether errors may name users that the client has not named itself."""
 
     def candidates(self, session: Session, tenant_id: uuid.UUID, inspection: Inspection) -> Iterator[Candidate]:
         """The items: in the order of `user_ids` where those are given, otherwise in the order of the user ids."""
+        is_empty = True
         for place, profile in self._profiles(session, tenant_id, inspection):
+            is_empty = False
             inspection.count_row()
             values = {**_attributes(profile), "user_id": profile.user_id}
             error = self._error(profile.user_id, values, place)
@@ -92,19 +96,30 @@ class Campaign:
                 continue
             prompt = as_user_turn(self.template.expand(values))
             yield Candidate(profile.user_id, profile, [prompt], place, "", SAYS_NOTHING)
+        if is_empty and self.whom.user_ids is None:
+            inspection.add(self._nobody())
+
+    def _nobody(self) -> LineError:
+        if self.whom.tags is None:
+            return LineError("no_items", "There are no profiles yet: store one first.", "/audience/all")
+        return LineError("no_items", "No profile has any of these tags.", "/audience/tags")
 
     def _error(self, user_id: str, values: Mapping[str, str], place: Place) -> LineError | None:
         """What is wrong with the prompt for one user; found before it is made."""
         missing = self.template.missing(values)
         if missing:
             named = ", ".join(f"`{name}`" for name in missing)
-            return place.error("missing_attribute", f"The profile of user `{user_id}` has no attribute {named}.")
+            return place.error("missing_attribute", f"The profile of {self._user(user_id)} has no attribute {named}.")
         if (num_characters := self.template.num_characters(values)) > self.max_characters:
             message = f"The text has {num_characters} characters; at most {self.max_characters} are allowed."
             return place.error("prompt_too_long", message)
         if not self.template.expand(values).strip():
-            return place.error("blank_prompt", f"The prompt for user `{user_id}` is blank.")
+            return place.error("blank_prompt", f"The prompt for {self._user(user_id)} is blank.")
         return None
+
+    def _user(self, user_id: str) -> str:
+        is_known = self.may_name_users or self.whom.user_ids is not None
+        return f"user `{user_id}`" if is_known else "a user"
 
     def _profiles(
         self, session: Session, tenant_id: uuid.UUID, inspection: Inspection
@@ -117,7 +132,7 @@ class Campaign:
             yield at_prompt, profile
 
 
-def read_campaign(body: Mapping[str, object], *, max_characters: int, max_users: int) -> Campaign:
+def read_campaign(body: Mapping[str, object], *, max_characters: int, max_users: int, may_name_users: bool) -> Campaign:
     """The campaign that a JSON object describes. Raises all that is wrong with it by itself.
 
     A prompt of more than `max_characters` and an audience of more than `max_users` names are not looked into.
@@ -137,7 +152,7 @@ def read_campaign(body: Mapping[str, object], *, max_characters: int, max_users:
     if campaign is None or template is None:
         raise InvalidRequestError("The campaign was refused and nothing was stored.", errors=errors)
     options = Options.model_construct(**{name: getattr(campaign, name) for name in Options.model_fields})
-    return Campaign(ReadOptions(options), template, campaign.audience, max_characters)
+    return Campaign(ReadOptions(options), template, campaign.audience, max_characters, may_name_users)
 
 
 def _size_errors(body: Mapping[str, object], max_characters: int, max_users: int) -> Iterator[LineError]:

@@ -58,6 +58,7 @@ class DocumentedApi(FastAPI):
             openapi_tags=TAGS,
             docs_url=None,
             redoc_url=None,
+            redirect_slashes=False,  # the address would be made of what the client says our host is
             swagger_ui_oauth2_redirect_url=None,
             telemetry={"logs": False},  # it would record exception messages, which may quote user text
         )

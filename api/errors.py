@@ -93,11 +93,27 @@ class ForbiddenError(ApiError):
 
 
 class NotFoundError(ApiError):
-    """There is nothing under this name."""
+    """There is nothing at this address."""
 
     status = 404
     code = "not_found"
     title = "Not found"
+
+
+class NoSuchProfileError(NotFoundError):
+    """There is no profile of this user."""
+
+
+class NoSuchVersionError(NotFoundError):
+    """The profile of this user has no such version."""
+
+
+class NoSuchJobError(NotFoundError):
+    """There is no job under this id."""
+
+
+class NoSuchModelError(NotFoundError):
+    """There is no model of this name; `GET /v1/models` lists those there are."""
 
 
 class MethodNotAllowedError(ApiError):

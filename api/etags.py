@@ -5,13 +5,17 @@ from typing import Annotated
 
 from fastapi import Header
 
+from api.bounds import TagsOfEntities
+
 ANY = "*"
 
 IfMatch = Annotated[
-    str | None, Header(description="Only if the stored state has this entity tag; `*`: only if there is one.")
+    TagsOfEntities | None,
+    Header(description="Only if the stored state has this entity tag; `*`: only if there is one."),
 ]
 IfNoneMatch = Annotated[
-    str | None, Header(description="Only if the stored state has another entity tag; `*`: only if there is none.")
+    TagsOfEntities | None,
+    Header(description="Only if the stored state has another entity tag; `*`: only if there is none."),
 ]
 
 

@@ -21,6 +21,7 @@ from api.errors import (
     MalformedBodyError,
     ModelAmbiguousError,
     NoModelError,
+    NoSuchProfileError,
     NotFoundError,
     TooFewPrinciplesError,
     TooManyRequestsError,
@@ -31,7 +32,7 @@ from api.errors import (
 )
 from api.feedback_schemas import FEEDBACK_EXAMPLE, FeedbackBody, FeedbackResource, RatingBody, fit_resource
 from api.model_choice import choose_model
-from api.profile_schemas import UserId
+from api.profile_schemas import UserId, check_user_id
 from db.preferences import Method
 from db.queries import feedback, profiles, ratings
 from db.queries.feedback import LEAST_PAIRS, LEAST_PRINCIPLES, Added, Pair, StoredFit
@@ -83,7 +84,7 @@ def give_feedback(
         model = _scoring_model(session, body.model)
         stored = profiles.find_profile(session, caller.tenant_id, user_id, for_update=True)
         if stored is None:
-            raise NotFoundError
+            raise NoSuchProfileError
         _check_profile(stored)
         rated = _ratings(session, caller.tenant_id, user_id, body.ratings)
         made = list(islice(ratings.pairs_made(session, stored.profile_id, rated), MOST_PAIRS_OF_RATINGS + 1))
@@ -109,7 +110,7 @@ def read_feedback(user_id: UserId, caller: Reader, services: ServicesDep) -> Fee
     with services.database.reading() as session:
         stored = profiles.find_profile(session, caller.tenant_id, user_id)
         if stored is None:
-            raise NotFoundError
+            raise NoSuchProfileError
         return _resource(session, stored)
 
 
@@ -122,7 +123,7 @@ def withdraw_feedback(user_id: UserId, caller: Writer, services: ServicesDep) ->
     with services.database.transaction() as session:
         stored = profiles.find_profile(session, caller.tenant_id, user_id, for_update=True)
         if stored is None:
-            raise NotFoundError
+            raise NoSuchProfileError
         feedback.withdraw(session, stored.profile_id)
 
 
@@ -153,7 +154,7 @@ def _ratings(session: Session, tenant_id: uuid.UUID, user_id: str, bodies: list[
     found: list[Rating] = []
     for index, body in enumerate(bodies):
         text = texts[body.job_id].get(body.custom_id)
-        if text is None or text.user_id != user_id:
+        if text is None or check_user_id(text.user_id) != user_id:
             message = "This user has no text under this job and custom_id."
             findings.add(LineError("unknown_result", message, f"/ratings/{index}"))
         else:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from api.bounds import ModelName
 from api.job_schemas import CustomId, Messages, Prompt
 from api.profile_schemas import StrictModel, check_text
 from db.base import JsonObject
@@ -56,7 +57,7 @@ class FeedbackBody(StrictModel):
 
     pairs: list[PairBody] = Field(default=[], max_length=MAX_ENTRIES)
     ratings: list[RatingBody] = Field(default=[], max_length=MAX_ENTRIES)
-    model: str | None = Field(
+    model: ModelName | None = Field(
         default=None, description="Whose policy scores the texts, as in a job; needed where several have one."
     )
 

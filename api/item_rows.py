@@ -14,6 +14,7 @@ from api.errors import LineError, line_errors
 from api.inspection import Inspection
 from api.item_source import Candidate, Place, ReadOptions
 from api.job_schemas import ItemIn, Options
+from api.profile_schemas import check_user_id
 from db.base import JsonObject
 from db.batches import batches
 from db.queries.profiles import PinnedProfile, resolve_profiles
@@ -99,7 +100,7 @@ def read_options(value: object, place: Place) -> ReadOptions:
 def check_row(row: Row) -> CheckedRow:
     """One row against its schema, with all that is wrong with it."""
     if row.syntax is not None:
-        error = row.place.error("malformed_line", f"This line is not valid JSON: {row.syntax}.")
+        error = row.place.error("invalid_json", f"This line is not valid JSON: {row.syntax}.")
         return CheckedRow(row.place, None, None, None, [error])
     value = row.value
     if not isinstance(value, dict):
@@ -114,7 +115,8 @@ def check_row(row: Row) -> CheckedRow:
         if len(found) < error.error_count():  # then nobody knows what of it is right
             return CheckedRow(row.place, None, None, None, errors)
         wrong = {each.pointer.removeprefix(row.place.prefix) for each in errors}
-        custom_id, user_id = (None if f"/{name}" in wrong else value[name] for name in ("custom_id", "user_id"))
+        custom_id = None if "/custom_id" in wrong else value["custom_id"]
+        user_id = None if "/user_id" in wrong else check_user_id(value["user_id"])
         return CheckedRow(row.place, custom_id, user_id, None, errors)
     return CheckedRow(row.place, item.custom_id, item.user_id, item, errors)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from api.bounds import ModelName
 from api.profile_schemas import (
     MAX_METADATA,
     MAX_PRINCIPLES,
@@ -91,7 +92,7 @@ class Options(ScheduleFields):
 
     defaults: Overrides = Field(default_factory=Overrides)
     metadata: Metadata = Field(default_factory=dict, description="Yours; kept with the job and given back.")
-    model: str | None = Field(
+    model: ModelName | None = Field(
         default=None,
         description="A name or alias from `/v1/models`, or `name@` and the first 8 digits or more of its digest. It "
         "may be left out where one model is served.",
@@ -113,7 +114,7 @@ class Audience(StrictModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Audience":
-        if len(self.model_fields_set) != 1 or all(value is None for value in (self.tags, self.user_ids, self.all)):
+        if sum(value is not None for value in (self.tags, self.user_ids, self.all)) != 1:
             raise PydanticCustomError("one_audience", "Say exactly one of `tags`, `user_ids` and `all`.")
         return self
 
@@ -128,7 +129,7 @@ class CampaignIn(Options):
 class ReaddressBody(StrictModel):
     """Which model is to write what is left of a job."""
 
-    model: str = Field(description="As in a job.")
+    model: ModelName = Field(description="As in a job.")
 
 
 class CountsOut(BaseModel):
@@ -160,7 +161,10 @@ class JobOut(BaseModel):
     completion_window: str | None
     expires_at: dt.datetime | None = Field(description="Its deadline, by its completion window.")
     paused_at: dt.datetime | None = Field(description="Since when nothing more of it is begun; null: not paused.")
-    rate: float | None = Field(description="Items per second, lately; null when none has finished lately.")
+    rate: float | None = Field(
+        description="Items per second, lately; null when none has finished lately, "
+        "and until as many have as are being written."
+    )
     eta_seconds: int | None = Field(description="Until the last item, at that rate.")
     waiting_reason: str | None = Field(description="Why nothing of this job is being decoded; null when something is.")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from api.errors import NotFoundError
+from api.errors import NoSuchJobError
 from api.job_schemas import CountsOut, JobOut
 from api.schedule_schemas import as_window
 from db.queries import jobs
@@ -15,15 +15,15 @@ from db.queries.workers import SeenWorker, seen_workers, serving_status
 
 
 def record_of(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> JobRecord:
-    """The tenant's job, or `NotFoundError`."""
+    """The tenant's job, or `NoSuchJobError`."""
     record = jobs.find_job(session, tenant_id=tenant_id, job_id=job_id)
     if record is None:
-        raise NotFoundError("There is no job under this id.")
+        raise NoSuchJobError
     return record
 
 
 def view_of(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID, *, redis_fails: bool = False) -> JobOut:
-    """The tenant's job as clients see it, or `NotFoundError`."""
+    """The tenant's job as clients see it, or `NoSuchJobError`."""
     (view,) = job_views(session, [record_of(session, tenant_id, job_id)], redis_fails=redis_fails)
     return view
 

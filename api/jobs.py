@@ -11,7 +11,16 @@ from starlette.responses import JSONResponse
 
 from api import deadlines
 from api.accepting import accept_body
-from api.bodies import JSON, NDJSON_TYPES, SpooledBody, json_body, request_body, require_media_type, spool
+from api.bodies import (
+    JSON,
+    NDJSON_TYPES,
+    SpooledBody,
+    json_body,
+    ndjson_example,
+    request_body,
+    require_media_type,
+    spool,
+)
 from api.dependencies import Caller, Scope, ServicesDep, require
 from api.errors import (
     BodyTooLargeError,
@@ -22,6 +31,7 @@ from api.errors import (
     MalformedBodyError,
     ModelAmbiguousError,
     NoModelError,
+    NoSuchJobError,
     NotFoundError,
     OverloadedError,
     TooManyRequestsError,
@@ -40,6 +50,7 @@ from db.queries.idempotency import RequestKey
 from db.states import JobState
 
 SCHEMAS = "#/components/schemas"
+LINES_EXAMPLE = ndjson_example({"defaults": {"max_tokens": 200}}, ITEM_EXAMPLE)
 SUBMISSION = {
     "requestBody": {
         "required": True,
@@ -52,7 +63,7 @@ SUBMISSION = {
                 },
             },
             **{
-                media_type: {"schema": {"$ref": f"{SCHEMAS}/ItemIn"}, "example": ITEM_EXAMPLE}
+                media_type: {"schema": {"$ref": f"{SCHEMAS}/ItemIn"}, "example": LINES_EXAMPLE}
                 for media_type in NDJSON_TYPES
             },
         },
@@ -65,12 +76,12 @@ router = APIRouter(
 )
 
 
-async def job_id_of(job_id: Annotated[str, Path(description="The job's `id`.")]) -> uuid.UUID:
+async def job_id_of(job_id: Annotated[str, Path(max_length=128, description="The job's `id`.")]) -> uuid.UUID:
     """A dependency: the id in the path. What is no id names no job. Async, so that no thread is asked for it."""
     try:
         return uuid.UUID(job_id)
     except ValueError:
-        raise NotFoundError from None
+        raise NoSuchJobError from None
 
 
 Reader = Annotated[Caller, Depends(require(Scope.JOBS_READ))]
@@ -133,7 +144,7 @@ async def submit_job(
     if idempotency_key is not None:
         sent = hashlib.sha256(f"{body.media_type}\n{body.digest}".encode()).hexdigest()
         key = RequestKey(caller.tenant_id, ROUTE, idempotency_key, sent)
-    answer = await accept_body(services, caller.tenant_id, body, key)
+    answer = await accept_body(services, caller.tenant_id, body, key, may_name_users=caller.may(Scope.PROFILES_READ))
     headers = {"Location": f"/v1/jobs/{answer.job['id']}"}
     if answer.replayed:
         headers["Idempotency-Replayed"] = "true"

@@ -6,10 +6,12 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
+from api.bounds import ModelName
 from api.dependencies import Caller, ServicesDep, require
 from api.errors import (
     InvalidRequestError,
     ModelAmbiguousError,
+    NoSuchModelError,
     NotFoundError,
     UnauthorizedError,
     UnavailableError,
@@ -62,13 +64,13 @@ def list_known_models(caller: AnyCaller, services: ServicesDep) -> ModelList:  #
 @router.get(
     "/v1/models/{model_id:path}", summary="Read a model", responses=responses(NotFoundError, ModelAmbiguousError)
 )
-def read_model(model_id: str, caller: AnyCaller, services: ServicesDep) -> Model:  # noqa: ARG001 - a key is needed
+def read_model(model_id: ModelName, caller: AnyCaller, services: ServicesDep) -> Model:  # noqa: ARG001 - a key is needed
     """One model by its name, an alias, or `name@digest`."""
     with services.database.reading() as session:
         known = list_models(session)
     found = named(known, model_id)
     if not found:
-        raise NotFoundError
+        raise NoSuchModelError
     if len({model.digest for model in found}) > 1:
         references = ", ".join(f"`{model.reference}`" for model in found)
         raise ModelAmbiguousError(f"Several models are served as `{model_id}`: name one of {references}.")

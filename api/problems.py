@@ -16,6 +16,8 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from api.errors import (
     MAX_ERRORS_SHOWN,
@@ -35,6 +37,7 @@ from db.logs import places_of
 from db.session import DatabaseUnreachableError
 
 RETRY_AFTER_SECONDS = 5
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # What openai clients branch on; everything else of theirs goes by status.
 OPENAI_TYPES = {
     401: "authentication_error",
@@ -91,7 +94,10 @@ def install_error_handlers(app: FastAPI) -> None:
         return problem_response(request, from_fastapi(error.errors()))
 
     def http_error(request: Request, error: HTTPException) -> Response:
-        return problem_response(request, _from_starlette(error))
+        problem = _from_starlette(error)
+        if isinstance(problem, MethodNotAllowedError):
+            problem.headers["Allow"] = ", ".join(_allowed_methods(app, request.scope))
+        return problem_response(request, problem)
 
     def database_error(request: Request, error: Exception) -> Response:
         log_unexpected("database_error", error)
@@ -164,6 +170,16 @@ def from_fastapi(errors: Sequence[ErrorDetails]) -> ApiError:
         message = sentence(details) if kind == "body" else f"{str(kind).capitalize()} parameter: {sentence(details)}"
         found.append(LineError(details["type"], message, place if kind == "body" else place.lstrip("/")))
     return InvalidRequestError(errors=found)
+
+
+def _allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
+    """Every method that any route answers at this path; a router itself names those of the first route alone."""
+    allowed = [
+        method
+        for method in METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.router.routes)
+    ]
+    return ["HEAD", *allowed] if "GET" in allowed else allowed
 
 
 def _from_starlette(error: HTTPException) -> ApiError:

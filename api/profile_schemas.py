@@ -27,13 +27,24 @@ MAX_ATTRIBUTES = 64
 MAX_ATTRIBUTE_CHARACTERS = 1000
 MAX_TAGS = 64
 MAX_METADATA = 16
+JOINERS = "\u200c\u200d"
+WITHOUT_JOINERS = str.maketrans("", "", JOINERS)
 
 
 def check_user_id(user_id: str) -> str:
-    """Printable, so that it can be shown; without "/", so that it is one part of a path."""
-    if not user_id.isprintable() or "/" in user_id or user_id in {".", ".."}:
+    """A user id in its canonical form: in one Unicode form and without space around it, it names one user.
+
+    Printable, so that it can be shown; without "/", so that it is one part of a path.
+    """
+    canonical = unicodedata.normalize("NFC", user_id).strip()
+    if not canonical:
+        raise PydanticCustomError("blank_user_id", "A user id needs a character that is not a space.")
+    if len(canonical) > MAX_USER_ID_CHARACTERS:  # a canonical form may be longer
+        message = "At most {max_length} characters are allowed."
+        raise PydanticCustomError("string_too_long", message, {"max_length": MAX_USER_ID_CHARACTERS})
+    if not canonical.isprintable() or "/" in canonical or canonical in {".", ".."}:
         raise PydanticCustomError("user_id", "Printable characters without '/' are allowed, and neither '.' nor '..'.")
-    return user_id
+    return canonical
 
 
 def check_text(text: str) -> str:
@@ -44,8 +55,9 @@ def check_text(text: str) -> str:
 
 
 def check_tag(tag: str) -> str:
-    """A tag people can see and type."""
-    if not tag.isprintable() or tag != tag.strip():
+    """A tag people can see and type; joiners between letters are part of how some scripts and emoji are written."""
+    seen = tag.translate(WITHOUT_JOINERS)
+    if not (seen and seen.isprintable()) or tag != tag.strip() or not {tag[0], tag[-1]}.isdisjoint(JOINERS):
         raise PydanticCustomError("tag", "A tag has printable characters and no space at either end.")
     return tag
 
@@ -93,7 +105,8 @@ UserId = Annotated[
     Field(
         min_length=1,
         max_length=MAX_USER_ID_CHARACTERS,
-        description="Your own name for the user: 1 to 128 printable characters without `/`.",
+        description="Your own name for the user: 1 to 128 printable characters without `/`. Space around it and its "
+        "Unicode form (NFC) make no other user.",
         examples=["ada"],
     ),
     AfterValidator(check_user_id),

@@ -13,6 +13,7 @@ from api.bodies import (
     NDJSON_TYPES,
     JsonSyntaxError,
     SpooledBody,
+    ndjson_example,
     ndjson_response,
     parse_json,
     request_body,
@@ -35,13 +36,14 @@ from api.errors import (
     responses,
 )
 from api.model_choice import known_methods
-from api.profile_schemas import PROFILE_EXAMPLE, ImportedProfile, ImportReport
+from api.profile_rows import read_row
+from api.profile_schemas import PROFILE_EXAMPLE, ImportReport
 from api.profiles import Reader, TagFilter, Writer, require_policy
 from api.settings import Settings
 from db.batches import batches
 from db.preferences import Method
 from db.queries import profile_imports, profiles
-from db.queries.profile_imports import ImportCounts, NewProfile
+from db.queries.profile_imports import ImportCounts, Row
 from db.session import Database
 
 ROWS_PER_STATEMENT = 1000
@@ -66,7 +68,9 @@ async def imported_body(request: Request, services: ServicesDep, caller: Writer)
     summary="Import profiles",
     responses=responses(BodyTooLargeError, UnsupportedMediaTypeError, InvalidRequestError, TooManyRequestsError),
     openapi_extra=request_body(
-        {"$ref": "#/components/schemas/ImportedProfile"}, *NDJSON_TYPES, example={"user_id": "ada", **PROFILE_EXAMPLE}
+        {"$ref": "#/components/schemas/ImportedProfile"},
+        *NDJSON_TYPES,
+        example=ndjson_example({"user_id": "ada", **PROFILE_EXAMPLE}, {"user_id": "bob", "tags": ["beta"]}),
     ),
 )
 async def import_profiles(
@@ -75,7 +79,11 @@ async def import_profiles(
     body: Annotated[SpooledBody, Depends(imported_body)],
     dry_run: Annotated[bool, Query(description="Check everything and count, but store nothing.")] = False,  # noqa: FBT002 - a query parameter
 ) -> ImportReport:
-    """Create or replace one profile per line. Nothing is stored when any line is wrong; every wrong line is named."""
+    """Create or change one profile per line. Nothing is stored when any line is wrong; every wrong line is named.
+
+    What a line leaves out stays as it is, null removes, lists are replaced: a line is a patch (RFC 7396) of a profile
+    that there may not be yet. Weights that feedback has learnt stay until a line states others than were stated before.
+    """
     async with services.lanes.heavy.slot(caller.tenant_id):
         return await services.bulk.run(_import, caller.tenant_id, body, dry_run=dry_run)
 
@@ -131,8 +139,8 @@ def _check(body: SpooledBody, *, most: int, known: Collection[Method]) -> int:
         if num_profiles > most:
             raise BodyTooLargeError(f"More than {most} profiles: send them in parts.")
         try:
-            profile = ImportedProfile.model_validate(parse_json(text))
-            require_policy(profile.method, known)
+            row = read_row(parse_json(text), line)
+            require_policy(row.method, known)
         except ValidationError as error:
             findings.add(*line_errors(error, line=line))
         except JsonSyntaxError as error:
@@ -140,7 +148,7 @@ def _check(body: SpooledBody, *, most: int, known: Collection[Method]) -> int:
         except PolicyRequiredError as error:
             findings.add(LineError(error.code, error.detail, "/method", line))
         else:
-            first = lines_of.setdefault(profile.user_id, line)
+            first = lines_of.setdefault(row.user_id, line)
             if first != line:
                 message = f"Line {first} has the same user_id."
                 findings.add(LineError("duplicate_user_id", message, "/user_id", line))
@@ -151,7 +159,7 @@ def _check(body: SpooledBody, *, most: int, known: Collection[Method]) -> int:
 def _count(database: Database, tenant_id: uuid.UUID, body: SpooledBody) -> ImportCounts:
     counts = ImportCounts()
     with database.reading() as session:
-        for batch in batches(_profiles(body), ROWS_PER_STATEMENT):
+        for batch in batches(_rows(body), ROWS_PER_STATEMENT):
             counts += profile_imports.count_differences(session, tenant_id, batch)
     return counts
 
@@ -160,13 +168,13 @@ def _store(database: Database, tenant_id: uuid.UUID, body: SpooledBody) -> Impor
     counts = ImportCounts()
     with database.transaction() as session:
         profile_imports.wait_for_other_imports(session, tenant_id)
-        for batch in batches(_profiles(body), ROWS_PER_STATEMENT):
+        for batch in batches(_rows(body), ROWS_PER_STATEMENT):
             counts += profile_imports.store_profiles(session, tenant_id, batch)
     return counts
 
 
-def _profiles(body: SpooledBody) -> Iterator[NewProfile]:
+def _rows(body: SpooledBody) -> Iterator[Row]:
     """The checked body once more: reading it twice is cheaper than keeping it."""
-    for _, text in body.lines():
-        profile = ImportedProfile.model_validate(parse_json(text))
-        yield NewProfile(profile.user_id, profile.canonical())
+    for line, text in body.lines():
+        row = read_row(parse_json(text), line)
+        yield Row(row.user_id, row.change)

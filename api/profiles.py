@@ -4,15 +4,18 @@ from collections.abc import Callable, Container
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from api.bodies import JSON, MERGE_PATCH, json_body, json_value, request_body, validated
+from api.bounds import Version
 from api.dependencies import Caller, Scope, ServicesDep, require
 from api.errors import (
     BodyTooLargeError,
     ForbiddenError,
     InvalidRequestError,
     MalformedBodyError,
+    NoSuchProfileError,
+    NoSuchVersionError,
     NotFoundError,
     PolicyRequiredError,
     PreconditionFailedError,
@@ -75,7 +78,7 @@ def read_profile(
     with services.database.reading() as session:
         stored = profiles.find_profile(session, caller.tenant_id, user_id)
     if stored is None:
-        raise NotFoundError
+        raise NoSuchProfileError
     response.headers["ETag"] = etag(stored)
     if conditions.not_modified(etag(stored)):
         return Response(status_code=304, headers={"ETag": etag(stored)})
@@ -97,7 +100,10 @@ def put_profile(
     body: Annotated[ProfileBody, Depends(json_body(ProfileBody))],
     response: Response,
 ) -> ProfileResource:
-    """Store the whole profile. What equals the stored state makes no version, and answers 200 whatever was expected."""
+    """Store the whole profile. What equals the stored state makes no version, and answers 200 whatever was expected.
+
+    What is left out is as in a new profile, consent and learnt weights included: to change parts, patch or import.
+    """
     require_policy(body.method, known_methods(services.database))
     written, created = _write(services, caller, user_id, conditions, lambda _: body.canonical())
     response.headers["ETag"] = etag(written)
@@ -126,7 +132,7 @@ def patch_profile(
 
     def change(stored: StoredProfile | None) -> JsonObject:
         if stored is None:
-            raise NotFoundError
+            raise NoSuchProfileError
         merged = validated(ProfileBody, merge_patch(stored.body, patch))
         require_policy(merged.method, known_methods(services.database))
         return merged.canonical()
@@ -147,7 +153,7 @@ def delete_profile(user_id: UserId, caller: Writer, services: ServicesDep, condi
     with services.database.transaction() as session:
         stored = profiles.find_profile(session, caller.tenant_id, user_id, for_update=True)
         if stored is None:
-            raise NotFoundError
+            raise NoSuchProfileError
         if not conditions.hold_for(etag(stored)):
             raise PreconditionFailedError
         profiles.delete_profile(session, caller.tenant_id, stored)
@@ -158,7 +164,7 @@ def list_profiles(
     caller: Reader,
     services: ServicesDep,
     tag: TagFilter = [],  # noqa: B006 - FastAPI copies defaults
-    after: Annotated[str | None, Query(description="The `last_id` of the page before.")] = None,
+    after: Annotated[UserId | None, Query(description="The `last_id` of the page before.")] = None,
     limit: Limit = 100,
 ) -> ProfilePage:
     """Profiles by user id."""
@@ -178,13 +184,13 @@ def list_versions(
     user_id: UserId,
     caller: Reader,
     services: ServicesDep,
-    after: Annotated[int | None, Query(ge=1, description="The `last_id` of the page before.")] = None,
+    after: Annotated[Version | None, Query(description="The `last_id` of the page before.")] = None,
     limit: Limit = 20,
 ) -> VersionPage:
     """Every version there was, the newest first."""
     with services.database.reading() as session:
         if profiles.find_profile(session, caller.tenant_id, user_id) is None:
-            raise NotFoundError
+            raise NoSuchProfileError
         found = profiles.list_versions(session, caller.tenant_id, user_id, before=after, limit=limit + 1)
     page = found[:limit]
     return VersionPage(
@@ -198,7 +204,7 @@ def list_versions(
 @router.get("/v1/profiles/{user_id}/versions/{version}", summary="Read a version", responses=responses(NotFoundError))
 def read_version(
     user_id: UserId,
-    version: Annotated[int, Path(ge=1, le=2**31 - 1)],
+    version: Version,
     caller: Reader,
     services: ServicesDep,
     response: Response,
@@ -207,7 +213,7 @@ def read_version(
     with services.database.reading() as session:
         stored = profiles.find_version(session, caller.tenant_id, user_id, version)
     if stored is None:
-        raise NotFoundError
+        raise NoSuchVersionError
     response.headers["ETag"] = etag(stored)
     return resource(stored)
 

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from api.bodies import JSON, NDJSON, NDJSON_TYPES, ndjson_response
+from api.bodies import JSON, NDJSON, NDJSON_TYPES, ndjson_response, qualities
+from api.bounds import Position
 from api.deadlines import reading_job
 from api.dependencies import ServicesDep
 from api.errors import (
@@ -31,7 +32,7 @@ from db.states import TERMINAL_ITEM_STATES, ItemState
 ROWS_PER_READ = 2000
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
-MAX_POSITION = 2**31 - 1
+VARY = {"Vary": "Accept"}
 
 router = APIRouter(
     tags=["jobs"],
@@ -54,9 +55,7 @@ class EndedState(StrEnum):
     CANCELLED = ItemState.CANCELLED.value
 
 
-After = Annotated[
-    int | None, Query(ge=0, le=MAX_POSITION, description="Read on behind this position: a page's `next_after`.")
-]
+After = Annotated[Position | None, Query(description="Read on behind this position: a page's `next_after`.")]
 Limit = Annotated[
     int | None, Query(ge=1, le=MAX_LIMIT, description="How many at most: 100 per page if unsaid, all in NDJSON.")
 ]
@@ -71,8 +70,10 @@ def asked_format(
     """A dependency: the format the client wants."""
     if format_ is not None:
         return format_
-    accepted = {part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")}
-    return ResultFormat.JSON if accepted.isdisjoint(NDJSON_TYPES) else ResultFormat.NDJSON
+    accepted = qualities(request.headers.get("accept", ""))
+    ndjson = max(accepted.get(media_type, 0.0) for media_type in NDJSON_TYPES)
+    json = next((accepted[name] for name in (JSON, "application/*", "*/*") if name in accepted), 0.0)
+    return ResultFormat.NDJSON if ndjson > 0 and ndjson >= json else ResultFormat.JSON
 
 
 @router.get(
@@ -104,7 +105,7 @@ def read_job_results(
     if as_format is ResultFormat.JSON:
         return _page(services.database, job, start, limit or DEFAULT_LIMIT, wanted)
     rows = ended_items(services.database, job, start, limit or job.counts.total, wanted)
-    headers = {"X-Incomplete": "true" if job.counts.unfinished else "false"}
+    headers = {**VARY, "X-Incomplete": "true" if job.counts.unfinished else "false"}
     results = map(_result, islice(rows, limit))
     return ndjson_response(results, services.lanes.streams, caller.tenant_id, headers=headers)
 
@@ -119,7 +120,7 @@ def _page(database: Database, job: JobRecord, start: int, size: int, states: Col
         "complete": not job.counts.unfinished,
         "num_unfinished": job.counts.unfinished,
     }
-    return Response(to_json(page), media_type=JSON)
+    return Response(to_json(page), media_type=JSON, headers=VARY)
 
 
 def ended_items(

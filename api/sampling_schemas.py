@@ -73,9 +73,12 @@ class SamplingFields(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _one_name_for_k(cls, given: object) -> object:
-        if isinstance(given, dict) and {"k", "top_k"} <= given.keys():
+        if not isinstance(given, dict) or not {"k", "top_k"} <= given.keys():
+            return given
+        if given["k"] is not None and given["top_k"] is not None:
             raise PydanticCustomError("k_twice", "`top_k` is another name of `k`: give one of them.")
-        return given
+        unsaid = "k" if given["k"] is None else "top_k"
+        return {name: value for name, value in given.items() if name != unsaid}
 
     k: int | None = Field(
         default=None,

@@ -4,9 +4,10 @@ import datetime as dt
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from api.bounds import UtcMoment
 from api.profile_schemas import StrictModel
 from db.priorities import Priority
 from db.queries.jobs import Schedule
@@ -49,7 +50,7 @@ class ScheduleFields(StrictModel):
         "the job is `expired`, what is finished is kept. No end if unsaid.",
         examples=["24h"],
     )
-    not_before: AwareDatetime | None = Field(
+    not_before: UtcMoment | None = Field(
         default=None, strict=False, description="Nothing is decoded before this moment, which has a time zone."
     )
 
@@ -67,5 +68,4 @@ class ScheduleFields(StrictModel):
     def schedule(self) -> Schedule:
         """As the database keeps it."""
         window = None if self.completion_window is None else window_seconds(self.completion_window)
-        not_before = None if self.not_before is None else self.not_before.astimezone(dt.UTC)
-        return Schedule(self.priority, not_before, window)
+        return Schedule(self.priority, self.not_before, window)

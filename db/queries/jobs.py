@@ -274,8 +274,9 @@ def _record(row: Row[*tuple[Any, ...]]) -> JobRecord:
 
 
 def _rate(row: Row[*tuple[Any, ...]], counts: Counts) -> float | None:
+    """None, too, before as many items have ended as are being decoded: the first to end say little of the others."""
     num_ended = counts.ended - row.rate_base
-    if row.rate_since is None or num_ended <= 0:
+    if row.rate_since is None or num_ended <= 0 or counts.ended < counts.running:
         return None
     return float(num_ended / max((row.read_at - row.rate_since).total_seconds(), 1.0))
 

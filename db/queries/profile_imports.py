@@ -1,10 +1,15 @@
-"""Profiles in bulk: compare a batch with what is stored, and store what differs. Bodies arrive canonical."""
+"""Profiles in bulk: compare what a batch makes of the stored profiles with them, and store what differs.
+
+Bodies arrive canonical. What a client says of weights is held against what it said before, not against what feedback
+has made of it since (`Said`).
+"""
 
 import uuid
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from db.base import JsonObject, new_id
@@ -13,6 +18,26 @@ from db.models import Profile, ProfileTag, ProfileVersion, Tenant
 from db.preferences import digest
 from db.queries.profiles import tags_of
 from db.session import now
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A stored profile beside a client's next word on it."""
+
+    body: JsonObject
+    forms: Sequence[object]
+    """The principles that its own were learnt from: as a client stated them, and as each fit to them left them.
+
+    Empty where they are a client's.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a client says of one user: the body that it makes of what is stored, or of nothing."""
+
+    user_id: str
+    change: Callable[[Said | None], JsonObject]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +74,14 @@ class _NewVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class _Fit:
+    """The principles as a fit left them, and the version that it began with."""
+
+    principles: object
+    base: object
+
+
+@dataclass(frozen=True, slots=True)
 class _Comparison:
     """A batch beside what is stored."""
 
@@ -66,12 +99,12 @@ def wait_for_other_imports(session: Session, tenant_id: uuid.UUID) -> None:
     session.execute(select(Tenant.id).where(Tenant.id == tenant_id).with_for_update(key_share=True))
 
 
-def count_differences(session: Session, tenant_id: uuid.UUID, batch: Sequence[NewProfile]) -> ImportCounts:
+def count_differences(session: Session, tenant_id: uuid.UUID, batch: Sequence[Row]) -> ImportCounts:
     """What storing a batch would come to. Changes nothing."""
     return _compare(session, tenant_id, batch).counts
 
 
-def store_profiles(session: Session, tenant_id: uuid.UUID, batch: Sequence[NewProfile]) -> ImportCounts:
+def store_profiles(session: Session, tenant_id: uuid.UUID, batch: Sequence[Row]) -> ImportCounts:
     """Create or update every profile of a batch, each user at most once in it; equal ones stay as they are."""
     counts = ImportCounts()
     while batch:
@@ -83,35 +116,72 @@ def store_profiles(session: Session, tenant_id: uuid.UUID, batch: Sequence[NewPr
         counts += ImportCounts(len(created), len(compared.updated), compared.num_unchanged)
         # Whoever got a profile from another request in this moment is compared again.
         done = {version.profile.user_id for version in created}
-        batch = [profile for profile in compared.created if profile.user_id not in done]
+        met = {profile.user_id for profile in compared.created} - done
+        batch = [row for row in batch if row.user_id in met]
     return counts
 
 
-def _lock(session: Session, tenant_id: uuid.UUID, batch: Sequence[NewProfile]) -> None:
-    users = [profile.user_id for profile in batch]
+def _lock(session: Session, tenant_id: uuid.UUID, batch: Sequence[Row]) -> None:
+    users = [row.user_id for row in batch]
     heads = select(Profile.id).where(Profile.tenant_id == tenant_id, Profile.user_id.in_(users))
     session.execute(heads.order_by(Profile.user_id).with_for_update()).all()
 
 
-def _compare(session: Session, tenant_id: uuid.UUID, batch: Sequence[NewProfile]) -> _Comparison:
+def _compare(session: Session, tenant_id: uuid.UUID, batch: Sequence[Row]) -> _Comparison:
     stored = {
-        user_id: (profile_id, version, stored_digest)
-        for user_id, profile_id, version, stored_digest in session.execute(
-            select(Profile.user_id, Profile.id, Profile.version, ProfileVersion.digest)
+        user_id: (profile_id, version, body, stored_digest)
+        for user_id, profile_id, version, body, stored_digest in session.execute(
+            select(Profile.user_id, Profile.id, Profile.version, ProfileVersion.body, ProfileVersion.digest)
             .join(
                 ProfileVersion, (ProfileVersion.profile_id == Profile.id) & (ProfileVersion.version == Profile.version)
             )
-            .where(Profile.tenant_id == tenant_id, Profile.user_id.in_([profile.user_id for profile in batch]))
+            .where(Profile.tenant_id == tenant_id, Profile.user_id.in_([row.user_id for row in batch]))
         )
     }
-    updated = []
-    for profile in batch:
-        if profile.user_id in stored:
-            profile_id, version, stored_digest = stored[profile.user_id]
-            if stored_digest != digest(profile.body):
-                updated.append(_NewVersion(profile_id, version + 1, profile))
-    created = [profile for profile in batch if profile.user_id not in stored]
+    forms = _forms(session, {profile_id: body["principles"] for profile_id, _, body, _ in stored.values()})
+    created, updated = [], []
+    for row in batch:
+        if row.user_id not in stored:
+            created.append(NewProfile(row.user_id, row.change(None)))
+            continue
+        profile_id, version, body, stored_digest = stored[row.user_id]
+        changed = NewProfile(row.user_id, row.change(Said(body, forms.get(profile_id, ()))))
+        if stored_digest != digest(changed.body):
+            updated.append(_NewVersion(profile_id, version + 1, changed))
     return _Comparison(created, updated, num_unchanged=len(stored) - len(updated))
+
+
+def _forms(session: Session, present: Mapping[uuid.UUID, object]) -> dict[uuid.UUID, list[object]]:
+    """`Said.forms` of those profiles whose present principles were learnt."""
+    fits = _fits(session, present)
+    bases = {profile_id: of[-1].base for profile_id, of in fits.items() if of[-1].principles == present[profile_id]}
+    if not bases:
+        return {}
+    stated = session.execute(
+        select(ProfileVersion.profile_id, ProfileVersion.body).where(
+            tuple_(ProfileVersion.profile_id, ProfileVersion.version).in_(list(bases.items()))
+        )
+    )
+    return {
+        profile_id: [
+            body["principles"],
+            *(fit.principles for fit in fits[profile_id] if fit.base == bases[profile_id]),
+        ]
+        for profile_id, body in stated
+    }
+
+
+def _fits(session: Session, present: Mapping[uuid.UUID, object]) -> dict[uuid.UUID, list[_Fit]]:
+    """What was learnt for each of these profiles, the oldest first; profiles without are left out."""
+    fits: defaultdict[uuid.UUID, list[_Fit]] = defaultdict(list)
+    for profile_id, body, source in session.execute(
+        select(ProfileVersion.profile_id, ProfileVersion.body, ProfileVersion.learned)
+        .where(ProfileVersion.profile_id.in_(present), ProfileVersion.learned.is_not(None))
+        .order_by(ProfileVersion.version)
+    ):
+        if source is not None:
+            fits[profile_id].append(_Fit(body["principles"], source.get("base_version")))
+    return fits
 
 
 def _insert_heads(session: Session, tenant_id: uuid.UUID, created: Sequence[NewProfile]) -> list[_NewVersion]:

@@ -24,11 +24,11 @@ def test_a_problem_has_every_member_in_both_dialects(client: TestClient) -> None
         "type": "urn:padserve:problem:not_found",
         "title": "Not found",
         "status": 404,
-        "detail": "There is nothing under this name.",
+        "detail": "There is no profile of this user.",
         "instance": "/v1/profiles/nobody",
         "code": "not_found",
         "error": {
-            "message": "There is nothing under this name.",
+            "message": "There is no profile of this user.",
             "type": "not_found_error",
             "param": None,
             "code": "not_found",

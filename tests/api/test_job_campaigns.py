@@ -122,7 +122,7 @@ def test_unknown_and_repeated_users_are_refused(client: TestClient) -> None:
 
 
 def test_an_audience_of_nobody_is_refused(client: TestClient) -> None:
-    assert refusal(client, audience={"tags": ["nobody-has-this"]}) == [("no_items", "")]
+    assert refusal(client, audience={"tags": ["nobody-has-this"]}) == [("no_items", "/audience/tags")]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_prompt_that_is_blank_or_too_long_once_it_is_filled_is_refused(api: Ap
 
 
 def test_the_audience_is_of_the_caller_alone(api: Api, client: TestClient) -> None:
-    assert refusal(api.client(tenant="rival")) == [("no_items", "")]
+    assert refusal(api.client(tenant="rival")) == [("no_items", "/audience/all")]
 
 
 @given(texts=st.lists(st.text(), min_size=1), values=VALUES, data=st.data())

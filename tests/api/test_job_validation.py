@@ -101,7 +101,7 @@ def test_a_malformed_line_is_named_and_the_others_are_still_checked(api: Api, cl
 
     answer = submit_lines(client, an_item("a"), line, an_item("b", k=0))
 
-    assert line_errors_of(answer) == [(2, "malformed_line", ""), (3, "greater_than_equal", "/k")]
+    assert line_errors_of(answer) == [(2, "invalid_json", ""), (3, "greater_than_equal", "/k")]
     assert num_stored(api.database) == NOTHING
 
 
@@ -111,7 +111,7 @@ def test_a_line_that_is_not_utf_8_is_malformed(client: TestClient) -> None:
 
     answer = client.post("/v1/jobs", content=body, headers=NDJSON_HEADERS)
 
-    assert line_errors_of(answer) == [(2, "malformed_line", "")]
+    assert line_errors_of(answer) == [(2, "invalid_json", "")]
 
 
 @pytest.mark.parametrize("line", ["[]", "null", "7", '"text"', "{}"])
@@ -144,7 +144,7 @@ def test_errors_of_every_kind_are_found_together(api: Api, client: TestClient) -
         (1, "less_than_equal", "/defaults/top_p"),
         (3, "duplicate_custom_id", "/custom_id"),
         (4, "unknown_user", "/user_id"),
-        (5, "malformed_line", ""),
+        (5, "invalid_json", ""),
         (6, "greater_than_equal", "/k"),
         (6, "greater_than_equal", "/max_tokens"),
         (6, "prompt_or_messages", ""),

@@ -9,7 +9,7 @@ from sqlalchemy import insert, select, text, update
 
 import db
 from db.models import Job
-from db.queries import claims, deadlines
+from db.queries import claims, deadlines, keys, profiles
 from db.queries.audit import violations
 from db.queries.cancelling import cancel
 from db.queries.claims import Outcome
@@ -26,7 +26,7 @@ def migrate(database: Database, revision: str) -> None:
         config = Config()
         config.set_main_option("script_location", str(Path(db.__file__).parent / "migrations"))
         config.attributes["connection"] = connection
-        (command.downgrade if revision < "0006" else command.upgrade)(config, revision)
+        (command.upgrade if revision == "head" else command.downgrade)(config, revision)
         connection.commit()
 
 
@@ -117,3 +117,26 @@ def test_the_version_before_can_submit_and_end_a_job(database: Database) -> None
     assert ended_job is not None
     assert old.state is JobState.QUEUED
     assert ended_job.counts == Counts(0, 0, 1, 0, 0, 1)
+
+
+def test_user_ids_get_their_canonical_form_and_no_profile_is_lost(database: Database) -> None:
+    migrate(database, "0008")
+    with database.transaction() as session:
+        acme, other = (keys.create_tenant(session, name).id for name in ("acme", "other"))
+        for tenant_id, user_id in [(acme, " ada"), (acme, "ada"), (acme, "ada "), (acme, "Zoe\u0308"), (other, "ada ")]:
+            profiles.create_profile(session, tenant_id, user_id, {"tags": [repr(user_id)]})
+
+    migrate(database, "head")
+
+    with database.reading() as session:
+        tags = {
+            (profile.user_id, str(profile.body["tags"])) for profile in profiles.list_profiles(session, acme, limit=9)
+        }
+        others = profiles.list_profiles(session, other, limit=9)
+    assert tags == {
+        ("ada", "[\"'ada'\"]"),
+        ("ada (2)", "[\"' ada'\"]"),
+        ("ada (3)", "[\"'ada '\"]"),
+        ("Zo\u00eb", "[\"'Zoe\u0308'\"]"),
+    }
+    assert [profile.user_id for profile in others] == ["ada"]

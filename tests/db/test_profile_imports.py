@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from db.queries import keys, profile_imports, profiles
-from db.queries.profile_imports import ImportCounts, NewProfile
+from db.queries.profile_imports import ImportCounts, Row
 from db.session import Database
 
 
@@ -16,11 +16,11 @@ def tenant(database: Database) -> uuid.UUID:
         return keys.create_tenant(session, "acme").id
 
 
-def batch(size: int, tag: str = "a") -> list[NewProfile]:
-    return [NewProfile(f"user-{number:04}", {"tags": [tag]}) for number in range(size)]
+def batch(size: int, tag: str = "a") -> list[Row]:
+    return [Row(f"user-{number:04}", lambda _: {"principles": [], "tags": [tag]}) for number in range(size)]
 
 
-def store(database: Database, tenant: uuid.UUID, profiles: Sequence[NewProfile]) -> ImportCounts:
+def store(database: Database, tenant: uuid.UUID, profiles: Sequence[Row]) -> ImportCounts:
     with database.transaction() as session:
         profile_imports.wait_for_other_imports(session, tenant)
         return profile_imports.store_profiles(session, tenant, profiles)
@@ -66,7 +66,7 @@ def test_an_imported_profile_is_one_like_any_other(database: Database, tenant: u
     with database.transaction() as session:
         imported = profiles.find_profile(session, tenant, "user-0000", for_update=True)
         assert imported is not None
-        updated = profiles.update_profile(session, tenant, imported, {"tags": ["b"]})
+        updated = profiles.update_profile(session, tenant, imported, {"principles": [], "tags": ["b"]})
 
     assert updated is not None
     assert store(database, tenant, batch(1, "a")) == ImportCounts(num_updated=1)
