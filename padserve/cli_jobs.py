@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from padserve.answers import Job
 from padserve.client import Campaign, Client
 from padserve.context import CommandContext, context_of
 from padserve.display import job_line, job_progress, say
@@ -15,7 +16,9 @@ from padserve.files import write_lines
 from padserve.ndjson import STANDARD_INPUT, Source
 
 NOT_ALL_SUCCEEDED = 1
+RESULTS_ARE_INCOMPLETE = 3
 INTERRUPTED = 130
+INCOMPLETE = "Not all: {num_left} of {total} items have not ended. For all of them: padserve results {id} --wait"
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Wait until it has ended; exit code 1 if an item failed.")]
@@ -120,13 +123,26 @@ def results(
     *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.", dir_okay=False)] = None,
     state: Annotated[str | None, typer.Option(help="Only succeeded, failed or cancelled items.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the job has ended.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="What is there will do: exit code 0.")] = False,
 ) -> None:
-    """Write results as NDJSON, in input order. May be asked while the job runs: what has ended is there."""
+    """Write results as NDJSON, in input order.
+
+    While the job runs, those that are there are written, and the exit code is 3: they are not all.
+    """
     given = context_of(context)
     with given.client() as client:
-        num_lines = write_lines(client.result_lines(job_id, state=state), output)
+        if wait:
+            _wait(given, client, job_id)
+        before = client.job(job_id)  # what ends while the lines are read may be missing among them
+        num_lines = write_lines(client.result_lines(job_id, state=state, partial=True), output)
     if output is not None:
         say(given.notes, f"{num_lines} results are in {output}.")
+    if not before.has_ended:
+        counts = before.counts
+        say(given.notes, INCOMPLETE.format(id=job_id, num_left=counts.total - counts.ended, total=counts.total))
+        if not partial:
+            raise typer.Exit(RESULTS_ARE_INCOMPLETE)
 
 
 def cancel(context: typer.Context, job_id: JobId) -> None:
@@ -179,14 +195,18 @@ def _submit(given: CommandContext, source: Source | Campaign, options: _Options,
 
 
 def _follow(given: CommandContext, client: Client, job_id: str) -> None:
+    job = _wait(given, client, job_id)
+    if job.counts.succeeded < job.counts.total:
+        raise typer.Exit(NOT_ALL_SUCCEEDED)
+
+
+def _wait(given: CommandContext, client: Client, job_id: str) -> Job:
     try:
         with job_progress(given.notes) as on_progress:
-            job = client.wait(job_id, on_progress=on_progress)
+            return client.wait(job_id, on_progress=on_progress)
     except KeyboardInterrupt:
         say(given.notes, f"The job goes on without you: padserve status {job_id} --watch, or padserve cancel {job_id}")
         raise typer.Exit(INTERRUPTED) from None
-    if job.counts.succeeded < job.counts.total:
-        raise typer.Exit(NOT_ALL_SUCCEEDED)
 
 
 def _stated(**given: object) -> dict[str, object]:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from padserve import ndjson
 from padserve.answers import Job, Model, Result, position_of
-from padserve.errors import JobTimeoutError, SettingsError, UnreachableError
+from padserve.errors import IncompleteResultsError, JobTimeoutError, SettingsError, UnreachableError
 from padserve.ndjson import Source
 from padserve.profiles import Profiles
 from padserve.transport import IDEMPOTENCY_KEY, Call, Params, Transport
@@ -25,6 +25,8 @@ MAX_RETRIES = 4
 FIRST_POLL_SECONDS = 0.2
 MAX_POLL_SECONDS = 2.0
 POLL_GROWTH = 1.5
+INCOMPLETE = "X-Incomplete"
+NOT_ENDED = "Job {job_id} has not ended: wait for it first, or ask for partial results."
 NO_SERVER = "No server is named: pass url and api_key, or set PADSERVE_URL and PADSERVE_API_KEY."
 
 _JOB = TypeAdapter(Job)
@@ -185,18 +187,23 @@ class Client:
             self._sleep(pause)
             pause = min(pause * POLL_GROWTH, MAX_POLL_SECONDS)
 
-    def results(self, job_id: str, *, state: str | None = None) -> Iterator[Result]:
-        """What became of the items that have ended, in input order, as they arrive."""
-        return (_RESULT.validate_json(line) for line in self.result_lines(job_id, state=state))
+    def results(self, job_id: str, *, state: str | None = None, partial: bool = False) -> Iterator[Result]:
+        """What became of the items, in input order, as they arrive.
 
-    def result_lines(self, job_id: str, *, state: str | None = None) -> Iterator[str]:
+        Raises `IncompleteResultsError` before the first where the job has not ended; with `partial` what is there is
+        given.
+        """
+        return (_RESULT.validate_json(line) for line in self.result_lines(job_id, state=state, partial=partial))
+
+    def result_lines(self, job_id: str, *, state: str | None = None, partial: bool = False) -> Iterator[str]:
         """The same as NDJSON, a line at a time. A broken connection is taken up after the last line it brought."""
+        check = None if partial else partial_refused(job_id)
         params: Params = {} if state is None else {"state": state}
         num_breaks = 0
         while True:
             try:
                 call = Call("GET", _path(job_id) + "/results", params=params, headers={"Accept": ndjson.MEDIA_TYPE})
-                for line in self._transport.lines(call):
+                for line in self._transport.lines(call, check=check):
                     yield line
                     params = {**params, "after": position_of(line)}
                     num_breaks = 0
@@ -209,6 +216,16 @@ class Client:
 
     def _job(self, call: Call) -> Job:
         return _JOB.validate_json(self._transport.request(call).content)
+
+
+def partial_refused(job_id: str) -> Callable[[httpx.Headers], None]:
+    """A check of an answer's headers that refuses the results of a job that has not ended."""
+
+    def check(headers: httpx.Headers) -> None:
+        if headers.get(INCOMPLETE) == "true":
+            raise IncompleteResultsError(NOT_ENDED.format(job_id=job_id))
+
+    return check
 
 
 def _path(job_id: str) -> str:

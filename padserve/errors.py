@@ -28,6 +28,10 @@ class JobTimeoutError(PadserveError):
     """A job did not end within the time that the caller was ready to wait."""
 
 
+class IncompleteResultsError(PadserveError):
+    """The job has not ended, so that not all of its results are there."""
+
+
 class SourceError(PadserveError):
     """What was to be submitted or imported cannot be read on this side."""
 

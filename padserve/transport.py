@@ -88,10 +88,15 @@ class Transport:
         finally:
             response.close()
 
-    def lines(self, call: Call) -> Iterator[str]:
-        """The answer's lines as they arrive. Only a line feed ends one: JSON texts may hold other separators."""
+    def lines(self, call: Call, *, check: Callable[[httpx.Headers], None] | None = None) -> Iterator[str]:
+        """The answer's lines as they arrive. Only a line feed ends one: JSON texts may hold other separators.
+
+        `check` sees the headers first, and may raise.
+        """
         rest = b""
         with self.stream(call) as response:
+            if check is not None:
+                check(response.headers)
             for chunk in response.iter_bytes():
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from (line.decode() for line in lines if line)

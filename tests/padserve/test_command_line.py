@@ -126,6 +126,23 @@ def test_a_file_is_submitted_and_its_results_are_written_to_another(
     assert [file.name for file in tmp_path.glob(".*")] == [], "no partial file is left"
 
 
+def test_results_of_a_running_job_are_not_taken_for_all_of_them(padserve: Run, server: Server) -> None:
+    job_id = padserve("campaign", "Hi", "--user", "ada").output.strip()
+
+    early = padserve("results", job_id, "-o", "out.ndjson")
+    content = padserve("results", job_id, "--partial")
+    server.decode(1)
+    late = padserve("results", job_id, "--wait", "-o", "out.ndjson")
+
+    assert early.exit_code == 3
+    assert early.errors == (
+        "0 results are in out.ndjson.\n"
+        f"Not all: 1 of 1 items have not ended. For all of them: padserve results {job_id} --wait\n"
+    )
+    assert (content.exit_code, late.exit_code) == (0, 0)
+    assert late.errors.splitlines()[-1] == "1 results are in out.ndjson."
+
+
 def test_options_of_a_job_stand_in_for_what_its_items_leave_unsaid(padserve: Run, server: Server) -> None:
     Path("items.ndjson").write_text('{"custom_id": "a", "user_id": "ada", "prompt": "hi"}\n')
 
