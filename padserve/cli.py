@@ -13,6 +13,7 @@ from padserve.display import show_error
 from padserve.errors import PadserveError
 
 FAILED = 1
+NOT_UNICODE = "What was typed is not UTF-8 text."
 
 
 class App(typer.Typer):
@@ -22,6 +23,9 @@ class App(typer.Typer):
         """Run one command line."""
         try:
             return super().__call__(*args, **kwargs)
+        except UnicodeEncodeError:
+            show_error(Console(stderr=True), PadserveError(NOT_UNICODE))
+            sys.exit(FAILED)
         except PadserveError as error:
             show_error(Console(stderr=True), error)
             sys.exit(FAILED)

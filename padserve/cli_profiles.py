@@ -1,5 +1,6 @@
 """`padserve profiles ...`."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from pydantic import TypeAdapter
 from padserve.answers import Feedback, Principle, Profile
 from padserve.context import context_of
 from padserve.display import say, show_table
+from padserve.errors import SourceError
 from padserve.files import write_lines
 from padserve.ndjson import STANDARD_INPUT, Source, read_objects
 
@@ -56,7 +58,7 @@ def set_(
             method=method,
             strength=strength,
             max_kl=max_kl,
-            examples=[path.read_text(encoding="utf-8") for path in example or ()],
+            examples=[_text_of(path) for path in example or ()],
             attributes=dict(_pair(text) for text in attribute or ()),
             tags=tag or (),
             learn=learn,
@@ -170,9 +172,21 @@ def _fit_in_words(answer: Feedback) -> str:
 def _principle(text: str) -> Principle:
     words, separator, weight = text.rpartition("=")
     try:
-        return Principle(words, float(weight)) if separator else Principle(text)
+        principle = Principle(words, float(weight)) if separator else Principle(text)
     except ValueError:
         return Principle(text)
+    if not math.isfinite(principle.weight):
+        raise typer.BadParameter(f"The weight of {words!r} must be a finite number.", param_hint="--principle")
+    return principle
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SourceError(f"Cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} is not UTF-8 text.") from error
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -15,7 +15,8 @@ from pydantic import TypeAdapter
 
 from padserve import ndjson
 from padserve.answers import Job, Model, Result, position_of
-from padserve.errors import IncompleteResultsError, JobTimeoutError, SettingsError, UnreachableError
+from padserve.discovery import find_server
+from padserve.errors import IncompleteResultsError, JobTimeoutError, UnreachableError
 from padserve.ndjson import Source
 from padserve.profiles import Profiles
 from padserve.transport import IDEMPOTENCY_KEY, Call, Params, Transport
@@ -27,7 +28,6 @@ MAX_POLL_SECONDS = 2.0
 POLL_GROWTH = 1.5
 INCOMPLETE = "X-Incomplete"
 NOT_ENDED = "Job {job_id} has not ended: wait for it first, or ask for partial results."
-NO_SERVER = "No server is named: pass url and api_key, or set PADSERVE_URL and PADSERVE_API_KEY."
 
 _JOB = TypeAdapter(Job)
 _JOBS = TypeAdapter(list[Job])
@@ -54,6 +54,9 @@ class Campaign:
 class Client:
     """One server, for one tenant. Use it as a context manager, or `close` it.
 
+    Without `url` and `api_key` it is the server that PADSERVE_URL and PADSERVE_API_KEY name, else the one that
+    `padserve up` has started in this folder.
+
     Requests that are safe to repeat are repeated when the connection or the server fails; a submission carries an
     Idempotency-Key, so it is safe too. Every failure is a `PadserveError`.
     """
@@ -68,10 +71,7 @@ class Client:
         http: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        url = url or os.environ.get("PADSERVE_URL")
-        api_key = api_key or os.environ.get("PADSERVE_API_KEY")
-        if not url or not api_key:
-            raise SettingsError(NO_SERVER)
+        url, api_key = find_server(os.environ, url, api_key)
         self._sleep = sleep
         self._max_retries = max_retries
         self._transport = Transport(

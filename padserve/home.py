@@ -74,5 +74,7 @@ def write_private(path: Path, text: str) -> None:
 def _read(path: Path) -> str | None:
     try:
         return path.read_text().strip() or None
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise StackError(f"Cannot read {path}: {error.strerror}.") from error

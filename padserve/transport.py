@@ -1,6 +1,7 @@
 """Requests over HTTP: which are tried again and when, and how a refusal becomes an exception. Knows no resource."""
 
 import ipaddress
+import json
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from padserve.errors import ApiError, LineError, UnreachableError, error_for
+from padserve.errors import ApiError, LineError, SettingsError, SourceError, UnreachableError, error_for
 
 USER_AGENT = "padserve-python"
 FIRST_PAUSE_SECONDS = 0.5
@@ -42,6 +43,20 @@ class Call:
         """Whether sending it twice does no more than sending it once."""
         return self.repeats_safely or self.method in REPEATABLE_METHODS or IDEMPOTENCY_KEY in self.headers
 
+    @property
+    def sent(self) -> tuple[dict[str, str], bytes | Iterable[bytes] | None]:
+        """The headers and the body, checked: what cannot be sent is a `SourceError`."""
+        headers = {name: header_text(name, value) for name, value in self.headers.items()}
+        if self.json is None:
+            return headers, None if self.open_body is None else self.open_body()
+        try:
+            content = json.dumps(self.json, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError) as error:  # also text that is no Unicode
+            raise SourceError(
+                "What is to be sent is not JSON: a number is infinite or none, or a text broken."
+            ) from error
+        return {"Content-Type": "application/json", **headers}, content
+
 
 class Transport:
     """One server and one API key. Tries again what is safe to try again."""
@@ -56,15 +71,15 @@ class Transport:
         http: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = checked_url(url)
         self._max_retries = max_retries
         self._sleep = sleep
         self._http = httpx.Client(
             base_url=self.url,
-            headers={"Authorization": f"Bearer {api_key}", "User-Agent": USER_AGENT},
+            headers={"Authorization": f"Bearer {header_text('The API key', api_key)}", "User-Agent": USER_AGENT},
             timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
             transport=http,
-            trust_env=not _is_on_this_machine(self.url),  # a proxy knows no way back to here
+            trust_env=not is_on_this_machine(self.url),  # a proxy knows no way back to here
         )
 
     def close(self) -> None:
@@ -123,13 +138,12 @@ class Transport:
             self._sleep(waits)
 
     def _build(self, call: Call) -> httpx.Request:
-        content = call.open_body() if call.open_body is not None else None
+        headers, content = call.sent
         return self._http.build_request(
             call.method,
             call.path,
             params=dict(call.params),
-            headers=dict(call.headers),
-            json=call.json,
+            headers=headers,
             content=content,
         )
 
@@ -184,10 +198,33 @@ def _line_error(entry: Mapping[str, object]) -> LineError:
 
 
 def _reason(error: httpx.TransportError) -> str:
+    if isinstance(error, httpx.LocalProtocolError):
+        return "the request cannot be sent"  # its text quotes headers, and one of them is the key
     return str(error) or type(error).__name__
 
 
-def _is_on_this_machine(url: str) -> bool:
+def header_text(name: str, text: str) -> str:
+    """What stands in a header, without space around it; the error says where it is wrong and never what it is."""
+    stripped = text.strip()
+    for place, character in enumerate(stripped, start=1):
+        if not " " <= character <= "~":
+            raise SettingsError(f"{name} cannot be sent: its character {place} is not printable ASCII.")
+    return stripped
+
+
+def checked_url(url: str) -> str:
+    """The address of a server without the last slash; raises `SettingsError` where it is none."""
+    try:
+        parsed = httpx.URL(url.strip())
+    except httpx.InvalidURL as error:
+        raise SettingsError(f"{url!r} is not the address of a server: {error}.") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise SettingsError(f"{url!r} is not the address of a server: write http:// or https:// and its name.")
+    return url.strip().rstrip("/")
+
+
+def is_on_this_machine(url: str) -> bool:
+    """Whether an address leads back to here, as far as its name tells."""
     host = httpx.URL(url).host
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -164,6 +164,20 @@ def test_examples_of_a_profile_are_files(padserve: Run) -> None:
     assert (shown["examples"], shown["max_kl"]) == (["Dear all,\n\nso long."], 0.4)
 
 
+@pytest.mark.parametrize("weight", ["nan", "inf"])
+def test_a_weight_that_is_no_number_is_refused(padserve: Run, weight: str) -> None:
+    ended = padserve("profiles", "set", "ada", "-p", f"formal={weight}")
+
+    assert ended.exit_code == 2
+    assert "must be a finite number" in ended.errors
+
+
+def test_text_that_is_not_unicode_is_one_line(padserve: Run) -> None:
+    ended = padserve("profiles", "get", "a\udcff")
+
+    assert (ended.exit_code, ended.errors) == (1, "Error: What was typed is not UTF-8 text.\n")
+
+
 def test_standard_input_can_be_submitted(padserve: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     item = '{"custom_id": "a", "user_id": "ada", "prompt": "hi"}\n'
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(item.encode())))
