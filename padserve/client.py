@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from padserve import ndjson
 from padserve.answers import Job, Model, Result, position_of
 from padserve.discovery import find_server
-from padserve.errors import IncompleteResultsError, JobTimeoutError, UnreachableError
+from padserve.errors import ApiError, IncompleteResultsError, JobTimeoutError, UnreachableError
 from padserve.ndjson import Source
 from padserve.profiles import Profiles
 from padserve.transport import IDEMPOTENCY_KEY, Call, Params, Transport
@@ -102,8 +102,12 @@ class Client:
         completion_window: str | None = None,
         not_before: dt.datetime | None = None,
         idempotency_key: str | None = None,
+        columns: Mapping[str, str] | None = None,
     ) -> Job:
-        """Submit items (JSON objects, an NDJSON file or its path) or a campaign; the job is stored when this returns.
+        """Submit items or a campaign; the job is stored when this returns.
+
+        Items are JSON objects, an NDJSON file or its path, the path of a CSV file, or a data frame; of the last two,
+        `columns` gives columns the names of fields, and empty ones to those that are none.
 
         `model` is needed where several are served. `defaults` holds what items leave unsaid (`method`, `strength`,
         `max_tokens`, ...). `priority` is interactive, normal or bulk; what has not ended within the
@@ -123,8 +127,11 @@ class Client:
         if isinstance(source, Campaign):
             return self._job(Call("POST", "/v1/jobs", headers=headers, json={**source.body, **options}))
         headers["Content-Type"] = ndjson.MEDIA_TYPE
-        with ndjson.opened(source, first=options) as body:
-            return self._job(Call("POST", "/v1/jobs", headers=headers, open_body=body))
+        with ndjson.opened(source, options=options, columns=columns) as body:
+            try:
+                return self._job(Call("POST", "/v1/jobs", headers=headers, open_body=body.chunks))
+            except ApiError as error:
+                raise error.moved(body.place) from None
 
     def job(self, job_id: str) -> Job:
         """The job as it stands now."""

@@ -115,7 +115,12 @@ class Profiles:
         params: Params = {"dry_run": dry_run}
         with ndjson.opened(source) as body:
             call = Call(
-                "POST", "/v1/profiles:import", params=params, headers=headers, open_body=body, repeats_safely=True
+                "POST",
+                "/v1/profiles:import",
+                params=params,
+                headers=headers,
+                open_body=body.chunks,
+                repeats_safely=True,
             )
             return _REPORT.validate_json(self._transport.request(call).content)
 

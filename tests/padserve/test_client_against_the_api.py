@@ -154,11 +154,11 @@ def test_a_job_says_when_it_is_wanted_and_is_paused_resumed_retried_and_deleted(
         client.job(job.id)
 
 
-def test_an_item_that_is_wrong_is_named_with_its_line_behind_the_options(client: Client) -> None:
+def test_an_item_that_is_wrong_is_named_with_its_own_line_whatever_options_are_sent_before_it(client: Client) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         client.submit([*three_items(), {"custom_id": "c9", "user_id": "nobody", "prompt": "x"}], defaults={"k": 5})
 
-    assert [(error.line, error.code) for error in caught.value.errors] == [(5, "unknown_user")]
+    assert [(error.line, error.code) for error in caught.value.errors] == [(4, "unknown_user")]
 
 
 PAIRS = [{"prompt": f"Write about tea {number}.", "chosen": "Yes?", "rejected": "Yes."} for number in range(6)]
