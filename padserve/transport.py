@@ -7,10 +7,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
 from padserve.errors import ApiError, LineError, SettingsError, SourceError, UnreachableError, error_for
+
+if TYPE_CHECKING:
+    from padserve.endpoints import Ask
+
+Answer = TypeVar("Answer")
 
 USER_AGENT = "padserve-python"
 FIRST_PAUSE_SECONDS = 0.5
@@ -76,7 +82,7 @@ class Transport:
         self._sleep = sleep
         self._http = httpx.Client(
             base_url=self.url,
-            headers={"Authorization": f"Bearer {header_text('The API key', api_key)}", "User-Agent": USER_AGENT},
+            headers=headers_with(api_key),
             timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
             transport=http,
             trust_env=not is_on_this_machine(self.url),  # a proxy knows no way back to here
@@ -92,6 +98,10 @@ class Transport:
             response.read()
             return response
 
+    def ask(self, ask: "Ask[Answer]") -> Answer:
+        """The answer, read."""
+        return ask.read(self.request(ask.call).content)
+
     @contextmanager
     def stream(self, call: Call) -> Iterator[httpx.Response]:
         """The answer as soon as its headers are here; its body is still to be read."""
@@ -99,7 +109,7 @@ class Transport:
         try:
             yield response
         except httpx.TransportError as error:
-            raise UnreachableError(f"The connection to {self.url} broke: {_reason(error)}.") from error
+            raise UnreachableError(f"The connection to {self.url} broke: {reason_of(error)}.") from error
         finally:
             response.close()
 
@@ -119,42 +129,39 @@ class Transport:
             yield rest.decode()
 
     def _send(self, call: Call) -> httpx.Response:
-        pauses = self._pauses()
+        pauses = pauses_between(self._max_retries)
         while True:
             pause = next(pauses)
             try:
                 response = self._http.send(self._build(call), stream=True)
             except httpx.TransportError as error:
                 if pause is None or not (call.is_repeatable or isinstance(error, httpx.ConnectError)):
-                    raise UnreachableError(f"No answer from {self.url}: {_reason(error)}.") from error
+                    raise UnreachableError(f"No answer from {self.url}: {reason_of(error)}.") from error
                 self._sleep(pause)
                 continue
             if response.is_success:
                 return response
-            waits = _retry_after(response, pause)
+            waits = retry_after(response, pause)
             response.read()  # which also gives the connection back
             if waits is None:
-                raise _refusal(response)
+                raise refusal(response)
             self._sleep(waits)
 
     def _build(self, call: Call) -> httpx.Request:
         headers, content = call.sent
         return self._http.build_request(
-            call.method,
-            call.path,
-            params=dict(call.params),
-            headers=headers,
-            content=content,
+            call.method, call.path, params=dict(call.params), headers=headers, content=content
         )
 
-    def _pauses(self) -> Iterator[float | None]:
-        """What to wait after each attempt: longer and longer, never in step with others; None after the last."""
-        for attempt in range(self._max_retries):
-            yield min(FIRST_PAUSE_SECONDS * 2**attempt, MAX_PAUSE_SECONDS) * random.uniform(0.75, 1.0)
-        yield None
+
+def pauses_between(max_retries: int) -> Iterator[float | None]:
+    """What to wait after each attempt: longer and longer, never in step with others; None after the last."""
+    for attempt in range(max_retries):
+        yield min(FIRST_PAUSE_SECONDS * 2**attempt, MAX_PAUSE_SECONDS) * random.uniform(0.75, 1.0)
+    yield None
 
 
-def _retry_after(response: httpx.Response, pause: float | None) -> float | None:
+def retry_after(response: httpx.Response, pause: float | None) -> float | None:
     """How long to wait before the next attempt; None when there shall be none."""
     says = response.headers.get("x-should-retry")
     retried = response.status_code in RETRIED_STATUSES or says == "true"
@@ -167,7 +174,7 @@ def _retry_after(response: httpx.Response, pause: float | None) -> float | None:
     return max(asked, 0.0) if asked <= MAX_RETRY_AFTER_SECONDS else None
 
 
-def _refusal(response: httpx.Response) -> ApiError:
+def refusal(response: httpx.Response) -> ApiError:
     """The exception for a problem document, or for whatever else came in its place."""
     try:
         body = response.json()
@@ -197,10 +204,16 @@ def _line_error(entry: Mapping[str, object]) -> LineError:
     )
 
 
-def _reason(error: httpx.TransportError) -> str:
+def reason_of(error: httpx.TransportError) -> str:
+    """Why no answer came, without anything that was sent."""
     if isinstance(error, httpx.LocalProtocolError):
         return "the request cannot be sent"  # its text quotes headers, and one of them is the key
     return str(error) or type(error).__name__
+
+
+def headers_with(api_key: str) -> dict[str, str]:
+    """What every request carries."""
+    return {"Authorization": f"Bearer {header_text('The API key', api_key)}", "User-Agent": USER_AGENT}
 
 
 def header_text(name: str, text: str) -> str:
