@@ -15,7 +15,9 @@ from padserve.answers import (
     Result,
     Usage,
 )
-from padserve.client import Campaign, Client
+from padserve.async_client import AsyncClient
+from padserve.client import Client
+from padserve.endpoints import Campaign
 from padserve.errors import (
     ApiError,
     AuthenticationError,
@@ -36,6 +38,7 @@ from padserve.errors import (
 
 __all__ = [
     "ApiError",
+    "AsyncClient",
     "AuthenticationError",
     "Campaign",
     "Client",

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from padserve.answers import Job
-from padserve.client import Campaign, Client
+from padserve.client import Client
 from padserve.context import CommandContext, context_of
 from padserve.display import job_line, job_progress, say
+from padserve.endpoints import Campaign
 from padserve.files import write_lines
 from padserve.ndjson import STANDARD_INPUT, Source
 

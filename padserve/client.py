@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 import httpx
 
@@ -19,9 +19,6 @@ from padserve.ndjson import Source
 from padserve.profiles import Profiles
 from padserve.transport import Transport
 from padserve.waiting import Waiting, shown_progress
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TIMEOUT_SECONDS = 120.0
 MAX_RETRIES = 4
@@ -189,6 +186,6 @@ class Client:
             else:
                 return
 
-    def results_frame(self, job_id: str, *, state: str | None = None, partial: bool = False) -> "pd.DataFrame":
+    def results_frame(self, job_id: str, *, state: str | None = None, partial: bool = False) -> Any:  # noqa: ANN401 - a pandas.DataFrame
         """The same as a pandas data frame, a row each. Needs pandas."""
         return frame_of(list(self.results(job_id, state=state, partial=partial)))

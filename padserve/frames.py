@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import Any
 
 from padserve.answers import Result
 from padserve.errors import PadserveError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COLUMNS = (
     *("custom_id", "position", "user_id", "state", "text", "finish_reason", "reward", "kl"),
@@ -17,13 +15,13 @@ COLUMNS = (
 )
 
 
-def frame_of(results: Sequence[Result]) -> "pd.DataFrame":
+def frame_of(results: Sequence[Result]) -> Any:  # noqa: ANN401 - a pandas.DataFrame
     """The results as pandas has them; what an item has not is missing."""
     try:
-        import pandas as pd  # noqa: PLC0415 - only who wants a frame needs it
+        pandas = import_module("pandas")  # only who wants a frame needs it
     except ImportError as error:
         raise PadserveError("Data frames need pandas: pip install pandas.") from error
-    return pd.DataFrame.from_records([_row(result) for result in results], columns=list(COLUMNS))
+    return pandas.DataFrame.from_records([_row(result) for result in results], columns=list(COLUMNS))
 
 
 def _row(result: Result) -> dict[str, object]:

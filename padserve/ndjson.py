@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from padserve import tables
 from padserve.errors import LineError, SourceError
@@ -66,11 +66,13 @@ def _spooled(stack: ExitStack) -> IO[bytes]:
     return stack.enter_context(tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY_BYTES))
 
 
-def _parts(source: IO[bytes] | Iterable[Mapping[str, object]], columns: Mapping[str, str]) -> Iterator[bytes]:
+def _parts(
+    source: IO[bytes] | Iterable[Mapping[str, object]] | tables.Frame, columns: Mapping[str, str]
+) -> Iterator[bytes]:
     if hasattr(source, "read"):
         return iter(lambda: source.read(CHUNK_BYTES), b"")
     rows = tables.frame_items(source, columns)
-    return map(json_line, source if rows is None else rows)
+    return map(json_line, cast("Iterable[Mapping[str, object]]", source) if rows is None else rows)
 
 
 def _write_table(file: IO[bytes], path: Path, columns: Mapping[str, str]) -> Sequence[int]:

@@ -209,3 +209,27 @@ def test_models_are_listed_and_a_job_names_one(client: Client, server: Server) -
     ]
     assert (models[0].methods, models[0].max_length) == (("none", "prompt", "pad", "mixture", "contrast"), 512)
     assert (job.model, job.model_digest) == ("other", "e" * 64)
+
+
+def test_results_are_a_data_frame_with_a_row_for_each_item(client: Client, server: Server) -> None:
+    job = client.submit(three_items())
+    server.decode(2)
+    server.decode(1, error_code="poisoned")
+
+    frame = client.results_frame(job.id)
+
+    assert list(frame["custom_id"]) == ["c0", "c1", "c2"]
+    assert list(frame["text"])[:2] == ["HELLO 0", "HELLO 1"]
+    assert list(frame["error_code"])[2] == "poisoned"
+    assert list(frame["completion_tokens"])[:2] == [4, 4]
+
+
+def test_a_wait_shows_its_progress_on_standard_error_if_asked(
+    client: Client, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = client.submit(three_items())
+    server.decode(3)
+
+    client.wait(job.id, progress=True)
+
+    assert capsys.readouterr().err == "completed: 3 of 3 items (100 %)\n"

@@ -3,9 +3,9 @@
 import io
 import json
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from padserve import Client, InvalidRequestError, SourceError
@@ -109,7 +109,9 @@ def test_a_csv_file_that_cannot_be_read_is_one_line(tmp_path: Path, content: byt
 
 
 def test_a_data_frame_is_a_table_of_items() -> None:
-    frame = pd.DataFrame({"user_id": ["ada", 7], "prompt": ["Hi", "Ho"], "k": [5, None], "strength": [0.5, 1.0]})
+    frame = import_module("pandas").DataFrame(
+        {"user_id": ["ada", 7], "prompt": ["Hi", "Ho"], "k": [5, None], "strength": [0.5, 1.0]}
+    )
 
     assert sent(frame) == [
         {"custom_id": "1", "user_id": "ada", "prompt": "Hi", "k": 5, "strength": 0.5},
