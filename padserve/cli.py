@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from padserve import cli_job_flow, cli_jobs, cli_keys, cli_models, cli_profiles, cli_programs, cli_up
+from padserve import cli_doctor, cli_job_flow, cli_jobs, cli_keys, cli_models, cli_profiles, cli_programs, cli_up
 from padserve.context import create_context
 from padserve.display import show_error
 from padserve.errors import PadserveError
@@ -46,7 +46,7 @@ for name, program in (
     app.command(name, context_settings=cli_programs.EVERYTHING_IS_HANDED_ON)(program)
 for command in (
     *(cli_jobs.submit, cli_jobs.campaign, cli_jobs.status, cli_jobs.results, cli_jobs.cancel),
-    *(cli_jobs.readdress, cli_models.models),
+    *(cli_jobs.readdress, cli_models.models, cli_doctor.doctor),
 ):
     app.command()(command)
 app.add_typer(cli_job_flow.app, name="jobs")

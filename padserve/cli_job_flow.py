@@ -11,6 +11,8 @@ from padserve.cli_options import AsJson
 from padserve.context import context_of
 from padserve.display import say, show_json, show_table
 
+WIDE = 72
+
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
 
@@ -33,13 +35,15 @@ def jobs(
     if as_json:
         show_json(given.answers, newest)
     elif newest:
-        show_table(given.answers, ("job", "state", "ended", "created"), [_row(job) for job in newest])
+        num_columns = 4 if given.answers.is_terminal and given.answers.width >= WIDE else 3
+        rows = [_row(job)[:num_columns] for job in newest]
+        show_table(given.answers, ("job", "state", "ended", "created")[:num_columns], rows)
     else:
         say(given.notes, "There are no jobs.")
 
 
 def _row(job: Job) -> tuple[str, ...]:
-    """The first three fit 60 columns beside each other as long as jobs have fewer than 100,000 items."""
+    """Of these the first three fit a narrow terminal."""
     state = "paused" if job.paused_at is not None and not job.has_ended else job.state
     ended = f"{job.counts.ended}/{job.counts.total}"
     return job.id, state, ended, f"{job.created_at.astimezone():%m-%d %H:%M}"
