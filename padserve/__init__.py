@@ -15,11 +15,14 @@ from padserve.answers import (
     Result,
     Usage,
 )
-from padserve.client import Campaign, Client
+from padserve.async_client import AsyncClient
+from padserve.client import Client
+from padserve.endpoints import Campaign
 from padserve.errors import (
     ApiError,
     AuthenticationError,
     ConflictError,
+    IncompleteResultsError,
     InvalidRequestError,
     JobTimeoutError,
     LineError,
@@ -35,6 +38,7 @@ from padserve.errors import (
 
 __all__ = [
     "ApiError",
+    "AsyncClient",
     "AuthenticationError",
     "Campaign",
     "Client",
@@ -44,6 +48,7 @@ __all__ = [
     "Fit",
     "FitError",
     "ImportReport",
+    "IncompleteResultsError",
     "InvalidRequestError",
     "ItemError",
     "Job",

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from padserve import cli_job_flow, cli_jobs, cli_keys, cli_models, cli_profiles, cli_programs, cli_up
+from padserve import cli_doctor, cli_job_flow, cli_jobs, cli_keys, cli_models, cli_profiles, cli_programs, cli_up
 from padserve.context import create_context
 from padserve.display import show_error
 from padserve.errors import PadserveError
 
 FAILED = 1
+NOT_UNICODE = "What was typed is not UTF-8 text."
 
 
 class App(typer.Typer):
@@ -22,6 +23,9 @@ class App(typer.Typer):
         """Run one command line."""
         try:
             return super().__call__(*args, **kwargs)
+        except UnicodeEncodeError:
+            show_error(Console(stderr=True), PadserveError(NOT_UNICODE))
+            sys.exit(FAILED)
         except PadserveError as error:
             show_error(Console(stderr=True), error)
             sys.exit(FAILED)
@@ -42,7 +46,7 @@ for name, program in (
     app.command(name, context_settings=cli_programs.EVERYTHING_IS_HANDED_ON)(program)
 for command in (
     *(cli_jobs.submit, cli_jobs.campaign, cli_jobs.status, cli_jobs.results, cli_jobs.cancel),
-    *(cli_jobs.readdress, cli_models.models),
+    *(cli_jobs.readdress, cli_models.models, cli_doctor.doctor),
 ):
     app.command()(command)
 app.add_typer(cli_job_flow.app, name="jobs")

@@ -1,12 +1,17 @@
-"""`padserve jobs`: list them, and what may be done to one that is there: pause, resume, retry, delete."""
+"""`padserve jobs`: list them, and what may be done to one that is there: watch, pause, resume, retry, delete."""
 
+from itertools import islice
 from typing import Annotated
 
 import typer
 
-from padserve.cli_jobs import JobId
+from padserve.answers import Job
+from padserve.cli_jobs import JobId, follow, show_job
+from padserve.cli_options import AsJson
 from padserve.context import context_of
-from padserve.display import job_line, say, show_table
+from padserve.display import say, show_json, show_table
+
+WIDE = 72
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
@@ -19,44 +24,61 @@ def jobs(
         str | None, typer.Option(help="Only queued, running, completed, cancelled or expired ones.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
+    as_json: AsJson = False,
 ) -> None:
-    """List jobs, the newest first; or pause, resume, retry or delete one."""
+    """List jobs, the newest first; or watch, pause, resume, retry or delete one."""
     if context.invoked_subcommand is not None:
         return
     given = context_of(context)
     with given.client() as client:
-        newest = [
-            job for job, _ in zip(client.jobs(state=state, page_size=min(limit, 100)), range(limit), strict=False)
-        ]
-    rows = [(job.id, f"{job.created_at.astimezone():%Y-%m-%d %H:%M:%S}", job_line(job)) for job in newest]
-    if rows:
-        show_table(given.answers, ("job", "created", "state"), rows)
+        newest = list(islice(client.jobs(state=state, page_size=min(limit, 100)), limit))
+    if as_json:
+        show_json(given.answers, newest)
+    elif newest:
+        num_columns = 4 if given.answers.is_terminal and given.answers.width >= WIDE else 3
+        rows = [_row(job)[:num_columns] for job in newest]
+        show_table(given.answers, ("job", "state", "ended", "created")[:num_columns], rows)
     else:
         say(given.notes, "There are no jobs.")
 
 
+def _row(job: Job) -> tuple[str, ...]:
+    """Of these the first three fit a narrow terminal."""
+    state = "paused" if job.paused_at is not None and not job.has_ended else job.state
+    ended = f"{job.counts.ended}/{job.counts.total}"
+    return job.id, state, ended, f"{job.created_at.astimezone():%m-%d %H:%M}"
+
+
 @app.command()
-def pause(context: typer.Context, job_id: JobId) -> None:
+def watch(context: typer.Context, job_id: JobId, *, as_json: AsJson = False) -> None:
+    """Follow a job until it has ended; exit code 1 if an item failed."""
+    given = context_of(context)
+    with given.client() as client:
+        follow(given, client, job_id, as_json=as_json)
+
+
+@app.command()
+def pause(context: typer.Context, job_id: JobId, *, as_json: AsJson = False) -> None:
     """Begin nothing more of a job until it is resumed."""
     given = context_of(context)
     with given.client() as client:
-        say(given.answers, job_line(client.pause(job_id)))
+        show_job(given, client.pause(job_id), as_json=as_json)
 
 
 @app.command()
-def resume(context: typer.Context, job_id: JobId) -> None:
+def resume(context: typer.Context, job_id: JobId, *, as_json: AsJson = False) -> None:
     """Let a paused job go on."""
     given = context_of(context)
     with given.client() as client:
-        say(given.answers, job_line(client.resume(job_id)))
+        show_job(given, client.resume(job_id), as_json=as_json)
 
 
 @app.command()
-def retry(context: typer.Context, job_id: JobId) -> None:
+def retry(context: typer.Context, job_id: JobId, *, as_json: AsJson = False) -> None:
     """Have what failed of a job done again. What has finished is kept."""
     given = context_of(context)
     with given.client() as client:
-        say(given.answers, job_line(client.retry(job_id)))
+        show_job(given, client.retry(job_id), as_json=as_json)
 
 
 @app.command()

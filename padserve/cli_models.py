@@ -3,17 +3,21 @@
 import typer
 
 from padserve.answers import Model
+from padserve.cli_options import AsJson
 from padserve.context import context_of
-from padserve.display import say, show_table
+from padserve.display import say, show_json, show_table
 
 SHORT_DIGEST = 8
 
 
-def models(context: typer.Context) -> None:
+def models(context: typer.Context, *, as_json: AsJson = False) -> None:
     """List the models that jobs can name with --model, the ones that are served first."""
     given = context_of(context)
     with given.client() as client:
         known = client.models()
+    if as_json:
+        show_json(given.answers, known)
+        return
     if known:
         show_table(given.answers, ("model", "digest", "state", "length", "method"), [_row(model) for model in known])
     else:

@@ -1,32 +1,33 @@
 """`padserve profiles ...`."""
 
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter
 
-from padserve.answers import Feedback, Principle, Profile
+from padserve.answers import Feedback, Profile
+from padserve.cli_options import AsJson
+from padserve.cli_texts import name_and_value, read_principle, read_text
 from padserve.context import context_of
-from padserve.display import say, show_table
+from padserve.display import say, show, show_json, show_table
 from padserve.files import write_lines
 from padserve.ndjson import STANDARD_INPUT, Source, read_objects
 
 app = typer.Typer(help="What users prefer.", no_args_is_help=True, rich_markup_mode=None)
+FORGOTTEN = "What was said before is forgotten; the profile stays as it is."
 UserId = Annotated[str, typer.Argument(metavar="USER", help="Your own name for the user.")]
 Tag = Annotated[list[str] | None, typer.Option(help="Only profiles with this tag; may be repeated.")]
 
-_PROFILE = TypeAdapter(Profile)
-
 
 @app.command()
-def get(context: typer.Context, user_id: UserId) -> None:
+def get(context: typer.Context, user_id: UserId, *, _as_json: AsJson = False) -> None:
     """Show one profile as JSON."""
     given = context_of(context)
     with given.client() as client:
         profile = client.profiles.get(user_id)
-    say(given.answers, _PROFILE.dump_json(profile, indent=2).decode())
+    show_json(given.answers, profile, indent=2)
 
 
 @app.command("set")
@@ -46,22 +47,23 @@ def set_(
     attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, for prompts; may be repeated.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")] = None,
     learn: Annotated[bool, typer.Option("--learn", help="The user agrees that feedback changes the weights.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Create or replace one profile: what is not said is not in it."""
     given = context_of(context)
     with given.client() as client:
         profile = client.profiles.put(
             user_id,
-            principles=[_principle(text) for text in principle or ()],
+            principles=[read_principle(text) for text in principle or ()],
             method=method,
             strength=strength,
             max_kl=max_kl,
-            examples=[path.read_text(encoding="utf-8") for path in example or ()],
-            attributes=dict(_pair(text) for text in attribute or ()),
+            examples=[read_text(path) for path in example or ()],
+            attributes=dict(name_and_value(text, "--attribute") for text in attribute or ()),
             tags=tag or (),
             learn=learn,
         )
-    say(given.answers, f"{profile.user_id} is at version {profile.version}.")
+    show(given.answers, profile, f"{profile.user_id} is at version {profile.version}.", as_json=as_json)
 
 
 @app.command()
@@ -79,13 +81,17 @@ def list_(
     *,
     tag: Tag = None,
     limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 100,
+    as_json: AsJson = False,
 ) -> None:
     """List profiles by user."""
     given = context_of(context)
     with given.client() as client:
         found = client.profiles.list(tags=tag or (), page_size=min(limit, 1000))
-        rows = [_row(profile) for profile, _ in zip(found, range(limit), strict=False)]
-    if rows:
+        shown = list(islice(found, limit))
+    if as_json:
+        show_json(given.answers, shown)
+    elif shown:
+        rows = [_row(profile) for profile in shown]
         show_table(given.answers, ("user", "version", "method", "principles", "tags"), rows)
     else:
         say(given.notes, "There are no profiles.")
@@ -97,6 +103,7 @@ def import_(
     file: Annotated[str, typer.Argument(help="An NDJSON file with one profile per line; - is standard input.")],
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check, and say what would happen.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Create or replace the profiles of a file, all or none."""
     given = context_of(context)
@@ -104,7 +111,8 @@ def import_(
     with given.client() as client:
         report = client.profiles.import_(source, dry_run=dry_run)
     counts = f"{report.num_created} created, {report.num_updated} updated, {report.num_unchanged} unchanged"
-    say(given.answers, f"{counts} (dry run: nothing was stored)." if dry_run else f"{counts}.")
+    line = f"{counts} (dry run: nothing was stored)." if dry_run else f"{counts}."
+    show(given.answers, report, line, as_json=as_json)
 
 
 @app.command()
@@ -131,17 +139,19 @@ def feedback(
     ] = None,
     *,
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Forget everything that was said before.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a user preferred, or look what came of it.
 
     A line is a pair (`prompt`, `chosen`, `rejected`) or a rating of a result (`job_id`, `custom_id`, `rating`).
     """
     given = context_of(context)
+    said = ""
     lines = None if file is None else read_objects(file)  # before anything is withdrawn: it may be broken
     with given.client() as client:
         if withdraw:
             client.profiles.withdraw_feedback(user_id)
-            say(given.answers, "What was said before is forgotten; the profile stays as it is.")
+            say(given.notes if as_json else given.answers, FORGOTTEN)
             if lines is None:
                 return
         if lines is None:
@@ -150,8 +160,9 @@ def feedback(
             ratings = [line for line in lines if "rating" in line]
             pairs = [line for line in lines if "rating" not in line]
             answer = client.profiles.give_feedback(user_id, pairs=pairs, ratings=ratings)
-            say(given.answers, f"Pairs: {answer.num_new} new, {answer.num_duplicate} known, {answer.num_pairs} in all.")
-    say(given.answers, answer.message or _fit_in_words(answer))
+            said = f"Pairs: {answer.num_new} new, {answer.num_duplicate} known, {answer.num_pairs} in all."
+    words = [*([] if lines is None else [said]), answer.message or _fit_in_words(answer)]
+    show(given.answers, answer, "\n".join(words), as_json=as_json)
 
 
 def _fit_in_words(answer: Feedback) -> str:
@@ -165,21 +176,6 @@ def _fit_in_words(answer: Feedback) -> str:
     if fit.state == "succeeded":
         return f"The weights came out as they were, from {fit.num_pairs} pairs: no version was written."
     return f"The fit to the pairs is {fit.state}."
-
-
-def _principle(text: str) -> Principle:
-    words, separator, weight = text.rpartition("=")
-    try:
-        return Principle(words, float(weight)) if separator else Principle(text)
-    except ValueError:
-        return Principle(text)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE.", param_hint="--attribute")
-    return name, value
 
 
 def _row(profile: Profile) -> tuple[str, ...]:

@@ -8,15 +8,12 @@ from rich.console import Console
 
 from padserve.client import Client
 from padserve.errors import PadserveError
-from padserve.home import Home
 from padserve.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     import typer
 
-NO_SERVER = "No server is running here: start one with `padserve up`, or set PADSERVE_URL and PADSERVE_API_KEY."
 MAX_RETRIES = 3  # a few seconds: somebody waits at the terminal
-NO_KEY = "PADSERVE_API_KEY is not set, and no key of a local server was found in {home}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +26,7 @@ class CommandContext:
 
     def client(self) -> Client:
         """A client of the server that the environment names, else of the one that runs on this data folder."""
-        home = Home(self.settings.home)
-        url = self.settings.url or home.url
-        if url is None:
-            raise PadserveError(NO_SERVER)
-        api_key = self.settings.api_key or home.api_key
-        if api_key is None:
-            raise PadserveError(NO_KEY.format(home=home.path))
-        return Client(url, api_key, max_retries=MAX_RETRIES)
+        return Client(max_retries=MAX_RETRIES)
 
 
 def create_context() -> CommandContext:

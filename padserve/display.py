@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from pydantic_core import to_json
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
@@ -16,6 +17,7 @@ from padserve.errors import ApiError, PadserveError, StackError
 LINE_SECONDS = 5.0
 MAX_ERRORS_SHOWN = 20
 BAR_WIDTH = 24
+ERRORS_FIELD = "`errors`"
 UNLIMITED_WIDTH = 10_000
 
 
@@ -24,9 +26,25 @@ def say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def show(console: Console, value: object, line: str, *, as_json: bool) -> None:
+    """An answer: in words, or as it came."""
+    if as_json:
+        show_json(console, value)
+    else:
+        say(console, line)
+
+
+def show_json(console: Console, value: object, *, indent: int | None = None) -> None:
+    """An answer, or a list of them, as JSON: one line unless it is indented."""
+    say(console, to_json(value, indent=indent).decode())
+
+
 def show_error(console: Console, error: PadserveError) -> None:
     """An error in as many lines as there are things wrong, the first twenty of them."""
-    say(console, f"Error: {error}")
+    title = str(error)
+    if isinstance(error, ApiError) and error.errors and ERRORS_FIELD in title:  # written for who reads JSON
+        title = "One thing is wrong:" if error.num_errors == 1 else f"{error.num_errors} things are wrong:"
+    say(console, f"Error: {title}")
     lines = error.log_lines if isinstance(error, StackError) else ()
     num_left_out = 0
     if isinstance(error, ApiError):

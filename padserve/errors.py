@@ -1,7 +1,8 @@
 """What can go wrong for people who use padserve. Every message is one readable line; lists carry the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 
 class PadserveError(Exception):
@@ -26,6 +27,10 @@ class UnreachableError(PadserveError):
 
 class JobTimeoutError(PadserveError):
     """A job did not end within the time that the caller was ready to wait."""
+
+
+class IncompleteResultsError(PadserveError):
+    """The job has not ended, so that not all of its results are there."""
 
 
 class SourceError(PadserveError):
@@ -67,6 +72,17 @@ class ApiError(PadserveError):
         self.errors = errors
         self.num_errors = len(errors) if num_errors is None else num_errors  # the server lists the first hundred
         self.request_id = request_id
+
+    def moved(self, place: Callable[[LineError], LineError]) -> Self:
+        """The same error, told with other places."""
+        return type(self)(
+            place(LineError(self.detail)).message,
+            status=self.status,
+            code=self.code,
+            errors=tuple(map(place, self.errors)),
+            num_errors=self.num_errors,
+            request_id=self.request_id,
+        )
 
 
 class InvalidRequestError(ApiError):

@@ -1,5 +1,6 @@
-"""Lines to a file or to standard output. A file appears whole or not at all."""
+"""Lines to a file or to standard output. A file appears whole or not at all; what is no file is written into."""
 
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,13 +12,23 @@ def write_lines(lines: Iterable[str], path: Path | None) -> int:
     """Write the lines and return how many; None is standard output."""
     if path is None:
         return _write(lines, sys.stdout.buffer.write)
+    try:
+        if path.exists() and not path.is_file():  # a device, a pipe
+            with path.open("wb") as file:
+                return _write(lines, file.write)
+        return _replace(path.resolve(), lines)
+    except OSError as error:
+        raise SourceError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def _replace(path: Path, lines: Iterable[str]) -> int:
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
             num_lines = _write(lines, file.write)
+        if path.exists():
+            shutil.copymode(path, partial)
         partial.replace(path)
-    except OSError as error:
-        raise SourceError(f"Cannot write {path}: {error.strerror}.") from error
     finally:
         partial.unlink(missing_ok=True)
     return num_lines

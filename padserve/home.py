@@ -27,20 +27,30 @@ class Home:
     @property
     def database_url(self) -> str:
         """The SQLite database in this folder."""
-        return f"sqlite:///{self.database}"
+        from sqlalchemy import URL  # noqa: PLC0415 - clients read this folder, too, and have no use for it
+
+        return URL.create("sqlite", database=str(self.database)).render_as_string()  # a path is no URL
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder for one stack. The kernel lets go when the process ends, however it ends."""
         try:
-            for folder in (self.path, self.logs, self.redis):
-                folder.mkdir(mode=OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
+            self.path.mkdir(mode=OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
+            for folder in (self.logs, self.redis):
+                folder.mkdir(exist_ok=True)
+                folder.chmod(OWNER_ONLY_FOLDER)
             lock = self._lock_file.open("a+")
         except OSError as error:
             raise StackError(f"Cannot use {self.path} as a data folder: {error.strerror}.") from error
         with lock:
             self._lock(lock.fileno())
+            self._make_private()
             yield
+
+    def _make_private(self) -> None:
+        """Whoever may look into the folder: texts and logs are its owner's. SQLite's own files follow the database."""
+        for file in (*self.path.glob(f"{self.database.name}*"), *self.logs.iterdir()):
+            create_private(file)
 
     def _lock(self, descriptor: int) -> None:
         try:
@@ -64,6 +74,15 @@ class Home:
         write_private(self.api_key_file, key + "\n")
 
 
+def create_private(path: Path) -> None:
+    """Create a file, if it is not there, that only its owner may read; one that is there becomes so."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY))
+        path.chmod(OWNER_ONLY)
+    except OSError as error:
+        raise StackError(f"Cannot write {path}: {error.strerror}.") from error
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner may read, at no moment readable by others."""
     path.unlink(missing_ok=True)
@@ -74,5 +93,7 @@ def write_private(path: Path, text: str) -> None:
 def _read(path: Path) -> str | None:
     try:
         return path.read_text().strip() or None
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise StackError(f"Cannot read {path}: {error.strerror}.") from error

@@ -3,12 +3,17 @@
 import json
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
-from padserve.errors import SourceError
+from padserve import tables
+from padserve.errors import LineError, SourceError
+from padserve.head_line import BYTE_ORDER_MARK, json_line, read_head
 from padserve.transport import OpenBody
 
 MEDIA_TYPE = "application/x-ndjson"
@@ -16,29 +21,67 @@ STANDARD_INPUT = "-"
 SPOOL_IN_MEMORY_BYTES = 2**23
 CHUNK_BYTES = 2**16
 
-Source = str | Path | IO[bytes] | Iterable[Mapping[str, object]]
+Source = str | Path | IO[bytes] | Iterable[Mapping[str, object]] | tables.Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What is sent, and how an error in it is told in the places of its source."""
+
+    chunks: OpenBody
+    place: Callable[[LineError], LineError]
 
 
 @contextmanager
-def opened(source: Source, *, first: Mapping[str, object] | None = None) -> Iterator[OpenBody]:
-    """A body made of `first`, if given, and then of `source`: a path, an open binary file, or JSON objects."""
-    head = b"" if not first else _line(first)
+def opened(
+    source: Source, *, options: Mapping[str, object] | None = None, columns: Mapping[str, str] | None = None
+) -> Iterator[Body]:
+    """A body made of `source`: a path, an open binary file, JSON objects or a data frame.
+
+    `options` are what a job says once for all of its items; they go before those in a first line of the source. A path
+    that ends in .csv is a table, in which `columns` may name what a column holds.
+    """
     with ExitStack() as stack:
-        if isinstance(source, str | Path):
-            file: IO[bytes] = stack.enter_context(_open(Path(source)))
+        lines: Sequence[int] | None = None
+        if isinstance(source, str | Path) and Path(source).suffix.lower() in tables.SUFFIXES:
+            file = _spooled(stack)
+            lines = _write_table(file, Path(source), columns or {})
+        elif isinstance(source, str | Path):
+            file = stack.enter_context(_open(Path(source)))
         else:
-            file = stack.enter_context(tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY_BYTES))
-            file.writelines(
-                iter(lambda: source.read(CHUNK_BYTES), b"") if hasattr(source, "read") else map(_line, source)
-            )
+            file = _spooled(stack)
+            file.writelines(_parts(source, columns or {}))
+        head = read_head(file, options or {})
 
         def chunks() -> Iterator[bytes]:
-            file.seek(0)
-            if head:
-                yield head
+            file.seek(head.skipped_bytes)
+            if head.content:
+                yield head.content
             yield from iter(lambda: file.read(CHUNK_BYTES), b"")
 
-        yield chunks
+        yield Body(chunks, partial(head.place, lines=lines))
+
+
+def _spooled(stack: ExitStack) -> IO[bytes]:
+    return stack.enter_context(tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY_BYTES))
+
+
+def _parts(
+    source: IO[bytes] | Iterable[Mapping[str, object]] | tables.Frame, columns: Mapping[str, str]
+) -> Iterator[bytes]:
+    if hasattr(source, "read"):
+        return iter(lambda: source.read(CHUNK_BYTES), b"")
+    rows = tables.frame_items(source, columns)
+    return map(json_line, cast("Iterable[Mapping[str, object]]", source) if rows is None else rows)
+
+
+def _write_table(file: IO[bytes], path: Path, columns: Mapping[str, str]) -> Sequence[int]:
+    lines = array("L")
+    with _open(path) as table:
+        for line, item in tables.csv_items(table, path.name, columns):
+            lines.append(line)
+            file.write(json_line(item))
+    return lines
 
 
 def read_objects(path: str) -> list[dict[str, object]]:
@@ -46,7 +89,8 @@ def read_objects(path: str) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     with ExitStack() as stack:
         file = sys.stdin.buffer if path == STANDARD_INPUT else stack.enter_context(_open(Path(path)))
-        for number, line in enumerate(file, start=1):
+        for number, raw in enumerate(file, start=1):
+            line = raw.removeprefix(BYTE_ORDER_MARK) if number == 1 else raw
             if not line.strip():
                 continue
             try:
@@ -64,10 +108,3 @@ def _open(path: Path) -> IO[bytes]:
         return path.open("rb")
     except OSError as error:
         raise SourceError(f"Cannot read {path}: {error.strerror}.") from error
-
-
-def _line(value: Mapping[str, object]) -> bytes:
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    except (TypeError, ValueError) as error:
-        raise SourceError(f"An entry is not JSON: {error}.") from error

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from padserve import guarded_exec
+from padserve.home import create_private
 
 NUM_LAST_LINES = 5
 MAX_LINE_CHARACTERS = 300
+OTHERS_HAVE_NOTHING = 0o077
 _TAIL_BYTES = 16_384
 
 
@@ -24,6 +26,7 @@ class Child:
         self._started_at = time.monotonic()
         self._log_start = log.stat().st_size if log.exists() else 0
         guard = (sys.executable, "-I", "-S", guarded_exec.__file__, str(os.getpid()))
+        create_private(log)
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the commands are this package's own
                 [*guard, *command],
@@ -32,6 +35,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                umask=OTHERS_HAVE_NOTHING,
             )
 
     @property

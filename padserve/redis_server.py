@@ -37,7 +37,7 @@ def write_configuration(folder: Path, port: int) -> tuple[Path, str]:
         "bind 127.0.0.1",
         f"port {port}",
         f"requirepass {password}",
-        f'dir "{folder}"',
+        f'dir "{_escaped(folder)}"',
         "daemonize no",
         "appendonly yes",
         "appendfsync everysec",
@@ -46,6 +46,11 @@ def write_configuration(folder: Path, port: int) -> tuple[Path, str]:
     )
     write_private(path, "\n".join(lines) + "\n")
     return path, f"redis://:{password}@127.0.0.1:{port}/0"
+
+
+def _escaped(path: Path) -> str:
+    """As Redis reads a text in quotes."""
+    return str(path).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def answers(url: str) -> bool:

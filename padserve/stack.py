@@ -13,7 +13,7 @@ import httpx
 
 from padserve import database, redis_server
 from padserve.errors import StackError
-from padserve.home import Home
+from padserve.home import Home, create_private
 from padserve.network import claim_port, url_of
 from padserve.processes import Child, describe_exit
 from padserve.served import ServedModel
@@ -124,6 +124,8 @@ class Stack:
         self.home.url_file.write_text(self.url + "\n")
 
     def _prepare_database(self, url: str) -> None:
+        if self._settings.database_url is None:
+            create_private(self.home.database)
         self.api_key = database.prepare(url, self._settings.api_key or self.home.api_key)
         if self._settings.api_key is None and self.home.api_key is None:
             self.home.keep_api_key(self.api_key)

@@ -1,15 +1,22 @@
 """Requests over HTTP: which are tried again and when, and how a refusal becomes an exception. Knows no resource."""
 
 import ipaddress
+import json
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
-from padserve.errors import ApiError, LineError, UnreachableError, error_for
+from padserve.errors import ApiError, LineError, SettingsError, SourceError, UnreachableError, error_for
+
+if TYPE_CHECKING:
+    from padserve.endpoints import Ask
+
+Answer = TypeVar("Answer")
 
 USER_AGENT = "padserve-python"
 FIRST_PAUSE_SECONDS = 0.5
@@ -42,6 +49,20 @@ class Call:
         """Whether sending it twice does no more than sending it once."""
         return self.repeats_safely or self.method in REPEATABLE_METHODS or IDEMPOTENCY_KEY in self.headers
 
+    @property
+    def sent(self) -> tuple[dict[str, str], bytes | Iterable[bytes] | None]:
+        """The headers and the body, checked: what cannot be sent is a `SourceError`."""
+        headers = {name: header_text(name, value) for name, value in self.headers.items()}
+        if self.json is None:
+            return headers, None if self.open_body is None else self.open_body()
+        try:
+            content = json.dumps(self.json, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError) as error:  # also text that is no Unicode
+            raise SourceError(
+                "What is to be sent is not JSON: a number is infinite or none, or a text broken."
+            ) from error
+        return {"Content-Type": "application/json", **headers}, content
+
 
 class Transport:
     """One server and one API key. Tries again what is safe to try again."""
@@ -56,15 +77,15 @@ class Transport:
         http: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = checked_url(url)
         self._max_retries = max_retries
         self._sleep = sleep
         self._http = httpx.Client(
             base_url=self.url,
-            headers={"Authorization": f"Bearer {api_key}", "User-Agent": USER_AGENT},
+            headers=headers_with(api_key),
             timeout=httpx.Timeout(timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
             transport=http,
-            trust_env=not _is_on_this_machine(self.url),  # a proxy knows no way back to here
+            trust_env=not is_on_this_machine(self.url),  # a proxy knows no way back to here
         )
 
     def close(self) -> None:
@@ -77,6 +98,10 @@ class Transport:
             response.read()
             return response
 
+    def ask(self, ask: "Ask[Answer]") -> Answer:
+        """The answer, read."""
+        return ask.read(self.request(ask.call).content)
+
     @contextmanager
     def stream(self, call: Call) -> Iterator[httpx.Response]:
         """The answer as soon as its headers are here; its body is still to be read."""
@@ -84,14 +109,19 @@ class Transport:
         try:
             yield response
         except httpx.TransportError as error:
-            raise UnreachableError(f"The connection to {self.url} broke: {_reason(error)}.") from error
+            raise UnreachableError(f"The connection to {self.url} broke: {reason_of(error)}.") from error
         finally:
             response.close()
 
-    def lines(self, call: Call) -> Iterator[str]:
-        """The answer's lines as they arrive. Only a line feed ends one: JSON texts may hold other separators."""
+    def lines(self, call: Call, *, check: Callable[[httpx.Headers], None] | None = None) -> Iterator[str]:
+        """The answer's lines as they arrive. Only a line feed ends one: JSON texts may hold other separators.
+
+        `check` sees the headers first, and may raise.
+        """
         rest = b""
         with self.stream(call) as response:
+            if check is not None:
+                check(response.headers)
             for chunk in response.iter_bytes():
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from (line.decode() for line in lines if line)
@@ -99,43 +129,39 @@ class Transport:
             yield rest.decode()
 
     def _send(self, call: Call) -> httpx.Response:
-        pauses = self._pauses()
+        pauses = pauses_between(self._max_retries)
         while True:
             pause = next(pauses)
             try:
                 response = self._http.send(self._build(call), stream=True)
             except httpx.TransportError as error:
                 if pause is None or not (call.is_repeatable or isinstance(error, httpx.ConnectError)):
-                    raise UnreachableError(f"No answer from {self.url}: {_reason(error)}.") from error
+                    raise UnreachableError(f"No answer from {self.url}: {reason_of(error)}.") from error
                 self._sleep(pause)
                 continue
             if response.is_success:
                 return response
-            waits = _retry_after(response, pause)
+            waits = retry_after(response, pause)
             response.read()  # which also gives the connection back
             if waits is None:
-                raise _refusal(response)
+                raise refusal(response)
             self._sleep(waits)
 
     def _build(self, call: Call) -> httpx.Request:
-        content = call.open_body() if call.open_body is not None else None
+        headers, content = call.sent
         return self._http.build_request(
-            call.method,
-            call.path,
-            params=dict(call.params),
-            headers=dict(call.headers),
-            json=call.json,
-            content=content,
+            call.method, call.path, params=dict(call.params), headers=headers, content=content
         )
 
-    def _pauses(self) -> Iterator[float | None]:
-        """What to wait after each attempt: longer and longer, never in step with others; None after the last."""
-        for attempt in range(self._max_retries):
-            yield min(FIRST_PAUSE_SECONDS * 2**attempt, MAX_PAUSE_SECONDS) * random.uniform(0.75, 1.0)
-        yield None
+
+def pauses_between(max_retries: int) -> Iterator[float | None]:
+    """What to wait after each attempt: longer and longer, never in step with others; None after the last."""
+    for attempt in range(max_retries):
+        yield min(FIRST_PAUSE_SECONDS * 2**attempt, MAX_PAUSE_SECONDS) * random.uniform(0.75, 1.0)
+    yield None
 
 
-def _retry_after(response: httpx.Response, pause: float | None) -> float | None:
+def retry_after(response: httpx.Response, pause: float | None) -> float | None:
     """How long to wait before the next attempt; None when there shall be none."""
     says = response.headers.get("x-should-retry")
     retried = response.status_code in RETRIED_STATUSES or says == "true"
@@ -148,7 +174,7 @@ def _retry_after(response: httpx.Response, pause: float | None) -> float | None:
     return max(asked, 0.0) if asked <= MAX_RETRY_AFTER_SECONDS else None
 
 
-def _refusal(response: httpx.Response) -> ApiError:
+def refusal(response: httpx.Response) -> ApiError:
     """The exception for a problem document, or for whatever else came in its place."""
     try:
         body = response.json()
@@ -178,11 +204,40 @@ def _line_error(entry: Mapping[str, object]) -> LineError:
     )
 
 
-def _reason(error: httpx.TransportError) -> str:
+def reason_of(error: httpx.TransportError) -> str:
+    """Why no answer came, without anything that was sent."""
+    if isinstance(error, httpx.LocalProtocolError):
+        return "the request cannot be sent"  # its text quotes headers, and one of them is the key
     return str(error) or type(error).__name__
 
 
-def _is_on_this_machine(url: str) -> bool:
+def headers_with(api_key: str) -> dict[str, str]:
+    """What every request carries."""
+    return {"Authorization": f"Bearer {header_text('The API key', api_key)}", "User-Agent": USER_AGENT}
+
+
+def header_text(name: str, text: str) -> str:
+    """What stands in a header, without space around it; the error says where it is wrong and never what it is."""
+    stripped = text.strip()
+    for place, character in enumerate(stripped, start=1):
+        if not " " <= character <= "~":
+            raise SettingsError(f"{name} cannot be sent: its character {place} is not printable ASCII.")
+    return stripped
+
+
+def checked_url(url: str) -> str:
+    """The address of a server without the last slash; raises `SettingsError` where it is none."""
+    try:
+        parsed = httpx.URL(url.strip())
+    except httpx.InvalidURL as error:
+        raise SettingsError(f"{url!r} is not the address of a server: {error}.") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise SettingsError(f"{url!r} is not the address of a server: write http:// or https:// and its name.")
+    return url.strip().rstrip("/")
+
+
+def is_on_this_machine(url: str) -> bool:
+    """Whether an address leads back to here, as far as its name tells."""
     host = httpx.URL(url).host
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -154,11 +154,11 @@ def test_a_job_says_when_it_is_wanted_and_is_paused_resumed_retried_and_deleted(
         client.job(job.id)
 
 
-def test_an_item_that_is_wrong_is_named_with_its_line_behind_the_options(client: Client) -> None:
+def test_an_item_that_is_wrong_is_named_with_its_own_line_whatever_options_are_sent_before_it(client: Client) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         client.submit([*three_items(), {"custom_id": "c9", "user_id": "nobody", "prompt": "x"}], defaults={"k": 5})
 
-    assert [(error.line, error.code) for error in caught.value.errors] == [(5, "unknown_user")]
+    assert [(error.line, error.code) for error in caught.value.errors] == [(4, "unknown_user")]
 
 
 PAIRS = [{"prompt": f"Write about tea {number}.", "chosen": "Yes?", "rejected": "Yes."} for number in range(6)]
@@ -209,3 +209,27 @@ def test_models_are_listed_and_a_job_names_one(client: Client, server: Server) -
     ]
     assert (models[0].methods, models[0].max_length) == (("none", "prompt", "pad", "mixture", "contrast"), 512)
     assert (job.model, job.model_digest) == ("other", "e" * 64)
+
+
+def test_results_are_a_data_frame_with_a_row_for_each_item(client: Client, server: Server) -> None:
+    job = client.submit(three_items())
+    server.decode(2)
+    server.decode(1, error_code="poisoned")
+
+    frame = client.results_frame(job.id)
+
+    assert list(frame["custom_id"]) == ["c0", "c1", "c2"]
+    assert list(frame["text"])[:2] == ["HELLO 0", "HELLO 1"]
+    assert list(frame["error_code"])[2] == "poisoned"
+    assert list(frame["completion_tokens"])[:2] == [4, 4]
+
+
+def test_a_wait_shows_its_progress_on_standard_error_if_asked(
+    client: Client, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = client.submit(three_items())
+    server.decode(3)
+
+    client.wait(job.id, progress=True)
+
+    assert capsys.readouterr().err == "completed: 3 of 3 items (100 %)\n"

@@ -6,8 +6,6 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,53 +14,12 @@ from sqlalchemy import delete
 from db.base import JsonObject
 from db.models import Model
 from db.queries import fits
-from db.sampling import Sampling
 from db.session import Database
-from padserve.cli import app
-from tests.api.submissions import items_of_job, preference_of
 from tests.builders import DIGEST, a_description, a_model
+from tests.padserve.command_line import Run
 from tests.padserve.running_api import Server
 
 LEARNED: JsonObject = {"num_pairs": 6, "base_version": 2, "deviations": [0.5, 0.5], "agreement": 1.0}
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How one command line ended."""
-
-    exit_code: int
-    output: str
-    errors: str
-
-
-Run = Callable[..., Ended]
-
-
-@pytest.fixture
-def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line in an empty folder where no server is named."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("URL", "API_KEY", "HOME", "DATABASE_URL", "MODEL"):
-        monkeypatch.delenv(f"PADSERVE_{name}", raising=False)
-
-    def run(*arguments: str) -> Ended:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            app(arguments, prog_name="padserve")
-        output, errors = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Ended(ended.value.code, output, errors)
-
-    return run
-
-
-@pytest.fixture
-def padserve(offline: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command line against a server that knows the user ada."""
-    monkeypatch.setenv("PADSERVE_URL", server.url)
-    monkeypatch.setenv("PADSERVE_API_KEY", server.api_key)
-    offline("profiles", "set", "ada", "-p", "formal", "--attribute", "first_name=Ada", "--tag", "beta")
-    return offline
 
 
 def test_without_a_server_one_line_says_how_to_get_one(offline: Run) -> None:
@@ -124,18 +81,6 @@ def test_a_file_is_submitted_and_its_results_are_written_to_another(
     assert json.loads(Path("out.ndjson").read_text())["text"] == "HI"
     assert padserve("results", job_id).output == Path("out.ndjson").read_text()
     assert [file.name for file in tmp_path.glob(".*")] == [], "no partial file is left"
-
-
-def test_options_of_a_job_stand_in_for_what_its_items_leave_unsaid(padserve: Run, server: Server) -> None:
-    Path("items.ndjson").write_text('{"custom_id": "a", "user_id": "ada", "prompt": "hi"}\n')
-
-    options = ["--method", "contrast", "--max-kl", "0.5", "--temperature", "0.7", "--n", "3"]
-    job_id = padserve("submit", "items.ndjson", *options).output.strip()
-
-    (item,) = items_of_job(server.database, uuid.UUID(job_id))
-    sampling = Sampling.from_body(item.sampling)
-    assert (sampling.temperature, sampling.n) == (0.7, 3)
-    assert preference_of(server.database, item)["max_kl"] == 0.5
 
 
 def test_examples_of_a_profile_are_files(padserve: Run) -> None:
@@ -223,31 +168,6 @@ def test_profiles_are_set_shown_listed_moved_and_removed(padserve: Run) -> None:
     dry_run = padserve("profiles", "import", "all.ndjson", "--dry-run").output
     assert dry_run == "1 created, 0 updated, 1 unchanged (dry run: nothing was stored).\n"
     assert padserve("profiles", "import", "all.ndjson").output == "1 created, 0 updated, 1 unchanged.\n"
-
-
-def test_keys_are_made_listed_and_revoked_in_the_database(
-    padserve: Run, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PADSERVE_DATABASE_URL", server.database.url.render_as_string(hide_password=False))
-
-    made = padserve("keys", "create", "--name", "reader", "--scope", "jobs:read", "--days", "30")
-    monkeypatch.setenv("PADSERVE_API_KEY", made.output.strip())
-    assert padserve("jobs").exit_code == 0
-    assert padserve("profiles", "list").errors.startswith("Error: This API key lacks the scope")
-
-    listed = padserve("keys", "list")
-    key_id = next(line.split()[0] for line in listed.output.splitlines() if "reader" in line)
-    assert made.output.strip() not in listed.output
-    assert padserve("keys", "revoke", key_id).output == f"{key_id} is revoked.\n"
-    assert padserve("jobs").exit_code == 1
-    assert padserve("keys", "revoke", key_id).exit_code == 1
-
-
-def test_keys_without_a_database_are_one_line(offline: Run) -> None:
-    ended = offline("keys", "list")
-
-    assert ended.exit_code == 1
-    assert "There is no database in" in ended.errors
 
 
 def test_the_version_is_shown(offline: Run) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from padserve import UnreachableError
+from padserve import IncompleteResultsError, UnreachableError
 from tests.padserve.scripted_server import Script
 
 
@@ -59,3 +59,13 @@ def test_only_a_line_feed_ends_a_line_of_results(separator: str) -> None:
     (result,) = script.client().results("0190")
 
     assert result.text == f"one{separator}two"
+
+
+def test_results_of_a_job_that_has_not_ended_are_given_only_to_those_who_ask_for_a_part() -> None:
+    answers = [httpx.Response(200, content=result_line(0, "a"), headers={"X-Incomplete": "true"}) for _ in range(2)]
+    client = Script([*answers]).client()
+
+    with pytest.raises(IncompleteResultsError, match="Job 0190 has not ended"):
+        next(client.results("0190"))
+
+    assert [result.text for result in client.results("0190", partial=True)] == ["a"]

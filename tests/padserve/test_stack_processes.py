@@ -202,6 +202,14 @@ def test_a_chosen_key_is_used_and_not_written_down(up: Callable[..., LocalStack]
     assert not (stack.home / "api_key").exists()
 
 
+def test_a_database_that_the_stack_makes_is_its_owners_alone(up: Callable[..., LocalStack]) -> None:
+    stack = up()
+
+    stack.read_until("Ready")
+
+    assert [file.name for file in stack.home.glob("padserve.db*") if file.stat().st_mode & 0o077] == []
+
+
 def test_a_data_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 

@@ -1,0 +1,186 @@
+"""The Python client for asyncio. What it asks, and how it reads answers, is `padserve.endpoints`, as for `Client`."""
+
+import asyncio
+import datetime as dt
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from padserve import endpoints
+from padserve.answers import Job, Model, Result, position_of
+from padserve.async_profiles import AsyncProfiles
+from padserve.async_sources import opened
+from padserve.async_transport import AsyncTransport
+from padserve.client import MAX_RETRIES, TIMEOUT_SECONDS
+from padserve.discovery import find_server
+from padserve.endpoints import Campaign
+from padserve.errors import ApiError, UnreachableError
+from padserve.frames import frame_of
+from padserve.ndjson import Source
+from padserve.waiting import Waiting, shown_progress
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same methods, awaited; lists and results are iterated with `async for`."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        max_retries: int = MAX_RETRIES,
+        http: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        url, api_key = find_server(os.environ, url, api_key)
+        self._sleep = sleep
+        self._max_retries = max_retries
+        self._transport = AsyncTransport(
+            url, api_key, timeout_seconds=timeout_seconds, max_retries=max_retries, http=http, sleep=sleep
+        )
+        self.profiles = AsyncProfiles(self._transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._transport.close()
+
+    async def submit(
+        self,
+        source: Source | Campaign,
+        *,
+        model: str | None = None,
+        defaults: Mapping[str, object] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        priority: str | None = None,
+        completion_window: str | None = None,
+        not_before: dt.datetime | None = None,
+        idempotency_key: str | None = None,
+        columns: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Submit items or a campaign; the job is stored when this returns.
+
+        Items are JSON objects, an NDJSON file or its path, the path of a CSV file, or a data frame; of the last two,
+        `columns` gives columns the names of fields, and empty ones to those that are none.
+
+        `model` is needed where several are served. `defaults` holds what items leave unsaid (`method`, `strength`,
+        `max_tokens`, ...). `priority` is interactive, normal or bulk; what has not ended within the
+        `completion_window` ("24h") never will; nothing is decoded `not_before` a moment, which has a time zone.
+        A call with the same `idempotency_key` and content gives the same job.
+        """
+        options = endpoints.job_options(
+            model=model,
+            defaults=defaults,
+            metadata=metadata,
+            priority=priority,
+            completion_window=completion_window,
+            not_before=not_before,
+        )
+        if isinstance(source, Campaign):
+            return await self._transport.ask(endpoints.submit_campaign(source, options, idempotency_key))
+        async with opened(source, options=options, columns=columns) as body:
+            try:
+                return await self._transport.ask(endpoints.submit_items(body.chunks, idempotency_key))
+            except ApiError as error:
+                raise error.moved(body.place) from None
+
+    async def job(self, job_id: str) -> Job:
+        """The job as it stands now."""
+        return await self._transport.ask(endpoints.job(job_id))
+
+    async def jobs(self, *, state: str | None = None, page_size: int = 100) -> AsyncIterator[Job]:
+        """Every job, the newest first; pages are read as they are needed."""
+        after: str | None = None
+        while True:
+            page = await self._transport.ask(endpoints.jobs(state, page_size, after))
+            for each in page.data:
+                yield each
+            if (after := page.last_id) is None:
+                return
+
+    async def readdress(self, job_id: str, model: str) -> Job:
+        """Have another model write what is left of the job: for when nobody serves its own any more."""
+        return await self._transport.ask(endpoints.act(job_id, "readdress", {"model": model}))
+
+    async def models(self) -> list[Model]:
+        """Every model that a worker has registered, the ones that are served first."""
+        return await self._transport.ask(endpoints.models())
+
+    async def cancel(self, job_id: str) -> Job:
+        """End the job: what has finished is kept, everything else is cancelled."""
+        return await self._transport.ask(endpoints.act(job_id, "cancel"))
+
+    async def pause(self, job_id: str) -> Job:
+        """Begin nothing more of the job until it is resumed."""
+        return await self._transport.ask(endpoints.act(job_id, "pause"))
+
+    async def resume(self, job_id: str) -> Job:
+        """Let a paused job go on."""
+        return await self._transport.ask(endpoints.act(job_id, "resume"))
+
+    async def retry(self, job_id: str) -> Job:
+        """Have what failed of the job done again; what has finished is never done again."""
+        return await self._transport.ask(endpoints.act(job_id, "retry"))
+
+    async def delete(self, job_id: str) -> None:
+        """Remove an ended job with its items and texts."""
+        await self._transport.ask(endpoints.delete_job(job_id))
+
+    async def wait(
+        self,
+        job_id: str,
+        *,
+        on_progress: Callable[[Job], None] | None = None,
+        progress: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> Job:
+        """Ask until the job has ended, and return it; `on_progress` sees every answer, `progress` shows a bar."""
+        waiting = Waiting(job_id, timeout_seconds)
+        with shown_progress(on_progress, progress=progress) as show:
+            while True:
+                job = await self.job(job_id)
+                show(job)
+                if job.has_ended:
+                    return job
+                await self._sleep(waiting.next_pause(job))
+
+    async def results(self, job_id: str, *, state: str | None = None, partial: bool = False) -> AsyncIterator[Result]:
+        """What became of the items, in input order, as they arrive.
+
+        Raises `IncompleteResultsError` before the first where the job has not ended; with `partial` what is there is
+        given.
+        """
+        async for line in self.result_lines(job_id, state=state, partial=partial):
+            yield endpoints.read_result(line)
+
+    async def result_lines(self, job_id: str, *, state: str | None = None, partial: bool = False) -> AsyncIterator[str]:
+        """The same as NDJSON, a line at a time. A broken connection is taken up after the last line it brought."""
+        check = None if partial else endpoints.partial_refused(job_id)
+        after: int | None = None
+        num_breaks = 0
+        while True:
+            try:
+                async for line in self._transport.lines(endpoints.results(job_id, state, after), check=check):
+                    yield line
+                    after, num_breaks = position_of(line), 0
+            except UnreachableError:
+                num_breaks += 1
+                if num_breaks > self._max_retries:
+                    raise
+            else:
+                return
+
+    async def results_frame(self, job_id: str, *, state: str | None = None, partial: bool = False) -> Any:  # noqa: ANN401 - a pandas.DataFrame
+        """The same as a pandas data frame, a row each. Needs pandas."""
+        return frame_of([each async for each in self.results(job_id, state=state, partial=partial)])

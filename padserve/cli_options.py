@@ -1,0 +1,160 @@
+"""The flags that several commands share: those of a submission, in one place, and `--json`."""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, get_type_hints
+
+import typer
+
+from padserve.cli_texts import name_and_value, read_principle, read_text
+from padserve.errors import LineError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """What a job says once: each stands where an item says nothing."""
+
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait until it has ended; exit code 1 if an item failed.")
+    ] = False
+    model: Annotated[str | None, typer.Option(help="Which model; `padserve models` lists them.")] = None
+    method: Annotated[str | None, typer.Option(help="none, prompt, pad, mixture or contrast.")] = None
+    strength: Annotated[float | None, typer.Option(help="How strongly to guide.")] = None
+    max_kl: Annotated[float | None, typer.Option(help="How far guidance may go, in nats per token.")] = None
+    principle: Annotated[
+        list[str] | None,
+        typer.Option("--principle", "-p", help="Instead of the profiles': TEXT or TEXT=WEIGHT; may be repeated."),
+    ] = None
+    example: Annotated[
+        list[Path] | None, typer.Option(help="Instead of the profiles': a file with a text; may be repeated.")
+    ] = None
+    k: Annotated[int | None, typer.Option(help="The next token is one of the k most likely.")] = None
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None
+    top_p: Annotated[float | None, typer.Option(help="Nucleus sampling.")] = None
+    min_p: Annotated[float | None, typer.Option(help="Drop tokens below this share of the likeliest one's.")] = None
+    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1: less of what is there.")] = None
+    presence_penalty: Annotated[float | None, typer.Option(help="Once off each token that is there.")] = None
+    frequency_penalty: Annotated[float | None, typer.Option(help="Off for each time that it is there.")] = None
+    logit_bias: Annotated[
+        list[str] | None, typer.Option(metavar="TOKEN=BIAS", help="Added to a token id's logit; may be repeated.")
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Where the sequence of the items' seeds begins.")] = None
+    n: Annotated[int | None, typer.Option("--n", help="Answers per item.")] = None
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens per text at most.")] = None
+    min_tokens: Annotated[int | None, typer.Option(help="Tokens per text at least.")] = None
+    stop: Annotated[list[str] | None, typer.Option(help="A text before which an answer ends; up to four.")] = None
+    rewards: Annotated[bool, typer.Option("--rewards", help="Keep the reward of every token.")] = False
+    template: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=JSON", help="An argument of the model's chat template; may be repeated."),
+    ] = None
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Kept with the job; may be repeated.")
+    ] = None
+    priority: Annotated[
+        str | None, typer.Option(help="interactive, normal or bulk: which of your own jobs goes first.")
+    ] = None
+    completion_window: Annotated[str | None, typer.Option(help="As in 24h: what has not ended by then never will.")] = (
+        None
+    )
+    not_before: Annotated[
+        datetime | None,
+        typer.Option(help="Begin then, in your time zone.", formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"]),
+    ] = None
+    key: Annotated[str | None, typer.Option(help="An Idempotency-Key: the same key never makes a second job.")] = None
+    as_json: AsJson = False
+
+    @property
+    def defaults(self) -> dict[str, object]:
+        """As the API has them."""
+        plain = (
+            *("method", "strength", "max_kl", "k", "temperature", "top_p", "min_p", "repetition_penalty"),
+            *("presence_penalty", "frequency_penalty", "seed", "n", "max_tokens", "min_tokens"),
+        )
+        stated: dict[str, object] = {name: getattr(self, name) for name in plain}
+        stated |= {
+            "principles": [_as_body(text) for text in self.principle or ()] or None,
+            "examples": [read_text(path) for path in self.example or ()] or None,
+            "logit_bias": {name: _number(value) for name, value in _pairs("--logit-bias", self.logit_bias)} or None,
+            "stop": list(self.stop or ()) or None,
+            "rewards": self.rewards or None,
+            "chat_template_kwargs": {name: _json(value) for name, value in _pairs("--template", self.template)} or None,
+        }
+        return {name: value for name, value in stated.items() if value is not None}
+
+    @property
+    def metadata_values(self) -> dict[str, str]:
+        """By name."""
+        return dict(_pairs("--metadata", self.metadata))
+
+
+_FLAGS: Mapping[str, str] = {
+    "/defaults/principles": "--principle",
+    "/defaults/examples": "--example",
+    "/defaults/chat_template_kwargs": "--template",
+}
+
+
+def as_flag(error: LineError) -> LineError:
+    """An error of an option, told by the name of its flag."""
+    pointer = error.pointer or ""
+    name = "/".join(pointer.split("/")[: 3 if pointer.startswith("/defaults/") else 2])
+    known = {f"/defaults/{each.name}" for each in fields(JobOptions)} | {f"/{each.name}" for each in fields(JobOptions)}
+    if error.line is not None or (name not in _FLAGS and name not in known):
+        return error
+    return replace(error, pointer=_FLAGS.get(name, "--" + name.rpartition("/")[2].replace("_", "-")))
+
+
+def with_job_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose keyword `options` is gathered from flags of their own."""
+    hints = get_type_hints(JobOptions, include_extras=True)
+    names = [each.name for each in fields(JobOptions)]
+    added = [
+        inspect.Parameter(
+            each.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=hints[each.name],
+            default=None if each.default is MISSING else each.default,
+        )
+        for each in fields(JobOptions)
+    ]
+
+    @wraps(command)
+    def run(*args: object, **kwargs: object) -> None:
+        given = {name: kwargs.pop(name) for name in names}
+        command(*args, **kwargs, options=JobOptions(**given))  # type: ignore[arg-type]  # typer has checked them
+
+    own = [each for each in inspect.signature(command, eval_str=True).parameters.values() if each.name != "options"]
+    run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in [*own, *added]}
+    return run
+
+
+def _pairs(flag: str, texts: Sequence[str] | None) -> list[tuple[str, str]]:
+    return [name_and_value(text, flag) for text in texts or ()]
+
+
+def _as_body(text: str) -> dict[str, object]:
+    principle = read_principle(text)
+    return {"text": principle.text, "weight": principle.weight}
+
+
+def _number(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # the server says what is wrong with it
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
