@@ -58,11 +58,19 @@ def add_chunk(session: Session, file_id: uuid.UUID, number: int, data: bytes) ->
 
 
 def complete(session: Session, file_id: uuid.UUID, *, num_bytes: int, seconds: int | None) -> bool:
-    """The file is whole and is seen from now on, for so many seconds. False when its upload was given up before."""
+    """The file is whole and is seen from now on, for so many seconds. False when its upload was given up before.
+
+    It counts as created now: its life is reckoned from there, and an upload may take a while.
+    """
     whole = (
         update(StoredFile)
         .where(StoredFile.id == file_id, ~StoredFile.is_stored)
-        .values(is_stored=True, num_bytes=num_bytes, expires_at=None if seconds is None else clock(seconds))
+        .values(
+            is_stored=True,
+            num_bytes=num_bytes,
+            created_at=clock(),
+            expires_at=None if seconds is None else clock(seconds),
+        )
         .returning(StoredFile.id)
     )
     return session.execute(whole, execution_options=_UNSYNCHRONISED).one_or_none() is not None

@@ -37,12 +37,13 @@ def die(settings: Settings, database: Database) -> None:
 @pytest.fixture
 def bulk(settings: Settings) -> Iterator[BulkProcesses]:
     processes = BulkProcesses(settings)
+    asyncio.run(processes.run(whoami))  # begun before the model is served, which is known for some seconds only
     yield processes
     processes.close()
 
 
 @pytest.fixture
-def client(api: Api, bulk: BulkProcesses) -> TestClient:
+def client(bulk: BulkProcesses, api: Api) -> TestClient:
     """Of an API that stores large jobs as it does when it is served."""
     app = create_app(api.settings, database=api.database, queue=api.queue, bulk=bulk)
     api.queue.publishers.append(app.state.services.publisher)

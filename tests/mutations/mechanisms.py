@@ -232,13 +232,13 @@ _DOORS = (
     ),
     Mechanism(
         "the message after the commit",
-        "api/submission.py",
+        "api/accepting.py",
         (
             (
-                "            job_id = _store(session, planned,",
+                "    answer = await _stored(services, tenant_id, body, key,",
                 (
-                    "            services.publisher.wake(uuid.uuid4(), model.digest)\n"
-                    "            job_id = _store(session, planned,"
+                    '    services.publisher.wake(uuid.uuid4(), "0" * 64)\n'
+                    "    answer = await _stored(services, tenant_id, body, key,"
                 ),
             ),
         ),
@@ -247,7 +247,12 @@ _DOORS = (
     Mechanism(
         "the tenant of a job that is read",
         "db/queries/jobs.py",
-        (("_jobs().where(Job.tenant_id == tenant_id, Job.id == job_id)", "_jobs().where(Job.id == job_id)"),),
+        (
+            (
+                '_jobs().where(Job.tenant_id == bindparam("the_tenant"), Job.id == bindparam("the_job"))',
+                '_jobs().where(Job.id == bindparam("the_job"))',
+            ),
+        ),
         ("tests/api/test_job_isolation.py",),
     ),
     Mechanism(
