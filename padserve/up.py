@@ -1,6 +1,7 @@
 """`padserve up`: a local stack until somebody ends it, and what a person should read meanwhile."""
 
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -63,7 +64,7 @@ def announcement(stack: Stack, settings: Settings, *, num_models: int = 1) -> st
     """Where things are, and one command to try."""
     home = _shown(stack.home.path)
     key_place = f"{home}/api_key" if settings.api_key is None else "as you set it in PADSERVE_API_KEY"
-    key = f"$(cat {home}/api_key)" if settings.api_key is None else "$PADSERVE_API_KEY"
+    key = f"$(cat {shlex.quote(f'{home}/api_key')})" if settings.api_key is None else "$PADSERVE_API_KEY"
     loading = "the worker is loading its model. Ctrl-C stops both"
     if num_models > 1:
         loading = f"{num_models} workers are loading their models. Ctrl-C stops everything"
