@@ -35,7 +35,7 @@ class ProfileRow:
         merged = merge_patch(stored, self.patch)
         if self.principles is not None:
             cast("JsonObject", merged)["principles"] = _weighed(self.principles, said)
-        if merged == stored:
+        if said is not None and merged == stored:
             return stored
         try:
             return ProfileBody.model_validate(merged).canonical()

@@ -25,6 +25,13 @@ def api(settings: Settings, database: Database) -> Iterator[Api]:
         publisher.close(0)
 
 
+FILES = (("/v1/files", "get"), ("/v1/files/{file_id}", "get"), ("/v1/files/{file_id}", "delete"))
+BATCHES = (("/v1/batches", "get"), ("/v1/batches/{batch_id}", "get"), ("/v1/batches/{batch_id}/cancel", "post"))
+CONTENT = ("/v1/files/{file_id}/content", "get")
+OPENAI_IDS = {(*route, name) for route in (*FILES, *BATCHES, CONTENT) for name in ("after", "file_id", "batch_id")}
+"""Whatever is no id names nothing, and its form is read before any database is asked: 404, as at OpenAI."""
+
+
 def unbounded(schema: dict[str, object]) -> bool:
     branches = schema.get("anyOf")
     if isinstance(branches, list):
@@ -45,7 +52,8 @@ def test_every_parameter_of_every_route_has_bounds(settings: Settings) -> None:
     }
 
     assert len(parameters) > 30
-    assert [place for place, schema in parameters.items() if unbounded(schema)] == []
+    found = {place for place, schema in parameters.items() if unbounded(schema)}
+    assert found - OPENAI_IDS == set()
 
 
 @pytest.mark.parametrize("value", [*NUMBERS, *TEXTS])

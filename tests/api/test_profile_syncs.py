@@ -176,3 +176,10 @@ def test_many_profiles_at_once_keep_what_each_has_learnt(api: Api, client: TestC
         client.patch(f"/v1/profiles/{user}", json={"tags": ["since"]})
 
     assert sync(client, *rows) == (0, 0, 30)
+
+
+def test_a_line_that_names_a_new_user_alone_makes_a_whole_profile(client: TestClient) -> None:
+    assert sync(client, {"user_id": "new"}) == (1, 0, 0)
+
+    profile = read(client, "new")
+    assert (profile["principles"], profile["tags"], profile["version"]) == ([], [], 1)
