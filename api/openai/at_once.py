@@ -121,8 +121,8 @@ async def _answered(
     async with services.lanes.light.slot(caller.tenant_id):
         store = partial(_store, services.settings, services.database, caller.tenant_id, endpoint, body)
         job = await run_in_threadpool(store)
-    await make_known(services, job)
     try:
+        await make_known(services, job)
         await _end_of(request, services, job.id)
         row = await run_in_threadpool(_row, services.database, job.id)
     finally:
