@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from multiprocessing import resource_sharer
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import structlog
@@ -30,6 +31,9 @@ NICENESS = 10
 """Where processors are few, whoever is answered in milliseconds goes first."""
 COLLECT_AFTER = 100_000
 """Objects. A job's rows are tuples that go as they came: looking for circles among them costs a tenth of the time."""
+
+STOP_SECONDS = 5.0
+"""So long the thread that hands bodies over may take to end."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -79,12 +83,12 @@ class BulkProcesses:
 
     async def run(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """What `work` returns or raises."""
-        pool, future = self._submitted(work, args, kwargs)
+        pool, future = await run_in_threadpool(self._submitted, work, args, kwargs)
         try:
             return await asyncio.wrap_future(future)
         except BrokenProcessPool as error:
             log.warning("bulk_process_died")
-            self._replace(pool)
+            await run_in_threadpool(self._replace, pool)
             raise UnavailableError("The process that was storing this has died. Send the request again.") from error
 
     def close(self) -> None:
@@ -96,21 +100,33 @@ class BulkProcesses:
     ) -> tuple[ProcessPoolExecutor, Future[T]]:
         pool = self._pool
         try:
-            return pool, pool.submit(_run, work, args, kwargs)
-        except BrokenProcessPool:  # it died while it had nothing to do
-            pool = self._replace(pool)
-            return pool, pool.submit(_run, work, args, kwargs)
+            try:
+                return pool, pool.submit(_run, work, args, kwargs)
+            except BrokenProcessPool:  # it died while it had nothing to do
+                pool = self._replace(pool)
+                return pool, pool.submit(_run, work, args, kwargs)
+        except (OSError, BrokenProcessPool) as error:
+            # A process could not be started, or another has just died. Work may be in the queue: it is not given twice.
+            log.warning("bulk_process_not_started", error=type(error).__name__)
+            raise UnavailableError("No process could be started to store this. Send the request again.") from error
 
     def _replace(self, broken: ProcessPoolExecutor) -> ProcessPoolExecutor:
         with self._lock:
             if self._pool is broken:
                 broken.shutdown(wait=False)
+                _close_what_nobody_fetched()
                 self._pool = self._begun()
             return self._pool
 
     def _begun(self) -> ProcessPoolExecutor:
         spawn = multiprocessing.get_context("spawn")  # a fork would inherit connections, threads and their locks
         return ProcessPoolExecutor(MOST_PROCESSES, spawn, initializer=_begin, initargs=(self._settings,))
+
+
+def _close_what_nobody_fetched() -> None:
+    """Bodies on their way to processes that have died: each would stay open, and its bytes on the disk, for ever."""
+    with suppress(OSError):  # of a listener that is gone nobody fetches anything
+        resource_sharer.stop(STOP_SECONDS)
 
 
 _database: Database

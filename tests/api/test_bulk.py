@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import psutil
 import pytest
@@ -11,6 +13,7 @@ from starlette.testclient import TestClient
 
 from api.admission import LIGHT_BYTES
 from api.app import create_app
+from api.bodies import SpooledBody
 from api.bulk import BulkProcesses
 from api.errors import UnavailableError
 from api.settings import Settings
@@ -32,6 +35,29 @@ def die(settings: Settings, database: Database) -> None:
     """As the system kills what takes too much memory."""
     del settings, database
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def read(settings: Settings, database: Database, body: SpooledBody) -> int:
+    del settings, database
+    with body.file:
+        return len(body.file.read())
+
+
+def a_body() -> SpooledBody:
+    return SpooledBody(tempfile.TemporaryFile(), 0, "")
+
+
+async def given(bulk: BulkProcesses, body: SpooledBody) -> int:
+    """As a request gives it: closed when the answer is there."""
+    with body.file:
+        return await bulk.run(read, body)
+
+
+def is_deleted_file(descriptor: str) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}").endswith("(deleted)")
+    except FileNotFoundError:
+        return False
 
 
 @pytest.fixture
@@ -94,3 +120,31 @@ def test_a_process_that_dies_is_told_to_its_client_and_the_next_begins_anew(bulk
     first, second = asyncio.run(after_a_death_at_work_and_one_at_rest())
 
     assert first != second
+
+
+def test_bodies_on_their_way_to_a_process_that_dies_are_closed(bulk: BulkProcesses) -> None:
+    async def several_and_a_death() -> list[int | BaseException]:
+        bodies = [given(bulk, a_body()) for _ in range(4)]
+        _, *answers = await asyncio.gather(bulk.run(die), *bodies, return_exceptions=True)
+        return answers
+
+    def num_open() -> int:
+        return len([each for each in os.listdir("/proc/self/fd") if is_deleted_file(each)])
+
+    before = num_open()
+    answers = [answer for _ in range(2) for answer in asyncio.run(several_and_a_death())]
+
+    assert any(isinstance(answer, UnavailableError) for answer in answers)
+    wait_until(lambda: num_open() <= before, 20, "all of them are closed")
+
+
+def test_a_process_that_cannot_be_started_is_told_as_a_failure_that_passes(
+    bulk: BulkProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise BlockingIOError
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", refuse)
+
+    with pytest.raises(UnavailableError, match="Send the request again"):
+        asyncio.run(bulk.run(whoami))
