@@ -4,7 +4,7 @@ Knows no HTTP. What is wrong with the file makes a batch that has failed; what i
 """
 
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
@@ -29,7 +29,7 @@ from api.planned_items import PlannedItems
 from api.planning import Planner
 from api.settings import Settings
 from api.submission import StoredJob, model_of, store_job
-from db.base import JsonObject
+from db.base import JsonObject, new_id
 from db.queries import batches, idempotency
 from db.queries.batches import NewBatch
 from db.queries.idempotency import RequestKey
@@ -54,6 +54,8 @@ class Asked:
     file_id: uuid.UUID
     key: RequestKey | None
     repeat_seconds: int | None
+    batch_id: uuid.UUID = field(default_factory=new_id)
+    """Of the batch that is made where it is no repeat: whoever asks can withdraw it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ def accept_batch(settings: Settings, database: Database, tenant_id: uuid.UUID, a
         first = _made_before(session, tenant_id, asked)
         if first is not None:
             return Accepted(first, replayed=True)
-        batch_id = _begin(session, tenant_id, asked)
+        _begin(session, tenant_id, asked)
+    batch_id = asked.batch_id
     try:
         with opened(database, asked.file_id) as file:
             return _Reading(settings, database, tenant_id, batch_id, asked.body).accepted(file)
@@ -85,11 +88,15 @@ def accept_batch(settings: Settings, database: Database, tenant_id: uuid.UUID, a
             batches.refuse(session, batch_id, _as_batch_errors(error))
         return Accepted(batch_id)
     except BaseException:
-        with database.transaction() as session:
-            batches.withdraw(session, batch_id)
-            if asked.key is not None:
-                idempotency.forget(session, asked.key)
+        withdraw_batch(database, asked)
         raise
+
+
+def withdraw_batch(database: Database, asked: Asked) -> None:
+    """The request has failed: where nothing was decided on its batch, there has been none, and it may be sent again."""
+    with database.transaction() as session:
+        if batches.withdraw(session, asked.batch_id) and asked.key is not None:
+            idempotency.forget(session, asked.key)
 
 
 def _made_before(session: Session, tenant_id: uuid.UUID, asked: Asked) -> uuid.UUID | None:
@@ -99,7 +106,11 @@ def _made_before(session: Session, tenant_id: uuid.UUID, asked: Asked) -> uuid.U
             return None
         if stored.request_digest != asked.key.request_digest:
             raise IdempotencyMismatchError
-        return uuid.UUID(str(stored.response["batch_id"]))
+        first = uuid.UUID(str(stored.response["batch_id"]))
+        if not batches.was_interrupted(session, first):
+            return first
+        idempotency.forget(session, asked.key)
+        return None
     if asked.repeat_seconds is None:
         return None
     return batches.find_repeated(
@@ -107,7 +118,7 @@ def _made_before(session: Session, tenant_id: uuid.UUID, asked: Asked) -> uuid.U
     )
 
 
-def _begin(session: Session, tenant_id: uuid.UUID, asked: Asked) -> uuid.UUID:
+def _begin(session: Session, tenant_id: uuid.UUID, asked: Asked) -> None:
     body = asked.body
     new = NewBatch(
         endpoint=body.endpoint,
@@ -117,12 +128,11 @@ def _begin(session: Session, tenant_id: uuid.UUID, asked: Asked) -> uuid.UUID:
         fingerprint=body.fingerprint,
         output_seconds=None if body.output_expires_after is None else body.output_expires_after.seconds,
     )
-    batch_id = batches.insert_batch(session, tenant_id=tenant_id, new=new)
+    batches.insert_batch(session, tenant_id=tenant_id, batch_id=asked.batch_id, new=new)
     if asked.key is not None:
         if not idempotency.hold(session, asked.key):  # tenants' batches take turns, so only an expired one can be there
             raise UnavailableError
-        idempotency.answer(session, asked.key, status_code=OK, response={"batch_id": str(batch_id)})
-    return batch_id
+        idempotency.answer(session, asked.key, status_code=OK, response={"batch_id": str(asked.batch_id)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,12 @@ from api.errors import (
     MalformedBodyError,
     NoModelError,
     TooManyRequestsError,
+    UnavailableError,
     UnsupportedMediaTypeError,
     responses,
 )
 from api.jobs import IdempotencyKey, Reader, Writer
-from api.openai.acceptance import Accepted, Asked, accept_batch
+from api.openai.acceptance import Accepted, Asked, accept_batch, withdraw_batch
 from api.openai.batch_schemas import BATCH_EXAMPLE, BatchBody, BatchList, BatchObject, BatchStatus
 from api.openai.batch_views import FoundBatch, batch_object, find_batches, find_one
 from api.openai.errors import COMMON_RESPONSES, BadRequestError, NoSuchBatchError, NoSuchFileError, OpenAiRoute
@@ -156,7 +157,11 @@ async def _accepted(services: Services, tenant_id: uuid.UUID, asked: Asked, num_
         async with services.lanes.light.slot(tenant_id):
             return await run_in_threadpool(accept_batch, services.settings, services.database, tenant_id, asked)
     async with services.lanes.heavy.slot(tenant_id):
-        return await services.bulk.run(accept_batch, tenant_id, asked)
+        try:
+            return await services.bulk.run(accept_batch, tenant_id, asked)
+        except UnavailableError:  # also of a process that has died, and withdraws nothing any more
+            await run_in_threadpool(withdraw_batch, services.database, asked)
+            raise
 
 
 def _found(caller: Caller, services: Services, batch_id: uuid.UUID) -> FoundBatch:

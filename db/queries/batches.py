@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from db.base import JsonObject, new_id
+from db.base import JsonObject
 from db.models import Item, Job, Result, Tenant
 from db.openai_models import Batch
 from db.session import clock
@@ -77,9 +77,8 @@ def find_repeated(session: Session, *, tenant_id: uuid.UUID, fingerprint: str, s
     return session.scalars(newest.order_by(Batch.id.desc()).limit(1)).one_or_none()
 
 
-def insert_batch(session: Session, *, tenant_id: uuid.UUID, new: NewBatch) -> uuid.UUID:
-    """Store a batch whose file is about to be read; return its id."""
-    batch_id = new_id()
+def insert_batch(session: Session, *, tenant_id: uuid.UUID, batch_id: uuid.UUID, new: NewBatch) -> None:
+    """Store a batch whose file is about to be read."""
     session.execute(
         insert(Batch).values(
             id=batch_id,
@@ -94,7 +93,6 @@ def insert_batch(session: Session, *, tenant_id: uuid.UUID, new: NewBatch) -> uu
             read_by=clock(READ_SECONDS),
         )
     )
-    return batch_id
 
 
 def hand_over(session: Session, batch_id: uuid.UUID, job_id: uuid.UUID) -> bool:
@@ -111,10 +109,18 @@ def refuse(session: Session, batch_id: uuid.UUID, errors: Sequence[JsonObject]) 
     session.execute(refused, execution_options=_UNSYNCHRONISED)
 
 
-def withdraw(session: Session, batch_id: uuid.UUID) -> None:
-    """Forget a batch that came to nothing, as if it had never been asked for."""
+def withdraw(session: Session, batch_id: uuid.UUID) -> bool:
+    """Forget a batch that came to nothing, as if it had never been asked for. False where there is none, or no more."""
     undecided = (Batch.id == batch_id, Batch.job_id.is_(None), Batch.failed_at.is_(None))
-    session.execute(delete(Batch).where(*undecided), execution_options=_UNSYNCHRONISED)
+    gone = delete(Batch).where(*undecided).returning(Batch.id)
+    return session.execute(gone, execution_options=_UNSYNCHRONISED).one_or_none() is not None
+
+
+def was_interrupted(session: Session, batch_id: uuid.UUID) -> bool:
+    """Whether nothing was decided on the batch in time."""
+    undecided = (Batch.job_id.is_(None), Batch.failed_at.is_(None), Batch.cancelling_at.is_(None))
+    interrupted = select(Batch.id).where(Batch.id == batch_id, *undecided, Batch.read_by <= clock())
+    return session.scalars(interrupted).one_or_none() is not None
 
 
 def find_batch(session: Session, *, tenant_id: uuid.UUID, batch_id: uuid.UUID) -> BatchRecord | None:

@@ -6,6 +6,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -53,11 +54,9 @@ async def given(bulk: BulkProcesses, body: SpooledBody) -> int:
         return await bulk.run(read, body)
 
 
-def is_deleted_file(descriptor: str) -> bool:
-    try:
-        return os.readlink(f"/proc/self/fd/{descriptor}").endswith("(deleted)")
-    except FileNotFoundError:
-        return False
+def num_unnamed_files() -> int:
+    """How many files without a name this process holds open."""
+    return sum(str(each.resolve()).endswith("(deleted)") for each in Path("/proc/self/fd").iterdir())
 
 
 @pytest.fixture
@@ -128,14 +127,11 @@ def test_bodies_on_their_way_to_a_process_that_dies_are_closed(bulk: BulkProcess
         _, *answers = await asyncio.gather(bulk.run(die), *bodies, return_exceptions=True)
         return answers
 
-    def num_open() -> int:
-        return len([each for each in os.listdir("/proc/self/fd") if is_deleted_file(each)])
-
-    before = num_open()
+    before = num_unnamed_files()
     answers = [answer for _ in range(2) for answer in asyncio.run(several_and_a_death())]
 
     assert any(isinstance(answer, UnavailableError) for answer in answers)
-    wait_until(lambda: num_open() <= before, 20, "all of them are closed")
+    wait_until(lambda: num_unnamed_files() <= before, 20, "all of them are closed")
 
 
 def test_a_process_that_cannot_be_started_is_told_as_a_failure_that_passes(

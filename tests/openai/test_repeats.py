@@ -129,3 +129,17 @@ def test_of_many_at_once_one_makes_the_batch(site: Site, client: OpenAI) -> None
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert len(client.batches.list().data) == 1
     site.decode(1)
+
+
+def test_the_key_of_a_batch_that_was_interrupted_makes_another(site: Site, client: OpenAI) -> None:
+    file_id = upload_lines(client, a_line())
+    first = sent(client, file_id, key="once").json()["id"]
+    long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
+    with site.database.transaction() as session:
+        named = BatchRow.id == uuid.UUID(first.removeprefix("batch_"))
+        session.execute(update(BatchRow).where(named).values(job_id=None, read_by=long_ago))
+
+    second, again = (sent(client, file_id, key="once").json() for _ in range(2))
+
+    assert (second["status"], second["id"] != first) == ("in_progress", True)
+    assert again["id"] == second["id"]
