@@ -52,6 +52,7 @@ class Asked:
 
     body: BatchBody
     file_id: uuid.UUID
+    num_bytes: int
     key: RequestKey | None
     repeat_seconds: int | None
     batch_id: uuid.UUID = field(default_factory=new_id)
@@ -72,7 +73,10 @@ class _NotWantedAnyMore(Exception):  # noqa: N818 - no error: it rolls the job b
 
 
 def accept_batch(settings: Settings, database: Database, tenant_id: uuid.UUID, asked: Asked) -> Accepted:
-    """Store the batch, with its job or with what is wrong with its file. A repeated request gets the first batch."""
+    """Store the batch, with its job or with what is wrong with its file. A repeated request gets the first batch.
+
+    Raises `FileGoneError` where the file is removed while it is read.
+    """
     with database.transaction() as session:
         batches.take_turns(session, tenant_id)
         first = _made_before(session, tenant_id, asked)
@@ -81,7 +85,7 @@ def accept_batch(settings: Settings, database: Database, tenant_id: uuid.UUID, a
         _begin(session, tenant_id, asked)
     batch_id = asked.batch_id
     try:
-        with opened(database, asked.file_id) as file:
+        with opened(database, asked.file_id, asked.num_bytes) as file:
             return _Reading(settings, database, tenant_id, batch_id, asked.body).accepted(file)
     except InvalidRequestError as error:
         with database.transaction() as session:

@@ -95,8 +95,12 @@ async def create_batch(
     counts its retries, on a retry, and where it does not, for ten minutes.
     """
     file = await run_in_threadpool(_input_file, caller, services, body.input_file_id)
-    asked = Asked(body, file.id, _key(caller, body, idempotency_key), _repeat_seconds(retry_count))
-    accepted = await _accepted(services, caller.tenant_id, asked, file.num_bytes)
+    key = _key(caller, body, idempotency_key)
+    asked = Asked(body, file.id, file.num_bytes, key, _repeat_seconds(retry_count))
+    try:
+        accepted = await _accepted(services, caller.tenant_id, asked)
+    except files.FileGoneError:
+        raise NoSuchFileError(body.input_file_id, param="input_file_id") from None
     await make_known(services, accepted.job)
     if accepted.replayed:
         response.headers["Idempotency-Replayed"] = "true"
@@ -151,9 +155,9 @@ def cancel_batch(batch_id: BatchId, caller: Writer, services: ServicesDep) -> Ba
     return _view(services, found)
 
 
-async def _accepted(services: Services, tenant_id: uuid.UUID, asked: Asked, num_bytes: int) -> Accepted:
+async def _accepted(services: Services, tenant_id: uuid.UUID, asked: Asked) -> Accepted:
     """Read here where that takes milliseconds, and aside where it takes seconds."""
-    if num_bytes <= LIGHT_BYTES:
+    if asked.num_bytes <= LIGHT_BYTES:
         async with services.lanes.light.slot(tenant_id):
             return await run_in_threadpool(accept_batch, services.settings, services.database, tenant_id, asked)
     async with services.lanes.heavy.slot(tenant_id):

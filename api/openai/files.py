@@ -151,8 +151,11 @@ def read_content(file_id: Named, caller: Reader, services: ServicesDep) -> Respo
     if file_id.part is None:
         record = _found(file_id, caller, services)
         headers = {"Content-Length": str(record.num_bytes)}
-        chunks = files.read_chunks(services.database, record.id)
-        return streamed(chunks, lane, tenant_id, media_type=OCTETS, headers=headers)
+        chunks = files.read_chunks(services.database, record.id, record.num_bytes)
+        try:
+            return streamed(chunks, lane, tenant_id, media_type=OCTETS, headers=headers)
+        except files.FileGoneError:
+            raise NoSuchFileError(str(file_id)) from None
     found = find_results(services.database, tenant_id, file_id)
     headers = {
         "X-Incomplete": "true" if found.ended_at is None else "false",

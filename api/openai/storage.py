@@ -32,10 +32,13 @@ def store(database: Database, tenant_id: uuid.UUID, upload: Upload) -> FileRecor
 
 
 @contextmanager
-def opened(database: Database, file_id: uuid.UUID) -> Iterator[IO[bytes]]:
-    """The bytes of a file, in memory while they are few and in an unnamed file once they are not."""
+def opened(database: Database, file_id: uuid.UUID, num_bytes: int) -> Iterator[IO[bytes]]:
+    """The bytes of a file, in memory while they are few and in an unnamed file once they are not.
+
+    Raises `FileGoneError` where the file is removed meanwhile.
+    """
     with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES) as file:
-        for chunk in files.read_chunks(database, file_id):
+        for chunk in files.read_chunks(database, file_id, num_bytes):
             file.write(chunk)
         file.seek(0)
         yield file

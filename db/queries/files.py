@@ -23,6 +23,10 @@ FILES_PER_SWEEP = 20
 _UNSYNCHRONISED = {"synchronize_session": False}
 
 
+class FileGoneError(Exception):
+    """The file was removed, or has expired, while it was read."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileRecord:
     """One whole file, without its bytes."""
@@ -93,20 +97,20 @@ def list_files(
     return [FileRecord(*row) for row in session.execute(ordered.limit(limit))]
 
 
-def read_chunks(database: Database, file_id: uuid.UUID) -> Iterator[bytes]:
-    """The bytes of a file, each part read by itself: a slow reader keeps nobody waiting.
+def read_chunks(database: Database, file_id: uuid.UUID, num_bytes: int) -> Iterator[bytes]:
+    """The bytes of a file of this size, each part read by itself: a slow reader keeps nobody waiting.
 
-    Of a file that is removed meanwhile no more comes.
+    Raises `FileGoneError` where the file is removed meanwhile: its beginning is never taken for the whole.
     """
-    number = 0
-    while True:
+    number, num_left = 0, num_bytes
+    while num_left > 0:
         named = (FileChunk.file_id == file_id, FileChunk.number == number)
         with database.reading() as session:
             data = session.scalars(select(FileChunk.data).where(*named)).one_or_none()
         if data is None:
-            return
+            raise FileGoneError
         yield bytes(data)
-        number += 1
+        number, num_left = number + 1, num_left - len(data)
 
 
 def delete_file(session: Session, *, tenant_id: uuid.UUID, file_id: uuid.UUID) -> bool:

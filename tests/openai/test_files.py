@@ -1,6 +1,8 @@
 """Files as OpenAI's own client sends, lists, reads and deletes them."""
 
 import datetime as dt
+import json
+import os
 import time
 import uuid
 from io import BytesIO
@@ -15,7 +17,7 @@ from openai import (
     OpenAI,
     PermissionDeniedError,
 )
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from api.dependencies import Scope
 from db.openai_models import FileChunk, StoredFile
@@ -206,3 +208,31 @@ def test_keys_and_scopes_are_asked_for(site: Site, client: OpenAI) -> None:
     with pytest.raises(AuthenticationError):
         stranger.files.list()
     assert reader.files.list().data == []
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_a_file_that_is_deleted_while_it_is_read_does_not_end_as_if_it_were_whole(
+    site: Site, client: OpenAI, encoding: str
+) -> None:
+    file_id = upload(client, os.urandom(40 * files.CHUNK_BYTES))
+    headers = {"Authorization": f"Bearer {client.api_key}", "Accept-Encoding": encoding}
+
+    with httpx2.stream("GET", f"{site.url}/v1/files/{file_id}/content", headers=headers) as response:
+        received = response.iter_bytes(1000)
+        next(received)
+        client.files.delete(file_id)
+
+        with pytest.raises(httpx2.RemoteProtocolError):
+            sum(map(len, received))
+
+
+def test_a_file_that_is_deleted_before_its_batch_is_read_is_no_batch_of_fewer_lines(site: Site, client: OpenAI) -> None:
+    line = json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {}}).encode()
+    file_id = upload(client, line + b"\n" * (2 * files.CHUNK_BYTES))
+    named = FileChunk.file_id == uuid.UUID(file_id.removeprefix("file-"))
+    with site.database.transaction() as session:
+        session.execute(delete(FileChunk).where(named, FileChunk.number == 1))
+
+    with pytest.raises(NotFoundError, match="No such File object"):
+        client.batches.create(input_file_id=file_id, endpoint="/v1/chat/completions", completion_window="24h")
+    assert client.batches.list().data == []
