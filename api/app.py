@@ -14,7 +14,7 @@ from api.endings import Endings
 from api.heads import HeadMiddleware
 from api.job_status import statuses_in
 from api.openai import at_once, batches, files
-from api.parameters import refuse_unknown_parameters
+from api.parameters import refuse_broken_text, refuse_unknown_parameters
 from api.problems import install_error_handlers
 from api.readiness import ReadinessChecks, Round
 from api.requests import RequestMiddleware
@@ -55,7 +55,8 @@ def create_app(
     app.add_middleware(RequestMiddleware)
     install_error_handlers(app)
     for resource in (jobs, job_flow, results, profiles, profile_transfer, feedback, models):
-        app.include_router(resource.router, dependencies=[Depends(refuse_unknown_parameters)])
+        checks = [Depends(refuse_broken_text), Depends(refuse_unknown_parameters)]
+        app.include_router(resource.router, dependencies=checks)
     for resource in (files, batches, at_once, health):  # monitors and OpenAI's clients add parameters of their own
         app.include_router(resource.router)
     return app

@@ -108,7 +108,7 @@ async def spool(request: Request, *, max_bytes: int, max_lines: int | None = Non
 
     Blank lines count, and the first line too many ends it.
     """
-    _refuse_encoding(request)
+    refuse_encoding(request)
     if _declared_length(request) > max_bytes:
         _refuse_size(max_bytes)
     file = tempfile.SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES)  # noqa: SIM115 - it outlives this call
@@ -140,6 +140,14 @@ def require_media_type(request: Request, *allowed: str) -> str:
     if given not in allowed:
         raise UnsupportedMediaTypeError(f"Send `Content-Type: {allowed[0]}`.", headers={"Accept": ", ".join(allowed)})
     return given
+
+
+def refuse_encoding(request: Request) -> None:
+    """Raise `UnsupportedMediaTypeError` where the body is compressed: it would be read as it is."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaTypeError(
+            "Send the body without `Content-Encoding`.", headers={"Accept-Encoding": "identity"}
+        )
 
 
 def json_value(*media_types: str) -> Callable[[Request, ServicesDep, Authenticated], Awaitable[object]]:
@@ -296,10 +304,3 @@ def _refuse_size(max_bytes: int) -> NoReturn:
 
 def _refuse_lines(max_lines: int) -> NoReturn:
     raise BodyTooLargeError(f"The body has more than {max_lines} lines, blank ones included.")
-
-
-def _refuse_encoding(request: Request) -> None:
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaTypeError(
-            "Send the body without `Content-Encoding`.", headers={"Accept-Encoding": "identity"}
-        )

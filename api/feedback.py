@@ -32,7 +32,7 @@ from api.errors import (
 )
 from api.feedback_schemas import FEEDBACK_EXAMPLE, FeedbackBody, FeedbackResource, RatingBody, fit_resource
 from api.model_choice import choose_model
-from api.profile_schemas import UserId, check_user_id
+from api.profile_schemas import UserId, canonical_user_id
 from db.preferences import Method
 from db.queries import feedback, profiles, ratings
 from db.queries.feedback import LEAST_PAIRS, LEAST_PRINCIPLES, Added, Pair, StoredFit
@@ -154,7 +154,7 @@ def _ratings(session: Session, tenant_id: uuid.UUID, user_id: str, bodies: list[
     found: list[Rating] = []
     for index, body in enumerate(bodies):
         text = texts[body.job_id].get(body.custom_id)
-        if text is None or check_user_id(text.user_id) != user_id:
+        if text is None or canonical_user_id(text.user_id) != user_id:
             message = "This user has no text under this job and custom_id."
             findings.add(LineError("unknown_result", message, f"/ratings/{index}"))
         else:

@@ -200,7 +200,16 @@ def cancel_job(job_id: JobId, caller: Writer, services: ServicesDep) -> JobOut:
 @router.post(
     "/v1/jobs/{job_id}/readdress",
     summary="Give a job to another model",
-    responses=responses(NotFoundError, ConflictError, ModelAmbiguousError, NoModelError, TooManyRequestsError),
+    responses=responses(
+        NotFoundError,
+        ConflictError,
+        ModelAmbiguousError,
+        NoModelError,
+        TooManyRequestsError,
+        MalformedBodyError,
+        BodyTooLargeError,
+        UnsupportedMediaTypeError,
+    ),
     openapi_extra=request_body({"$ref": f"{SCHEMAS}/ReaddressBody"}, JSON, example={"model": "name@0123abcd"}),
 )
 def readdress_job(

@@ -1,6 +1,10 @@
-"""Query parameters that a route does not know are refused: `?tags=` for `?tag=` would otherwise mean everybody."""
+"""What an address may not say: query parameters that a route does not know, and bytes that are no text.
+
+`?tags=` for `?tag=` would otherwise mean everybody; and all names in another encoding would be one name.
+"""
 
 import difflib
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
 from fastapi.dependencies.utils import get_flat_params
@@ -23,6 +27,15 @@ async def refuse_unknown_parameters(request: Request) -> None:
     ]
     if errors:
         raise InvalidRequestError(errors=errors)
+
+
+async def refuse_broken_text(request: Request) -> None:
+    """A dependency: raises InvalidRequestError where what is escaped in path or query is not UTF-8."""
+    try:
+        for part in ("raw_path", "query_string"):
+            unquote_to_bytes(request.scope.get(part) or b"").decode()
+    except UnicodeDecodeError:
+        raise InvalidRequestError("The address is not valid: what is escaped in it with % must be UTF-8.") from None
 
 
 def _names(route: APIRoute) -> list[str]:

@@ -21,6 +21,8 @@ from db.preferences import (
 from db.queries.profiles import StoredProfile
 
 MAX_USER_ID_CHARACTERS = 128
+MAX_FORM_CHARACTERS = 8 * MAX_USER_ID_CHARACTERS
+"""Of a user id as it is sent: longer ones are not brought into their canonical form to see how long that is."""
 MAX_PRINCIPLES = 32
 MAX_WEIGHT = 10.0
 MAX_ATTRIBUTES = 64
@@ -31,12 +33,17 @@ JOINERS = "\u200c\u200d"
 WITHOUT_JOINERS = str.maketrans("", "", JOINERS)
 
 
+def canonical_user_id(user_id: str) -> str:
+    """A user id in one Unicode form and without space around it: in that form it names one user."""
+    return unicodedata.normalize("NFC", user_id).strip()
+
+
 def check_user_id(user_id: str) -> str:
-    """A user id in its canonical form: in one Unicode form and without space around it, it names one user.
+    """A user id in its canonical form.
 
     Printable, so that it can be shown; without "/", so that it is one part of a path.
     """
-    canonical = unicodedata.normalize("NFC", user_id).strip()
+    canonical = canonical_user_id(user_id)
     if not canonical:
         raise PydanticCustomError("blank_user_id", "A user id needs a character that is not a space.")
     if len(canonical) > MAX_USER_ID_CHARACTERS:  # a canonical form may be longer
@@ -45,6 +52,11 @@ def check_user_id(user_id: str) -> str:
     if not canonical.isprintable() or "/" in canonical or canonical in {".", ".."}:
         raise PydanticCustomError("user_id", "Printable characters without '/' are allowed, and neither '.' nor '..'.")
     return canonical
+
+
+def _canonical_unless_endless(value: object) -> object:
+    """Before it is measured: another Unicode form may be longer, and is the same user."""
+    return canonical_user_id(value) if isinstance(value, str) and len(value) <= MAX_FORM_CHARACTERS else value
 
 
 def check_text(text: str) -> str:
@@ -110,6 +122,7 @@ UserId = Annotated[
         examples=["ada"],
     ),
     AfterValidator(check_user_id),
+    BeforeValidator(_canonical_unless_endless),
 ]
 Tag = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(check_tag)]
 AttributeName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]

@@ -10,11 +10,10 @@ from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator
-from pydantic_core import PydanticCustomError
 
 from api.job_schemas import Metadata, Overrides, Prompt, Turn, ends_with_the_user
 from api.openai.turns import as_conversation, as_one_prompt, as_turn
-from api.profile_schemas import MAX_USER_ID_CHARACTERS, UserId, check_user_id
+from api.profile_schemas import UserId, check_user_id
 from api.sampling_schemas import MAX_TOKENS
 from db.base import JsonObject
 from db.sampling import MAX_SEED, WHOLE_VOCABULARY
@@ -53,12 +52,9 @@ class GenerationBody(Overrides):
     @field_validator("metadata")
     @classmethod
     def _names_a_user(cls, metadata: Metadata | None) -> Metadata | None:
-        user_id = (metadata or {}).get("user_id")
-        if user_id is not None:
-            check_user_id(user_id)
-            if not 1 <= len(user_id) <= MAX_USER_ID_CHARACTERS:
-                raise PydanticCustomError("user_id", "`user_id` names a user in 1 to 128 characters.")
-        return metadata
+        if metadata is None or "user_id" not in metadata:
+            return metadata
+        return {**metadata, "user_id": check_user_id(metadata["user_id"])}
 
     @property
     def user_id(self) -> str | None:

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from api.bodies import media_type
+from api.bodies import media_type, refuse_encoding
 from api.errors import BodyTooLargeError, LineError, MalformedBodyError, UnsupportedMediaTypeError, line_errors
 from api.openai.errors import BadRequestError
 from api.profile_schemas import StrictModel
@@ -47,12 +47,15 @@ async def receive(request: Request, *, max_bytes: int) -> Upload:
     """The whole upload, in memory while it is small and in an unnamed file once it is not."""
     if media_type(request) != MULTIPART:
         raise UnsupportedMediaTypeError(f"Send `Content-Type: {MULTIPART}`.", headers={"Accept": MULTIPART})
+    refuse_encoding(request)
     stream = _bounded(request.stream(), max_bytes + MAX_ENVELOPE_BYTES)
     parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
     try:
         form = await parser.parse()
     except MultiPartException as error:
         raise MalformedBodyError(f"The multipart body cannot be read: {error.message.rstrip('.')}.") from None
+    except UnicodeError:  # in a character set that only fails
+        raise MalformedBodyError("The multipart body cannot be read: its names are not in its `charset`.") from None
     try:
         return _upload(form, max_bytes)
     except BaseException:

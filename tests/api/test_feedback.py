@@ -1,5 +1,6 @@
 """Feedback over HTTP: stored once, only with consent, and handed to a worker."""
 
+import json
 import uuid
 from typing import Any
 
@@ -230,6 +231,17 @@ def test_ratings_of_other_users_texts_are_refused(learner: TestClient, api: Api)
     answer = rate(learner, job_id, dict.fromkeys(("a", "b", "c"), 1.0))
 
     assert refused(answer, 422) == ("invalid_request", ["/ratings/1", "/ratings/2"])
+
+
+def test_a_text_that_was_written_for_nobody_is_nobodys_to_rate(learner: TestClient, api: Api) -> None:
+    line = {"model": "hub/tiny-model", "messages": [{"role": "user", "content": "Write about tea."}]}
+    content = json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": line})
+    file = learner.post("/v1/files", files={"file": ("in.jsonl", content)}, data={"purpose": "batch"}).json()
+    asked = {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    job_id = learner.post("/v1/batches", json=asked).json()["job_id"]
+    write_results(api.database)
+
+    assert refused(rate(learner, job_id, {"a": 1.0}), 422) == ("invalid_request", ["/ratings/0"])
 
 
 def test_what_was_learnt_is_shown_with_the_profile(learner: TestClient, api: Api) -> None:

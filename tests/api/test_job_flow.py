@@ -105,6 +105,8 @@ def test_the_first_line_and_a_campaign_say_it_too(client: TestClient) -> None:
         ({"completion_window": "367d"}, "completion_window", "/completion_window"),
         ({"completion_window": 24}, "string_type", "/completion_window"),
         ({"not_before": "2100-01-01T00:00:00"}, "timezone_aware", "/not_before"),
+        ({"not_before": 0}, "moment", "/not_before"),
+        ({"not_before": "1795852041"}, "moment", "/not_before"),
         ({"not_before": "soon"}, "datetime_from_date_parsing", "/not_before"),
         ({"not_before": IN_2100, "completion_window": "24h"}, "not_before", "/not_before"),
     ],

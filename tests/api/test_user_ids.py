@@ -12,6 +12,7 @@ from tests.api.submissions import NDJSON_HEADERS, an_item, errors_of, submit, su
 
 COMPOSED = "Zoë"
 DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)
+LONGEST = "é" * 128
 FORMS = [f" {COMPOSED}", f"{COMPOSED}\u00a0", f"\t{COMPOSED}\r", DECOMPOSED, f"  {DECOMPOSED} "]
 
 
@@ -73,3 +74,20 @@ def test_a_user_id_whose_canonical_form_cannot_be_stored_is_refused(client: Test
     answer = client.put(f"/v1/profiles/{user_id}", json={})
 
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "user_id")
+
+
+@pytest.mark.parametrize("form", [unicodedata.normalize("NFD", LONGEST), " " * 200 + LONGEST])
+def test_a_user_id_is_measured_in_its_canonical_form(client: TestClient, form: str) -> None:
+    created = client.put(f"/v1/profiles/{LONGEST}", json={})
+
+    assert client.get(f"/v1/profiles/{quote(form)}").json() == created.json()
+    assert submit(client, an_item("a", form)).status_code == 202
+    assert campaign_for(client, form).status_code == 202
+
+
+@pytest.mark.parametrize("address", ["/v1/profiles/Zo%EB", "/v1/profiles/a%ED%A0%80", "/v1/profiles?tag=%FF"])
+def test_an_address_in_another_encoding_is_refused_and_makes_no_user_of_many(client: TestClient, address: str) -> None:
+    answer = client.get(address)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert "UTF-8" in answer.json()["detail"]

@@ -236,3 +236,23 @@ def test_a_file_that_is_deleted_before_its_batch_is_read_is_no_batch_of_fewer_li
     with pytest.raises(NotFoundError, match="No such File object"):
         client.batches.create(input_file_id=file_id, endpoint="/v1/chat/completions", completion_window="24h")
     assert client.batches.list().data == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "multipart/form-data; boundary=x; charset=undefined"}, 400),
+        ({"Content-Type": "multipart/form-data; boundary=x", "Content-Encoding": "gzip"}, 415),
+    ],
+)
+def test_an_upload_that_cannot_be_read_is_told_so(
+    site: Site, client: OpenAI, headers: dict[str, str], status: int
+) -> None:
+    parts = [b'name="purpose"\r\n\r\nbatch', b'name="file"; filename="a"\r\n\r\n{}']
+    content = b"".join(b"--x\r\nContent-Disposition: form-data; " + part + b"\r\n" for part in parts) + b"--x--\r\n"
+
+    named = {"Authorization": f"Bearer {client.api_key}", **headers}
+    answer = httpx2.post(f"{site.url}/v1/files", content=content, headers=named)
+
+    assert answer.status_code == status, answer.text
+    assert client.files.list().data == []

@@ -153,6 +153,18 @@ def test_an_item_says_more_than_its_profile(site: Site, tenant: str) -> None:
     assert preference["principles"] == [["formal", 1.0]]
 
 
+@pytest.mark.parametrize("form", [" Zoe\u0308 ", "\tZo\u00eb"])
+@pytest.mark.parametrize("said", ["user", "safety_identifier", "metadata"])
+def test_every_form_of_a_user_id_names_the_one_user(site: Site, tenant: str, form: str, said: str) -> None:
+    client = site.client(tenant)
+    site.give_profile(tenant, "Zo\u00eb", "formal")
+    named: dict[str, Any] = {"metadata": {"user_id": form}} if said == "metadata" else {said: form}
+
+    (item,) = items_of(site, a_batch(client, a_line(**named)))
+
+    assert (item.user_id, item.profile_version) == ("Zo\u00eb", 1)
+
+
 def test_who_has_no_profile_is_written_for_unguided(site: Site, client: OpenAI) -> None:
     nobody, stranger, guided = items_of(
         site, a_batch(client, a_line("a"), a_line("b", user="eve"), a_line("c", principles=["humor"]))
