@@ -34,6 +34,7 @@ from padserve.errors import (
     SourceError,
     StackError,
     UnreachableError,
+    UnreadableAnswerError,
 )
 
 __all__ = [
@@ -67,5 +68,6 @@ __all__ = [
     "SourceError",
     "StackError",
     "UnreachableError",
+    "UnreadableAnswerError",
     "Usage",
 ]

@@ -211,6 +211,9 @@ class Result:
     finished_at: dt.datetime | None = None
 
 
-def position_of(line: str) -> int:
-    """The place, in its job, of the item that a line of results is about."""
-    return int(json.loads(line)["position"])
+def position_of(line: str, after: int | None = None) -> int:
+    """The place, in its job, of the item that a line of results is about; ValueError where it is not after another."""
+    position = int(json.loads(line)["position"])
+    if after is not None and position <= after:
+        raise ValueError("results come in input order")
+    return position

@@ -20,6 +20,7 @@ from padserve.endpoints import Campaign
 from padserve.errors import ApiError, UnreachableError
 from padserve.frames import frame_of
 from padserve.ndjson import Source
+from padserve.transport import read_from
 from padserve.waiting import Waiting, shown_progress
 
 
@@ -162,7 +163,9 @@ class AsyncClient:
         given.
         """
         async for line in self.result_lines(job_id, state=state, partial=partial):
-            yield endpoints.read_result(line)
+            with read_from(self._transport.url):
+                result = endpoints.read_result(line)
+            yield result
 
     async def result_lines(self, job_id: str, *, state: str | None = None, partial: bool = False) -> AsyncIterator[str]:
         """The same as NDJSON, a line at a time. A broken connection is taken up after the last line it brought."""
@@ -172,8 +175,10 @@ class AsyncClient:
         while True:
             try:
                 async for line in self._transport.lines(endpoints.results(job_id, state, after), check=check):
+                    with read_from(self._transport.url):
+                        position = position_of(line, after)
                     yield line
-                    after, num_breaks = position_of(line), 0
+                    after, num_breaks = position, 0
             except UnreachableError:
                 num_breaks += 1
                 if num_breaks > self._max_retries:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 
@@ -11,10 +11,13 @@ from padserve.errors import UnreachableError
 from padserve.transport import (
     CONNECT_TIMEOUT_SECONDS,
     Call,
+    broken,
     checked_url,
     headers_with,
     is_on_this_machine,
+    line_text,
     pauses_between,
+    read_from,
     reason_of,
     refusal,
     retry_after,
@@ -52,7 +55,9 @@ class AsyncTransport:
     async def ask(self, ask: Ask[Answer]) -> Answer:
         """The answer, read."""
         async with self.stream(ask.call) as response:
-            return ask.read(await response.aread())
+            content = await response.aread()
+        with read_from(self.url):
+            return ask.read(content)
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[httpx.Response]:
@@ -60,8 +65,8 @@ class AsyncTransport:
         response = await self._send(call)
         try:
             yield response
-        except httpx.TransportError as error:
-            raise UnreachableError(f"The connection to {self.url} broke: {reason_of(error)}.") from error
+        except httpx.RequestError as error:
+            raise broken(self.url, error) from error
         finally:
             await response.aclose()
 
@@ -75,9 +80,9 @@ class AsyncTransport:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     if line:
-                        yield line.decode()
+                        yield line_text(self.url, line)
         if rest:
-            yield rest.decode()
+            raise UnreachableError(f"The connection to {self.url} broke in the middle of a line.")
 
     async def _send(self, call: Call) -> httpx.Response:
         pauses = pauses_between(self._max_retries)
@@ -93,7 +98,9 @@ class AsyncTransport:
             if response.is_success:
                 return response
             waits = retry_after(response, pause)
-            await response.aread()
+            with suppress(httpx.RequestError):
+                await response.aread()
+            await response.aclose()
             if waits is None:
                 raise refusal(response)
             await self._sleep(waits)

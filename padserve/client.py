@@ -17,7 +17,7 @@ from padserve.errors import ApiError, UnreachableError
 from padserve.frames import frame_of
 from padserve.ndjson import Source
 from padserve.profiles import Profiles
-from padserve.transport import Transport
+from padserve.transport import Transport, read_from
 from padserve.waiting import Waiting, shown_progress
 
 TIMEOUT_SECONDS = 120.0
@@ -168,17 +168,23 @@ class Client:
         Raises `IncompleteResultsError` before the first where the job has not ended; with `partial` what is there is
         given.
         """
-        return map(endpoints.read_result, self.result_lines(job_id, state=state, partial=partial))
+        for line in self.result_lines(job_id, state=state, partial=partial):
+            with read_from(self._transport.url):
+                result = endpoints.read_result(line)
+            yield result
 
     def result_lines(self, job_id: str, *, state: str | None = None, partial: bool = False) -> Iterator[str]:
         """The same as NDJSON, a line at a time. A broken connection is taken up after the last line it brought."""
         check = None if partial else endpoints.partial_refused(job_id)
-        after, num_breaks = None, 0
+        after: int | None = None
+        num_breaks = 0
         while True:
             try:
                 for line in self._transport.lines(endpoints.results(job_id, state, after), check=check):
+                    with read_from(self._transport.url):
+                        position = position_of(line, after)
                     yield line
-                    after, num_breaks = position_of(line), 0
+                    after, num_breaks = position, 0
             except UnreachableError:
                 num_breaks += 1
                 if num_breaks > self._max_retries:

@@ -25,6 +25,10 @@ class UnreachableError(PadserveError):
     """No server answers at the address."""
 
 
+class UnreadableAnswerError(PadserveError):
+    """What answers at the address does not answer as a padserve server does."""
+
+
 class JobTimeoutError(PadserveError):
     """A job did not end within the time that the caller was ready to wait."""
 

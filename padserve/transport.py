@@ -5,13 +5,22 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
-from padserve.errors import ApiError, LineError, SettingsError, SourceError, UnreachableError, error_for
+from padserve.errors import (
+    ApiError,
+    LineError,
+    PadserveError,
+    SettingsError,
+    SourceError,
+    UnreachableError,
+    UnreadableAnswerError,
+    error_for,
+)
 
 if TYPE_CHECKING:
     from padserve.endpoints import Ask
@@ -100,7 +109,9 @@ class Transport:
 
     def ask(self, ask: "Ask[Answer]") -> Answer:
         """The answer, read."""
-        return ask.read(self.request(ask.call).content)
+        content = self.request(ask.call).content
+        with read_from(self.url):
+            return ask.read(content)
 
     @contextmanager
     def stream(self, call: Call) -> Iterator[httpx.Response]:
@@ -108,8 +119,8 @@ class Transport:
         response = self._send(call)
         try:
             yield response
-        except httpx.TransportError as error:
-            raise UnreachableError(f"The connection to {self.url} broke: {reason_of(error)}.") from error
+        except httpx.RequestError as error:
+            raise broken(self.url, error) from error
         finally:
             response.close()
 
@@ -124,9 +135,11 @@ class Transport:
                 check(response.headers)
             for chunk in response.iter_bytes():
                 *lines, rest = (rest + chunk).split(b"\n")
-                yield from (line.decode() for line in lines if line)
+                for line in lines:
+                    if line:
+                        yield line_text(self.url, line)
         if rest:
-            yield rest.decode()
+            raise UnreachableError(f"The connection to {self.url} broke in the middle of a line.")
 
     def _send(self, call: Call) -> httpx.Response:
         pauses = pauses_between(self._max_retries)
@@ -142,7 +155,9 @@ class Transport:
             if response.is_success:
                 return response
             waits = retry_after(response, pause)
-            response.read()  # which also gives the connection back
+            with suppress(httpx.RequestError):
+                response.read()  # which also gives the connection back
+            response.close()
             if waits is None:
                 raise refusal(response)
             self._sleep(waits)
@@ -152,6 +167,30 @@ class Transport:
         return self._http.build_request(
             call.method, call.path, params=dict(call.params), headers=headers, content=content
         )
+
+
+@contextmanager
+def read_from(url: str) -> Iterator[None]:
+    """A block that reads an answer: what in it is not as it should be becomes `UnreadableAnswerError`."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise UnreadableAnswerError(
+            f"The answer from {url} cannot be read: is it the address of a padserve server?"
+        ) from error
+
+
+def line_text(url: str, line: bytes) -> str:
+    """A line of an answer; raises `UnreadableAnswerError` where it is no text."""
+    with read_from(url):
+        return line.decode()
+
+
+def broken(url: str, error: httpx.RequestError) -> PadserveError:
+    """What became of an answer that did not come to its end."""
+    if isinstance(error, httpx.TransportError):
+        return UnreachableError(f"The connection to {url} broke: {reason_of(error)}.")
+    return UnreadableAnswerError(f"The answer from {url} cannot be unpacked: is a proxy in between?")
 
 
 def pauses_between(max_retries: int) -> Iterator[float | None]:
@@ -178,7 +217,7 @@ def refusal(response: httpx.Response) -> ApiError:
     """The exception for a problem document, or for whatever else came in its place."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError, httpx.StreamError):  # it is no JSON, or did not come whole
         body = None
     problem = body if isinstance(body, dict) else {}
     errors = problem.get("errors")

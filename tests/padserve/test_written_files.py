@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,3 +64,38 @@ def test_lines_that_end_early_leave_the_file_as_it_was(tmp_path: Path) -> None:
         write_lines(lines(), file)
 
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_two_writers_of_one_file_each_write_a_whole_one(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+
+    def lines() -> Iterator[str]:
+        yield "mine"
+        write_lines(["another's", "two lines"], file)
+        assert file.read_text() == "another's\ntwo lines\n"
+        yield "mine again"
+
+    write_lines(lines(), file)
+
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("file", "mine\nmine again\n")]
+
+
+def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path) -> None:
+    file = tmp_path / ("ü" * 127)
+
+    assert write_lines(["a"], file) == 1
+
+
+def test_a_full_disk_is_told() -> None:
+    with pytest.raises(SourceError, match="No space left on device"):
+        write_lines(["a"], Path("/dev/full"))
+
+
+def test_a_full_disk_behind_standard_output_is_told() -> None:
+    program = "from padserve.files import write_lines\nwrite_lines(['a'], None)"
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert "SourceError: Cannot write to standard output: No space left on device." in ended.stderr
