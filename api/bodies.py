@@ -159,13 +159,18 @@ def json_value(*media_types: str) -> Callable[[Request, ServicesDep, Authenticat
     return read
 
 
-def json_body(schema: type[ModelT]) -> Callable[[Request, ServicesDep, Authenticated], Awaitable[ModelT]]:
-    """A dependency: the JSON body as `schema`."""
+def json_read(use: Callable[[object], T]) -> Callable[[Request, ServicesDep, Authenticated], Awaitable[T]]:
+    """A dependency: what `use`, called in a thread, makes of the JSON body."""
 
-    async def read(request: Request, services: ServicesDep, caller: Authenticated) -> ModelT:
-        return await _read(request, services, caller, (JSON,), lambda value: validated(schema, value))
+    async def read(request: Request, services: ServicesDep, caller: Authenticated) -> T:
+        return await _read(request, services, caller, (JSON,), use)
 
     return read
+
+
+def json_body(schema: type[ModelT]) -> Callable[[Request, ServicesDep, Authenticated], Awaitable[ModelT]]:
+    """A dependency: the JSON body as `schema`."""
+    return json_read(lambda value: validated(schema, value))
 
 
 async def _read(

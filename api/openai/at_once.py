@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.accepting import make_known
-from api.bodies import JSON, json_value, request_body
+from api.bodies import JSON, json_read, request_body
 from api.dependencies import Caller, Services, ServicesDep
 from api.errors import (
     BodyTooLargeError,
@@ -60,8 +60,6 @@ EXAMPLE = {"model": "tiny", "messages": [{"role": "user", "content": "Write abou
 
 router = APIRouter(tags=["openai"], responses=COMMON_RESPONSES, route_class=OpenAiRoute)
 
-Body = Annotated[object, Depends(json_value(JSON))]
-
 
 class AnswerFailedError(OverloadedError):
     """The answer could not be written."""
@@ -90,10 +88,22 @@ class OneRequest:
         yield a_candidate(CUSTOM_ID, self.body, profiles, self.endpoint, Place())
 
 
+def _read(given: object, endpoint: Endpoint) -> GenerationBody:
+    if not isinstance(given, dict):
+        raise BadRequestError(errors=[LineError("not_an_object", "The body is a JSON object.", "")])
+    body, errors = read_body(given, RULES_AT_ONCE[endpoint], Place())
+    if errors or body is None:
+        raise BadRequestError(errors=errors)
+    return body
+
+
 def _serve(endpoint: Endpoint, summary: str) -> None:
     """A route that answers at this endpoint."""
+    read = Depends(json_read(partial(_read, endpoint=endpoint)))
 
-    async def answer(request: Request, caller: Writer, services: ServicesDep, body: Body) -> Response:
+    async def answer(
+        request: Request, caller: Writer, services: ServicesDep, body: Annotated[GenerationBody, read]
+    ) -> Response:
         """Answer now, in the way that the `user` prefers."""
         return await _answered(request, caller, services, endpoint, body)
 
@@ -115,9 +125,8 @@ _serve(Endpoint.RESPONSES, "Create a response")
 
 
 async def _answered(
-    request: Request, caller: Caller, services: Services, endpoint: Endpoint, given: object
+    request: Request, caller: Caller, services: Services, endpoint: Endpoint, body: GenerationBody
 ) -> Response:
-    body = _read(given, endpoint)
     async with services.lanes.light.slot(caller.tenant_id):
         store = partial(_store, services.settings, services.database, caller.tenant_id, endpoint, body)
         job = await run_in_threadpool(store)
@@ -128,15 +137,6 @@ async def _answered(
     finally:
         await asyncio.shield(run_in_threadpool(_remove, services.database, job.id))
     return Response(to_json(_body_of(row, job.id, endpoint, body.model)), media_type=JSON)
-
-
-def _read(given: object, endpoint: Endpoint) -> GenerationBody:
-    if not isinstance(given, dict):
-        raise BadRequestError(errors=[LineError("not_an_object", "The body is a JSON object.", "")])
-    body, errors = read_body(given, RULES_AT_ONCE[endpoint], Place())
-    if errors or body is None:
-        raise BadRequestError(errors=errors)
-    return body
 
 
 def _store(

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -122,7 +122,7 @@ def test_a_process_that_dies_is_told_to_its_client_and_the_next_begins_anew(bulk
 
 
 def test_bodies_on_their_way_to_a_process_that_dies_are_closed(bulk: BulkProcesses) -> None:
-    async def several_and_a_death() -> list[object]:
+    async def several_and_a_death() -> Sequence[object]:
         bodies = [given(bulk, a_body()) for _ in range(4)]
         _, *answers = await asyncio.gather(bulk.run(die), *bodies, return_exceptions=True)
         return answers

@@ -1,5 +1,6 @@
 """Requests that wait for their answer, made with OpenAI's own client; a thread does the worker's part."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from openai import OpenAI
 from sqlalchemy import func, select
 
 from api.openai import at_once
+from api.openai.lines import read_body
 from db.models import Item, Job, Result
 from db.priorities import Priority
 from tests.openai.conftest import ALIAS, MODEL, Site
@@ -152,3 +154,18 @@ def test_many_who_wait_share_one_look_and_each_gets_its_own_answer(site: Site, c
         thread.join()
 
     assert answers == {text: text.upper() for text in texts}
+
+
+def test_a_body_is_read_beside_the_loop_that_answers_everybody(client: OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    loops: list[object] = []
+
+    def read(*given: Any) -> Any:  # noqa: ANN401 - as `read_body` has it
+        loops.append(asyncio._get_running_loop())  # noqa: SLF001 - None where there is none, in place of an error
+        return read_body(*given)
+
+    monkeypatch.setattr(at_once, "read_body", read)
+
+    with pytest.raises(openai.BadRequestError):
+        client.chat.completions.create(model=MODEL, messages=[])
+
+    assert loops == [None]
