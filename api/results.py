@@ -16,6 +16,7 @@ from api.dependencies import ServicesDep
 from api.errors import (
     ForbiddenError,
     InvalidRequestError,
+    NoSuchJobError,
     NotFoundError,
     UnauthorizedError,
     UnavailableError,
@@ -25,7 +26,7 @@ from api.job_schemas import ResultPage
 from api.jobs import JobId, Reader
 from db.base import JsonObject
 from db.queries.jobs import JobRecord
-from db.queries.results import ResultRow, read_results
+from db.queries.results import ResultRow, is_kept, read_results
 from db.session import Database
 from db.states import TERMINAL_ITEM_STATES, ItemState
 
@@ -128,13 +129,16 @@ def ended_items(
 ) -> Iterator[ResultRow]:
     """Items that ended in one of these states, from `start` on; read in short transactions, as a reader may be slow.
 
-    The first read is as long as what is wanted; where it finds too little, the next ones are longer.
+    The first read is as long as what is wanted; where it finds too little, the next ones are longer. Raises
+    `NoSuchJobError` where the job is deleted meanwhile: what is left of its results never passes for all of them.
     """
     num_positions = min(num_wanted, ROWS_PER_READ)
     while start < job.counts.total:
         positions = range(start, start + num_positions)
         with database.reading() as session:
             rows = read_results(session, job_id=job.id, positions=positions, states=states)
+            if not is_kept(session, job.id):
+                raise NoSuchJobError
         yield from rows
         start = positions.stop
         num_positions = min(2 * num_positions, ROWS_PER_READ)

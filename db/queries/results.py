@@ -72,3 +72,9 @@ def read_results(
     at_positions = Item.position.between(positions.start, positions.stop - 1)
     statement = _ENDED_ITEMS.where(Item.job_id == job_id, at_positions, is_wanted)
     return [ResultRow._make(row) for row in session.execute(statement.order_by(Item.position))]
+
+
+def is_kept(session: Session, job_id: uuid.UUID) -> bool:
+    """Whether the job is still there, and with it all of its results."""
+    kept = select(Job.id).where(Job.id == job_id, Job.deleted_at.is_(None))
+    return session.scalars(kept).one_or_none() is not None

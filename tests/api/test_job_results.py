@@ -9,10 +9,12 @@ from sqlalchemy import delete, insert, select, update
 from starlette.testclient import TestClient
 
 from api import results
+from api.deadlines import reading_job
+from api.errors import NoSuchJobError
 from api.settings import Settings
 from db.models import Item, Result
 from db.session import Database, now
-from db.states import ItemState
+from db.states import TERMINAL_ITEM_STATES, ItemState
 from tests.api.conftest import Api, an_api
 from tests.api.submissions import Json, accepted, an_item, end_item, give_profile, set_running, submit_lines
 
@@ -207,3 +209,21 @@ def test_every_row_of_a_large_job_is_its_own(api: Api, client: TestClient) -> No
     assert [(line["custom_id"], line["text"]) for line in lines] == [
         (f"item-{num_items - position}", f"text {position}") for position in range(num_items)
     ]
+
+
+def test_results_of_a_job_that_is_deleted_while_they_are_read_do_not_end_as_if_they_were_all(
+    api: Api, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "ROWS_PER_READ", 1)
+    job_id = a_job(client, 3)
+    for position in range(3):
+        end_item(api.database, job_id, position)
+    with reading_job(api.database, api.tenant_id(), job_id) as (_, job):
+        pass
+    read = results.ended_items(api.database, job, 0, 3, TERMINAL_ITEM_STATES)
+
+    assert next(read).position == 0
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
+
+    with pytest.raises(NoSuchJobError):
+        list(read)
