@@ -144,7 +144,7 @@ def _postgresql_engine(url: URL, pool_size: int, statement_seconds: int) -> Engi
         hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            "options": f"-c statement_timeout={statement_seconds}s",
+            "options": f"-c statement_timeout={statement_seconds}s -c timezone=UTC",  # a moment in UTC is not converted
             **DEAD_PEER,
         },
         json_deserializer=from_json,

@@ -79,6 +79,68 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "eos_token_id": EOS,
     },
 }
+_LATENT = _SHAPE | {
+    "num_key_value_heads": 4,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+    "tie_word_embeddings": False,
+}
+_EXPERTS = {
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "first_k_dense_replace": 1,
+    "n_group": 1,
+    "topk_group": 1,
+}
+CACHED_OTHERWISE: dict[str, dict[str, Any]] = {
+    "diffllama": _SHAPE,
+    "gemma3n_text": _SHAPE
+    | {
+        "num_hidden_layers": 4,
+        "num_kv_shared_layers": 2,
+        "layer_types": 2 * _ONE_OF_EACH,
+        "sliding_window": WINDOW,
+        "intermediate_size": [64] * 4,
+        "activation_sparsity_pattern": [0.0] * 4,
+        "vocab_size_per_layer_input": VOCAB_SIZE,
+        "hidden_size_per_layer_input": 8,
+        "laurel_rank": 4,
+        "altup_num_inputs": 2,
+    },
+    "minicpm3": _LATENT,
+    "deepseek_v3": _LATENT | _EXPERTS,
+    "jetmoe": _SHAPE | {"kv_channels": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
+}
+"""Layers that change keys behind the cache, share those of other layers, keep latents, or number caches otherwise."""
+OUT_OF_LINE: dict[str, dict[str, Any]] = {
+    "afmoe": _SHAPE
+    | {
+        "layer_types": _ONE_OF_EACH,
+        "sliding_window": WINDOW,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+    },
+    "nemotron": _SHAPE,
+    "doge": _SHAPE,
+    "llama4_text": _SHAPE
+    | {
+        "num_local_experts": 2,
+        "intermediate_size_mlp": 64,
+        "interleave_moe_layer_step": 1,
+        "attention_chunk_size": MAX_LENGTH // 2,
+        "no_rope_layers": [1, 0],
+    },
+    "hunyuan_v1_moe": _SHAPE | {"num_experts": 4, "moe_topk": 2},
+    "gpt_oss": _SHAPE
+    | {"layer_types": _ONE_OF_EACH, "sliding_window": WINDOW, "num_local_experts": 4, "num_experts_per_tok": 2},
+}
+"""Code of its own kind: names and arguments of attention, a decoder in another place, weights looked at, sinks."""
 _ADAPTED = {
     "gpt2": ["c_attn", "c_proj"],
     "gpt_neox": ["query_key_value", "dense_4h_to_h"],
@@ -87,9 +149,12 @@ _ADAPTED = {
 }
 
 
+_ALL = ARCHITECTURES | CACHED_OTHERWISE | OUT_OF_LINE
+
+
 def tiny(model_type: str, seed: int, **changes: Any) -> PreTrainedModel:  # noqa: ANN401 (whatever a configuration takes)
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(model_type, **(ARCHITECTURES[model_type] | changes))
+    config = AutoConfig.for_model(model_type, **(_ALL[model_type] | changes))
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # transformers'
     model.train(mode=False)
     return model

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from worker.engine.attention import Block, Readers, RowPass, SharedPrefix, attend_rows
+from worker.engine.attention import CURRENT_PASS, Block, Readers, RowPass, SharedPrefix, attend_rows
 
 SIZE, CAPACITY, SCALE = 4, 12, 0.7
 LAYER = cast("nn.Module", SimpleNamespace(layer_idx=0))
@@ -47,31 +47,38 @@ def line_of(*, reading: bool, sharing: bool, heads: int) -> tuple[RowPass, list[
     return RowPass(torch.tensor([]), torch.tensor([]), blocks), line, prefix
 
 
-def attention_of_one(query: Tensor, keys: Tensor, values: Tensor, window: int | None, softcap: float | None) -> Tensor:
-    """[heads, size] over [heads, keys, size], of which the query is the last."""
+def attention_of_one(
+    query: Tensor, keys: Tensor, values: Tensor, *, window: int | None, softcap: float | None, sinks: Tensor | None
+) -> Tensor:
+    """[heads, size] over [heads, keys, size], of which the query is the last, and over sinks [heads] of no value."""
     scores = torch.einsum("hs,hks->hk", query, keys) * SCALE
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     if window is not None:
         scores[:, : max(0, keys.shape[1] - window)] = -torch.inf
+    if sinks is not None:
+        scores, values = torch.cat([scores, sinks[:, None]], dim=1), nn.functional.pad(values, (0, 0, 0, 1))
     return torch.einsum("hk,hks->hs", scores.softmax(-1), values)
 
 
 @pytest.mark.parametrize("num_key_heads", [1, 2, 4])
 @pytest.mark.parametrize("softcap", [None, 1.5])
 @pytest.mark.parametrize("window", [None, 3, 7])
+@pytest.mark.parametrize("sinks", [None, torch.tensor([0.5, -2.0, 3.0, 0.0])], ids=["no sinks", "sinks"])
 @pytest.mark.parametrize("sharing", [False, True], ids=["own keys", "shared prefix"])
 @pytest.mark.parametrize("reading", [False, True], ids=["decoding", "beside prompts"])
 def test_attention_equals_the_formula(
-    num_key_heads: int, softcap: float | None, window: int | None, *, sharing: bool, reading: bool
+    num_key_heads: int, softcap: float | None, window: int | None, sinks: Tensor | None, *, sharing: bool, reading: bool
 ) -> None:
     row_pass, line, prefix = line_of(reading=reading, sharing=sharing, heads=num_key_heads)
     generator = torch.Generator().manual_seed(1)
     query = torch.randn(1, 4, len(line), SIZE, generator=generator)
     keys, values = torch.randn(2, len(ENDS) + len(PIECES), num_key_heads, CAPACITY, SIZE, generator=generator)
 
+    CURRENT_PASS.set(row_pass)
+
     attended, _ = attend_rows(
-        LAYER, query, keys, values, None, row_pass=row_pass, scaling=SCALE, sliding_window=window, softcap=softcap
+        LAYER, query, keys, values, None, scaling=SCALE, sliding_window=window, softcap=softcap, s_aux=sinks
     )
 
     for index, (row, column, reads_prefix) in enumerate(line):
@@ -80,7 +87,7 @@ def test_attention_equals_the_formula(
             torch.cat([shared[:, seen], own[row, :, : column + 1]], dim=1).repeat_interleave(4 // num_key_heads, dim=0)
             for shared, own in ((prefix.keys[0], keys), (prefix.values[0], values))
         ]
-        expected = attention_of_one(query[0, :, index], of_row[0], of_row[1], window, softcap)
+        expected = attention_of_one(query[0, :, index], *of_row, window=window, softcap=softcap, sinks=sinks)
         torch.testing.assert_close(attended[0, index], expected, atol=1e-5, rtol=1e-5)
     assert row_pass.windows == {window}
 
@@ -99,11 +106,3 @@ def test_a_token_sees_itself_and_what_is_before_it_in_its_window(window: int | N
     block = Block(first_row=0, columns=columns, positions=columns, num_keys=5)
 
     assert block.visible(window)[:, 0, 0].int().tolist() == visible
-
-
-def test_attention_with_sinks_is_refused() -> None:
-    row_pass, _, _ = line_of(reading=False, sharing=False, heads=1)
-    states = torch.zeros(4, 1, CAPACITY, SIZE)
-
-    with pytest.raises(NotImplementedError, match="sinks"):
-        attend_rows(LAYER, torch.zeros(1, 1, 4, SIZE), states, states, None, row_pass=row_pass, s_aux=torch.zeros(1))

@@ -39,6 +39,8 @@ def longest_exact(config: PreTrainedConfig) -> int | None:
     text = config.get_text_config()
     lengths = [getattr(text, "max_position_embeddings", None)]
     lengths += [getattr(text, _CHUNKS[kind], None) for kind in set(_layer_types(text)) & _CHUNKS.keys()]
+    if getattr(text, "attn_temperature_tuning", None):  # its steps are counted along the line, whatever row it is
+        lengths.append(int(text.floor_scale) - 1)
     for rope in _rope_parameters(text):
         name = _ROPE_LENGTHS.get(rope.get("rope_type", "default"))
         lengths.append((rope.get(name) or getattr(text, name, None)) if name else None)

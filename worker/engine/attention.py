@@ -2,10 +2,11 @@
 
 The tokens of one forward lie in one line: first one token of every decoding row, then the pieces of prompts that are
 being read. Every other layer treats tokens alike; this function alone knows which rows they belong to. It is exact for
-grouped heads, sliding windows, soft-capped scores and prefixes that rows share.
+grouped heads, sliding windows, soft-capped scores, attention sinks and prefixes that rows share.
 """
 
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
@@ -108,6 +109,10 @@ class RowPass:
     """The sliding windows that layers asked for; filled by the forward."""
 
 
+CURRENT_PASS: ContextVar[RowPass] = ContextVar("current pass")
+"""Of the forward that runs: some models do not hand on what their forward is given."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scoring:
     """How a layer turns products of queries and keys into scores."""
@@ -116,6 +121,8 @@ class Scoring:
     window: int | None
     """A token sees so many columns, its own included."""
     softcap: float | None
+    sinks: Tensor | None = None
+    """[heads], a score that each query of a head has beside those of keys: its weight goes to no value."""
 
     def scaled(self, products: Tensor) -> Tensor:
         """Scores in float32."""
@@ -128,9 +135,8 @@ def attend_rows(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    _attention_mask: Tensor | None,
+    attention_mask: Tensor | None,  # noqa: ARG001 - transformers' signature; the pass says what a token sees
     *,
-    row_pass: RowPass,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
@@ -138,19 +144,18 @@ def attend_rows(
     **_others: object,
 ) -> tuple[Tensor, None]:
     """Query [1, heads, tokens, size]; key and value [rows, key heads, capacity, size] -> [1, tokens, heads, size]."""
-    if s_aux is not None:
-        message = "its attention has sinks"
-        raise NotImplementedError(message)
+    row_pass = CURRENT_PASS.get()
     row_pass.windows.add(sliding_window)
-    scoring = Scoring(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
+    scoring = Scoring(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap, s_aux)
     line = query[0].transpose(0, 1)
     parts = []
+    needs_scores = softcap is not None or s_aux is not None
     for block in row_pass.blocks:
         queries = block.take(line)
         keys, values = key[block.rows, :, : block.num_keys], value[block.rows, :, : block.num_keys]
-        if HAS_KERNEL and block.is_decoding and query.is_cuda and not block.readers:
+        if HAS_KERNEL and block.is_decoding and query.is_cuda and not block.readers and s_aux is None:
             attended = attend_to_own_columns(queries[:, 0], keys, values, block.columns[:, 0], scoring)[:, None]
-        elif block.readers or softcap is not None:
+        elif block.readers or needs_scores:
             layer = int(module.layer_idx)  # type: ignore[arg-type]  # as the cache is told
             attended = _attend_explicitly(queries, keys, values, block, layer=layer, scoring=scoring)
         else:
@@ -184,7 +189,7 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, block: Block, *, scor
 def _attend_explicitly(
     queries: Tensor, keys: Tensor, values: Tensor, block: Block, *, layer: int, scoring: Scoring
 ) -> Tensor:
-    """The same, with the scores in hand: softmax over a shared prefix and the row's own keys, capped where asked."""
+    """With the scores in hand: softmax over a shared prefix, the row's own keys and a sink; capped if asked."""
     num_tokens = queries.shape[1]
     grouped = _by_key_head(queries, keys.shape[1])  # [n, key heads, Q, size]
     repeats = grouped.shape[2] // num_tokens
@@ -200,12 +205,22 @@ def _attend_explicitly(
             last_hidden = block.positions[readers.rows].repeat(1, repeats)[:, None, :, None] - window
             scores = scores.masked_fill(seen <= last_hidden, -torch.inf)
         shared[readers.rows, :, :, : len(readers.prefix)] = scores
-    weights = torch.cat([shared, own], dim=-1).softmax(-1).to(values.dtype)
-    attended = weights[..., longest:] @ values
+    sink = _sink(scoring.sinks, own, num_tokens)
+    weights = torch.cat([shared, own, sink], dim=-1).softmax(-1).to(values.dtype)
+    attended = weights[..., longest : longest + own.shape[-1]] @ values
     for readers in block.readers:
         of_prefix = weights[readers.rows, :, :, : len(readers.prefix)]
         attended[readers.rows] += _over_prefix(of_prefix, readers.prefix.values[layer])
     return _by_token(attended, num_tokens)
+
+
+def _sink(sinks: Tensor | None, scores: Tensor, num_tokens: int) -> Tensor:
+    """[n, key heads, Q, 1] of sinks [heads], or no column where there are none."""
+    if sinks is None:
+        return scores[..., :0]
+    num_rows, num_key_heads, _, _ = scores.shape
+    of_queries = sinks.to(scores).view(num_key_heads, -1, 1).expand(-1, -1, num_tokens).flatten(1)
+    return of_queries[None, :, :, None].expand(num_rows, -1, -1, 1)
 
 
 def _over_prefix(rows: Tensor, shared: Tensor) -> Tensor:

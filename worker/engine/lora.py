@@ -87,6 +87,9 @@ class RowAdaptedLinear(nn.Module):
         excluded = self._rows.excluded
         if excluded is None:
             return low
+        if low.shape[-2] != len(excluded):
+            message = "an adapter changes a layer that runs on what the cache holds, where tokens of all rows lie"
+            raise NotImplementedError(message)
         # Filled, not multiplied: a token that the adapter must not touch stays exact even where A x overflows.
         return low.masked_fill_(excluded if self._rows.num_adapters == 1 else excluded[:, self.owner], 0)
 

@@ -1,11 +1,12 @@
 """The proof at load: the engine's logits against those of the model's own forward, uncached and one text at a time.
 
 It finds what no configuration tells: positions that a model derives from a padding mask, windows that its layers do
-not pass on, an adapter that is not applied as PEFT applies it. It reads ordinary tokens, because control tokens that a
-model has hardly ever seen can have logits that are rounding and nothing else.
+not pass on, an adapter that is not applied as PEFT applies it, layers whose shared prefixes cannot be read in place. It
+reads ordinary tokens, because control tokens that a model has hardly ever seen can have logits that are rounding and
+nothing else.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 
@@ -14,9 +15,12 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from worker.engine.architecture import window
+from worker.engine.attention import SharedPrefix
 from worker.engine.errors import first_line
 from worker.engine.layout import Piece
+from worker.engine.prefixes import PrefixKey
 from worker.engine.runner import Runner
+from worker.engine.streams import Weights
 
 # Relative error of logits that rounding explains; a wrong position or mask gives errors near 1.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
@@ -24,6 +28,7 @@ _LONG, _LONGEST, _SHORT = 7, 64, 2  # tokens
 _ADAPTED = 5
 _NUM_TEXTS = 3  # of each kind: one may be a text whose logits are rounding and nothing else
 _NUM_STEPS = 2  # tokens that are decoded behind a text
+_NUM_BEHIND_PREFIX = 2  # tokens that a text has behind what it shares
 _NUM_COLUMNS = 64  # candidates whose logits are computed by themselves
 _GOLDEN = 0.6180339887498949
 
@@ -94,25 +99,41 @@ class Proof:
             dtype = str(model.dtype).removeprefix("torch.")
             return f"its own logits are not finite in {dtype}; try another dtype"
         try:
-            error = self._error(runner)
+            error = self._error(runner, {})
         except Exception as failure:  # noqa: BLE001 (whatever a foreign architecture raises, it cannot be decoded here)
-            return f"its forward pass refuses the cache ({type(failure).__name__}: {failure})"
-        runner.release(["proof"], scrub=True)
-        runner.shrink()
+            said = str(failure)  # by a layer of this engine, which knows what it cannot do; or by anything else
+            is_known = isinstance(failure, NotImplementedError)
+            return said if is_known else f"its forward pass refuses the cache ({type(failure).__name__}: {said})"
+        _clear(runner)
         if not error <= _TOLERANCE[model.dtype]:  # an error that is no number is none to tolerate
             return f"its cached logits differ from its uncached ones by {error:.0%}"
         hidden_from = window(model.config)
         if hidden_from is not None and hidden_from < runner.max_length and hidden_from not in runner.windows:
             return f"its layers do not pass on their window of {hidden_from} tokens; a max_length of at most that works"
+        runner.reads_in_place = None if self._prefixes_can_be_read_in_place(model, runner) else False
         return None
 
-    def _error(self, runner: Runner) -> float:
-        """The largest error of any kind of text at any step, the middle one of the texts of a kind."""
+    def _prefixes_can_be_read_in_place(self, model: PreTrainedModel, runner: Runner) -> bool:
+        """They cannot where layers share keys, keep latents in their place or change them behind the cache."""
+        runner.reads_in_place = True
+        try:
+            error = self._error(runner, _read_prefixes(runner, self._texts))
+        except Exception:  # noqa: BLE001 (whatever a foreign architecture raises: its prefixes are copied into rows)
+            error = torch.inf
+        _clear(runner)
+        return error <= _TOLERANCE[model.dtype]
+
+    def _error(self, runner: Runner, prefixes: Mapping[int, SharedPrefix]) -> float:
+        """The largest error of any kind of text at any step, the middle one of the texts of a kind.
+
+        `prefixes` are what texts begin with, by number, as far as that was read before.
+        """
         device = self._texts[0].expected.device
-        pieces = [
-            Piece(("proof", row), text.adapter, text.prompt, start=0, is_last=True)
-            for row, text in enumerate(self._texts)
-        ]
+        pieces = []
+        for row, text in enumerate(self._texts):
+            prefix = prefixes.get(row)
+            start = 0 if prefix is None else len(prefix)
+            pieces.append(Piece(("proof", row), text.adapter, text.prompt[start:], start, is_last=True, prefix=prefix))
         rows = torch.arange(len(pieces), device=device)
         columns = torch.tensor([*islice(self.token_ids, _NUM_COLUMNS)], device=device).expand(len(pieces), -1)
         errors = []
@@ -126,6 +147,22 @@ class Proof:
             errors.append(torch.maximum(of_all, of_columns))
         of_kinds = torch.stack(errors, dim=1).view(-1, _NUM_TEXTS, len(errors))  # [kinds, texts, steps]
         return float(of_kinds.median(dim=1).values.max())
+
+
+def _read_prefixes(runner: Runner, texts: Sequence[_Text]) -> dict[int, SharedPrefix]:
+    """What each text begins with, all but its last tokens, by the number of the text."""
+    keys = {
+        number: PrefixKey(Weights(0, text.adapter), text.prompt[:-_NUM_BEHIND_PREFIX])
+        for number, text in enumerate(texts)
+        if len(text.prompt) > _NUM_BEHIND_PREFIX
+    }
+    runner.run([Piece((key, 0), key.weights.adapter, key.token_ids, 0, is_last=False) for key in keys.values()])
+    return {number: runner.take_prefix(key) for number, key in keys.items()}
+
+
+def _clear(runner: Runner) -> None:
+    runner.release([row.key[0] for row in runner.rows], scrub=True)
+    runner.shrink()
 
 
 @torch.inference_mode()

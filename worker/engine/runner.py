@@ -8,10 +8,10 @@ use cost. Knows tensors and row keys; does not know coefficients, requests or wh
 from collections.abc import Collection, Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from worker.engine.attention import Block, Readers, RowPass, SharedPrefix
+from worker.engine.attention import CURRENT_PASS, Block, Readers, RowPass, SharedPrefix
 from worker.engine.cache import RowCache
 from worker.engine.graphs import DecodeGraphs, rows_of_graph
 from worker.engine.head import VocabularyHead
@@ -33,12 +33,14 @@ class Runner:
     """
 
     def __init__(self, model: PreTrainedModel, adapters: AdapterRows | None, max_length: int) -> None:
-        self._decoder = model.get_decoder()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+        self._decoder = _decoder_of(model)
         self._adapters = adapters
         self._device = model.device
         self._cache = RowCache(model.config.get_text_config().num_hidden_layers, max_length)
         self.head = VocabularyHead(model)
         self.max_length = max_length
+        self.reads_in_place: bool | None = None
+        """Whether rows read shared prefixes where they lie: False where they cannot, None where the length decides."""
         self.rows: list[Row] = []
         """Those that decode, then those whose prompts are being read."""
         self.num_decoding = 0
@@ -196,7 +198,7 @@ class Runner:
         new = [piece for piece in pieces if piece.key not in begun]
         pieces = sorted(pieces, key=lambda piece: begun.get(piece.key, len(begun)))
         for piece in new:
-            in_place = piece.prefix is not None and len(piece.prefix) >= READ_IN_PLACE_FROM
+            in_place = piece.prefix is not None and self._is_read_in_place(piece.prefix)
             self.rows.append(Row(piece.key, piece.adapter, piece.prefix if in_place else None))
             self._lengths.append(0)
         for index, piece in enumerate(pieces, start=self.num_decoding):
@@ -206,6 +208,9 @@ class Runner:
             if piece.prefix is not None and self.rows[index].prefix is None:
                 self._cache.write(index, piece.prefix)
         return pieces
+
+    def _is_read_in_place(self, prefix: SharedPrefix) -> bool:
+        return len(prefix) >= READ_IN_PLACE_FROM if self.reads_in_place is None else self.reads_in_place
 
     def _describe(self) -> None:
         """What the device must know of the rows that decode, after one has joined or left."""
@@ -277,12 +282,18 @@ class Runner:
     def _forward(self, tokens: Tensor, positions: Tensor, row_pass: RowPass) -> Tensor:
         """Last hidden states [tokens, d] of a line of tokens [tokens] at positions [tokens]."""
         self._cache.expect(row_pass)
+        CURRENT_PASS.set(row_pass)
         output = self._decoder(
             input_ids=tokens[None],
             position_ids=positions[None],
             past_key_values=self._cache,
             use_cache=True,
-            row_pass=row_pass,
         )
         hidden: Tensor = output.last_hidden_state[0]
         return hidden
+
+
+def _decoder_of(model: PreTrainedModel) -> nn.Module:
+    """What lies below the vocabulary head. Llama 4 gives itself when it is asked."""
+    decoder: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    return model.get_submodule("model") if decoder is model else decoder
