@@ -90,6 +90,17 @@ def test_moving_rows_takes_their_columns_along_as_if_all_at_once() -> None:
     assert cache.rows[0].values[0, 0, :3, 0].tolist() == [-2, -2, -2]
 
 
+def test_a_row_that_moves_may_leave_nothing_where_it_was() -> None:
+    cache = cache_for(num_rows=4, length=5)
+    fill(cache, 2, value=torch.nan, num_tokens=5)
+    fill(cache, 3, value=3.0, num_tokens=2)
+
+    cache.move([(2, 0, 5), (3, 2, 2)], unproved=[2])
+
+    assert cache.rows[0].values[0, 0, :5, 0].isnan().all()
+    assert cache.rows[0].values[2, 0, :5, 0].tolist() == [-3, -3, 0, 0, 0]
+
+
 def test_memory_is_given_back() -> None:
     cache = cache_for(num_rows=8, length=3)
     fill(cache, row=1, value=1.0, num_tokens=3)

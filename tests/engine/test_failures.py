@@ -1,16 +1,19 @@
-from collections.abc import Sequence
+import random
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor
 
 from tests.engine.conftest import make_engine
 from tests.engine.forwards import OUT_OF_MEMORY, fail_when
-from tests.engine.models import POISON, Family, save_poisoned
+from tests.engine.models import POISON, VOCAB_SIZE, Family, save_poisoned
 from tests.engine.requests import METHODS, decode, mixed_batch, pad, pad_with_reference, plain, prompt, token_ids
 from worker.engine import Completion, Engine, Failure, OutOfMemoryError, Request, load_engine
 from worker.engine.layout import Piece
 from worker.engine.runner import Runner
+from worker.engine.slots import Slots
 
 WHOLE_PROMPTS, PIECES = 4096, 8
 """Prefill budgets."""
@@ -75,6 +78,61 @@ def test_a_half_read_prompt_with_broken_states_leaves_nothing_behind(
     frugal.cancel("broken")
 
     assert token_ids(decode(frugal, healthy)) == expected
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_half_read_prompt_with_broken_states_leaves_nothing_where_its_row_has_been(tmp_path: Path, seed: int) -> None:
+    """Rows move when others end: what one of them leaves in its old place would reach whoever comes to lie there."""
+    rng = random.Random(seed)
+    engine = load_engine(*save_poisoned("llama", tmp_path), num_slots=4, prefill_budget=PIECES)
+    healthy = [
+        Request(index, pad(without_poison(index, rng.choice([2, 20, 40]))), strength=0.5, max_tokens=rng.randint(1, 8))
+        for index in range(6)
+    ]
+    broken = [
+        Request(f"broken {index}", pad((*without_poison(index, 3), POISON, *without_poison(9, rng.randint(20, 60)))))
+        for index in range(3)
+    ]
+    expected = token_ids(decode(engine, healthy))
+
+    outcomes = engine.generate(rng.sample([*healthy, *broken], 9))
+
+    completions = {outcome.request_id: outcome for outcome in outcomes if isinstance(outcome, Completion)}
+    assert token_ids(completions) == expected
+
+
+def ruling_out(monkeypatch: pytest.MonkeyPatch, token_ids: Collection[int]) -> None:
+    """Have the policy give these tokens no probability at all."""
+    stream_logits = Slots.stream_logits
+
+    def ruled_out(self: Slots, runners: object, hidden: object, candidates: Tensor, base: Tensor) -> Tensor:
+        logits = stream_logits(self, runners, hidden, candidates, base)  # type: ignore[arg-type]  # handed on
+        logits[:, 1].masked_fill_(torch.isin(candidates, torch.tensor([*token_ids])), -torch.inf)
+        return logits
+
+    monkeypatch.setattr(Slots, "stream_logits", ruled_out)
+
+
+def test_a_token_to_which_the_policy_gives_no_probability_is_not_chosen(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request("r", pad((1, 2, 3)), strength=0.5, max_tokens=4, max_kl=0.5)
+    first, *_ = decode(engine, [request])["r"].token_ids
+
+    ruling_out(monkeypatch, {first})
+
+    assert first not in decode(engine, [request])["r"].token_ids[:1]
+
+
+def test_a_policy_that_rules_out_every_candidate_fails_the_request(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ruling_out(monkeypatch, range(VOCAB_SIZE))
+
+    (outcome,) = engine.generate([Request("r", pad((1, 2, 3)), strength=0.5)])
+
+    assert isinstance(outcome, Failure)
+    assert outcome.code == "non_finite_logits"
 
 
 @pytest.mark.parametrize(

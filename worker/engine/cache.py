@@ -5,7 +5,7 @@ rows are appended and freed ones are filled from the end. Knows tensors; does no
 nor which of its columns are filled: the pass of a forward says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -130,16 +130,25 @@ class RowCache(Cache):
         for tensor in self._tensors:
             tensor[rows] = 0
 
-    def move(self, moves: Sequence[tuple[int, int, int]]) -> None:
-        """Copy (source, target, number of columns) of rows over other rows, as if all at once; targets ascend."""
+    def move(self, moves: Sequence[tuple[int, int, int]], unproved: Collection[int] = ()) -> None:
+        """Copy (source, target, number of columns) of rows over other rows, as if all at once; targets ascend.
+
+        Nothing of the `unproved` sources stays behind in their old places: they may hold NaN, which nobody has seen
+        yet.
+        """
         sources, targets, lengths = zip(*moves, strict=True)
         longest = max(lengths)
         for tensor in self._tensors:
             if tensor.is_cuda:  # a launch costs more than columns copied in vain
-                tensor[list(targets), :, :longest] = tensor[list(sources), :, :longest]
+                moved = tensor[list(sources), :, :longest]
+                if unproved:
+                    tensor[list(unproved)] = 0
+                tensor[list(targets), :, :longest] = moved
                 continue
             for source, target, length in moves:  # a source lies behind its target: nobody overwrites it before
                 tensor[target, :, :length] = tensor[source, :, :length]
+                if source in unproved:
+                    tensor[source, :, :length] = 0
 
     def read(self, row: int, token_ids: Sequence[int], adapter: int) -> SharedPrefix:
         """What a row holds of these tokens, as a copy that others can share."""

@@ -70,7 +70,7 @@ def choose_tokens(runners: Sequence[Rows], hidden: Sequence[Tensor], slots: Slot
     if slots.any_guided:
         rewards = token_rewards(steered.stream_logits, slots.rewards, steered.allowed, chosen)
         kls = divergence(steered.scores, candidates.logits.double(), steered.allowed)
-    finite = candidates.finite & all_finite(steered.stream_logits, steered.allowed)
+    finite = candidates.finite & steered.allowed.any(-1) & all_finite(steered.stream_logits, steered.allowed)
     return Choice(token_ids, rewards, kls, finite)
 
 
@@ -83,7 +83,7 @@ class _Steered:
     scores: Tensor
     """[S, K], float64."""
     allowed: Tensor
-    """[S, K]."""
+    """[S, K], to which every model that is asked gives a probability."""
 
 
 def _steer(
@@ -93,6 +93,7 @@ def _steer(
     allowed = slots.allowed & (candidates.logits > -torch.inf)
     unprocessed = logits.gather(1, candidates.token_ids).float() if slots.processors else candidates.logits
     stream_logits = slots.stream_logits(runners, hidden, candidates.token_ids, unprocessed)
+    allowed = allowed & (stream_logits != -torch.inf).all(1)
     base = candidates.logits.double()
     coefficients = slots.coefficients
     if slots.budgeted is not None:

@@ -166,7 +166,8 @@ class Runner:
         order = compacted(kept, self.num_decoding, self._lengths, self._rows_per_block)
         moves = [(source, target, self._lengths[source]) for target, source in enumerate(order) if source != target]
         if moves:
-            self._cache.move(moves)
+            half_read = [source for source, _, _ in moves if source >= self.num_decoding]
+            self._cache.move(moves, unproved=half_read)
         self.num_decoding = sum(1 for index in kept if index < self.num_decoding)
         self.rows = [self.rows[index] for index in order]
         self._lengths = [self._lengths[index] for index in order]
