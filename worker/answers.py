@@ -82,6 +82,7 @@ class Answers:
             rewards=first.rewards,
             kl=first.kl,
             choices=tuple(shown) if self.sampling.n > 1 else None,
+            stop_text=self.stops.stop_of(first.token_ids) if self.sampling.stop else None,
         )
 
     def failure(self, code: str, message: str) -> Outcome:

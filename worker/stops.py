@@ -1,12 +1,20 @@
 """From token ids to the text that is shown, and where it ends: stop texts, characters cut in two, special tokens."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from worker.prompts import special_ids, special_tokens
 
 _CUT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
+
+
+class Found(NamedTuple):
+    """A stop text, and where it begins."""
+
+    start: int
+    stop: str
 
 
 class StopTexts:
@@ -43,6 +51,15 @@ class StopTexts:
         """What is shown of a completion: up to the earliest stop text, and never half a character at its end."""
         skipped = self._skipped(token_ids[: self._min_tokens], with_special=False)
         return text_before(self._before_special(token_ids), self._plain, skipped).rstrip(_CUT_CHARACTER)
+
+    def stop_of(self, token_ids: Sequence[int]) -> str | None:
+        """The stop text before which the text of a completion ends; None where it ends by itself."""
+        skipped = self._skipped(token_ids[: self._min_tokens], with_special=False)
+        found = earliest(self._before_special(token_ids), self._plain, skipped)
+        if found is None and self._special:
+            skipped = self._skipped(token_ids[: self._min_tokens], with_special=True)
+            found = earliest(self._text(token_ids, with_special=True), self._special, skipped)
+        return None if found is None else found.stop
 
     def _tail_start(self, token_ids: Sequence[int]) -> int:
         """The place of the token with which the tail begins that any stop text lies in."""
@@ -87,8 +104,14 @@ class StopTexts:
 
 def text_before(text: str, stops: Sequence[str], num_skipped: int = 0) -> str:
     """The text up to the earliest stop text that does not lie in the first characters, so many; without it."""
-    ends = [end for stop in stops if (end := _find(text, stop, num_skipped)) >= 0]
-    return text[: min(ends)] if ends else text
+    found = earliest(text, stops, num_skipped)
+    return text if found is None else text[: found.start]
+
+
+def earliest(text: str, stops: Sequence[str], num_skipped: int = 0) -> Found | None:
+    """The stop text that begins first; of two that begin together, the one that is complete first."""
+    found = (Found(start, stop) for stop in stops if (start := _find(text, stop, num_skipped)) >= 0)
+    return min(found, key=lambda each: (each.start, len(each.stop)), default=None)
 
 
 def _find(text: str, stop: str, num_skipped: int) -> int:
