@@ -11,7 +11,7 @@ import pytest
 from openai import OpenAI
 from sqlalchemy import func, select
 
-from api.openai import at_once
+from api import one_answer
 from db.models import Item, Job, Result
 from db.priorities import Priority
 from tests.openai.conftest import ALIAS, MODEL, Site
@@ -112,7 +112,7 @@ def test_what_fails_is_told_as_whose_fault_it_is(site: Site, client: OpenAI) -> 
 def test_an_answer_that_does_not_come_in_time_is_given_up_and_nothing_of_it_is_left(
     site: Site, client: OpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(at_once, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(one_answer, "PATIENCE_SECONDS", 0.2)
     before = num_rows(site)
 
     with pytest.raises(openai.InternalServerError) as late:
@@ -131,6 +131,21 @@ def test_a_client_that_goes_away_takes_its_request_with_it(site: Site, client: O
     until = time.monotonic() + 20
     while num_rows(site) != before and time.monotonic() < until:
         time.sleep(0.05)
+    assert num_rows(site) == before
+
+
+def test_a_request_for_which_no_worker_can_be_woken_leaves_nothing_behind(
+    site: Site, client: OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(one_answer, "make_known", fail)
+    before = num_rows(site)
+
+    with pytest.raises(openai.InternalServerError):
+        client.chat.completions.create(model=MODEL, messages=MESSAGES)
+
     assert num_rows(site) == before
 
 
