@@ -7,6 +7,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from api import feedback, health, job_flow, jobs, models, profile_transfer, profiles, results
 from api.admission import Lanes
+from api.anthropic import batches as message_batches
 from api.bulk import Bulk, BulkThreads
 from api.dependencies import Services, callers_in
 from api.documentation import DocumentedApi
@@ -56,6 +57,6 @@ def create_app(
     install_error_handlers(app)
     for resource in (jobs, job_flow, results, profiles, profile_transfer, feedback, models):
         app.include_router(resource.router, dependencies=[Depends(refuse_unknown_parameters)])
-    for resource in (files, batches, at_once, health):  # monitors and OpenAI's clients add parameters of their own
+    for resource in (files, batches, at_once, message_batches, health):  # these clients add parameters of their own
         app.include_router(resource.router)
     return app

@@ -77,7 +77,7 @@ class MalformedBodyError(ApiError):
 
 
 class UnauthorizedError(ApiError):
-    """A valid API key is needed: send it as `Authorization: Bearer <key>`."""
+    """A valid API key is needed: send it as `Authorization: Bearer <key>`, or as `X-Api-Key: <key>`."""
 
     status = 401
     code = "invalid_api_key"

@@ -94,7 +94,7 @@ async def create_batch(
     counts its retries, on a retry, and where it does not, for ten minutes.
     """
     file = await run_in_threadpool(_input_file, caller, services, body.input_file_id)
-    asked = Asked(body, file.id, _key(caller, body, idempotency_key), _repeat_seconds(retry_count))
+    asked = Asked(body, file.id, _key(caller, body, idempotency_key), repeat_seconds(retry_count))
     accepted = await _accepted(services, caller.tenant_id, asked, file.num_bytes)
     await make_known(services, accepted.job)
     if accepted.replayed:
@@ -190,7 +190,7 @@ def _key(caller: Caller, body: BatchBody, given: str | None) -> RequestKey | Non
     return RequestKey(caller.tenant_id, ROUTE, given, sent)
 
 
-def _repeat_seconds(retry_count: int | None) -> int | None:
+def repeat_seconds(retry_count: int | None) -> int | None:
     """How old the batch may be of which this may be the repeat; None: it is a request of its own."""
     if retry_count is None:
         return REPEAT_SECONDS

@@ -121,6 +121,12 @@ class Refused(NamedTuple):
     unless: tuple[object, ...] = ()
 
 
+HARMLESS = frozenset({"store", "service_tier", "prediction", "parallel_tool_calls", "max_tool_calls"}) | frozenset(
+    {"prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
+)
+"""Whatever they say, the answer is the same: they are about speed, price, records, or tools, and there are no tools."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What becomes of an endpoint's body before it meets its schema."""
@@ -129,12 +135,9 @@ class Rules:
     text_at: str
     """Where its text stands."""
     refused: Mapping[str, Refused]
+    harmless: frozenset[str] = HARMLESS
 
 
-HARMLESS = frozenset({"store", "service_tier", "prediction", "parallel_tool_calls", "max_tool_calls"}) | frozenset(
-    {"prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
-)
-"""Whatever they say, the answer is the same: they are about speed, price, records, or tools, and there are no tools."""
 _NO_STREAM = Refused("The answers of a batch are not streamed: they are in its output file.", (False,))
 _NO_TOOLS = Refused("Tools cannot be called here.", ([],))
 _NO_LOGPROBS = Refused("Log-probabilities are not kept.", (False,))

@@ -1,4 +1,4 @@
-"""Message batches: a row each beside the job that it is. Where a batch stands, its job says; here is what else there is.
+"""Message batches: a row each beside the job that it is. Where a batch stands, its job says; here is what else is.
 
 A batch is stored together with its job, or not at all.
 """
@@ -85,7 +85,7 @@ def num_errored(session: Session, job_ids: Collection[uuid.UUID]) -> dict[uuid.U
     failed = (Item.job_id.in_(job_ids), Item.state == ItemState.FAILED)
     otherwise = Result.error_code != CODES[JobState.EXPIRED]
     counted = select(Item.job_id, func.count()).join(Result, Result.item_id == Item.id).where(*failed, otherwise)
-    return dict(session.execute(counted.group_by(Item.job_id)).tuples().all())
+    return {job_id: number for job_id, number in session.execute(counted.group_by(Item.job_id))}  # noqa: C416 - rows are no pairs
 
 
 _RECORD = (MessageBatch.id, MessageBatch.job_id, MessageBatch.created_at, MessageBatch.cancel_initiated_at)
