@@ -8,6 +8,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from api import feedback, health, job_flow, jobs, models, profile_transfer, profiles, results
 from api.admission import Lanes
 from api.anthropic import batches as message_batches
+from api.anthropic import messages
 from api.bulk import Bulk, BulkThreads
 from api.dependencies import Services, callers_in
 from api.documentation import DocumentedApi
@@ -57,6 +58,7 @@ def create_app(
     install_error_handlers(app)
     for resource in (jobs, job_flow, results, profiles, profile_transfer, feedback, models):
         app.include_router(resource.router, dependencies=[Depends(refuse_unknown_parameters)])
-    for resource in (files, batches, at_once, message_batches, health):  # these clients add parameters of their own
+    vendors = (files, batches, at_once, message_batches, messages)
+    for resource in (*vendors, health):  # monitors and the vendors' clients add parameters of their own
         app.include_router(resource.router)
     return app

@@ -51,6 +51,12 @@ class AnswerFailedError(UnavailableError):
     title = "Answer failed"
 
 
+class AnswerRefusedError(AnswerFailedError):
+    """The answer could not be written, and would not be another time."""
+
+    should_retry = False
+
+
 def declared(*errors: type[Any]) -> dict[int | str, dict[str, Any]]:
     """The errors a route may answer with, in the form that it declares them."""
     stated: dict[int | str, dict[str, Any]] = {}

@@ -15,7 +15,7 @@ from api.inspection import Inspection
 from api.item_source import Candidate, Place, ReadOptions
 from api.job_schemas import CustomId
 from api.json_parts import Part, Text, read_parts
-from api.openai.generation import Endpoint
+from api.openai.generation import Endpoint, Rules
 from api.openai.lines import a_candidate, read_body
 from api.profile_schemas import StrictModel
 from api.settings import UnknownUsers
@@ -125,11 +125,11 @@ def read_request(part: Part, user_profile_id: str | None) -> ReadRequest:
 
 
 def read_params(
-    given: dict[str, Any], user_profile_id: str | None, place: Place
+    given: dict[str, Any], user_profile_id: str | None, place: Place, rules: Rules = BATCHED
 ) -> tuple[MessageBody | None, list[LineError]]:
     """The parameters at this place, or all that is wrong with them. The header names a user where they do not."""
     of_all = {} if user_profile_id is None else {"user_profile_id": user_profile_id}
-    body, errors = read_body({**of_all, **given}, BATCHED, place)
+    body, errors = read_body({**of_all, **given}, rules, place)
     if body is not None and of_all and given.get("user_profile_id", user_profile_id) != user_profile_id:
         message = "The header `anthropic-user-profile-id` names somebody else."
         errors.append(place.error("user_profile_mismatch", message, "/user_profile_id"))
