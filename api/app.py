@@ -15,6 +15,7 @@ from api.documentation import DocumentedApi
 from api.endings import Endings
 from api.heads import HeadMiddleware
 from api.job_status import statuses_in
+from api.listening import Ear
 from api.openai import at_once, batches, files
 from api.parameters import refuse_unknown_parameters
 from api.problems import install_error_handlers
@@ -47,6 +48,7 @@ def create_app(
         callers=callers_in(database),
         statuses=statuses_in(database, publisher),
         endings=Endings(database),
+        ear=Ear(settings.redis_url),
         lanes=Lanes(),
         bulk=bulk or BulkThreads(settings, database),
         readiness=ReadinessChecks(lambda: Round(settings, database)),

@@ -15,6 +15,7 @@ from api.coalescing import Coalescer
 from api.endings import Endings
 from api.errors import ForbiddenError, UnauthorizedError
 from api.job_status import JobOfTenant, Status
+from api.listening import Ear
 from api.readiness import ReadinessChecks
 from api.settings import Settings
 from db.queries import keys
@@ -56,6 +57,7 @@ class Services:
     bulk: Bulk
     statuses: Coalescer[JobOfTenant, Status]
     endings: Endings
+    ear: Ear
     callers: "Coalescer[str, Caller | None]"
 
 

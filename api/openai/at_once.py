@@ -3,13 +3,16 @@
 How one answer is waited for is `api.one_answer`'s business.
 """
 
+import time
 import uuid
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
+from pydantic import ValidationError
 from pydantic_core import to_json
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -25,8 +28,10 @@ from api.errors import (
     OverloadedError,
     TooManyRequestsError,
     UnsupportedMediaTypeError,
+    line_errors,
     responses,
 )
+from api.event_stream import EventStream
 from api.inspection import Inspection
 from api.item_source import Candidate, Place, ReadOptions
 from api.jobs import Writer
@@ -35,6 +40,7 @@ from api.openai.answers import SERVER_ERROR, AnswerFormat
 from api.openai.errors import COMMON_RESPONSES, BadRequestError, OpenAiRoute
 from api.openai.generation import RULES_AT_ONCE, Endpoint, GenerationBody, endpoint_defaults
 from api.openai.lines import a_candidate, read_body, user_errors
+from api.openai.streaming import Streamed, StreamFields, form_of
 from api.settings import UnknownUsers
 from db.base import JsonObject
 from db.queries.profiles import resolve_profiles
@@ -103,20 +109,42 @@ _serve(Endpoint.RESPONSES, "Create a response")
 async def _answered(
     request: Request, caller: Caller, services: Services, endpoint: Endpoint, given: object
 ) -> Response:
-    body = _read(given, endpoint)
+    body, stream = _read(given, endpoint)
     question = _question(body, endpoint, services.settings.unknown_users)
-    async with one_answer(request, services, caller.tenant_id, question) as answer:
-        row = await answer.row()
-    return Response(to_json(_body_of(row, answer.job_id, endpoint, body.model)), media_type=JSON)
+    async with AsyncExitStack() as stack:
+        answering = one_answer(request, services, caller.tenant_id, question, is_streamed=bool(stream.stream))
+        answer = await stack.enter_async_context(answering)
+        whole = partial(_body_of, job_id=answer.job_id, endpoint=endpoint, model=body.model)
+        if not stream.stream:
+            return Response(to_json(whole(await answer.row())), media_type=JSON)
+        if await answer.begin():
+            whole(await answer.row())  # what has failed already is a status, not an event
+        streamed = Streamed(
+            f"{answer.job_id.hex}_0", body.model, int(time.time()), body.n or 1, stream.includes_usage, whole
+        )
+        return EventStream(answer, form_of(endpoint, streamed), stack.pop_all())
 
 
-def _read(given: object, endpoint: Endpoint) -> GenerationBody:
+def _read(given: object, endpoint: Endpoint) -> tuple[GenerationBody, StreamFields]:
     if not isinstance(given, dict):
         raise BadRequestError(errors=[LineError("not_an_object", "The body is a JSON object.", "")])
-    body, errors = read_body(given, RULES_AT_ONCE[endpoint], Place())
-    if errors or body is None:
-        raise BadRequestError(errors=errors)
-    return body
+    stream, wrong = _read_stream({name: given[name] for name in StreamFields.model_fields if name in given})
+    rest = {name: value for name, value in given.items() if name not in StreamFields.model_fields}
+    body, errors = read_body(rest, RULES_AT_ONCE[endpoint], Place())
+    if wrong or errors or body is None:
+        raise BadRequestError(errors=[*wrong, *errors])
+    return body, stream
+
+
+def _read_stream(given: JsonObject) -> tuple[StreamFields, list[LineError]]:
+    try:
+        stream = StreamFields.model_validate(given)
+    except ValidationError as error:
+        return StreamFields(), line_errors(error)
+    if stream.stream_options is not None and not stream.stream:
+        message = "`stream_options` are those of an answer that is streamed: say `stream: true`."
+        return stream, [LineError("unsupported_parameter", message, "/stream_options")]
+    return stream, []
 
 
 def _question(body: GenerationBody, endpoint: Endpoint, unknown_users: UnknownUsers) -> Question:

@@ -203,10 +203,9 @@ RULES: Mapping[Endpoint, Rules] = {
 
 
 def _answered_at_once(rules: Rules) -> Rules:
-    not_streamed = Refused("An answer comes whole: ask without `stream`.", (False,))
     background = Refused("What is to run in the background is a batch: /v1/batches.", (False,))
-    reasons = {"stream": not_streamed, "stream_options": not_streamed, "background": background}
-    return replace(rules, refused={name: reasons.get(name, why) for name, why in rules.refused.items()})
+    refused = {name: why for name, why in rules.refused.items() if name not in _STREAMING}
+    return replace(rules, refused=refused | ({"background": background} if "background" in refused else {}))
 
 
 RULES_AT_ONCE: Mapping[Endpoint, Rules] = {endpoint: _answered_at_once(rules) for endpoint, rules in RULES.items()}

@@ -80,7 +80,6 @@ def test_completions_and_responses_are_answered_too(site: Site, client: OpenAI) 
     [
         ({"messages": []}, "messages"),
         ({"temperature": 3}, "temperature"),
-        ({"stream": True}, "stream"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"max_tokens": 10**9}, "max_tokens"),
         ({"model": "unknown"}, "model"),
