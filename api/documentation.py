@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 
 from api import feedback_schemas, job_schemas, profile_schemas
 from api.anthropic import batch_schemas as message_batch_schemas
+from api.anthropic import failures
 from api.openai import batch_schemas
 from api.problems import Problem
 
@@ -78,6 +79,7 @@ class DocumentedApi(FastAPI):
                 *profile_schemas.DOCUMENTED_SCHEMAS,
                 *feedback_schemas.DOCUMENTED_SCHEMAS,
                 *batch_schemas.DOCUMENTED_SCHEMAS,
+                *failures.DOCUMENTED_SCHEMAS,
                 *message_batch_schemas.DOCUMENTED_SCHEMAS,
             ]
             _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF_TEMPLATE)

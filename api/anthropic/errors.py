@@ -1,35 +1,24 @@
 """What can be wrong on Anthropic's routes, and what these routes have in common."""
 
+from functools import partial
 from typing import Any
 
+from api.anthropic import failures
 from api.errors import (
     ForbiddenError,
     NotFoundError,
     OverloadedError,
     UnauthorizedError,
     UnavailableError,
+    responses,
 )
 from api.openai.errors import BadRequestError, OpenAiRoute
 
 SERVER_ERROR = 500
-JSON = "application/json"
-ERROR_SCHEMA = {
-    "type": "object",
-    "required": ["type", "error", "request_id"],
-    "properties": {
-        "type": {"const": "error"},
-        "error": {
-            "type": "object",
-            "required": ["type", "message"],
-            "properties": {
-                "type": {"type": "string"},
-                "message": {"type": "string"},
-                "details": {"type": "object", "properties": {"error_code": {"type": "string"}}},
-            },
-        },
-        "request_id": {"type": ["string", "null"]},
-    },
-}
+FAILURE_SCHEMA = {"$ref": "#/components/schemas/Failure"}
+
+declared = partial(responses, media_type=failures.MEDIA_TYPE, schema=FAILURE_SCHEMA)
+"""The errors a route may answer with, in the form that it declares them."""
 
 
 class AnthropicRoute(OpenAiRoute):
@@ -57,18 +46,11 @@ class AnswerRefusedError(AnswerFailedError):
     should_retry = False
 
 
-def declared(*errors: type[Any]) -> dict[int | str, dict[str, Any]]:
-    """The errors a route may answer with, in the form that it declares them."""
-    stated: dict[int | str, dict[str, Any]] = {}
-    for status in sorted({error.status for error in errors}):
-        same = [error for error in errors if error.status == status]
-        said = " ".join(f"`{error.code}`: {' '.join((error.__doc__ or '').split())}" for error in same)
-        stated[status] = {"description": said, "content": {JSON: {"schema": ERROR_SCHEMA}}}
-    return stated
-
-
 COMMON_RESPONSES: dict[int | str, dict[str, Any]] = {
     **declared(UnauthorizedError, ForbiddenError, BadRequestError, UnavailableError),
-    529: {"description": OverloadedError.__doc__, "content": {JSON: {"schema": ERROR_SCHEMA}}},
-    "4XX": {"description": "Each failure is Anthropic's.", "content": {JSON: {"schema": ERROR_SCHEMA}}},
+    failures.OVERLOADED: declared(OverloadedError)[OverloadedError.status],
+    "4XX": {
+        "description": "Each failure has `error.type` and `error.message`.",
+        "content": {failures.MEDIA_TYPE: {"schema": FAILURE_SCHEMA}},
+    },
 }

@@ -1,7 +1,9 @@
 """Failures in Anthropic's shape, for requests to its routes and for clients that say its version. Pure values."""
 
 from collections.abc import Sequence
+from typing import Literal
 
+from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
@@ -25,6 +27,41 @@ TYPES = {
 SERVER_ERRORS_FROM = 500
 MAX_ERRORS_SAID = 10
 """In the one sentence that most clients show."""
+
+
+class Wrong(BaseModel):
+    """One thing that is wrong with a request."""
+
+    code: str
+    message: str
+    param: str | None = Field(description="Where: `requests.0.params.max_tokens`.")
+
+
+class Details(BaseModel):
+    """What programs read of a failure."""
+
+    error_code: str = Field(description="Stable and short: branch on this.")
+    errors: list[Wrong] | None = Field(default=None, description=f"At most {MAX_ERRORS_SHOWN} of them.")
+    num_errors: int | None = Field(default=None, description="How many there are altogether.")
+
+
+class FailureError(BaseModel):
+    """What has failed."""
+
+    type: str
+    message: str
+    details: Details
+
+
+class Failure(BaseModel):
+    """A failure, as Anthropic describes one."""
+
+    type: Literal["error"]
+    error: FailureError
+    request_id: str | None
+
+
+DOCUMENTED_SCHEMAS: tuple[type[BaseModel], ...] = (Failure,)
 
 
 def is_spoken(scope: Scope) -> bool:
