@@ -122,7 +122,7 @@ def problem_response(request: Request, error: ApiError) -> Response:
     if error.should_retry is not None:
         headers["x-should-retry"] = str(error.should_retry).lower()
     if failures.is_spoken(request.scope):
-        body: Mapping[str, object] = failures.failure_body(error, _request_id())
+        body: Mapping[str, object] = failures.failure_body(error, request_id())
         status, media_type = failures.status_of(error), failures.MEDIA_TYPE
     else:
         body, status, media_type = _problem(request, error), error.status, PROBLEM_MEDIA_TYPE
@@ -156,10 +156,10 @@ def log_unexpected(event: str, error: BaseException) -> None:
     log.error(event, error=type(error).__name__, where=places_of(error))
 
 
-def _request_id() -> str | None:
+def request_id() -> str | None:
     """The id of the request that is being served (`api.requests`)."""
-    request_id: str | None = structlog.contextvars.get_contextvars().get("request_id")
-    return request_id
+    named: str | None = structlog.contextvars.get_contextvars().get("request_id")
+    return named
 
 
 def _shown(error: LineError) -> dict[str, object]:

@@ -38,13 +38,7 @@ class MessageFormat:
             "model": self.model,
             "content": [{"type": "text", "text": row.text, "citations": None}],
             **stop_of(row),
-            "usage": {
-                "input_tokens": row.num_prompt_tokens or 0,
-                "output_tokens": row.num_completion_tokens or 0,
-                "cache_creation_input_tokens": 0,
-                "cache_read_input_tokens": 0,
-                "service_tier": self.service_tier,
-            },
+            "usage": usage_of(row.num_prompt_tokens or 0, row.num_completion_tokens or 0, self.service_tier),
             "padserve": guidance_of(row),
         }
 
@@ -58,6 +52,17 @@ class MessageFormat:
         kind = "invalid_request_error" if is_theirs(row) else "api_error"
         error = error_object(kind, row.error_message, {"error_code": row.error_code})
         return {"type": "errored", "error": {"type": "error", "error": error, "request_id": None}}
+
+
+def usage_of(num_prompt: int, num_completion: int, service_tier: str) -> JsonObject:
+    """How many tokens were read and written; none of them from a cache that anybody could pay less for."""
+    return {
+        "input_tokens": num_prompt,
+        "output_tokens": num_completion,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 0,
+        "service_tier": service_tier,
+    }
 
 
 def is_theirs(row: ResultRow) -> bool:

@@ -87,9 +87,8 @@ BATCHED = Rules(
     HARMLESS,
 )
 """Of a request of a batch."""
-_NOT_STREAMED = Refused("An answer comes whole: ask without `stream`.", (False,))
-AT_ONCE = replace(BATCHED, refused={**BATCHED.refused, "stream": _NOT_STREAMED})
-"""Of a request that waits for its answer."""
+AT_ONCE = replace(BATCHED, refused={name: why for name, why in BATCHED.refused.items() if name != "stream"})
+"""Of a request that waits for its answer, apart from whether it is to be streamed."""
 
 
 def message_defaults(max_length: int, **stated: Any) -> Overrides:  # noqa: ANN401 - fields of Overrides

@@ -6,6 +6,7 @@ How one answer is waited for is `api.one_answer`'s business.
 import secrets
 import uuid
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
@@ -20,7 +21,9 @@ from api.anthropic.batch_schemas import PARAMS_EXAMPLE
 from api.anthropic.batches import UserProfileId
 from api.anthropic.errors import COMMON_RESPONSES, AnswerFailedError, AnswerRefusedError, AnthropicRoute, declared
 from api.anthropic.generation import AT_ONCE, MessageBody, message_defaults, user_errors
+from api.anthropic.ids import message_name
 from api.anthropic.requests import read_params
+from api.anthropic.streaming import MessageEvents
 from api.bodies import JSON, json_value, request_body
 from api.dependencies import ServicesDep
 from api.errors import (
@@ -32,6 +35,7 @@ from api.errors import (
     TooManyRequestsError,
     UnsupportedMediaTypeError,
 )
+from api.event_stream import EventStream
 from api.inspection import Inspection
 from api.item_source import Candidate, Place, ReadOptions
 from api.jobs import Writer
@@ -39,6 +43,7 @@ from api.one_answer import Question, one_answer
 from api.openai.errors import BadRequestError
 from api.openai.generation import Endpoint
 from api.openai.lines import a_candidate
+from api.problems import request_id
 from api.settings import UnknownUsers
 from db.base import JsonObject
 from db.queries.losses import WORKER_LOST
@@ -89,22 +94,33 @@ async def create_message(
     given: Annotated[object, Depends(json_value(JSON))],
     user_profile_id: UserProfileId = None,
 ) -> Response:
-    """Answer now, in the way that the user prefers whom `metadata.user_id` names."""
-    body = read_message(given, user_profile_id)
+    """Answer now, in the way that the user prefers whom `metadata.user_id` names; with `stream`, as it is written."""
+    body, is_streamed = read_message(given, user_profile_id)
     question = question_of(body, services.settings.unknown_users)
-    async with one_answer(request, services, caller.tenant_id, question) as answer:
-        row = await answer.row()
-    return Response(to_json(message_of(row, answer.job_id, body.model)), media_type=JSON)
+    async with AsyncExitStack() as stack:
+        answering = one_answer(request, services, caller.tenant_id, question, is_streamed=is_streamed)
+        answer = await stack.enter_async_context(answering)
+        whole = partial(message_of, job_id=answer.job_id, model=body.model)
+        if not is_streamed:
+            return Response(to_json(whole(await answer.row())), media_type=JSON)
+        if await answer.begin():
+            whole(await answer.row())  # what has failed already is a status, not an event
+        events = MessageEvents(message_name(answer.job_id, 0), body.model, request_id(), whole)
+        return EventStream(answer, events, stack.pop_all())
 
 
-def read_message(given: object, user_profile_id: str | None) -> MessageBody:
-    """The parameters, or `BadRequestError` with all that is wrong with them."""
+def read_message(given: object, user_profile_id: str | None) -> tuple[MessageBody, bool]:
+    """The parameters, and whether to stream; or `BadRequestError` with all that is wrong with them."""
     if not isinstance(given, dict):
         raise BadRequestError(errors=[LineError("not_an_object", "The body is a JSON object.", "")])
-    body, errors = read_params(given, user_profile_id, Place(), AT_ONCE)
+    stated = {name: value for name, value in given.items() if name != "stream"}
+    body, errors = read_params(stated, user_profile_id, Place(), AT_ONCE)
+    is_streamed = given.get("stream")
+    if not isinstance(is_streamed, bool | None):
+        errors = [LineError("bool_type", "Must be true or false.", "/stream"), *errors]
     if errors or body is None:
         raise BadRequestError(errors=errors)
-    return body
+    return body, is_streamed is True
 
 
 def question_of(body: MessageBody, unknown_users: UnknownUsers) -> Question:

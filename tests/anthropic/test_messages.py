@@ -18,7 +18,8 @@ from tests.openai.test_at_once import a_worker, num_rows
 
 def ask(client: Anthropic, content: object = "write about tea", **said: object) -> anthropic.types.Message:
     asked: Any = params(content, **said)
-    return client.messages.create(**asked)
+    message: anthropic.types.Message = client.messages.create(**asked)
+    return message
 
 
 def test_a_message_is_written_as_its_user_prefers_ahead_of_all_else_and_not_kept(
@@ -47,8 +48,7 @@ async def asked_async(url: str, key: str) -> str:
     async with AsyncAnthropic(base_url=url, api_key=key, max_retries=0) as client:
         asked: Any = params()
         message = await client.messages.create(**asked)
-    assert message.content[0].type == "text"
-    return message.content[0].text
+    return str(message.content[0].text)
 
 
 def test_the_asynchronous_and_the_beta_client_are_answered_too(site: Site, client: Anthropic) -> None:
@@ -83,7 +83,7 @@ def test_two_who_ask_the_same_get_answers_of_their_own_unless_they_say_a_seed(si
     seeds = []
     for said in ({}, {}, {"seed": 7}):
         with a_worker(site) as claimed:
-            client.messages.create(**params(), extra_body=said)  # type: ignore[call-overload]  # a dict of anything
+            client.messages.create(**params(), extra_body=said)
         seeds.append(claimed[0].sampling["seed"])
 
     assert seeds[0] != seeds[1]
