@@ -115,7 +115,8 @@ def test_a_stop_text_ends_the_answer_before_it(decoder: TextDecoder) -> None:
     stopped = decode(decoder, [an_item(1, "tea", stop=[stop])])[1]
 
     assert stopped.text == whole[: whole.find(stop)].rstrip("\N{REPLACEMENT CHARACTER}")
-    assert stopped.finish_reason == "stop"
+    assert (stopped.finish_reason, stopped.stop_text) == ("stop", stop)
+    assert decode(decoder, [an_item(2, "tea", stop=["unseen"])])[2].stop_text is None
 
 
 def test_a_stop_text_before_the_minimum_length_neither_ends_nor_cuts_the_answer(decoder: TextDecoder) -> None:
