@@ -82,6 +82,7 @@ BATCHED = Rules(
         "container": _NO_STATE,
         "context_management": _NO_STATE,
         "inference_geo": Refused("Where this server runs is for whoever runs it to say.", ("global",)),
+        "safety_identifier": Refused("Name the user as `metadata.user_id`."),
         "n": Refused("A message is one answer: ask once for each.", (1,)),
     },
     HARMLESS,

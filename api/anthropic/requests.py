@@ -128,9 +128,9 @@ def read_params(
     given: dict[str, Any], user_profile_id: str | None, place: Place, rules: Rules = BATCHED
 ) -> tuple[MessageBody | None, list[LineError]]:
     """The parameters at this place, or all that is wrong with them. The header names a user where they do not."""
-    of_all = {} if user_profile_id is None else {"user_profile_id": user_profile_id}
-    body, errors = read_body({**of_all, **given}, rules, place)
-    if body is not None and of_all and given.get("user_profile_id", user_profile_id) != user_profile_id:
+    own = given.get("user_profile_id")
+    body, errors = read_body({**given, "user_profile_id": user_profile_id if own is None else own}, rules, place)
+    if own is not None and user_profile_id is not None and own != user_profile_id:
         message = "The header `anthropic-user-profile-id` names somebody else."
         errors.append(place.error("user_profile_mismatch", message, "/user_profile_id"))
     return (body if isinstance(body, MessageBody) else None), errors

@@ -134,7 +134,9 @@ def test_the_header_names_whom_all_are_for_that_name_nobody(site: Site, connect:
     client = connect(tenant)
     bobs = a_request("b", metadata={"user_id": "bob"})
 
-    first, second = items_of(site, a_batch(client, a_request("a"), bobs, user_profile_id="ada"))
+    first, second, _ = items_of(
+        site, a_batch(client, a_request("a"), bobs, a_request("c", user_profile_id="ada"), user_profile_id="ada")
+    )
 
     assert (first.user_id, second.user_id) == ("ada", "bob")
     with pytest.raises(anthropic.BadRequestError, match="names somebody else"):

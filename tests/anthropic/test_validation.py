@@ -114,6 +114,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a format": ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, "plain text"),
     "a container": ({"container": "x"}, "kept between requests"),
     "a place": ({"inference_geo": "eu"}, "runs"),
+    "another name for a user": ({"safety_identifier": "ada"}, "`metadata.user_id`"),
     "several answers": ({"n": 2}, "one answer"),
     "an image": ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, "`image`"),
     "a result of a tool": ({"messages": [{"role": "user", "content": [{"type": "tool_result"}]}]}, "`tool_result`"),
