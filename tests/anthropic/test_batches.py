@@ -8,12 +8,14 @@ import anthropic
 import httpx
 import pytest
 from anthropic import Anthropic
+from fastapi import Request
 from sqlalchemy import func, select, update
 
+from api.anthropic.batches import found_at
 from api.dependencies import Scope
 from db.anthropic_models import MessageBatch as BatchRow
 from db.models import Job
-from db.queries import retrying
+from db.queries import cancelling, deleting, retrying
 from tests.anthropic.conftest import Connect
 from tests.anthropic.requests import a_batch, a_request, counts_of, job_of, results_of
 from tests.openai.conftest import MODEL, Site
@@ -83,6 +85,9 @@ def test_what_the_completion_window_overtakes_has_expired_beside_what_failed(sit
     ended = client.messages.batches.retrieve(batch.id)
 
     assert (ended.processing_status, counts_of(ended)) == ("ended", {"succeeded": 1, "errored": 1, "expired": 2})
+    with site.database.transaction() as session:  # as the workers' sweeps do
+        assert not cancelling.follow(session, job_of(batch))
+    assert client.messages.batches.retrieve(batch.id) == ended
     assert [each.result.type for each in results_of(client, ended)] == ["succeeded", "errored", "expired", "expired"]
     (listed,) = client.messages.batches.list().data
     assert listed == ended
@@ -134,6 +139,19 @@ def test_an_ended_batch_is_deleted_with_its_job(site: Site, client: Anthropic) -
         )
 
 
+def test_a_deleted_batch_is_gone_before_the_rows_of_its_job_are(site: Site, client: Anthropic) -> None:
+    batch = a_batch(client)
+    site.decode(1)
+    with site.database.transaction() as session:
+        assert deleting.delete_job(session, job_of(batch))
+
+    with pytest.raises(anthropic.NotFoundError):
+        client.messages.batches.retrieve(batch.id)
+    assert client.messages.batches.list().data == []
+    again = {"x-stainless-retry-count": "1"}
+    assert a_batch(client, extra_headers=again).id != batch.id
+
+
 def test_results_are_there_once_the_batch_has_ended(site: Site, client: Anthropic) -> None:
     batch = a_batch(client, a_request("a"), a_request("b"))
     site.decode(1)
@@ -167,6 +185,16 @@ def test_links_lead_back_to_where_the_client_found_the_server(site: Site, client
     seen = httpx.get(f"{site.url}/v1/messages/batches/{batch.id}", headers=headers).json()
 
     assert seen["results_url"] == f"https://llm.example:444/v1/messages/batches/{batch.id}/results"
+
+
+@pytest.mark.parametrize(
+    ("said", "scheme"), [("https", "https"), ("HTTPS, http", "https"), ("http", "http"), ("ftp", "http")]
+)
+def test_a_proxy_that_ends_tls_says_so_wherever_it_is(said: str, scheme: str) -> None:
+    headers = [(b"host", b"llm.example"), (b"x-forwarded-proto", said.encode())]
+    scope = {"type": "http", "scheme": "http", "path": "/v1", "query_string": b"", "headers": headers}
+
+    assert found_at(Request(scope)) == f"{scheme}://llm.example"
 
 
 def test_the_clients_own_iterator_walks_all_batches_both_ways(client: Anthropic) -> None:

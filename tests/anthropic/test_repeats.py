@@ -2,8 +2,11 @@
 
 import datetime as dt
 import json
+import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import httpx2
@@ -11,6 +14,7 @@ import pytest
 from anthropic import Anthropic
 from sqlalchemy import update
 
+from api.anthropic import acceptance
 from db.anthropic_models import MessageBatch as BatchRow
 from tests.anthropic.conftest import Connect
 from tests.anthropic.requests import a_batch, a_request
@@ -145,3 +149,26 @@ def test_of_many_at_once_one_makes_the_batch(site: Site, client: Anthropic, key:
 
 def test_two_tenants_who_send_the_same_have_a_batch_each(client: Anthropic, connect: Connect) -> None:
     assert sent(client).json()["id"] != sent(connect()).json()["id"]
+
+
+def test_of_two_that_are_read_at_once_one_makes_the_batch(client: Anthropic, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2, timeout=30)
+    read, store = acceptance._for_its_model, acceptance.store_job  # noqa: SLF001 - between the two looks
+
+    def read_together(*given: Any) -> Any:  # noqa: ANN401 - as it was called
+        both.wait()
+        return read(*given)
+
+    def store_slowly(*given: Any, **named: Any) -> Any:  # noqa: ANN401 - as it was called
+        time.sleep(0.3)  # the other looks meanwhile, unless it waits its turn
+        return store(*given, **named)
+
+    monkeypatch.setattr(acceptance, "_for_its_model", read_together)
+    monkeypatch.setattr(acceptance, "store_job", store_slowly)
+
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(lambda _: sent(client), range(2)))
+
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sorted("idempotency-replayed" in answer.headers for answer in answers) == [False, True]
+    assert len(client.messages.batches.list().data) == 1
