@@ -65,7 +65,7 @@ class GrowingText:
         text = self._shown.extended(token_ids)
         kept = self._kept.extended(token_ids) if self._kept else text
         num_uncertain = max(self._stops.num_begun(text, kept), self._shown.num_uncertain)
-        certain = text[: max(0, len(text) - num_uncertain)].rstrip(CUT_CHARACTER)  # as they end a text, they are cut off it
+        certain = text[: max(0, len(text) - num_uncertain)].rstrip(CUT_CHARACTER)  # so the end of a text is cut, too
         offset = self.num_said
         self.num_said = max(offset, len(certain))
         return offset, certain[offset:]
