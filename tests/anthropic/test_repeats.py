@@ -15,6 +15,7 @@ from anthropic import Anthropic
 from sqlalchemy import update
 
 from api.anthropic import acceptance
+from api.submission import store_job
 from db.anthropic_models import MessageBatch as BatchRow
 from tests.anthropic.conftest import Connect
 from tests.anthropic.requests import a_batch, a_request
@@ -153,7 +154,7 @@ def test_two_tenants_who_send_the_same_have_a_batch_each(client: Anthropic, conn
 
 def test_of_two_that_are_read_at_once_one_makes_the_batch(client: Anthropic, monkeypatch: pytest.MonkeyPatch) -> None:
     both = threading.Barrier(2, timeout=30)
-    read, store = acceptance._for_its_model, acceptance.store_job  # noqa: SLF001 - between the two looks
+    read = acceptance._for_its_model  # noqa: SLF001 - between the two looks
 
     def read_together(*given: Any) -> Any:  # noqa: ANN401 - as it was called
         both.wait()
@@ -161,7 +162,7 @@ def test_of_two_that_are_read_at_once_one_makes_the_batch(client: Anthropic, mon
 
     def store_slowly(*given: Any, **named: Any) -> Any:  # noqa: ANN401 - as it was called
         time.sleep(0.3)  # the other looks meanwhile, unless it waits its turn
-        return store(*given, **named)
+        return store_job(*given, **named)
 
     monkeypatch.setattr(acceptance, "_for_its_model", read_together)
     monkeypatch.setattr(acceptance, "store_job", store_slowly)
