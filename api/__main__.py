@@ -65,6 +65,7 @@ def main() -> int:
     with listener:
         server.run(sockets=[listener])
     bulk.close()
+    app.state.services.ear.close()
     app.state.services.publisher.close(PUBLISH_AT_THE_END_SECONDS)
     database.dispose()
     return 0

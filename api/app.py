@@ -7,12 +7,15 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from api import feedback, health, job_flow, jobs, models, profile_transfer, profiles, results
 from api.admission import Lanes
+from api.anthropic import batches as message_batches
+from api.anthropic import messages
 from api.bulk import Bulk, BulkThreads
 from api.dependencies import Services, callers_in
 from api.documentation import DocumentedApi
 from api.endings import Endings
 from api.heads import HeadMiddleware
 from api.job_status import statuses_in
+from api.listening import Ear
 from api.openai import at_once, batches, files
 from api.parameters import refuse_broken_text, refuse_unknown_parameters
 from api.problems import install_error_handlers
@@ -45,6 +48,7 @@ def create_app(
         callers=callers_in(database),
         statuses=statuses_in(database, publisher),
         endings=Endings(database),
+        ear=Ear(settings.redis_url),
         lanes=Lanes(),
         bulk=bulk or BulkThreads(settings, database),
         readiness=ReadinessChecks(lambda: Round(settings, database)),
@@ -57,6 +61,7 @@ def create_app(
     for resource in (jobs, job_flow, results, profiles, profile_transfer, feedback, models):
         checks = [Depends(refuse_broken_text), Depends(refuse_unknown_parameters)]
         app.include_router(resource.router, dependencies=checks)
-    for resource in (files, batches, at_once, health):  # monitors and OpenAI's clients add parameters of their own
+    vendors = (files, batches, at_once, message_batches, messages)
+    for resource in (*vendors, health):  # monitors and the vendors' clients add parameters of their own
         app.include_router(resource.router)
     return app

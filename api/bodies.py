@@ -123,6 +123,7 @@ async def spool(request: Request, *, max_bytes: int, max_lines: int | None = Non
                 _refuse_lines(max_lines)
             digest.update(chunk)
             file.write(chunk)  # memory or page cache: too short to be worth a thread
+        file.flush()  # a process that is handed the file reads what is in it, and nothing of a buffer in this one
     except BaseException:
         file.close()
         raise
@@ -217,10 +218,15 @@ def request_body(schema: Mapping[str, object], *media_types: str, example: objec
 
 
 def ndjson_response(
-    rows: Iterable[object], lane: Lane, tenant_id: uuid.UUID, *, headers: Mapping[str, str] | None = None
+    rows: Iterable[object],
+    lane: Lane,
+    tenant_id: uuid.UUID,
+    *,
+    headers: Mapping[str, str] | None = None,
+    media_type: str = NDJSON,
 ) -> StreamingResponse:
     """Stream rows out, one JSON text per line."""
-    return streamed(_chunks(rows), lane, tenant_id, media_type=NDJSON, headers=headers)
+    return streamed(_chunks(rows), lane, tenant_id, media_type=media_type, headers=headers)
 
 
 def streamed(

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from api.admission import Lanes
 from api.bulk import Bulk
@@ -15,6 +15,7 @@ from api.coalescing import Coalescer
 from api.endings import Endings
 from api.errors import ForbiddenError, UnauthorizedError
 from api.job_status import JobOfTenant, Status
+from api.listening import Ear
 from api.readiness import ReadinessChecks
 from api.settings import Settings
 from db.queries import keys
@@ -28,6 +29,9 @@ bearer = HTTPBearer(
     auto_error=False,
     scheme_name="ApiKey",
     description="An API key of the form `pad_…`. `python -m db create-key` makes one and shows it once.",
+)
+key_header = APIKeyHeader(
+    name="X-Api-Key", auto_error=False, scheme_name="ApiKeyHeader", description="The same key, as Anthropic has it."
 )
 
 
@@ -53,6 +57,7 @@ class Services:
     bulk: Bulk
     statuses: Coalescer[JobOfTenant, Status]
     endings: Endings
+    ear: Ear
     callers: "Coalescer[str, Caller | None]"
 
 
@@ -79,12 +84,19 @@ ServicesDep = Annotated[Services, Depends(services_of)]
 
 
 async def authenticate(
-    services: ServicesDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+    services: ServicesDep,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    key: Annotated[str | None, Depends(key_header)],
 ) -> Caller:
-    """The caller behind the bearer key of this request."""
-    if credentials is None:
+    """The caller behind the key of this request, in whichever of the two headers it is."""
+    given = {secret for secret in (key, credentials and credentials.credentials) if secret}
+    if not given:
         raise UnauthorizedError(headers=CHALLENGE)
-    caller = await services.callers.ask(credentials.credentials)
+    if len(given) > 1:
+        raise UnauthorizedError(
+            "`Authorization` and `X-Api-Key` hold different API keys: send one of them.", headers=INVALID_TOKEN
+        )
+    caller = await services.callers.ask(given.pop())
     if caller is None:
         raise UnauthorizedError("This API key is unknown, expired or revoked.", headers=INVALID_TOKEN)
     return caller

@@ -11,6 +11,8 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from api import feedback_schemas, job_schemas, profile_schemas
+from api.anthropic import batch_schemas as message_batch_schemas
+from api.anthropic import failures
 from api.openai import batch_schemas
 from api.problems import Problem
 
@@ -27,6 +29,7 @@ TAGS = [
     {"name": "profiles", "description": "What users prefer, versioned. A job pins the version it was submitted with."},
     {"name": "models", "description": "What this deployment decodes with."},
     {"name": "openai", "description": "Files and batches as OpenAI's clients know them. A batch is a job."},
+    {"name": "anthropic", "description": "Messages and message batches as Anthropic's clients know them."},
     {"name": "health", "description": "For load balancers and monitors. No key needed."},
 ]
 ASSETS_PATH = "/docs/assets"
@@ -76,6 +79,8 @@ class DocumentedApi(FastAPI):
                 *profile_schemas.DOCUMENTED_SCHEMAS,
                 *feedback_schemas.DOCUMENTED_SCHEMAS,
                 *batch_schemas.DOCUMENTED_SCHEMAS,
+                *failures.DOCUMENTED_SCHEMAS,
+                *message_batch_schemas.DOCUMENTED_SCHEMAS,
             ]
             _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF_TEMPLATE)
             schemas.update(definitions["$defs"])

@@ -5,7 +5,7 @@ How they are written to the wire is `api.problems`' business alone.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -77,7 +77,7 @@ class MalformedBodyError(ApiError):
 
 
 class UnauthorizedError(ApiError):
-    """A valid API key is needed: send it as `Authorization: Bearer <key>`."""
+    """A valid API key is needed: send it as `Authorization: Bearer <key>`, or as `X-Api-Key: <key>`."""
 
     status = 401
     code = "invalid_api_key"
@@ -258,14 +258,16 @@ class Findings:
             raise InvalidRequestError(errors=self.shown, num_errors=self.num_errors)
 
 
-def responses(*errors: type[ApiError]) -> dict[int | str, dict[str, object]]:
+def responses(
+    *errors: type[ApiError], media_type: str = PROBLEM_MEDIA_TYPE, schema: Mapping[str, object] = PROBLEM_SCHEMA
+) -> dict[int | str, dict[str, Any]]:
     """The errors an endpoint may answer with, in the form its route declares them."""
-    declared: dict[int | str, dict[str, object]] = {}
+    declared: dict[int | str, dict[str, Any]] = {}
     for status in sorted({error.status for error in errors}):
         same = [error for error in errors if error.status == status]
         declared[status] = {
             "description": " ".join(f"`{error.code}`: {' '.join((error.__doc__ or '').split())}" for error in same),
-            "content": {PROBLEM_MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}},
+            "content": {media_type: {"schema": schema}},
         }
     return declared
 

@@ -38,10 +38,11 @@ class ModelDefaults:
 class Guidance:
     """Resolves the items of one job. Pure: the same item and profile give the same answer."""
 
-    def __init__(self, model: ModelDefaults, defaults: Overrides) -> None:
+    def __init__(self, model: ModelDefaults, defaults: Overrides, listener: str | None = None) -> None:
         self._model = model
         self._defaults = defaults
-        self._sampling = replace(Sampling(max_tokens=model.max_tokens), **stated_sampling(defaults))
+        unsaid = Sampling(max_tokens=model.max_tokens, listener=listener)
+        self._sampling = replace(unsaid, **stated_sampling(defaults))
         self._text_after_seed = _without_seed(self._sampling)
         # Most items of a job share a few preferences, and each costs a hash.
         self._canonical = lru_cache(NUM_REMEMBERED)(_canonical)

@@ -53,6 +53,8 @@ class ReadOptions:
     options: Options = field(default_factory=Options)
     place: Place = AT_THE_TOP
     errors: Sequence[LineError] = ()
+    listener: str | None = None
+    """Who is to hear the texts while they grow."""
 
 
 class ItemSource(Protocol):

@@ -1,9 +1,12 @@
-"""What jobs can be decoded with, in the shape of the OpenAI model list: every model that a worker has registered."""
+"""What jobs can be decoded with: every model that a worker has registered.
+
+One answer for all: it has what OpenAI's clients read of a model, and what Anthropic's do.
+"""
 
 import datetime as dt
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from api.bounds import ModelName
@@ -44,21 +47,48 @@ class Model(BaseModel):
     format: str = Field(description="How principles are shown to it.")
     state: ModelState
     last_seen_at: dt.datetime = Field(description="When a worker last served it, to a minute.")
+    type: Literal["model"] = "model"
+    display_name: str = Field(description="`id`, for Anthropic's clients.")
+    created_at: dt.datetime = Field(description="`created`, for Anthropic's clients.")
+    lifecycle: Literal["active"] = "active"
+    max_input_tokens: int = Field(description="`max_length`, for Anthropic's clients.")
 
 
 class ModelList(BaseModel):
-    """Every model that is known, the ones that are served first."""
+    """The models that are known, the ones that are served first: all of them, or a page for who says a `limit`."""
 
     object: Literal["list"] = "list"
     data: list[Model]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
 
 
 @router.get("/v1/models", summary="List models")
-def list_known_models(caller: AnyCaller, services: ServicesDep) -> ModelList:  # noqa: ARG001 - a key is needed
+def list_known_models(
+    caller: AnyCaller,  # noqa: ARG001 - a key is needed
+    services: ServicesDep,
+    *,
+    after_id: Annotated[ModelName | None, Query(description="The `last_id` of the page before.")] = None,
+    before_id: Annotated[ModelName | None, Query(description="The `first_id` of the page behind.")] = None,
+    limit: Annotated[int | None, Query(ge=1, le=1000, description="Models per page; all if unsaid.")] = None,
+) -> ModelList:
     """The models that jobs can name."""
     with services.database.reading() as session:
         known = list_models(session)
-    return ModelList(data=sorted(_views(known).values(), key=lambda model: model.state is not ModelState.READY))
+    models = sorted(_views(known).values(), key=lambda model: model.state is not ModelState.READY)
+    ids = [model.id for model in models]
+    if after_id is not None:
+        models = models[ids.index(after_id) + 1 :] if after_id in ids else []
+    if before_id is not None:
+        models = models[: ids.index(before_id)] if before_id in ids else []
+    page = models[:limit] if before_id is None else models[-(limit or len(models)) :]
+    return ModelList(
+        data=page,
+        first_id=page[0].id if page else None,
+        last_id=page[-1].id if page else None,
+        has_more=len(page) < len(models),
+    )
 
 
 @router.get(
@@ -102,4 +132,7 @@ def _view(model: RegisteredModel, name: str) -> Model:
         format=description.format,
         state=model.state,
         last_seen_at=model.seen_at,
+        display_name=name,
+        created_at=model.registered_at,
+        max_input_tokens=description.max_length,
     )

@@ -28,7 +28,8 @@ class Planner:
         self._tenant_id = tenant_id
         self._source = source
         self._checks = ItemChecks(model, settings.max_prompt_characters)
-        self._guidance = Guidance(ModelDefaults.of(model.description), source.head.options.defaults)
+        head = source.head
+        self._guidance = Guidance(ModelDefaults.of(model.description), head.options.defaults, head.listener)
 
     def items(self, session: Session) -> Iterator[tuple[NewItem, EffectivePreference]]:
         """The items in order, each with its preference. After the last, raises all that was wrong with the job."""

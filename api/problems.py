@@ -1,11 +1,13 @@
 """The one place that writes failures to the wire: `application/problem+json` (RFC 9457), which openai clients read too.
 
+Anthropic's clients get what they read (`api.anthropic.failures`).
+
 Everything that can leave a route arrives here: the project's own errors, FastAPI's and Starlette's, a database that
 does not answer, and what nobody expected. No answer and no log line holds a value from the request.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 from fastapi import FastAPI, Request
@@ -19,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
+from api.anthropic import failures
 from api.errors import (
     MAX_ERRORS_SHOWN,
     PROBLEM_MEDIA_TYPE,
@@ -114,7 +117,20 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def problem_response(request: Request, error: ApiError) -> Response:
-    """Write one failure."""
+    """Write one failure, in the shape that the client reads."""
+    headers = dict(error.headers)
+    if error.should_retry is not None:
+        headers["x-should-retry"] = str(error.should_retry).lower()
+    if failures.is_spoken(request.scope):
+        body: Mapping[str, object] = failures.failure_body(error, request_id())
+        status, media_type = failures.status_of(error), failures.MEDIA_TYPE
+    else:
+        body, status, media_type = _problem(request, error), error.status, PROBLEM_MEDIA_TYPE
+    content = json.dumps(body, ensure_ascii=False).encode(errors="replace")
+    return Response(content, status_code=status, headers=headers, media_type=media_type)
+
+
+def _problem(request: Request, error: ApiError) -> dict[str, object]:
     shown = [_shown(line_error) for line_error in error.errors[:MAX_ERRORS_SHOWN]]
     body: dict[str, object] = {
         "type": f"urn:padserve:problem:{error.code}",
@@ -132,16 +148,18 @@ def problem_response(request: Request, error: ApiError) -> Response:
         "param": error.param,
         "code": error.code,
     }
-    headers = dict(error.headers)
-    if error.should_retry is not None:
-        headers["x-should-retry"] = str(error.should_retry).lower()
-    content = json.dumps(body, ensure_ascii=False).encode(errors="replace")
-    return Response(content, status_code=error.status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
+    return body
 
 
 def log_unexpected(event: str, error: BaseException) -> None:
     """Log where and what kind, never the message: database errors quote the values they were given."""
     log.error(event, error=type(error).__name__, where=places_of(error))
+
+
+def request_id() -> str | None:
+    """The id of the request that is being served (`api.requests`)."""
+    named: str | None = structlog.contextvars.get_contextvars().get("request_id")
+    return named
 
 
 def _shown(error: LineError) -> dict[str, object]:

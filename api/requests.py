@@ -13,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.anthropic import failures
 from api.documentation import ASSETS_PATH
 from api.errors import ApiError
 from api.problems import log_unexpected, problem_response
@@ -43,6 +44,8 @@ class RequestMiddleware:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID_HEADER] = request_id
+                if failures.is_spoken(scope):
+                    headers[failures.REQUEST_ID_HEADER] = request_id
                 headers["X-Content-Type-Options"] = "nosniff"
                 if not scope["path"].startswith(ASSETS_PATH):
                     headers.setdefault("Cache-Control", "no-store")

@@ -9,7 +9,7 @@ MEBIBYTE = 2**20
 
 
 class UnknownUsers(StrEnum):
-    """What becomes of an OpenAI request whose user has no profile, or that names none."""
+    """What becomes of a request of OpenAI's or Anthropic's clients whose user has no profile, or that names none."""
 
     UNGUIDED = "unguided"
     REFUSE = "refuse"

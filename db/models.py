@@ -244,6 +244,8 @@ class Result(Base):
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id", ondelete="CASCADE"), primary_key=True)
     text: Mapped[str | None] = mapped_column(Text)
     finish_reason: Mapped[str | None] = mapped_column(String(16))
+    stop_text: Mapped[str | None] = mapped_column(Text)
+    """Before which of the item's stop texts it ends; NULL where it ends otherwise."""
     num_prompt_tokens: Mapped[int | None]
     num_completion_tokens: Mapped[int | None]
     reward: Mapped[float | None]

@@ -54,12 +54,16 @@ class Sampling:
     """Answers; the i-th has the seed `seed + i`."""
     template: Mapping[str, object] = field(default_factory=dict)
     """Further arguments of the chat template."""
+    listener: str | None = None
+    """Who is to hear the texts while they grow; None is nobody."""
 
     @property
     def body(self) -> dict[str, object]:
         """The JSON object that is stored with the item."""
         body = {each.name: getattr(self, each.name) for each in fields(self)}
         lists = {"stop": list(self.stop), "logit_bias": [list(pair) for pair in self.logit_bias]}
+        if self.listener is None:  # of nearly all items
+            del body["listener"]
         return {**body, **lists, "template": dict(self.template)}
 
     @classmethod

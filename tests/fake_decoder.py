@@ -1,6 +1,7 @@
 """Decoders without a model, for tests of everything around the engine. What they do is written in the prompt."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from db.model_descriptions import ModelDescription
 from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.queries.feedback import Pair
 from tests.builders import a_description
+from worker.pieces import Piece
 from worker.protocol import DecoderUnavailableError, Features
 
 ENDLESS_STEPS = 40
@@ -21,6 +23,8 @@ class EchoDecoder:
 
     `kill` in a prompt kills the process, `hang` stops it from stepping, `fail` fails the item, `slow` takes a moment,
     and `endless` two seconds; `once:<path>` in front makes the misfortune happen only while that file does not exist.
+    An item that somebody listens to is said word by word, one a step; at the word `die!` the process is killed, once
+    for the file that `once:<path>` in front names.
     As strict as the engine: an item of which any attempt is still inside is refused.
     """
 
@@ -29,6 +33,8 @@ class EchoDecoder:
         self.description = description or a_description()
         self._items: dict[Attempt, ClaimedItem] = {}
         self._num_steps = 0
+        self._num_words_said: dict[Attempt, int] = {}
+        self._pieces: list[Piece] = []
 
     @property
     def has_work(self) -> bool:
@@ -44,6 +50,10 @@ class EchoDecoder:
 
     def cancel(self, attempt: Attempt) -> None:
         self._items.pop(attempt, None)
+
+    def take_pieces(self) -> Sequence[Piece]:
+        pieces, self._pieces = self._pieces, []
+        return pieces
 
     def compare(
         self, pairs: Sequence[Pair], principles: Sequence[str], on_progress: Callable[[], None]
@@ -68,6 +78,8 @@ class EchoDecoder:
         if "slow" in prompt_of(item) or "endless" in prompt_of(item):
             time.sleep(SLOW_SECONDS)
         self._num_steps += 1
+        if not self._has_said_all(attempt, item):
+            return []
         if "endless" in prompt_of(item) and self._num_steps < ENDLESS_STEPS:
             return []
         del self._items[attempt]
@@ -75,6 +87,21 @@ class EchoDecoder:
         if _strikes(prompt_of(item), "fail"):
             return [Outcome(item.item_id, item.attempt, error_code="non_finite_logits", error_message="Not finite.")]
         return [Outcome(item.item_id, item.attempt, text=prompt_of(item), finish_reason="stop")]
+
+    def _has_said_all(self, attempt: Attempt, item: ClaimedItem) -> bool:
+        listener = item.sampling.get("listener")
+        if listener is None:
+            return True
+        words = re.findall(r"[^ ]+ ?", prompt_of(item))
+        number = self._num_words_said.get(attempt, 0)
+        if number == len(words):
+            return True
+        if words[number].strip() == "die!" and _is_first_time(words[0].strip()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        offset = sum(map(len, words[:number]))
+        self._pieces.append(Piece(str(listener), item.attempt, 0, offset, words[number]))
+        self._num_words_said[attempt] = number + 1
+        return False
 
 
 def prompt_of(item: ClaimedItem) -> str:
@@ -94,11 +121,17 @@ def _strikes(prompt: str, misfortune: str) -> bool:
     *once, act = prompt.split(" ")
     if act != misfortune:
         return False
-    if once and once[0].startswith("once:"):
-        marker = Path(once[0].removeprefix("once:"))
-        if marker.exists():
-            return False
-        marker.touch()
+    return not once or _is_first_time(once[0])
+
+
+def _is_first_time(word: str) -> bool:
+    """Of a word that names a file: whether it is not there yet. From now on it is."""
+    if not word.startswith("once:"):
+        return True
+    marker = Path(word.removeprefix("once:"))
+    if marker.exists():
+        return False
+    marker.touch()
     return True
 
 

@@ -25,6 +25,7 @@ from db.states import WorkerState
 from worker.decoding import Decoding, DecodingPolicy
 from worker.engine_process import load_text_decoder
 from worker.learning import Learning, LearningPolicy
+from worker.pieces import PieceSender
 from worker.presence import Presence
 from worker.protocol import DecoderUnavailableError
 from worker.queue import QueueUrlError, check_queue_url, create_queue
@@ -84,10 +85,12 @@ class _Worker:
         self._exit_code = 0
         self._threads = Threads(self._stopping, self._lose)
         self._presence = Presence(database, self._model, settings.aliases)
+        self._pieces = PieceSender(settings.redis_url)
         self._supervisor = EngineSupervisor(
             partial(load_text_decoder, settings),
             start_seconds=settings.engine_start_seconds,
             silence_seconds=settings.engine_silence_seconds,
+            on_pieces=self._pieces.send,
         )
 
     def run(self) -> int:

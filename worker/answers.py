@@ -28,6 +28,13 @@ class Answers:
         return [f"{self.item.item_id}.{self.item.attempt}/{number}" for number in range(num_decoded)]
 
     @property
+    def choices(self) -> dict[RequestId, range]:
+        """Which of the item's answers each request makes: one alone makes all of them."""
+        if len(self.request_ids) < self.sampling.n:
+            return {self.request_ids[0]: range(self.sampling.n)}
+        return {request_id: range(number, number + 1) for number, request_id in enumerate(self.request_ids)}
+
+    @property
     def missing(self) -> list[RequestId]:
         """What has not ended."""
         return [request_id for request_id in self.request_ids if request_id not in self.completions]
@@ -82,6 +89,7 @@ class Answers:
             rewards=first.rewards,
             kl=first.kl,
             choices=tuple(shown) if self.sampling.n > 1 else None,
+            stop_text=self.stops.stop_of(first.token_ids) if self.sampling.stop else None,
         )
 
     def failure(self, code: str, message: str) -> Outcome:

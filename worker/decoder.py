@@ -18,8 +18,10 @@ from worker.comparison import Comparison
 from worker.description import describe
 from worker.engine import Completion, Engine, Failure, ModelError, Request, RequestError, load_engine, local_folder
 from worker.formats import INSTRUCTION, PAD, SYSTEM, Message
+from worker.growing import GrowingTexts
 from worker.identity import model_digest
 from worker.methods import BASE_GUIDE, MODEL_GUIDE, POLICY_GUIDE, Guide, streams_of
+from worker.pieces import Piece
 from worker.prompts import PromptError, encode, shows_system, trial_warnings
 from worker.protocol import DecoderUnavailableError, Features
 from worker.settings import WorkerSettings
@@ -52,6 +54,9 @@ class TextDecoder:
         self._guide = guide
         self._answers: dict[Attempt, Answers] = {}
         self._owners: dict[RequestId, Attempt] = {}
+        self._growing: dict[Attempt, GrowingTexts] = {}
+        """Of the items that somebody listens to."""
+        self._pieces: list[Piece] = []
 
     @property
     def num_slots(self) -> int:
@@ -76,11 +81,16 @@ class TextDecoder:
             return answers.failure("prompt_not_accepted", str(error))
         self._answers[item.attempt_key] = answers
         self._owners.update(dict.fromkeys(answers.request_ids, item.attempt_key))
+        if sampling.listener is not None:
+            self._growing[item.attempt_key] = GrowingTexts(
+                sampling.listener, item.attempt, answers.stops, answers.choices
+            )
         return None
 
     def cancel(self, attempt: Attempt) -> None:
         """Forget an attempt."""
         answers = self._answers.pop(attempt, None)
+        self._growing.pop(attempt, None)
         if answers is None:
             return
         for request_id in answers.missing:
@@ -89,7 +99,15 @@ class TextDecoder:
 
     def step(self) -> Sequence[Outcome]:
         """One step of the engine."""
-        return list(self._outcomes(self._engine.step()))
+        outcomes = list(self._outcomes(self._engine.step()))
+        for growing in self._growing.values():
+            self._pieces += growing.grown(self._engine.token_ids)
+        return outcomes
+
+    def take_pieces(self) -> Sequence[Piece]:
+        """What the last step has added to texts that somebody listens to."""
+        pieces, self._pieces = self._pieces, []
+        return pieces
 
     def compare(
         self, pairs: Sequence[Pair], principles: Sequence[str], on_progress: Callable[[], None] = lambda: None
@@ -117,8 +135,11 @@ class TextDecoder:
                 yield answers.failure(end.code, end.message)
                 continue
             answers.completions[end.request_id] = end
+            if attempt in self._growing:
+                self._pieces += self._growing[attempt].ended(end)
             if not answers.missing:
                 del self._answers[attempt]
+                self._growing.pop(attempt, None)
                 yield answers.outcome()
 
 

@@ -27,6 +27,7 @@ from worker.protocol import (
     Decoder,
     DecoderUnavailableError,
     Ended,
+    Grown,
     LoadDecoder,
     LoadFailed,
     Ready,
@@ -88,7 +89,10 @@ class _Loop:
         while not self._stopping:
             if self._decoder.has_work:
                 fault_points.reach(FaultPoint.MID_DECODE)
-                self._tell(self._decoder.step())
+                outcomes = self._decoder.step()
+                if pieces := self._decoder.take_pieces():
+                    self._connection.send(Grown(tuple(pieces)))
+                self._tell(outcomes)
             self._obey()
 
     def _obey(self) -> None:

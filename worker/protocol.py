@@ -7,6 +7,7 @@ from typing import Protocol
 from db.model_descriptions import ModelDescription
 from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.queries.feedback import Pair
+from worker.pieces import Piece
 
 Features = tuple[float, ...]
 """Of a pair, for each principle: `phi(chosen) - phi(rejected)` in nats (see `worker.preference_fit`)."""
@@ -39,6 +40,9 @@ class Decoder(Protocol):
 
     def step(self) -> Sequence[Outcome]:
         """Decode a little and return what ended."""
+
+    def take_pieces(self) -> Sequence[Piece]:
+        """What the last step has added to texts that somebody listens to."""
 
     def compare(
         self, pairs: Sequence[Pair], principles: Sequence[str], on_progress: Callable[[], None]
@@ -100,6 +104,13 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Grown:
+    """From the engine process: these texts have grown."""
+
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """From the engine process: the answer to the `Compare` of this number."""
 
@@ -113,4 +124,4 @@ class Beat:
 
 
 Command = Decode | Cancel | Compare | Stop
-Report = Ready | LoadFailed | Ended | Compared | Beat
+Report = Ready | LoadFailed | Ended | Grown | Compared | Beat

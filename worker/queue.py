@@ -45,7 +45,7 @@ class QueueUrlError(QueueUnreachableError):
 def check_queue(redis_url: str) -> None:
     """Raise `QueueUnreachableError`, in one line without credentials, when Redis does not answer."""
     try:
-        with _client(redis_url) as client:
+        with redis_client(redis_url) as client:
             client.ping()
     except redis.RedisError as error:
         raise QueueUnreachableError(_cannot_reach(redis_url, error)) from error
@@ -53,17 +53,19 @@ def check_queue(redis_url: str) -> None:
 
 def check_queue_url(redis_url: str) -> None:
     """Raise `QueueUrlError`, in one line without credentials, for what no Redis can be reached by. Asks nobody."""
-    _client(redis_url).close()
+    redis_client(redis_url).close()
 
 
-def _client(redis_url: str) -> redis.Redis:
-    """Makes no connection."""
+def redis_client(redis_url: str) -> redis.Redis:
+    """A client that waits for Redis no longer than a message may take. Makes no connection."""
     try:
         return redis.Redis.from_url(
             redis_url,
             socket_connect_timeout=PUBLISH_TIMEOUT_SECONDS,
             socket_timeout=PUBLISH_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
+            socket_keepalive=True,
+            socket_keepalive_options=DEAD_PEER,
         )
     except ValueError as error:
         raise QueueUrlError(_cannot_reach(redis_url, error)) from error

@@ -1,12 +1,21 @@
 """From token ids to the text that is shown, and where it ends: stop texts, characters cut in two, special tokens."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from worker.prompts import special_ids, special_tokens
 
-_CUT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
+CUT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
+"""What half a character is decoded to."""
+
+
+class Found(NamedTuple):
+    """A stop text, and where it begins."""
+
+    start: int
+    stop: str
 
 
 class StopTexts:
@@ -42,7 +51,34 @@ class StopTexts:
     def text(self, token_ids: Sequence[int]) -> str:
         """What is shown of a completion: up to the earliest stop text, and never half a character at its end."""
         skipped = self._skipped(token_ids[: self._min_tokens], with_special=False)
-        return text_before(self._before_special(token_ids), self._plain, skipped).rstrip(_CUT_CHARACTER)
+        return text_before(self._before_special(token_ids), self._plain, skipped).rstrip(CUT_CHARACTER)
+
+    @property
+    def any_special(self) -> bool:
+        """Whether a stop text spells a special token."""
+        return bool(self._special)
+
+    @property
+    def rewrites_spaces(self) -> bool:
+        """Whether the tokenizer may change what it has decoded when more comes: " ." becomes "."."""
+        return bool(self._tokenizer.clean_up_tokenization_spaces)
+
+    def num_begun(self, text: str, kept: str) -> int:
+        """How many characters at the end may turn out to begin a stop text; `kept` shows special tokens, too."""
+        return max(_num_begun(text, self._plain), _num_begun(kept, self._special))
+
+    def decoded(self, token_ids: Sequence[int], *, with_special: bool) -> str:
+        """The text of these tokens."""
+        return self._text(token_ids, with_special=with_special)
+
+    def stop_of(self, token_ids: Sequence[int]) -> str | None:
+        """The stop text before which the text of a completion ends; None where it ends by itself."""
+        skipped = self._skipped(token_ids[: self._min_tokens], with_special=False)
+        found = earliest(self._before_special(token_ids), self._plain, skipped)
+        if found is None and self._special:
+            skipped = self._skipped(token_ids[: self._min_tokens], with_special=True)
+            found = earliest(self._text(token_ids, with_special=True), self._special, skipped)
+        return None if found is None else found.stop
 
     def _tail_start(self, token_ids: Sequence[int]) -> int:
         """The place of the token with which the tail begins that any stop text lies in."""
@@ -66,7 +102,7 @@ class StopTexts:
 
     def _skipped(self, token_ids: Sequence[int], *, with_special: bool) -> int:
         """Characters that these first tokens complete."""
-        return len(self._text(token_ids, with_special=with_special).rstrip(_CUT_CHARACTER)) if token_ids else 0
+        return len(self._text(token_ids, with_special=with_special).rstrip(CUT_CHARACTER)) if token_ids else 0
 
     def _before_special(self, token_ids: Sequence[int]) -> str:
         """The text in front of a stop text that spells a special token; without one, the whole text."""
@@ -87,8 +123,27 @@ class StopTexts:
 
 def text_before(text: str, stops: Sequence[str], num_skipped: int = 0) -> str:
     """The text up to the earliest stop text that does not lie in the first characters, so many; without it."""
-    ends = [end for stop in stops if (end := _find(text, stop, num_skipped)) >= 0]
-    return text[: min(ends)] if ends else text
+    found = earliest(text, stops, num_skipped)
+    return text if found is None else text[: found.start]
+
+
+def earliest(text: str, stops: Sequence[str], num_skipped: int = 0) -> Found | None:
+    """The stop text that begins first; of two that begin together, the one that is complete first."""
+    found = (Found(start, stop) for stop in stops if (start := _find(text, stop, num_skipped)) >= 0)
+    return min(found, key=lambda each: (each.start, len(each.stop)), default=None)
+
+
+def _num_begun(text: str, stops: Sequence[str]) -> int:
+    """The longest end of the text with which one of the stop texts begins."""
+    return max(
+        (
+            length
+            for stop in stops
+            for length in range(min(len(text), len(stop) - 1), 0, -1)
+            if text.endswith(stop[:length])
+        ),
+        default=0,
+    )
 
 
 def _find(text: str, stop: str, num_skipped: int) -> int:

@@ -13,6 +13,7 @@ from db.model_descriptions import ModelDescription
 from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.queries.feedback import Pair
 from worker import engine_process
+from worker.pieces import Piece
 from worker.protocol import (
     Cancel,
     Command,
@@ -22,6 +23,7 @@ from worker.protocol import (
     DecoderUnavailableError,
     Ended,
     Features,
+    Grown,
     LoadDecoder,
     LoadFailed,
     Ready,
@@ -47,8 +49,17 @@ class EngineLostError(Exception):
 class EngineSupervisor:
     """One engine process, restarted as often as it takes."""
 
-    def __init__(self, load_decoder: LoadDecoder, *, start_seconds: float, silence_seconds: float) -> None:
+    def __init__(
+        self,
+        load_decoder: LoadDecoder,
+        *,
+        start_seconds: float,
+        silence_seconds: float,
+        on_pieces: Callable[[Sequence[Piece]], None] = lambda _: None,
+    ) -> None:
+        """`on_pieces` is given the pieces of texts that somebody listens to as soon as they are there; never waits."""
         self._load_decoder = load_decoder
+        self._on_pieces = on_pieces
         self._start_seconds = start_seconds
         self._silence_seconds = silence_seconds
         self._triage = Triage()
@@ -157,6 +168,8 @@ class EngineSupervisor:
                 case LoadFailed(message):
                     self.stop()
                     raise DecoderUnavailableError(message)
+                case Grown(pieces):
+                    self._on_pieces(pieces)
                 case Ended(ended):
                     outcomes += [outcome for outcome in ended if self._triage.is_inside(outcome.key)]
                     self._triage.end(outcome.key for outcome in ended)
@@ -214,15 +227,19 @@ class _Engine:
             log.warning("engine_gone", command=type(command).__name__)  # the next receive finds the end of the pipe
 
     def reports(self, timeout_seconds: float) -> Iterator[Report]:
-        """What the process said: waits for the first report, then takes whatever else is there."""
-        began = time.monotonic()
-        while self._connection.poll(timeout_seconds):
+        """What the process said: waits for the first report, then takes whatever else is there.
+
+        Texts that grow are no reason to wait no longer: they are told of at each step.
+        """
+        began, patience = time.monotonic(), timeout_seconds
+        while self._connection.poll(patience):
             report: Report = self._connection.recv()
             self.silent_seconds = 0.0
             self.ready = self.ready or isinstance(report, Ready)
             yield report
-            timeout_seconds = 0
-        self.silent_seconds += min(time.monotonic() - began, timeout_seconds)
+            goes_on = patience > 0 and isinstance(report, Grown)
+            patience = max(0.0, timeout_seconds - (time.monotonic() - began)) if goes_on else 0.0
+        self.silent_seconds += min(time.monotonic() - began, patience)
 
     def bury(self, grace_seconds: float = 0.0) -> int | None:
         """End the process for good and return its exit code."""

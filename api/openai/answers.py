@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from api.errors import ApiError
 from api.openai.generation import Endpoint
 from db.base import JsonObject
 from db.queries.results import ResultRow
@@ -123,21 +124,9 @@ def _completion(row: ResultRow, named: str, created: int) -> JsonObject:
 def _as_response(row: ResultRow, named: str, created: int) -> JsonObject:
     is_whole, usage = row.finish_reason == "stop", _usage(row)
     status = "completed" if is_whole else "incomplete"
-    text: JsonObject = {"type": "output_text", "text": row.text, "annotations": [], "logprobs": []}
-    message = {"id": f"msg_{named}", "type": "message", "role": "assistant", "status": status, "content": [text]}
-    return {
-        "id": f"resp_{named}",
-        "object": "response",
-        "created_at": created,
-        "status": status,
-        "error": None,
+    return response_body(named, created, status) | {
         "incomplete_details": None if is_whole else {"reason": "max_output_tokens"},
-        "instructions": None,
-        "output": [message],
-        "parallel_tool_calls": False,
-        "tool_choice": "none",
-        "tools": [],
-        "metadata": {},
+        "output": [output_message(named, status, [output_text(row.text or "")])],
         "usage": {
             "input_tokens": usage["prompt_tokens"],
             "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -146,6 +135,41 @@ def _as_response(row: ResultRow, named: str, created: int) -> JsonObject:
             "total_tokens": usage["total_tokens"],
         },
     }
+
+
+def response_body(named: str, created: int, status: str) -> JsonObject:
+    """A response in which nothing is said."""
+    return {
+        "id": f"resp_{named}",
+        "object": "response",
+        "created_at": created,
+        "status": status,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": None,
+        "output": [],
+        "parallel_tool_calls": False,
+        "tool_choice": "none",
+        "tools": [],
+        "metadata": {},
+        "usage": None,
+    }
+
+
+def output_message(named: str, status: str, content: list[JsonObject]) -> JsonObject:
+    """The one message of a response."""
+    return {"id": f"msg_{named}", "type": "message", "role": "assistant", "status": status, "content": content}
+
+
+def output_text(text: str) -> JsonObject:
+    """The one part of that message."""
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def error_body(error: ApiError) -> JsonObject:
+    """Why an answer that had begun does not go on."""
+    kind = "server_error" if error.status >= SERVER_ERROR else "invalid_request_error"
+    return {"message": error.detail, "type": kind, "param": error.param, "code": error.code}
 
 
 BODIES: Mapping[Endpoint, Callable[[ResultRow, str, int], JsonObject]] = {

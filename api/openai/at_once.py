@@ -1,27 +1,26 @@
 """OpenAI's generation endpoints themselves: a request waits for its answer, which goes through the same queue.
 
-It is a job of one item, ahead of the tenant's other jobs, that is deleted when its answer has been given.
+How one answer is waited for is `api.one_answer`'s business.
 """
 
-import asyncio
+import time
 import uuid
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Request
+from pydantic import ValidationError
 from pydantic_core import to_json
 from sqlalchemy.orm import Session
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api.accepting import make_known
 from api.bodies import JSON, json_read, request_body
 from api.dependencies import Caller, Services, ServicesDep
 from api.errors import (
     BodyTooLargeError,
-    InvalidRequestError,
     LineError,
     MalformedBodyError,
     ModelAmbiguousError,
@@ -29,32 +28,25 @@ from api.errors import (
     OverloadedError,
     TooManyRequestsError,
     UnsupportedMediaTypeError,
+    line_errors,
     responses,
 )
+from api.event_stream import EventStream
 from api.inspection import Inspection
 from api.item_source import Candidate, Place, ReadOptions
-from api.job_schemas import Options
 from api.jobs import Writer
-from api.model_choice import choose_model
+from api.one_answer import Question, one_answer
 from api.openai.answers import SERVER_ERROR, AnswerFormat
 from api.openai.errors import COMMON_RESPONSES, BadRequestError, OpenAiRoute
 from api.openai.generation import RULES_AT_ONCE, Endpoint, GenerationBody, endpoint_defaults
 from api.openai.lines import a_candidate, read_body, user_errors
-from api.settings import Settings, UnknownUsers
-from api.submission import StoredJob, accept
+from api.openai.streaming import Streamed, StreamFields, form_of
+from api.settings import UnknownUsers
 from db.base import JsonObject
-from db.priorities import Priority
-from db.queries import cancelling, deleting
 from db.queries.profiles import resolve_profiles
-from db.queries.results import ResultRow, read_results
-from db.session import Database
+from db.queries.results import ResultRow
 from db.states import ItemState
 
-PATIENCE_SECONDS = 300.0
-"""So long an answer is waited for; clients wait ten minutes."""
-RETRY_SECONDS = 5
-LOOK_SECONDS = 1.0
-"""Between two looks whether the client is still there."""
 CUSTOM_ID = "answer"
 EXAMPLE = {"model": "tiny", "messages": [{"role": "user", "content": "Write about tea."}], "user": "ada"}
 
@@ -67,6 +59,9 @@ class AnswerFailedError(OverloadedError):
     status = SERVER_ERROR
     code = "server_error"
     title = "Answer failed"
+
+
+Asked: TypeAlias = tuple[GenerationBody, StreamFields]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +83,26 @@ class OneRequest:
         yield a_candidate(CUSTOM_ID, self.body, profiles, self.endpoint, Place())
 
 
-def _read(given: object, endpoint: Endpoint) -> GenerationBody:
+def _read(given: object, endpoint: Endpoint) -> Asked:
     if not isinstance(given, dict):
         raise BadRequestError(errors=[LineError("not_an_object", "The body is a JSON object.", "")])
-    body, errors = read_body(given, RULES_AT_ONCE[endpoint], Place())
-    if errors or body is None:
-        raise BadRequestError(errors=errors)
-    return body
+    stream, wrong = _read_stream({name: given[name] for name in StreamFields.model_fields if name in given})
+    rest = {name: value for name, value in given.items() if name not in StreamFields.model_fields}
+    body, errors = read_body(rest, RULES_AT_ONCE[endpoint], Place())
+    if wrong or errors or body is None:
+        raise BadRequestError(errors=[*wrong, *errors])
+    return body, stream
+
+
+def _read_stream(given: JsonObject) -> tuple[StreamFields, list[LineError]]:
+    try:
+        stream = StreamFields.model_validate(given)
+    except ValidationError as error:
+        return StreamFields(), line_errors(error)
+    if stream.stream_options is not None and not stream.stream:
+        message = "`stream_options` are those of an answer that is streamed: say `stream: true`."
+        return stream, [LineError("unsupported_parameter", message, "/stream_options")]
+    return stream, []
 
 
 def _serve(endpoint: Endpoint, summary: str) -> None:
@@ -102,10 +110,10 @@ def _serve(endpoint: Endpoint, summary: str) -> None:
     read = Depends(json_read(partial(_read, endpoint=endpoint)))
 
     async def answer(
-        request: Request, caller: Writer, services: ServicesDep, body: Annotated[GenerationBody, read]
+        request: Request, caller: Writer, services: ServicesDep, asked: Annotated[Asked, read]
     ) -> Response:
         """Answer now, in the way that the `user` prefers."""
-        return await _answered(request, caller, services, endpoint, body)
+        return await _answered(request, caller, services, endpoint, asked)
 
     errors = (MalformedBodyError, BodyTooLargeError, UnsupportedMediaTypeError, TooManyRequestsError)
     router.add_api_route(
@@ -124,66 +132,29 @@ _serve(Endpoint.COMPLETIONS, "Complete a prompt")
 _serve(Endpoint.RESPONSES, "Create a response")
 
 
-async def _answered(
-    request: Request, caller: Caller, services: Services, endpoint: Endpoint, body: GenerationBody
-) -> Response:
-    async with services.lanes.light.slot(caller.tenant_id):
-        store = partial(_store, services.settings, services.database, caller.tenant_id, endpoint, body)
-        job = await run_in_threadpool(store)
-    try:
-        await make_known(services, job)
-        await _end_of(request, services, job.id)
-        row = await run_in_threadpool(_row, services.database, job.id)
-    finally:
-        await asyncio.shield(run_in_threadpool(_remove, services.database, job.id))
-    return Response(to_json(_body_of(row, job.id, endpoint, body.model)), media_type=JSON)
+async def _answered(request: Request, caller: Caller, services: Services, endpoint: Endpoint, asked: Asked) -> Response:
+    body, stream = asked
+    question = _question(body, endpoint, services.settings.unknown_users)
+    async with AsyncExitStack() as stack:
+        answering = one_answer(request, services, caller.tenant_id, question, is_streamed=bool(stream.stream))
+        answer = await stack.enter_async_context(answering)
+        whole = partial(_body_of, job_id=answer.job_id, endpoint=endpoint, model=body.model)
+        if not stream.stream:
+            return Response(to_json(whole(await answer.row())), media_type=JSON)
+        if await answer.begin():
+            whole(await answer.row())  # what has failed already is a status, not an event
+        streamed = Streamed(
+            f"{answer.job_id.hex}_0", body.model, int(time.time()), body.n or 1, stream.includes_usage, whole
+        )
+        return EventStream(answer, form_of(endpoint, streamed), stack.pop_all())
 
 
-def _store(
-    settings: Settings, database: Database, tenant_id: uuid.UUID, endpoint: Endpoint, body: GenerationBody
-) -> StoredJob:
-    options = Options.model_construct(model=body.model, priority=Priority.INTERACTIVE)
-    with database.reading() as session:
-        max_length = choose_model(session, body.model).description.max_length
-    options = options.model_copy(update={"defaults": endpoint_defaults(endpoint, max_length)})
-    source = OneRequest(body, endpoint, settings.unknown_users, ReadOptions(options))
-    stored = accept(settings, database, tenant_id, source, None).stored
-    if stored is None:
-        raise InvalidRequestError
-    return stored
-
-
-async def _end_of(request: Request, services: Services, job_id: uuid.UUID) -> None:
-    """Return when the job has ended. A client that has gone wants no answer, and one that waits too long gets none."""
-    end = asyncio.ensure_future(services.endings.wait_for(job_id))
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not end.done():
-                await asyncio.wait([end], timeout=LOOK_SECONDS)
-                if not end.done() and await request.is_disconnected():
-                    return
-    except TimeoutError:
-        message = f"There was no answer within {PATIENCE_SECONDS:.0f} seconds: send long work as a batch."
-        raise OverloadedError(message, headers={"Retry-After": str(RETRY_SECONDS)}) from None
-    finally:
-        end.cancel()
-    await end
-
-
-def _row(database: Database, job_id: uuid.UUID) -> ResultRow | None:
-    with database.reading() as session:
-        return next(iter(read_results(session, job_id=job_id, positions=range(1))), None)
-
-
-def _remove(database: Database, job_id: uuid.UUID) -> None:
-    """The answer has been given, or nobody wants it any more."""
-    with database.transaction() as session:
-        cancelling.cancel(session, job_id)
-    with database.transaction() as session:
-        cancelling.follow(session, job_id)
-        deleting.delete_job(session, job_id)
-    with database.transaction() as session:
-        deleting.remove(session, job_id)
+def _question(body: GenerationBody, endpoint: Endpoint, unknown_users: UnknownUsers) -> Question:
+    return Question(
+        body.model,
+        defaults=partial(endpoint_defaults, endpoint),
+        source=partial(OneRequest, body, endpoint, unknown_users),
+    )
 
 
 def _body_of(row: ResultRow | None, job_id: uuid.UUID, endpoint: Endpoint, model: str) -> JsonObject:

@@ -96,7 +96,7 @@ async def create_batch(
     """
     file = await run_in_threadpool(_input_file, caller, services, body.input_file_id)
     key = _key(caller, body, idempotency_key)
-    asked = Asked(body, file.id, file.num_bytes, key, _repeat_seconds(retry_count))
+    asked = Asked(body, file.id, file.num_bytes, key, repeat_seconds(retry_count))
     try:
         accepted = await _accepted(services, caller.tenant_id, asked)
     except files.FileGoneError:
@@ -199,7 +199,7 @@ def _key(caller: Caller, body: BatchBody, given: str | None) -> RequestKey | Non
     return RequestKey(caller.tenant_id, ROUTE, given, sent)
 
 
-def _repeat_seconds(retry_count: int | None) -> int | None:
+def repeat_seconds(retry_count: int | None) -> int | None:
     """How old the batch may be of which this may be the repeat; None: it is a request of its own."""
     if retry_count is None:
         return REPEAT_SECONDS

@@ -117,6 +117,12 @@ class Refused(NamedTuple):
     unless: tuple[object, ...] = ()
 
 
+HARMLESS = frozenset({"store", "service_tier", "prediction", "parallel_tool_calls", "max_tool_calls"}) | frozenset(
+    {"prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
+)
+"""Whatever they say, the answer is the same: they are about speed, price, records, or tools, and there are no tools."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What becomes of an endpoint's body before it meets its schema."""
@@ -125,12 +131,9 @@ class Rules:
     text_at: str
     """Where its text stands."""
     refused: Mapping[str, Refused]
+    harmless: frozenset[str] = HARMLESS
 
 
-HARMLESS = frozenset({"store", "service_tier", "prediction", "parallel_tool_calls", "max_tool_calls"}) | frozenset(
-    {"prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
-)
-"""Whatever they say, the answer is the same: they are about speed, price, records, or tools, and there are no tools."""
 _NO_STREAM = Refused("The answers of a batch are not streamed: they are in its output file.", (False,))
 _NO_TOOLS = Refused("Tools cannot be called here.", ([],))
 _NO_LOGPROBS = Refused("Log-probabilities are not kept.", (False,))
@@ -196,10 +199,9 @@ RULES: Mapping[Endpoint, Rules] = {
 
 
 def _answered_at_once(rules: Rules) -> Rules:
-    not_streamed = Refused("An answer comes whole: ask without `stream`.", (False,))
     background = Refused("What is to run in the background is a batch: /v1/batches.", (False,))
-    reasons = {"stream": not_streamed, "stream_options": not_streamed, "background": background}
-    return replace(rules, refused={name: reasons.get(name, why) for name, why in rules.refused.items()})
+    refused = {name: why for name, why in rules.refused.items() if name not in _STREAMING}
+    return replace(rules, refused=refused | ({"background": background} if "background" in refused else {}))
 
 
 RULES_AT_ONCE: Mapping[Endpoint, Rules] = {endpoint: _answered_at_once(rules) for endpoint, rules in RULES.items()}

@@ -13,7 +13,7 @@ from api.errors import LineError, line_errors
 from api.inspection import Inspection
 from api.item_source import Candidate, Place, ReadOptions
 from api.job_schemas import CustomId
-from api.openai.generation import HARMLESS, RULES, Endpoint, GenerationBody, Rules
+from api.openai.generation import RULES, Endpoint, GenerationBody, Rules
 from api.profile_schemas import StrictModel
 from api.settings import UnknownUsers
 from db.base import JsonObject
@@ -161,7 +161,7 @@ def read_body(given: JsonObject, rules: Rules, place: Place) -> tuple[Generation
     errors, stated = [], {}
     for name, value in given.items():
         refused = rules.refused.get(name)
-        if value is None or name in HARMLESS:
+        if value is None or name in rules.harmless:
             continue
         if refused is None:
             stated[name] = value

@@ -12,6 +12,7 @@ import worker.__main__ as program
 from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.queries.feedback import Pair
 from tests.builders import a_description
+from worker.pieces import Piece
 from worker.protocol import Features
 from worker.settings import WorkerSettings
 
@@ -49,6 +50,10 @@ class Echo:
             Outcome(item.item_id, item.attempt, echo(item.messages), "stop", num_prompt_tokens=60, reward=0.5)
             for _, item in inside
         ]
+
+    def take_pieces(self) -> Sequence[Piece]:
+        """Nobody listens."""
+        return ()
 
     def compare(
         self, pairs: Sequence[Pair], principles: Sequence[str], on_progress: Callable[[], None]

@@ -6,12 +6,17 @@ from typing import Literal
 from alembic import context
 from sqlalchemy import Connection
 
+from db.anthropic_models import MessageBatch
 from db.base import UtcDateTime
 from db.models import Tenant
 from db.openai_models import Batch
 from db.session import Database
 
-METADATA = {Tenant.metadata, Batch.metadata}.pop()  # one, through the models, so that every table is known
+METADATA = {
+    Tenant.metadata,
+    Batch.metadata,
+    MessageBatch.metadata,
+}.pop()  # one, through the models, so that every table is known
 
 
 def render_type(kind: str, item: object, _context: object) -> str | Literal[False]:

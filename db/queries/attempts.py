@@ -48,6 +48,8 @@ class Outcome:
     choices: tuple[JsonObject, ...] | None = None
     error_code: str | None = None
     error_message: str | None = None
+    stop_text: str | None = None
+    """Before which of the item's stop texts the text ends; None where it ends otherwise."""
 
     @property
     def key(self) -> Attempt:

@@ -102,10 +102,11 @@ def _result_row(outcome: Outcome) -> tuple[object, ...]:
         None if outcome.choices is None else json.dumps(outcome.choices),
         outcome.error_code,
         outcome.error_message,
+        outcome.stop_text,
     )
 
 
 _RESULT_COLUMNS = (
     *("item_id", "text", "finish_reason", "num_prompt_tokens", "num_completion_tokens", "reward", "rewards", "kl"),
-    *("choices", "error_code", "error_message"),
+    *("choices", "error_code", "error_message", "stop_text"),
 )

@@ -35,6 +35,7 @@ class ResultRow(NamedTuple):
     choices: list[JsonObject] | None
     error_code: str | None
     error_message: str | None
+    stop_text: str | None
 
 
 _FOLLOWS = and_(Job.state.in_(list(EARLY_ENDS)), Item.state.in_(OPEN_ITEM_STATES))
@@ -50,6 +51,7 @@ _ENDED_ITEMS = (
         *(Result.reward, Result.rewards, Result.kl, Result.choices),
         case((_FOLLOWS, of_early_end(CODES, Result.error_code.type)), else_=Result.error_code),
         case((_FOLLOWS, of_early_end(MESSAGES, Result.error_message.type)), else_=Result.error_message),
+        Result.stop_text,
     )
     .join(Job, Job.id == Item.job_id)
     .outerjoin(Result, Result.item_id == Item.id)

@@ -4,13 +4,24 @@ import asyncio
 import hashlib
 import io
 import json
+import os
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from fastapi import Request
 
 from api.admission import Lane
-from api.bodies import CHUNK_BYTES, JsonSyntaxError, SpooledBody, ndjson_response, parse_json
+from api.bodies import (
+    CHUNK_BYTES,
+    SPOOL_IN_MEMORY_BYTES,
+    JsonSyntaxError,
+    SpooledBody,
+    ndjson_response,
+    parse_json,
+    spool,
+)
 from api.errors import BodyTooLargeError, MalformedBodyError, TooManyRequestsError
 
 
@@ -88,3 +99,17 @@ def test_every_chunk_after_the_first_waits_for_its_turn() -> None:
                 await anext(chunks)
 
     asyncio.run(read())
+
+
+def test_a_long_body_is_whole_for_a_process_that_is_handed_its_file() -> None:
+    chunks = [b"x" * CHUNK_BYTES] * (SPOOL_IN_MEMORY_BYTES // CHUNK_BYTES + 1) + [b"the end"]
+    messages = iter([{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks])
+
+    async def receive() -> Any:  # noqa: ANN401 - a message
+        return next(messages, {"type": "http.request", "body": b"", "more_body": False})
+
+    body = asyncio.run(spool(Request({"type": "http", "headers": []}, receive), max_bytes=2 * SPOOL_IN_MEMORY_BYTES))
+
+    with body.file, os.fdopen(os.dup(body.file.fileno()), "rb") as handed_over:
+        handed_over.seek(0)
+        assert handed_over.read() == b"".join(chunks)

@@ -28,8 +28,16 @@ def api(settings: Settings, database: Database) -> Iterator[Api]:
 FILES = (("/v1/files", "get"), ("/v1/files/{file_id}", "get"), ("/v1/files/{file_id}", "delete"))
 BATCHES = (("/v1/batches", "get"), ("/v1/batches/{batch_id}", "get"), ("/v1/batches/{batch_id}/cancel", "post"))
 CONTENT = ("/v1/files/{file_id}/content", "get")
-OPENAI_IDS = {(*route, name) for route in (*FILES, *BATCHES, CONTENT) for name in ("after", "file_id", "batch_id")}
-"""Whatever is no id names nothing, and its form is read before any database is asked: 404, as at OpenAI."""
+MESSAGE_BATCHES = (
+    ("/v1/messages/batches", "get"),
+    *(("/v1/messages/batches/{batch_id}", method) for method in ("get", "delete")),
+    ("/v1/messages/batches/{batch_id}/cancel", "post"),
+    ("/v1/messages/batches/{batch_id}/results", "get"),
+)
+THEIR_IDS = {(*route, name) for route in (*FILES, *BATCHES, CONTENT) for name in ("after", "file_id", "batch_id")} | {
+    (*route, name) for route in MESSAGE_BATCHES for name in ("after_id", "before_id", "batch_id")
+}
+"""Whatever is no id names nothing, and its form is read before any database is asked: 404, as at the vendors'."""
 
 
 def unbounded(schema: dict[str, object]) -> bool:
@@ -53,7 +61,7 @@ def test_every_parameter_of_every_route_has_bounds(settings: Settings) -> None:
 
     assert len(parameters) > 30
     found = {place for place, schema in parameters.items() if unbounded(schema)}
-    assert found - OPENAI_IDS == set()
+    assert found - THEIR_IDS == set()
 
 
 @pytest.mark.parametrize("value", [*NUMBERS, *TEXTS])
@@ -74,6 +82,11 @@ def test_no_value_of_a_parameter_is_a_fault_of_the_server(client: TestClient, va
             "/v1/profiles/",
             "/v1/profiles/ada/feedback?after=",
             "/v1/models/",
+            "/v1/models?after_id=",
+            "/v1/models?limit=",
+            "/v1/messages/batches?limit=",
+            "/v1/messages/batches?after_id=",
+            "/v1/messages/batches/",
             "/v1/jobs?after=",
             "/v1/jobs?state=",
             "/v1/jobs/",

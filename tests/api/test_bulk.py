@@ -14,16 +14,17 @@ from starlette.testclient import TestClient
 
 from api.admission import LIGHT_BYTES
 from api.app import create_app
-from api.bodies import SpooledBody
+from api.bodies import SPOOL_IN_MEMORY_BYTES, SpooledBody
 from api.bulk import BulkProcesses
 from api.errors import UnavailableError
 from api.settings import Settings
 from db.session import Database
-from tests.api.conftest import EVERY_SCOPE, Api
+from tests.api.conftest import EVERY_SCOPE, MODEL, Api
 from tests.api.submissions import NDJSON_HEADERS, an_item, give_profile, line_errors_of, submit_lines
 from tests.system.processes import wait_until
 
 LONG = "Write about tea. " * 60
+NUM_LETTERS = 2 * SPOOL_IN_MEMORY_BYTES // len(LONG)
 NUM_ITEMS = 2 * LIGHT_BYTES // len(LONG)
 
 
@@ -105,6 +106,24 @@ def test_a_small_campaign_may_be_a_large_job_and_imports_are_read_aside_too(
     assert (imported.status_code, imported.json()["num_created"]) == (200, 2)
     assert (campaign.status_code, campaign.json()["counts"]["queued"]) == (202, 2)
     assert asyncio.run(bulk.run(whoami)) != os.getpid()
+
+
+def test_a_large_message_batch_is_read_aside_from_its_file_to_the_last_byte(client: TestClient) -> None:
+    params = {"model": MODEL, "max_tokens": 5, "messages": [{"role": "user", "content": LONG}]}
+    requests = [{"custom_id": f"letter-{number}", "params": params} for number in range(NUM_LETTERS)]
+    wrong = [*requests, {"custom_id": "letter-0", "params": {**params, "max_tokens": 0}}]
+
+    stored, again = (client.post("/v1/messages/batches", json={"requests": requests}) for _ in range(2))
+    refused = client.post("/v1/messages/batches", json={"requests": wrong})
+
+    assert len(stored.request.content) > SPOOL_IN_MEMORY_BYTES
+    assert (stored.status_code, stored.json()["request_counts"]["processing"]) == (200, NUM_LETTERS)
+    assert (again.json()["id"], again.headers["Idempotency-Replayed"]) == (stored.json()["id"], "true")
+    errors = refused.json()["error"]["details"]["errors"]
+    assert [(error["code"], error["param"]) for error in errors] == [
+        ("greater_than_equal", f"requests.{NUM_LETTERS}.params.max_tokens"),
+        ("duplicate_custom_id", f"requests.{NUM_LETTERS}.custom_id"),
+    ]
 
 
 def test_a_process_that_dies_is_told_to_its_client_and_the_next_begins_anew(bulk: BulkProcesses) -> None:

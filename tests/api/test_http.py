@@ -121,7 +121,7 @@ def test_long_answers_are_compressed_for_those_who_read_it(api: Api, client: Tes
         ("/v1/profiles:export?tags=beta", "tags", "`tag`"),
         ("/v1/profiles?limits=5", "limits", "`limit`"),
         ("/v1/jobs?page=2", "page", "`after`"),
-        ("/v1/models?x", "x", "none"),
+        ("/v1/models?x", "x", "`limit`"),
         ("/v1/profiles/ada?version=1", "version", "none"),
     ],
 )

@@ -378,4 +378,5 @@ def test_every_model_is_listed_with_what_it_can_do_and_who_serves_it(api: Api, c
 
 
 def test_without_a_worker_the_list_is_empty(client: TestClient) -> None:
-    assert client.get("/v1/models").json() == {"object": "list", "data": []}
+    empty: dict[str, object] = {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+    assert client.get("/v1/models").json() == empty

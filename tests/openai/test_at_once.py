@@ -12,6 +12,7 @@ import pytest
 from openai import OpenAI
 from sqlalchemy import func, select
 
+from api import one_answer
 from api.openai import at_once
 from api.openai.lines import read_body
 from db.models import Item, Job, Result
@@ -82,7 +83,6 @@ def test_completions_and_responses_are_answered_too(site: Site, client: OpenAI) 
     [
         ({"messages": []}, "messages"),
         ({"temperature": 3}, "temperature"),
-        ({"stream": True}, "stream"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"max_tokens": 10**9}, "max_tokens"),
         ({"model": "unknown"}, "model"),
@@ -114,7 +114,7 @@ def test_what_fails_is_told_as_whose_fault_it_is(site: Site, client: OpenAI) -> 
 def test_an_answer_that_does_not_come_in_time_is_given_up_and_nothing_of_it_is_left(
     site: Site, client: OpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(at_once, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(one_answer, "PATIENCE_SECONDS", 0.2)
     before = num_rows(site)
 
     with pytest.raises(openai.InternalServerError) as late:
@@ -133,6 +133,21 @@ def test_a_client_that_goes_away_takes_its_request_with_it(site: Site, client: O
     until = time.monotonic() + 20
     while num_rows(site) != before and time.monotonic() < until:
         time.sleep(0.05)
+    assert num_rows(site) == before
+
+
+def test_a_request_for_which_no_worker_can_be_woken_leaves_nothing_behind(
+    site: Site, client: OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(one_answer, "make_known", fail)
+    before = num_rows(site)
+
+    with pytest.raises(openai.InternalServerError):
+        client.chat.completions.create(model=MODEL, messages=MESSAGES)
+
     assert num_rows(site) == before
 
 

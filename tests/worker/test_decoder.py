@@ -3,7 +3,6 @@
 import io
 import pickle
 import shutil
-import uuid
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,18 +13,16 @@ from peft import PeftModel
 from structlog.testing import capture_logs
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from db.preferences import EffectivePreference, Method, Principle, effective_preference
+from db.preferences import Method, Principle, effective_preference
 from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.queries.feedback import Pair
-from tests.builders import SAMPLING, preference
+from tests.builders import preference
 from tests.tiny_model import CHAT_TEMPLATE, write_tiny_model, write_tiny_policy
+from tests.worker.items import an_item, settings_for
 from worker.decoder import TextDecoder, load_decoder
 from worker.formats import PAD, Message, with_principles
 from worker.prompts import encode
 from worker.protocol import DecoderUnavailableError
-from worker.settings import WorkerSettings
-
-PLAIN = preference(method=Method.NONE)
 
 
 @pytest.fixture(scope="module")
@@ -36,26 +33,9 @@ def model_directories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, P
     return directory / "base", directory / "policy"
 
 
-def settings_for(model: Path | None, policy: Path | None = None, **changes: object) -> WorkerSettings:
-    given = WorkerSettings(
-        database_url="sqlite://",
-        redis_url="redis://",
-        model=None if model is None else str(model),
-        policy=None if policy is None else str(policy),
-        device="cpu",
-        num_slots=4,
-    )
-    return given.model_copy(update=changes)
-
-
 @pytest.fixture(scope="module")
 def decoder(model_directories: tuple[Path, Path]) -> TextDecoder:
     return load_decoder(settings_for(*model_directories))
-
-
-def an_item(item_id: int, prompt: str, given: EffectivePreference = PLAIN, **sampling: object) -> ClaimedItem:
-    messages: list[dict[str, object]] = [{"role": "user", "content": prompt}]
-    return ClaimedItem(item_id, uuid.UUID(int=0), 1, messages, given.body, {**SAMPLING, **sampling})
 
 
 def decode(decoder: TextDecoder, items: Sequence[ClaimedItem]) -> dict[int, Outcome]:
@@ -135,7 +115,8 @@ def test_a_stop_text_ends_the_answer_before_it(decoder: TextDecoder) -> None:
     stopped = decode(decoder, [an_item(1, "tea", stop=[stop])])[1]
 
     assert stopped.text == whole[: whole.find(stop)].rstrip("\N{REPLACEMENT CHARACTER}")
-    assert stopped.finish_reason == "stop"
+    assert (stopped.finish_reason, stopped.stop_text) == ("stop", stop)
+    assert decode(decoder, [an_item(2, "tea", stop=["unseen"])])[2].stop_text is None
 
 
 def test_a_stop_text_before_the_minimum_length_neither_ends_nor_cuts_the_answer(decoder: TextDecoder) -> None:

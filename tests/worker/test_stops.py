@@ -135,3 +135,35 @@ def test_the_first_tokens_end_nothing_where_tokens_that_are_not_shown_stand_amon
     assert stop(token_ids[:-1]) is None
     assert stop(token_ids) == len(token_ids)
     assert stop.text(token_ids) == "END "
+
+
+@pytest.mark.parametrize(
+    ("stops", "text", "found"),
+    [
+        (["END", "STOP"], "some text END", "END"),
+        (["END", "STOP"], "some text", None),
+        (["b", "abc", "ab"], "xabc", "ab"),
+        (["long one", "o"], "a long one", "long one"),
+        ([], "some text", None),
+    ],
+)
+def test_the_stop_text_that_a_text_ends_before_is_known(stops: list[str], text: str, found: str | None) -> None:
+    stop = StopTexts(a_tokenizer(), stops)
+
+    assert stop.stop_of(ids(text)) == found
+    assert stop.text(ids(text)) == (text if found is None else text[: text.index(found)])
+
+
+def test_a_stop_text_that_spells_a_special_token_is_known_as_well() -> None:
+    token_ids = [*ids("tea"), an_id("<|end|>")]
+
+    assert StopTexts(a_tokenizer(), ["<|end|>", "unseen"]).stop_of(token_ids) == "<|end|>"
+    assert StopTexts(a_tokenizer(), ["<|end|>", "ea"]).stop_of(token_ids) == "ea"
+    assert StopTexts(a_tokenizer(), ["unseen"]).stop_of(token_ids) is None
+
+
+def test_a_stop_text_within_the_first_tokens_is_not_what_the_text_ends_before() -> None:
+    first = len(ids("END of"))
+
+    assert StopTexts(a_tokenizer(), ["END"], min_tokens=first).stop_of(ids("END of a text")) is None
+    assert StopTexts(a_tokenizer(), ["END"], min_tokens=first).stop_of(ids("END of a text, END")) == "END"

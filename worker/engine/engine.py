@@ -125,6 +125,11 @@ class Engine:
         if request_id in self._sequences:
             self._forget({request_id})
 
+    def token_ids(self, request_id: int | str) -> tuple[int, ...]:
+        """The tokens of a request so far, as the host knows them; none of one that waits, has ended or is unknown."""
+        sequence = self._sequences.get(request_id)
+        return () if sequence is None else tuple(sequence.token_ids)
+
     def step(self) -> list[Completion | Failure]:
         """Decode one token of every active request, and read prompts; those that ended with it."""
         plan = self._scheduler.schedule(self._prompts)
