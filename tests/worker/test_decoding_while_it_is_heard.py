@@ -103,5 +103,5 @@ def test_texts_that_grow_do_not_make_a_worker_ask_the_database_more_often(
 
     Decoding(sqlite_database, supervisor, POLICY).run()
 
-    assert num_polls < 20
     supervisor.stop()
+    assert num_polls < 20
