@@ -45,6 +45,14 @@ def test_an_attempt_that_is_begun_again_is_silent_until_it_says_more(attempt: in
     assert texts.hear([a_piece(6, " good", attempt=attempt)]) == [NewText(0, "good")]
 
 
+def test_of_an_attempt_whose_beginning_was_lost_nothing_is_joined_to_the_one_before() -> None:
+    texts = GrowingTexts()
+    texts.hear([a_piece(0, "Tea is ")])
+
+    assert texts.hear([a_piece(7, "good", attempt=2)]) == []
+    assert texts.end(["Tea is not"]) == [NewText(0, "not")]
+
+
 def test_a_worker_that_has_lost_the_item_is_not_listened_to() -> None:
     texts = GrowingTexts()
     texts.hear([a_piece(0, "Tea ", attempt=2)])
