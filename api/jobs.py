@@ -21,6 +21,7 @@ from api.bodies import (
     require_media_type,
     spool,
 )
+from api.campaign_schemas import CAMPAIGN_EXAMPLE, SubmittedJob
 from api.dependencies import Caller, Scope, ServicesDep, require
 from api.errors import (
     BodyTooLargeError,
@@ -41,7 +42,7 @@ from api.errors import (
     responses,
 )
 from api.etags import Preconditions, preconditions
-from api.job_schemas import CAMPAIGN_EXAMPLE, ITEM_EXAMPLE, JobList, JobOut, ReaddressBody
+from api.job_schemas import ITEM_EXAMPLE, JobList, JobName, JobOut, ReaddressBody
 from api.job_views import job_views, view_of
 from api.model_choice import choose_model
 from api.readdressing import refuse_what_does_not_fit
@@ -115,7 +116,7 @@ async def submitted_body(request: Request, services: ServicesDep, caller: Writer
     "/v1/jobs",
     summary="Submit a job",
     status_code=202,
-    response_model=JobOut,
+    response_model=SubmittedJob,
     responses=responses(
         MalformedBodyError,
         BodyTooLargeError,
@@ -155,14 +156,16 @@ async def submit_job(
 def list_jobs(
     caller: Reader,
     services: ServicesDep,
+    *,
     after: Annotated[uuid.UUID | None, Query(description="The `last_id` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="Jobs per page.")] = 20,
     state: JobState | None = None,
+    name: Annotated[JobName | None, Query(description="Only jobs of exactly this name.")] = None,
 ) -> JobList:
     """Your jobs, the newest first."""
     if state is JobState.EXPIRED:
         deadlines.end_all_overdue(services.database)
-    find = partial(jobs.list_jobs, tenant_id=caller.tenant_id, limit=limit + 1, after=after, state=state)
+    find = partial(jobs.list_jobs, tenant_id=caller.tenant_id, limit=limit + 1, after=after, state=state, name=name)
     with deadlines.reading_jobs(services.database, find) as (session, found):
         page = job_views(session, found[:limit], redis_fails=services.publisher.is_failing)
     return JobList(

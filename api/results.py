@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from enum import StrEnum
+from functools import partial
 from itertools import islice
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from api.errors import (
 from api.job_schemas import ResultPage
 from api.jobs import JobId, Reader
 from db.base import JsonObject
+from db.holdouts import Holdout
 from db.queries.jobs import JobRecord
 from db.queries.results import ResultRow, read_results
 from db.session import Database
@@ -106,7 +108,7 @@ def read_job_results(
         return _page(services.database, job, start, limit or DEFAULT_LIMIT, wanted)
     rows = ended_items(services.database, job, start, limit or job.counts.total, wanted)
     headers = {**VARY, "X-Incomplete": "true" if job.counts.unfinished else "false"}
-    results = map(_result, islice(rows, limit))
+    results = map(partial(_result, holdout=job.facts.holdout), islice(rows, limit))
     return ndjson_response(results, services.lanes.streams, caller.tenant_id, headers=headers)
 
 
@@ -114,7 +116,7 @@ def _page(database: Database, job: JobRecord, start: int, size: int, states: Col
     found = list(islice(ended_items(database, job, start, size + 1, states), size + 1))
     page = {
         "object": "list",
-        "data": [_result(row) for row in found[:size]],
+        "data": [_result(row, holdout=job.facts.holdout) for row in found[:size]],
         "has_more": len(found) > size,
         "next_after": found[size - 1].position if len(found) > size else None,
         "complete": not job.counts.unfinished,
@@ -140,7 +142,7 @@ def ended_items(
         num_positions = min(2 * num_positions, ROWS_PER_READ)
 
 
-def _result(row: ResultRow) -> JsonObject:
+def _result(row: ResultRow, *, holdout: Holdout | None) -> JsonObject:
     """A row as `ResultOut` has it; plain, because an export writes many thousands a second."""
     num_prompt, num_completion = row.num_prompt_tokens, row.num_completion_tokens
     usage = None
@@ -163,6 +165,7 @@ def _result(row: ResultRow) -> JsonObject:
         "reward": row.reward,
         "rewards": row.rewards,
         "kl": row.kl,
+        "holdout": None if holdout is None else holdout.holds_out(row.user_id),
         "choices": row.choices,
         "error": None if row.error_code is None else {"code": row.error_code, "message": row.error_message},
         "finished_at": row.finished_at,

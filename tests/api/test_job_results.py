@@ -72,6 +72,7 @@ def test_a_result_says_what_was_written_for_whom_and_how(api: Api, client: TestC
         "reward": 0.5,
         "rewards": [0.25, 0.25],
         "kl": 0.125,
+        "holdout": None,
         "choices": None,
         "error": None,
         "attempts": 1,

@@ -142,6 +142,7 @@ def status(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> None:
     jobs.find_job(session, tenant_id=tenant_id, job_id=job_id)
     jobs.list_jobs(session, tenant_id=tenant_id, limit=100)
     jobs.list_jobs(session, tenant_id=tenant_id, limit=100, after=job_id, state=JobState.QUEUED)
+    jobs.list_jobs(session, tenant_id=tenant_id, limit=100, after=job_id, name="spring")
 
 
 def page_of_results(session: Session, _tenant_id: uuid.UUID, job_id: uuid.UUID) -> None:
