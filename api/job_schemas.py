@@ -251,6 +251,11 @@ class ResultOut(BaseModel):
     error: ItemErrorOut | None
     finished_at: dt.datetime
     attempts: int
+    prompt: str | None = Field(default=None, description="With `include=prompt`, where the item had a prompt.")
+    messages: list[Turn] | None = Field(default=None, description="With `include=prompt`, where it had messages.")
+    attributes: dict[str, str | None] | None = Field(
+        default=None, description="With `attribute`, as they were for the item; null where the profile is gone."
+    )
 
 
 class ResultPage(BaseModel):

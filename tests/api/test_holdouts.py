@@ -1,4 +1,4 @@
-"""A hold-out is a stated share of a job's users, drawn by a stored seed, who get the unguided text and are told apart."""
+"""A hold-out is a share of a job's users, drawn by a stored seed, who get the unguided text and are told apart."""
 
 import uuid
 

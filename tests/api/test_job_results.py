@@ -188,7 +188,7 @@ def test_a_job_without_results_has_an_empty_page_and_an_empty_stream(client: Tes
 
 
 @pytest.mark.parametrize(
-    "params", [{"limit": "0"}, {"limit": "1001"}, {"after": "-1"}, {"state": "queued"}, {"format": "csv"}], ids=str
+    "params", [{"limit": "0"}, {"limit": "1001"}, {"after": "-1"}, {"state": "queued"}, {"format": "xml"}], ids=str
 )
 def test_a_wrong_parameter_is_refused(client: TestClient, params: dict[str, str]) -> None:
     assert client.get(f"/v1/jobs/{uuid.uuid4()}/results", params=params).status_code == 422
