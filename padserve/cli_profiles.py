@@ -3,21 +3,25 @@
 import sys
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from padserve.answers import Feedback, Profile
+from padserve import offers
 from padserve.cli_options import AsJson
 from padserve.cli_texts import name_and_value, read_principle, read_text
 from padserve.context import context_of
 from padserve.display import say, show, show_json, show_table
 from padserve.files import write_lines
-from padserve.ndjson import STANDARD_INPUT, Source, read_objects
+
+if TYPE_CHECKING:
+    from padserve.answers import Feedback, Profile
+    from padserve.ndjson import Source
 
 app = typer.Typer(help="What users prefer.", no_args_is_help=True, rich_markup_mode=None)
+STANDARD_INPUT = "-"
 FORGOTTEN = "What was said before is forgotten; the profile stays as it is."
-UserId = Annotated[str, typer.Argument(metavar="USER", help="Your own name for the user.")]
+UserId = Annotated[str, typer.Argument(metavar="USER", help="Your own name for the user.", autocompletion=offers.users)]
 Tag = Annotated[list[str] | None, typer.Option(help="Only profiles with this tag; may be repeated.")]
 
 
@@ -38,7 +42,9 @@ def set_(
     principle: Annotated[
         list[str] | None, typer.Option("--principle", "-p", help="A preference; may be repeated. TEXT or TEXT=WEIGHT.")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="none, prompt, pad, mixture or contrast.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="none, prompt, pad, mixture or contrast.", autocompletion=offers.methods)
+    ] = None,
     strength: Annotated[float | None, typer.Option(help="How strongly to guide.")] = None,
     max_kl: Annotated[float | None, typer.Option(help="How far at most, in nats per token.")] = None,
     example: Annotated[
@@ -67,12 +73,12 @@ def set_(
 
 
 @app.command()
-def delete(context: typer.Context, user_id: UserId) -> None:
+def delete(context: typer.Context, user_id: UserId, *, as_json: AsJson = False) -> None:
     """Remove a profile with all its versions."""
     given = context_of(context)
     with given.client() as client:
         client.profiles.delete(user_id)
-    say(given.answers, f"{user_id} is removed.")
+    show(given.answers, {"user_id": user_id, "deleted": True}, f"{user_id} is removed.", as_json=as_json)
 
 
 @app.command("list")
@@ -145,6 +151,8 @@ def feedback(
 
     A line is a pair (`prompt`, `chosen`, `rejected`) or a rating of a result (`job_id`, `custom_id`, `rating`).
     """
+    from padserve.ndjson import read_objects
+
     given = context_of(context)
     said = ""
     lines = None if file is None else read_objects(file)  # before anything is withdrawn: it may be broken
@@ -152,7 +160,7 @@ def feedback(
         if withdraw:
             client.profiles.withdraw_feedback(user_id)
             say(given.notes if as_json else given.answers, FORGOTTEN)
-            if lines is None:
+            if lines is None and not as_json:
                 return
         if lines is None:
             answer = client.profiles.feedback(user_id)
@@ -165,7 +173,7 @@ def feedback(
     show(given.answers, answer, "\n".join(words), as_json=as_json)
 
 
-def _fit_in_words(answer: Feedback) -> str:
+def _fit_in_words(answer: "Feedback") -> str:
     fit = answer.fit
     if fit is None:
         return f"Pairs stored: {answer.num_pairs}; no fit was asked for yet."
@@ -178,7 +186,7 @@ def _fit_in_words(answer: Feedback) -> str:
     return f"The fit to the pairs is {fit.state}."
 
 
-def _row(profile: Profile) -> tuple[str, ...]:
+def _row(profile: "Profile") -> tuple[str, ...]:
     principles = ", ".join(
         entry.text if entry.weight == 1 else f"{entry.text} ({entry.weight:g})" for entry in profile.principles
     )

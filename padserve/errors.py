@@ -33,6 +33,10 @@ class IncompleteResultsError(PadserveError):
     """The job has not ended, so that not all of its results are there."""
 
 
+class ComparisonError(PadserveError):
+    """The texts of a comparison were not written: nobody serves the model, or the job was stopped."""
+
+
 class SourceError(PadserveError):
     """What was to be submitted or imported cannot be read on this side."""
 
