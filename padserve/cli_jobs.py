@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from padserve import offers
-from padserve.cli_options import AsJson, JobOptions, as_flag, with_options
-from padserve.cli_texts import name_and_value
+from padserve.cli_options import (
+    AsJson,
+    Columns,
+    FormatName,
+    IsCsv,
+    JobOptions,
+    Output,
+    as_flag,
+    columns_of,
+    with_options,
+)
 from padserve.context import CommandContext, context_of
 from padserve.display import job_line, job_progress, say, show, show_json
 from padserve.errors import ApiError
-from padserve.files import write_lines
 
 if TYPE_CHECKING:
     from padserve.answers import Job
@@ -42,16 +50,13 @@ def submit(
     context: typer.Context,
     file: Annotated[str, typer.Argument(help="A file with one item per line, as NDJSON or CSV; - is standard input.")],
     *,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN=FIELD", help="What a column of a CSV file is; COLUMN= leaves it out."),
-    ] = None,
+    column: Columns = None,
+    is_csv: IsCsv = False,
     options: JobOptions,
 ) -> None:
     """Submit a file of items: {"custom_id", "user_id", "prompt"} and what they override, one per line."""
     source: Source = sys.stdin.buffer if file == STANDARD_INPUT else Path(file)
-    columns = dict(name_and_value(text, "--column") for text in column or ())
-    _submit(context_of(context), source, options, columns)
+    _submit(context_of(context), source, options, columns_of(column, is_csv=is_csv))
 
 
 @with_options
@@ -95,24 +100,30 @@ def results(
     context: typer.Context,
     job_id: JobId,
     *,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.", dir_okay=False)] = None,
+    output: Output = None,
+    form: FormatName = None,
     state: Annotated[
         str | None,
         typer.Option(help="Only succeeded, failed or cancelled items.", autocompletion=offers.result_states),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the job has ended.")] = False,
     partial: Annotated[bool, typer.Option("--partial", help="What is there will do: exit code 0.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Write results as NDJSON, in input order.
+    """Write results in input order: as JSON lines, as CSV, or as one JSON list (--json).
 
     While the job runs, those that are there are written, and the exit code is 3: they are not all.
     """
+    from padserve import formats
+
     given = context_of(context)
+    written = formats.chosen(form, output, as_json=as_json)
     with given.client() as client:
         if wait:
             _wait(given, client, job_id)
         before = client.job(job_id)  # what ends while the lines are read may be missing among them
-        num_lines = write_lines(client.result_lines(job_id, state=state, partial=True), output)
+        lines = client.result_lines(job_id, state=state, partial=True)
+        num_lines = formats.write(lines, output, written, formats.results_csv)
     if output is not None:
         say(given.notes, f"{num_lines} results are in {output}.")
     if not before.has_ended:

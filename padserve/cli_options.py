@@ -15,6 +15,31 @@ from padserve import offers
 from padserve.cli_texts import name_and_value, read_principle, read_text
 from padserve.errors import LineError
 
+FORMATS = ("ndjson", "json", "csv")
+
+
+def _check_format(name: str | None) -> str | None:
+    if name is not None and name not in FORMATS:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(FORMATS)}.")
+    return name
+
+
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.", dir_okay=False)]
+FormatName = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="ndjson, json (one list) or csv; unsaid, as the file's name ends, else ndjson.",
+        autocompletion=offers.formats,
+        callback=_check_format,
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN=FIELD", help="What a column of a CSV file is; COLUMN= leaves it out."),
+]
+IsCsv = Annotated[bool, typer.Option("--csv", help="The file is CSV, whatever it is called.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 
 
@@ -160,6 +185,11 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in [*own, *added]}
     return run
+
+
+def columns_of(column: list[str] | None, *, is_csv: bool) -> dict[str, str] | None:
+    """By name; None where nothing says that the file is a table."""
+    return dict(_pairs("--column", column)) if column or is_csv else None
 
 
 def _pairs(flag: str, texts: Sequence[str] | None) -> list[tuple[str, str]]:

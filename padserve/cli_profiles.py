@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from padserve import offers
-from padserve.cli_options import AsJson
+from padserve.cli_options import AsJson, Columns, FormatName, IsCsv, Output, columns_of
 from padserve.cli_texts import name_and_value, read_principle, read_text
 from padserve.context import context_of
 from padserve.display import say, show, show_json, show_table
-from padserve.files import write_lines
 
 if TYPE_CHECKING:
     from padserve.answers import Feedback, Profile
@@ -106,16 +105,24 @@ def list_(
 @app.command("import")
 def import_(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(help="An NDJSON file with one profile per line; - is standard input.")],
+    file: Annotated[
+        str, typer.Argument(help="A file with one profile per line, as NDJSON or CSV; - is standard input.")
+    ],
     *,
+    column: Columns = None,
+    is_csv: IsCsv = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check, and say what would happen.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Create or replace the profiles of a file, all or none."""
+    """Create or change the profiles of a file, all or none. What a line leaves out stays as it is.
+
+    Columns of a CSV file are user_id, principles, tags, method, strength, max_kl, examples, learn, attributes.NAME and
+    metadata.NAME. In a cell, tags and principles have semicolons between them, and a principle may be TEXT=WEIGHT.
+    """
     given = context_of(context)
     source: Source = sys.stdin.buffer if file == STANDARD_INPUT else Path(file)
     with given.client() as client:
-        report = client.profiles.import_(source, dry_run=dry_run)
+        report = client.profiles.import_(source, dry_run=dry_run, columns=columns_of(column, is_csv=is_csv))
     counts = f"{report.num_created} created, {report.num_updated} updated, {report.num_unchanged} unchanged"
     line = f"{counts} (dry run: nothing was stored)." if dry_run else f"{counts}."
     show(given.answers, report, line, as_json=as_json)
@@ -125,13 +132,19 @@ def import_(
 def export(
     context: typer.Context,
     *,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.", dir_okay=False)] = None,
+    output: Output = None,
+    form: FormatName = None,
     tag: Tag = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Write profiles as NDJSON, in the form that `import` takes."""
+    """Write profiles as JSON lines, as CSV, or as one JSON list (--json). The first two are what `import` takes."""
+    from padserve import formats
+
     given = context_of(context)
+    written = formats.chosen(form, output, as_json=as_json)
     with given.client() as client:
-        num_lines = write_lines(client.profiles.export_lines(tags=tag or ()), output)
+        lines = client.profiles.export_lines(tags=tag or ())
+        num_lines = formats.write(lines, output, written, formats.profiles_csv)
     if output is not None:
         say(given.notes, f"{num_lines} profiles are in {output}.")
 

@@ -38,6 +38,7 @@ def words(*fixed: str) -> Offer:
 methods = words("none", "prompt", "pad", "mixture", "contrast")
 priorities = words("interactive", "normal", "bulk")
 job_states = words(*OPEN_STATES, *ENDED_STATES)
+formats = words("ndjson", "json", "csv")
 result_states = words("succeeded", "failed", "cancelled")
 
 
