@@ -140,8 +140,7 @@ def test_what_is_wrong_with_an_item_is_told_by_line_and_column(client: Client, t
     [
         (
             "user_id,city",
-            "p.csv has a column 'city', which is no field of a profile: say what it is by --column city=FIELD, "
-            + "as in attributes.first_name, or leave it out by --column city= ",
+            "p.csv has a column 'city', which is no field of a profile: say what it is by --column city=FIELD, as in",
         ),
         ("user_id,user_id", "p.csv has two columns that are 'user_id'."),
         ("user_id,attributes.", "p.csv has a column 'attributes.', which is no field of a profile"),
