@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from api import feedback_schemas, job_schemas, profile_schemas
+from api import campaign_schemas, feedback_schemas, job_schemas, profile_schemas
 from api.openai import batch_schemas
 from api.problems import Problem
 
@@ -73,6 +73,7 @@ class DocumentedApi(FastAPI):
             models: list[type[BaseModel]] = [
                 Problem,
                 *job_schemas.DOCUMENTED_SCHEMAS,
+                *campaign_schemas.DOCUMENTED_SCHEMAS,
                 *profile_schemas.DOCUMENTED_SCHEMAS,
                 *feedback_schemas.DOCUMENTED_SCHEMAS,
                 *batch_schemas.DOCUMENTED_SCHEMAS,
