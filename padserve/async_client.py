@@ -3,21 +3,23 @@
 import asyncio
 import datetime as dt
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
-from padserve import endpoints
+from padserve import comparison, endpoints
 from padserve.answers import Job, Model, Result, position_of
 from padserve.async_profiles import AsyncProfiles
 from padserve.async_sources import opened
 from padserve.async_transport import AsyncTransport
 from padserve.client import MAX_RETRIES, TIMEOUT_SECONDS
+from padserve.comparison import Comparison, Trial
 from padserve.discovery import find_server
 from padserve.endpoints import Campaign
-from padserve.errors import ApiError, UnreachableError
+from padserve.errors import ApiError, PadserveError, UnreachableError
 from padserve.frames import frame_of
 from padserve.ndjson import Source
 from padserve.waiting import Waiting, shown_progress
@@ -154,6 +156,65 @@ class AsyncClient:
                 if job.has_ended:
                     return job
                 await self._sleep(waiting.next_pause(job))
+
+    async def compare(
+        self,
+        prompt: str,
+        user_id: str,
+        *,
+        methods: Sequence[str] = (),
+        strengths: Sequence[float] = (),
+        max_kls: Sequence[float] = (),
+        model: str | None = None,
+        defaults: Mapping[str, object] | None = None,
+        on_progress: Callable[[Job], None] | None = None,
+        timeout_seconds: float = comparison.PATIENCE_SECONDS,
+    ) -> list[Trial]:
+        """The same prompt for one user under several settings, ahead of the tenant's other jobs; nothing of it is kept.
+
+        Methods, strengths and budgets are combined; without any, the unguided text is beside the one that the profile
+        gets. `defaults` holds what is the same for all, one seed included. Raises `ComparisonError` where no worker
+        serves the model, and `JobTimeoutError` after so long.
+        """
+        plan = Comparison(prompt, user_id, methods, strengths, max_kls)
+        seed, others = comparison.seed_of(defaults)
+
+        async def submitted() -> Job:
+            with comparison.told_once(user_id):
+                return await self.submit(
+                    plan.items(seed),
+                    model=model,
+                    defaults=others,
+                    metadata=comparison.METADATA,
+                    priority=comparison.PRIORITY,
+                    completion_window=comparison.KEPT_AT_MOST,
+                    idempotency_key=plan.key,
+                )
+
+        async with self._passing(submitted) as job:
+            comparison.check_served(await self.job(job.id), await self.models())
+            check = comparison.check_goes_on(on_progress)
+            await self.wait(job.id, on_progress=check, timeout_seconds=timeout_seconds)
+            return plan.trials([each async for each in self.results(job.id)])
+
+    @asynccontextmanager
+    async def _passing(self, submitted: Callable[[], Awaitable[Job]]) -> AsyncIterator[Job]:
+        """A job that is deleted at the end, whatever happens, also where its submission is interrupted."""
+        job: Job | None = None
+        try:
+            job = await submitted()
+            yield job
+        except PadserveError:
+            raise
+        except BaseException:
+            job = job or await submitted()  # by its key it is the same, if it arrived
+            raise
+        finally:
+            if job is not None:
+                with suppress(PadserveError):  # it has ended
+                    await self.cancel(job.id)
+                with suppress(PadserveError):  # nobody answers; its window ends it
+                    await self.delete(job.id)
 
     async def results(self, job_id: str, *, state: str | None = None, partial: bool = False) -> AsyncIterator[Result]:
         """What became of the items, in input order, as they arrive.

@@ -11,23 +11,45 @@ from typing import Annotated, get_type_hints
 
 import typer
 
+from padserve import offers
 from padserve.cli_texts import name_and_value, read_principle, read_text
 from padserve.errors import LineError
 
+FORMATS = ("ndjson", "json", "csv")
+
+
+def _check_format(name: str | None) -> str | None:
+    if name is not None and name not in FORMATS:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(FORMATS)}.")
+    return name
+
+
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.", dir_okay=False)]
+FormatName = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="ndjson, json (one list) or csv; unsaid, as the file's name ends, else ndjson.",
+        autocompletion=offers.formats,
+        callback=_check_format,
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN=FIELD", help="What a column of a CSV file is; COLUMN= leaves it out."),
+]
+IsCsv = Annotated[bool, typer.Option("--csv", help="The file is CSV, whatever it is called.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobOptions:
-    """What a job says once: each stands where an item says nothing."""
+class ItemOptions:
+    """What may be said of an item beside whom it is for and how strongly it is guided."""
 
-    wait: Annotated[
-        bool, typer.Option("--wait", "-w", help="Wait until it has ended; exit code 1 if an item failed.")
-    ] = False
-    model: Annotated[str | None, typer.Option(help="Which model; `padserve models` lists them.")] = None
-    method: Annotated[str | None, typer.Option(help="none, prompt, pad, mixture or contrast.")] = None
-    strength: Annotated[float | None, typer.Option(help="How strongly to guide.")] = None
-    max_kl: Annotated[float | None, typer.Option(help="How far guidance may go, in nats per token.")] = None
+    model: Annotated[
+        str | None, typer.Option(help="Which model; `padserve models` lists them.", autocompletion=offers.models)
+    ] = None
     principle: Annotated[
         list[str] | None,
         typer.Option("--principle", "-p", help="Instead of the profiles': TEXT or TEXT=WEIGHT; may be repeated."),
@@ -55,30 +77,21 @@ class JobOptions:
         list[str] | None,
         typer.Option(metavar="NAME=JSON", help="An argument of the model's chat template; may be repeated."),
     ] = None
-    metadata: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Kept with the job; may be repeated.")
-    ] = None
-    priority: Annotated[
-        str | None, typer.Option(help="interactive, normal or bulk: which of your own jobs goes first.")
-    ] = None
-    completion_window: Annotated[str | None, typer.Option(help="As in 24h: what has not ended by then never will.")] = (
-        None
-    )
-    not_before: Annotated[
-        datetime | None,
-        typer.Option(help="Begin then, in your time zone.", formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"]),
-    ] = None
-    key: Annotated[str | None, typer.Option(help="An Idempotency-Key: the same key never makes a second job.")] = None
     as_json: AsJson = False
+
+    @property
+    def guidance(self) -> dict[str, object]:
+        """How each item is guided; what is None is not said."""
+        return {}
 
     @property
     def defaults(self) -> dict[str, object]:
         """As the API has them."""
         plain = (
-            *("method", "strength", "max_kl", "k", "temperature", "top_p", "min_p", "repetition_penalty"),
-            *("presence_penalty", "frequency_penalty", "seed", "n", "max_tokens", "min_tokens"),
+            *("k", "temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty"),
+            *("frequency_penalty", "seed", "n", "max_tokens", "min_tokens"),
         )
-        stated: dict[str, object] = {name: getattr(self, name) for name in plain}
+        stated: dict[str, object] = self.guidance | {name: getattr(self, name) for name in plain}
         stated |= {
             "principles": [_as_body(text) for text in self.principle or ()] or None,
             "examples": [read_text(path) for path in self.example or ()] or None,
@@ -88,6 +101,42 @@ class JobOptions:
             "chat_template_kwargs": {name: _json(value) for name, value in _pairs("--template", self.template)} or None,
         }
         return {name: value for name, value in stated.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions(ItemOptions):
+    """What a job says once: each stands where an item says nothing."""
+
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait until it has ended; exit code 1 if an item failed.")
+    ] = False
+    method: Annotated[
+        str | None, typer.Option(help="none, prompt, pad, mixture or contrast.", autocompletion=offers.methods)
+    ] = None
+    strength: Annotated[float | None, typer.Option(help="How strongly to guide.")] = None
+    max_kl: Annotated[float | None, typer.Option(help="How far guidance may go, in nats per token.")] = None
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Kept with the job; may be repeated.")
+    ] = None
+    priority: Annotated[
+        str | None,
+        typer.Option(
+            help="interactive, normal or bulk: which of your own jobs goes first.", autocompletion=offers.priorities
+        ),
+    ] = None
+    completion_window: Annotated[str | None, typer.Option(help="As in 24h: what has not ended by then never will.")] = (
+        None
+    )
+    not_before: Annotated[
+        datetime | None,
+        typer.Option(help="Begin then, in your time zone.", formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"]),
+    ] = None
+    key: Annotated[str | None, typer.Option(help="An Idempotency-Key: the same key never makes a second job.")] = None
+
+    @property
+    def guidance(self) -> dict[str, object]:
+        """As the API has it."""
+        return {"method": self.method, "strength": self.strength, "max_kl": self.max_kl}
 
     @property
     def metadata_values(self) -> dict[str, str]:
@@ -112,10 +161,11 @@ def as_flag(error: LineError) -> LineError:
     return replace(error, pointer=_FLAGS.get(name, "--" + name.rpartition("/")[2].replace("_", "-")))
 
 
-def with_job_options(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose keyword `options` is gathered from flags of their own."""
-    hints = get_type_hints(JobOptions, include_extras=True)
-    names = [each.name for each in fields(JobOptions)]
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose keyword `options` is gathered from flags of their own: those of its type."""
+    kind: type[ItemOptions] = inspect.signature(command, eval_str=True).parameters["options"].annotation
+    hints = get_type_hints(kind, include_extras=True)
+    stated = sorted(fields(kind), key=lambda each: each.name not in kind.__annotations__)  # its own before inherited
     added = [
         inspect.Parameter(
             each.name,
@@ -123,18 +173,23 @@ def with_job_options(command: Callable[..., None]) -> Callable[..., None]:
             annotation=hints[each.name],
             default=None if each.default is MISSING else each.default,
         )
-        for each in fields(JobOptions)
+        for each in stated
     ]
 
     @wraps(command)
     def run(*args: object, **kwargs: object) -> None:
-        given = {name: kwargs.pop(name) for name in names}
-        command(*args, **kwargs, options=JobOptions(**given))  # type: ignore[arg-type]  # typer has checked them
+        given = {each.name: kwargs.pop(each.name) for each in stated}
+        command(*args, **kwargs, options=kind(**given))  # type: ignore[arg-type]  # typer has checked them
 
     own = [each for each in inspect.signature(command, eval_str=True).parameters.values() if each.name != "options"]
     run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in [*own, *added]}
     return run
+
+
+def columns_of(column: list[str] | None, *, is_csv: bool) -> dict[str, str] | None:
+    """By name; None where nothing says that the file is a table."""
+    return dict(_pairs("--column", column)) if column or is_csv else None
 
 
 def _pairs(flag: str, texts: Sequence[str] | None) -> list[tuple[str, str]]:

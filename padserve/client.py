@@ -3,17 +3,19 @@
 import datetime as dt
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
-from padserve import endpoints, ndjson
+from padserve import comparison, endpoints, ndjson
 from padserve.answers import Job, Model, Result, position_of
+from padserve.comparison import Comparison, Trial
 from padserve.discovery import find_server
 from padserve.endpoints import Campaign
-from padserve.errors import ApiError, UnreachableError
+from padserve.errors import ApiError, PadserveError, UnreachableError
 from padserve.frames import frame_of
 from padserve.ndjson import Source
 from padserve.profiles import Profiles
@@ -161,6 +163,65 @@ class Client:
                 if job.has_ended:
                     return job
                 self._sleep(waiting.next_pause(job))
+
+    def compare(
+        self,
+        prompt: str,
+        user_id: str,
+        *,
+        methods: Sequence[str] = (),
+        strengths: Sequence[float] = (),
+        max_kls: Sequence[float] = (),
+        model: str | None = None,
+        defaults: Mapping[str, object] | None = None,
+        on_progress: Callable[[Job], None] | None = None,
+        timeout_seconds: float = comparison.PATIENCE_SECONDS,
+    ) -> list[Trial]:
+        """The same prompt for one user under several settings, ahead of the tenant's other jobs; nothing of it is kept.
+
+        Methods, strengths and budgets are combined; without any, the unguided text is beside the one that the profile
+        gets. `defaults` holds what is the same for all, one seed included. Raises `ComparisonError` where no worker
+        serves the model, and `JobTimeoutError` after so long.
+        """
+        plan = Comparison(prompt, user_id, methods, strengths, max_kls)
+        seed, others = comparison.seed_of(defaults)
+
+        def submitted() -> Job:
+            with comparison.told_once(user_id):
+                return self.submit(
+                    plan.items(seed),
+                    model=model,
+                    defaults=others,
+                    metadata=comparison.METADATA,
+                    priority=comparison.PRIORITY,
+                    completion_window=comparison.KEPT_AT_MOST,
+                    idempotency_key=plan.key,
+                )
+
+        with self._passing(submitted) as job:
+            comparison.check_served(self.job(job.id), self.models())
+            check = comparison.check_goes_on(on_progress)
+            self.wait(job.id, on_progress=check, timeout_seconds=timeout_seconds)
+            return plan.trials(list(self.results(job.id)))
+
+    @contextmanager
+    def _passing(self, submitted: Callable[[], Job]) -> Iterator[Job]:
+        """A job that is deleted at the end, whatever happens, also where its submission is interrupted."""
+        job: Job | None = None
+        try:
+            job = submitted()
+            yield job
+        except PadserveError:
+            raise
+        except BaseException:
+            job = job or submitted()  # by its key it is the same, if it arrived
+            raise
+        finally:
+            if job is not None:
+                with suppress(PadserveError):  # it has ended
+                    self.cancel(job.id)
+                with suppress(PadserveError):  # nobody answers; its window ends it
+                    self.delete(job.id)
 
     def results(self, job_id: str, *, state: str | None = None, partial: bool = False) -> Iterator[Result]:
         """What became of the items, in input order, as they arrive.
