@@ -4,7 +4,8 @@ import hashlib
 from dataclasses import dataclass
 
 MAX_SEED = 2**31 - 1
-_BITS = 64
+_NUM_BYTES = 8
+_NUM_DRAWS = float(2 ** (8 * _NUM_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,5 +17,5 @@ class Holdout:
 
     def holds_out(self, user_id: str) -> bool:
         """Whether the user gets the unguided text."""
-        drawn = hashlib.sha256(f"{self.seed}:{user_id}".encode()).digest()[: _BITS // 8]
-        return int.from_bytes(drawn) < self.share * 2**_BITS
+        drawn = hashlib.sha256(f"{self.seed}:{user_id}".encode()).digest()[:_NUM_BYTES]
+        return int.from_bytes(drawn) < self.share * _NUM_DRAWS

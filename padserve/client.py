@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
@@ -15,7 +15,7 @@ from padserve.answers import DryRun, Job, Model, Result, position_of
 from padserve.campaigns import Campaigns
 from padserve.comparison import Comparison, Trial
 from padserve.discovery import find_server
-from padserve.endpoints import Campaign
+from padserve.endpoints import Campaign, Said
 from padserve.errors import ApiError, PadserveError, UnreachableError
 from padserve.frames import frame_of
 from padserve.ndjson import Source
@@ -114,7 +114,9 @@ class Client:
             except ApiError as error:
                 raise error.moved(body.place) from None
 
-    def dry_run(self, source: Source | Campaign, *, columns: Mapping[str, str] | None = None, **options: Any) -> DryRun:
+    def dry_run(
+        self, source: Source | Campaign, *, columns: Mapping[str, str] | None = None, **options: Unpack[Said]
+    ) -> DryRun:
         """What `submit` of the same would be, with estimates of tokens and time; nothing is stored. Raises the same."""
         stated = endpoints.options_of(options)
         if isinstance(source, Campaign):
