@@ -80,6 +80,9 @@ SUBMISSION = {
     }
 }
 ROUTE = "POST /v1/jobs"
+DRY_RUN: dict[int | str, dict[str, object]] = {
+    200: {"model": DryRunOut, "description": "Of a dry run: what the job would be."}
+}
 MAX_OPTIONS_CHARACTERS = 32_768
 
 router = APIRouter(
@@ -156,7 +159,7 @@ async def submitted_body(request: Request, services: ServicesDep, caller: Writer
     summary="Submit a job",
     status_code=202,
     response_model=SubmittedJob,
-    responses={200: {"model": DryRunOut, "description": "Of a dry run: what the job would be."}}
+    responses=DRY_RUN
     | responses(
         MalformedBodyError,
         BodyTooLargeError,

@@ -74,8 +74,8 @@ def past_texts(session: Session, tenant_id: uuid.UUID, model_digest: str) -> Pas
         for messages, sampling, prompt_tokens, completion_tokens in rows:
             num_answers += answers_per_item(sampling)
             num_bytes += num_bytes_of(messages)
-            num_prompt += prompt_tokens
-            num_completion += completion_tokens
+            num_prompt += prompt_tokens or 0
+            num_completion += completion_tokens or 0
     return PastTexts(num_answers, num_bytes, num_prompt, num_completion)
 
 

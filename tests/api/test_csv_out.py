@@ -15,6 +15,7 @@ from db.states import ItemState
 from tests.api.conftest import Api
 from tests.api.submissions import Json, accepted, an_item, end_item, give_profile, submit
 
+Params = dict[str, str | int | list[str]]
 CSV = {"Accept": "text/csv"}
 AWKWARD = ['a "quoted", text', "two\r\nlines", "=1+1", "  @x", "-5", "+49 171", "", "茶;🍵", "'=x"]
 
@@ -35,8 +36,8 @@ def job_id(api: Api, client: TestClient) -> uuid.UUID:
     return job_id
 
 
-def table_of(client: TestClient, job_id: uuid.UUID, **params: object) -> list[Json]:
-    answer = client.get(f"/v1/jobs/{job_id}/results", headers=CSV, params=params)  # type: ignore[arg-type]
+def table_of(client: TestClient, job_id: uuid.UUID, **params: str | int | list[str]) -> list[Json]:
+    answer = client.get(f"/v1/jobs/{job_id}/results", headers=CSV, params=params)
     assert answer.status_code == 200, answer.text
     return list(csv.DictReader(io.StringIO(answer.content.decode(), newline=""), strict=True))
 
@@ -88,7 +89,8 @@ def test_the_accept_header_chooses(client: TestClient, job_id: uuid.UUID, accept
 
 def test_results_can_carry_their_prompt_in_every_format(client: TestClient, job_id: uuid.UUID) -> None:
     turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
-    path, include = f"/v1/jobs/{job_id}/results", {"include": "prompt", "limit": 1}
+    path = f"/v1/jobs/{job_id}/results"
+    include: Params = {"include": "prompt", "limit": 1}
 
     (plain,) = client.get(path, params={"limit": 1}).json()["data"]
     (page,) = client.get(path, params=include).json()["data"]
@@ -115,7 +117,7 @@ def test_a_conversation_is_given_as_it_was(api: Api, client: TestClient) -> None
 
 def test_results_can_carry_attributes_as_they_were_for_the_item(client: TestClient, job_id: uuid.UUID) -> None:
     client.patch("/v1/profiles/=ada", json={"attributes": {"first_name": "Other"}})
-    asked = {"attribute": ["first_name", "mail", "city"], "limit": 1}
+    asked: Params = {"attribute": ["first_name", "mail", "city"], "limit": 1}
 
     (page,) = client.get(f"/v1/jobs/{job_id}/results", params=asked).json()["data"]
     (row,) = table_of(client, job_id, **asked)

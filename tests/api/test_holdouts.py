@@ -77,7 +77,7 @@ def test_a_seed_that_is_not_stated_is_drawn_for_each_job(client: TestClient) -> 
 
 def test_items_and_lines_can_be_held_out_as_well_whatever_they_state(api: Api, client: TestClient) -> None:
     items = [an_item(str(n), user_id, method="contrast") for n, user_id in enumerate(USERS)]
-    options = {"holdout": 0.5, "holdout_seed": SEED}
+    options: Json = {"holdout": 0.5, "holdout_seed": SEED}
 
     jobs = [submit(client, *items, **options), submit_lines(client, options, *items)]
 
