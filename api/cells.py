@@ -43,10 +43,11 @@ def attribute_name(column: str) -> str | None:
 
 
 _PROFILE_FIELDS = frozenset(ProfileBody.model_fields) - frozenset(PARTS)
-ITEMS = Kind(_item_field, tuple(ItemIn.model_fields))
+ITEMS = Kind(_item_field, tuple(ItemIn.model_fields), required="user_id")
 PROFILES = Kind(
     _profile_field,
     ("user_id", *(name for name in ProfileBody.model_fields if name in _PROFILE_FIELDS), "attributes.NAME"),
+    required="user_id",
     others=attribute_name,
     others_name="attributes",
 )

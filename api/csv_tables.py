@@ -44,6 +44,8 @@ class Kind:
 
     field_of: FieldOf
     field_names: Sequence[str]
+    required: str
+    """The field that has to be there."""
     others: Callable[[str], str | None] = lambda _: None
     """The field for a column that `*` is mapped for."""
     others_name: str = ""
@@ -165,6 +167,8 @@ def _fields(names: Sequence[str], columns: Mapping[str, str], kind: Kind) -> lis
     for field, number in Counter(field for field in fields if field).items():
         if number > 1:
             errors.append(LineError("duplicate_column", f"{number} columns are the field `{field}`.", "", 1))
+    if not errors and kind.required not in fields:
+        errors.append(LineError("missing_column", f"No column is the field `{kind.required}`.", "", 1))
     if errors:
         raise InvalidRequestError(errors=errors)
     return fields

@@ -8,6 +8,7 @@
 """
 
 import csv
+import io
 import os
 import sys
 from pathlib import Path
@@ -36,8 +37,9 @@ def main(people: Path, texts: Path, url: str | None = None, api_key: str | None 
     with http, Client(url, api_key) as client:
         if not import_people(http, people):
             return 1
-        with people.open(encoding="utf-8-sig", newline="") as table:
-            wanted = [row["customer"] for row in csv.DictReader(table) if row["customer"].strip()]
+        header, rows = read(people)
+        place = header.index("customer")
+        wanted = [row[place] for row in rows if any(row)]
         campaign = Campaign(PROMPT, user_ids=wanted)
         try:
             for user in client.campaigns.preview(campaign, n=3).data:
@@ -73,9 +75,16 @@ def import_people(http: httpx.Client, people: Path) -> bool:
 
 def named(people: Path) -> dict[str, str]:
     """The columns that the table has: what is said of others would be refused."""
-    with people.open(encoding="utf-8-sig", newline="") as table:
-        header = {name.strip() for name in next(csv.reader(table), [])}
+    header, _ = read(people)
     return {column: field for column, field in COLUMNS.items() if column in header or column == "*"}
+
+
+def read(people: Path) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows, whichever the delimiter."""
+    text = people.read_text(encoding="utf-8-sig")
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    header, *rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    return [name.strip() for name in header], rows
 
 
 def export(http: httpx.Client, job_id: str, texts: Path) -> None:

@@ -91,6 +91,7 @@ def test_a_quote_that_is_left_open_is_named_by_the_line_it_begins_on(client: Tes
         ("user_id,prompt,text\nada,x,y\n", ["text=prompt"], "duplicate_column", "`prompt`"),
         ("user_id,text\nada,x\n", ["text=promt"], "unknown_column", "`text`"),
         ("ada,Write about tea.\n", [], "unknown_column", "The first line names the columns"),
+        ("prompt,k\nx,3\n", [], "missing_column", "`user_id`"),
         ("", [], "header", "first line"),
         ('{"user_id": "ada", "prompt": "x"}\n', [], "header", "application/x-ndjson"),
         ("user_id,prompt\nada,x\n", ["text"], "column", "COLUMN=FIELD"),

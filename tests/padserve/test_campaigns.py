@@ -199,7 +199,7 @@ def test_the_asynchronous_client_does_the_same(client: Client, server: Server) -
     assert asyncio.run(ask()) == (client.campaigns.preview(campaign, n=2), client.dry_run(campaign))
 
 
-def test_the_command_line_previews_rehearses_and_submits(client: Client, padserve: Run, server: Server) -> None:
+def test_the_command_line_previews_rehearses_and_submits(padserve: Run, client: Client, server: Server) -> None:
     flags = ("--tag", "all", "--no-tag", "bob", "--exclude", "nobody", "--skip-missing")
 
     previewed = padserve("preview", "For {first_name|you}", *flags, "--users", "9")
@@ -209,7 +209,7 @@ def test_the_command_line_previews_rehearses_and_submits(client: Client, padserv
     listed = padserve("jobs", "--name", "spring", "--json")
 
     assert (previewed.exit_code, rehearsed.exit_code, submitted.exit_code) == (0, 0, 0)
-    assert previewed.output.split("\n")[:2] == ["ada:", "For Ada"]
+    assert previewed.output.split("\n")[:2] == ["ada:", "  For Ada"]
     assert "These are 3 of 3 users." in previewed.errors
     assert "2 items for hub/tiny-model; nothing was stored." in rehearsed.output
     assert "Not known: no worker" not in rehearsed.output
@@ -220,15 +220,15 @@ def test_the_command_line_previews_rehearses_and_submits(client: Client, padserv
 
 
 def test_the_command_line_shows_texts_and_ends_with_1_where_one_is_missing(
-    client: Client, padserve: Run, server: Server
+    padserve: Run, client: Client, server: Server
 ) -> None:
     with a_worker(server, 2):
         shown = padserve("preview", "for {first_name}", "--user", "ada", "--unguided")
     missing = padserve("preview", "for {first_name}", "--user", "dora", "--json")
 
     assert shown.exit_code == 0
-    assert "ada, the text:\nFOR ADA" in shown.output
-    assert "ada, unguided:\nFOR ADA" in shown.output
+    assert "ada, the text:\n  FOR ADA" in shown.output
+    assert "ada, unguided:\n  FOR ADA" in shown.output
     assert (missing.exit_code, json.loads(missing.output)["data"][0]["error"]["code"]) == (1, "missing_attribute")
 
 
