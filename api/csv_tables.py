@@ -8,7 +8,9 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import StringConstraints
 
 from api.bodies import MAX_LINE_BYTES, NDJSON, JsonSyntaxError, SpooledBody, parse_json
 from api.errors import BodyTooLargeError, InvalidRequestError, LineError
@@ -21,6 +23,7 @@ MAX_NAMES_SHOWN = 20
 IS_CSV = f"This is a CSV, not JSON: send it with `Content-Type: {CSV}`."
 NOT_UTF8 = 'This is not UTF-8 text: save it as "CSV UTF-8".'
 
+ColumnAndField = Annotated[str, StringConstraints(max_length=400)]
 FieldOf = Callable[[str], str | None]
 """The field that a name means, in a header or in a mapping; None where it is none."""
 

@@ -26,7 +26,7 @@ from api.bodies import (
     spool,
 )
 from api.campaign_schemas import CAMPAIGN_EXAMPLE, SubmittedJob
-from api.csv_tables import CSV, MAX_COLUMNS, parse_columns
+from api.csv_tables import CSV, MAX_COLUMNS, ColumnAndField, parse_columns
 from api.dependencies import Caller, Scope, ServicesDep, require
 from api.dry_run_schemas import DryRunOut
 from api.errors import (
@@ -115,7 +115,7 @@ IdempotencyKey = Annotated[
 
 def table_form(
     column: Annotated[
-        list[str] | None,
+        list[ColumnAndField] | None,
         Query(
             max_length=MAX_COLUMNS,
             description="Of a CSV: `COLUMN=FIELD` says what a column is; `COLUMN=` leaves it out, `*=` all others.",

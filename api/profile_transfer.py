@@ -25,7 +25,7 @@ from api.bodies import (
     spool,
 )
 from api.cells import PROFILES, profile_of
-from api.csv_tables import CSV, MAX_COLUMNS, parse_columns, refuse_csv, table_rows
+from api.csv_tables import CSV, MAX_COLUMNS, ColumnAndField, parse_columns, refuse_csv, table_rows
 from api.dependencies import ServicesDep
 from api.errors import (
     BodyTooLargeError,
@@ -87,7 +87,7 @@ async def import_profiles(
     *,
     dry_run: Annotated[bool, Query(description="Check everything and count, but store nothing.")] = False,
     column: Annotated[
-        list[str] | None,
+        list[ColumnAndField] | None,
         Query(
             max_length=MAX_COLUMNS,
             description="Of a CSV: `COLUMN=FIELD` says what a column is, as in `Mail=attributes.mail`; `COLUMN=` "

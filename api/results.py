@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import StringConstraints
 from pydantic_core import to_json
 from starlette.responses import Response
 
@@ -92,7 +93,7 @@ def asked_format(
 
 
 Attributes = Annotated[
-    list[AttributeName] | None,
+    list[Annotated[AttributeName, StringConstraints(max_length=64)]] | None,
     Query(
         max_length=MAX_ATTRIBUTES,
         description="Show these attributes, of the profile as it was for the item. Needs `profiles:read`.",
