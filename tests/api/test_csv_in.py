@@ -155,9 +155,7 @@ def test_what_is_said_of_tables_is_refused_for_other_bodies(client: TestClient) 
     ) == [("not_csv", "column")]
 
 
-@pytest.mark.parametrize(
-    ("path", "type_"), [("/v1/jobs", "application/x-ndjson"), ("/v1/profiles:import", "application/x-ndjson")]
-)
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/profiles:import"])
 @pytest.mark.parametrize("table", ["user_id,prompt\nada,x\n", '\ufeff"user_id";"text"\n"ada";"x"\n'])
 def test_a_table_where_lines_are_expected_is_told_to_be_one(client: TestClient, path: str, table: str) -> None:
     (error,) = client.post(path, content=table.encode(), headers=NDJSON_HEADERS).json()["errors"]
