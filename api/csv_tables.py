@@ -94,9 +94,11 @@ def refuse_csv(body: SpooledBody) -> None:
 
 def looks_like_csv(body: SpooledBody) -> bool:
     """Whether the first line is no JSON, and several names side by side."""
-    first = next((line for _, line in body.lines()), b"")
     try:
+        first = next((line for _, line in body.lines()), b"")
         parse_json(first)
+    except BodyTooLargeError:
+        return False  # no header is as long as that
     except JsonSyntaxError:
         text = first.decode(errors="replace")
         return any(delimiter in text for delimiter in DELIMITERS) and text.lstrip()[:1] not in {"{", "["}
