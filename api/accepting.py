@@ -4,15 +4,20 @@ A large one is stored aside (`api.bulk`); here, where everybody is answered, onl
 """
 
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 
 from api.admission import LIGHT_BYTES
 from api.bodies import JSON, SpooledBody
 from api.campaigns import Campaign, read_campaign
+from api.csv_tables import CSV, IS_CSV, looks_like_csv
 from api.dependencies import Services
-from api.errors import InvalidRequestError, LineError
-from api.item_rows import json_rows, ndjson_rows
+from api.dry_runs import rehearse
+from api.errors import InvalidRequestError, LineError, MalformedBodyError
+from api.item_rows import csv_rows, json_rows, ndjson_rows
 from api.item_source import ItemSource
 from api.settings import Settings
 from api.submission import Answer, StoredJob, accept
@@ -22,19 +27,27 @@ from db.queries.idempotency import RequestKey
 from db.session import Database
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a body is to be read, besides its media type, and what is to be done with it."""
+
+    may_name_users: bool = False
+    """The client may read profiles, so that errors may say whose attribute is missing."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Of a CSV: the fields of its columns."""
+    options: object = None
+    """Of a CSV: what its job says once for all of its items."""
+    is_dry_run: bool = False
+
+
 async def accept_body(
-    services: Services,
-    tenant_id: uuid.UUID,
-    body: SpooledBody,
-    key: RequestKey | None,
-    *,
-    may_name_users: bool = False,
+    services: Services, tenant_id: uuid.UUID, body: SpooledBody, key: RequestKey | None, form: Form
 ) -> Answer:
     """Store the job and wake a worker, or raise all that is wrong with it. A repeated request gets its first answer.
 
-    `may_name_users`: the client may read profiles, so that errors may say whose attribute is missing.
+    A dry run stores nothing.
     """
-    answer = await _stored(services, tenant_id, body, key, may_name_users=may_name_users)
+    answer = await _stored(services, tenant_id, body, key, form)
     await make_known(services, answer.stored)
     return answer
 
@@ -49,17 +62,18 @@ async def make_known(services: Services, job: StoredJob | None) -> None:
 
 
 async def _stored(
-    services: Services, tenant_id: uuid.UUID, body: SpooledBody, key: RequestKey | None, *, may_name_users: bool
+    services: Services, tenant_id: uuid.UUID, body: SpooledBody, key: RequestKey | None, form: Form
 ) -> Answer:
     """A small campaign may be a large job, and is known once it is read."""
     settings, lanes = services.settings, services.lanes
     if body.num_bytes <= LIGHT_BYTES:
-        source = await run_in_threadpool(_read, body, settings, may_name_users=may_name_users)
+        source = await run_in_threadpool(_read, body, settings, form)
         if not isinstance(source, Campaign):
             async with lanes.light.slot(tenant_id):
-                return await run_in_threadpool(accept, settings, services.database, tenant_id, source, key)
+                use = partial(_use, settings, services.database, tenant_id, source, key=key, form=form)
+                return await run_in_threadpool(use)
     async with lanes.heavy.slot(tenant_id):
-        return await services.bulk.run(_accept_aside, tenant_id, body, key, may_name_users=may_name_users)
+        return await services.bulk.run(_accept_aside, tenant_id, body, key=key, form=form)
 
 
 def _accept_aside(
@@ -67,19 +81,40 @@ def _accept_aside(
     database: Database,
     tenant_id: uuid.UUID,
     body: SpooledBody,
-    key: RequestKey | None,
     *,
-    may_name_users: bool,
+    key: RequestKey | None,
+    form: Form,
 ) -> Answer:
     with body.file:
-        return accept(settings, database, tenant_id, _read(body, settings, may_name_users=may_name_users), key)
+        return _use(settings, database, tenant_id, _read(body, settings, form), key=key, form=form)
 
 
-def _read(body: SpooledBody, settings: Settings, *, may_name_users: bool) -> ItemSource:
+def _use(
+    settings: Settings,
+    database: Database,
+    tenant_id: uuid.UUID,
+    source: ItemSource,
+    *,
+    key: RequestKey | None,
+    form: Form,
+) -> Answer:
+    if form.is_dry_run:
+        return rehearse(settings, database, tenant_id, source)
+    return accept(settings, database, tenant_id, source, key)
+
+
+def _read(body: SpooledBody, settings: Settings, form: Form) -> ItemSource:
     """The form of submission that the body is in."""
+    if body.media_type == CSV:
+        return csv_rows(body, form.columns, form.options)
     if body.media_type != JSON:
         return ndjson_rows(body)
-    value = body.json()
+    try:
+        value = body.json()
+    except MalformedBodyError:
+        if looks_like_csv(body):
+            raise MalformedBodyError(IS_CSV) from None
+        raise
     if not isinstance(value, dict):
         raise InvalidRequestError(errors=[LineError("not_an_object", "A job is a JSON object.", "")])
     is_campaign = "items" not in value and ("audience" in value or "prompt" in value)
@@ -88,6 +123,6 @@ def _read(body: SpooledBody, settings: Settings, *, may_name_users: bool) -> Ite
             value,
             max_characters=settings.max_prompt_characters,
             max_users=settings.max_items,
-            may_name_users=may_name_users,
+            may_name_users=form.may_name_users,
         )
     return json_rows(value)

@@ -5,7 +5,7 @@ import time
 from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
-from api import feedback, health, job_flow, jobs, models, profile_transfer, profiles, results
+from api import feedback, health, job_flow, jobs, models, previews, profile_transfer, profiles, results
 from api.admission import Lanes
 from api.anthropic import batches as message_batches
 from api.anthropic import messages
@@ -58,7 +58,7 @@ def create_app(
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware)
     install_error_handlers(app)
-    for resource in (jobs, job_flow, results, profiles, profile_transfer, feedback, models):
+    for resource in (jobs, job_flow, results, previews, profiles, profile_transfer, feedback, models):
         checks = [Depends(refuse_broken_text), Depends(refuse_unknown_parameters)]
         app.include_router(resource.router, dependencies=checks)
     vendors = (files, batches, at_once, message_batches, messages)

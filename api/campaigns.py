@@ -1,6 +1,5 @@
 """Campaigns: one prompt for many users, with placeholders that their profiles fill."""
 
-import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,68 +7,30 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from api.campaign_schemas import MAX_USERS_NAMED, Audience, CampaignIn
 from api.errors import InvalidRequestError, LineError, line_errors
-from api.inspection import Inspection
+from api.inspection import AudienceFindings, Inspection
 from api.item_rows import as_user_turn
 from api.item_source import Candidate, Place, ReadOptions
-from api.job_schemas import Audience, CampaignIn, Options, Overrides
-from api.profile_schemas import MAX_ATTRIBUTES
+from api.job_schemas import Options, Overrides
+from api.templates import Template, TemplateError, parse_template
 from db.batches import batches
+from db.queries import audiences
 from db.queries.profiles import PinnedProfile, resolve_profiles
-from db.queries.profiles import audience as profiles_of
 
 USERS_PER_BATCH = 500
-MAX_NAMES = MAX_ATTRIBUTES + 1  # the attributes of a profile, and `user_id`
 SAYS_NOTHING = Overrides()
-# Plain names alone: no attribute, no index, no conversion, no format. Whatever else has a brace is refused.
-_TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]{0,63})\}|[{}]")
-
-
-class TemplateError(ValueError):
-    """The prompt has a brace that is neither part of a `{name}` nor doubled, or more names than a profile can have."""
+AT_THE_PROMPT = Place(prefix="/prompt")
+REFUSED = "The campaign was refused and nothing was stored."
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
-    """A prompt cut into texts and the names between them: `texts[0] + value(names[0]) + texts[1] + ...`."""
+class Rendered:
+    """A user's prompt, or why there is none."""
 
-    texts: tuple[str, ...]
-    names: tuple[str, ...]
-
-    def missing(self, values: Mapping[str, str]) -> list[str]:
-        """The names without a value, each once."""
-        return [name for name in dict.fromkeys(self.names) if name not in values]
-
-    def num_characters(self, values: Mapping[str, str]) -> int:
-        """How long the prompt is once it is expanded."""
-        return sum(map(len, self.texts)) + sum(len(values[name]) for name in self.names)
-
-    def expand(self, values: Mapping[str, str]) -> str:
-        """The prompt with every name replaced by its value; a value is text and is never looked into."""
-        filled = (values[name] + text for name, text in zip(self.names, self.texts[1:], strict=True))
-        return self.texts[0] + "".join(filled)
-
-
-def parse_template(prompt: str) -> Template:
-    """The template that a prompt stands for; `{{` and `}}` are braces. Raises `TemplateError`."""
-    texts, names, end = [""], list[str](), 0
-    for token in _TOKEN.finditer(prompt):
-        texts[-1] += prompt[end : token.start()]
-        end = token.end()
-        if token[1] is not None:
-            names.append(token[1])
-            texts.append("")
-        elif len(token[0]) == 2:  # noqa: PLR2004 - a doubled brace
-            texts[-1] += token[0][0]
-        else:
-            message = (
-                f"The brace at character {token.start() + 1} is not part of a {{name}}; write it twice to mean it."
-            )
-            raise TemplateError(message)
-    texts[-1] += prompt[end:]
-    if len(set(names)) > MAX_NAMES:
-        raise TemplateError(f"The prompt has more than {MAX_NAMES} names; no profile has values for so many.")
-    return Template(tuple(texts), tuple(names))
+    profile: PinnedProfile
+    prompt: str | None
+    error: LineError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,31 +43,77 @@ class Campaign:
     max_characters: int
     may_name_users: bool
     """Whether errors may name users that the client has not named itself."""
+    skips_missing: bool = False
+    takes_braces_literally: bool = False
 
     def candidates(self, session: Session, tenant_id: uuid.UUID, inspection: Inspection) -> Iterator[Candidate]:
         """The items: in the order of `user_ids` where those are given, otherwise in the order of the user ids."""
-        is_empty = True
+        found = inspection.audience = AudienceFindings()
+        excluded = frozenset(self.whom.exclude or ())
+        found.unknown_excluded = audiences.unknown_among(session, tenant_id, self.whom.exclude or ())
+        num_addressed, misread = 0, set[str]()
         for place, profile in self._profiles(session, tenant_id, inspection):
-            is_empty = False
+            if profile.user_id in excluded:
+                found.num_excluded += 1
+                continue
+            num_addressed += 1
+            values = values_of(profile)
+            misread |= self._misread(values, misread, inspection)
+            missing = self.template.missing(values)
+            if missing and self.skips_missing:
+                self._skip(profile.user_id, missing, found)
+                continue
             inspection.count_row()
-            values = {**_attributes(profile), "user_id": profile.user_id}
-            error = self._error(profile.user_id, values, place)
+            error = self._error(profile.user_id, values, missing, place)
             if error is not None:
                 inspection.add(error)
                 continue
             prompt = as_user_turn(self.template.expand(values))
             yield Candidate(profile.user_id, profile, [prompt], place, "", SAYS_NOTHING)
-        if is_empty and self.whom.user_ids is None:
-            inspection.add(self._nobody())
+        if not inspection.num_errors and num_addressed == found.num_skipped:
+            inspection.add(self.nobody(found))
 
-    def _nobody(self) -> LineError:
+    def rendered(self, profile: PinnedProfile, inspection: Inspection) -> Rendered:
+        """One user's prompt or what is wrong with it; `inspection` is told of what is wrong for everybody."""
+        values = values_of(profile)
+        if not inspection.num_errors:
+            self._misread(values, set(), inspection)
+        error = self._error(profile.user_id, values, self.template.missing(values), AT_THE_PROMPT)
+        return Rendered(profile, None if error else self.template.expand(values), error)
+
+    def _misread(self, values: Mapping[str, str], known: set[str], inspection: Inspection) -> set[str]:
+        """The attributes that stand between doubled braces, if those may be meant; each is told of once."""
+        if self.takes_braces_literally:
+            return set()
+        new = {name for name in self.template.doubled if name in values} - known
+        for name in sorted(new):
+            message = (
+                f"`{{{{{name}}}}}` is the text {{{name}}}, and `{name}` is an attribute: write `{{{name}}}` for each "
+                "user's own, or say `literal_braces: true` to mean the braces."
+            )
+            inspection.add(LineError("doubled_braces", message, "/prompt"))
+        return new
+
+    def _skip(self, user_id: str, missing: Sequence[str], found: AudienceFindings) -> None:
+        found.num_skipped += 1
+        if self._names_users and len(found.skipped) < MAX_USERS_NAMED:
+            found.skipped.append((user_id, missing))
+
+    def nobody(self, found: AudienceFindings) -> LineError:
+        """Why there is no item, where nothing else is wrong."""
+        if found.num_skipped:
+            needed = ", ".join(f"`{slot.name}`" for slot in self.template.slots if slot.default is None)
+            message = f"Every user would be skipped: nobody has all of {needed}. Give defaults, as in {{name|friend}}."
+            return LineError("no_items", message, "/prompt")
+        if found.num_excluded:
+            return LineError("no_items", "Everybody in the audience is excluded.", "/audience/exclude")
         if self.whom.tags is None:
             return LineError("no_items", "There are no profiles yet: store one first.", "/audience/all")
-        return LineError("no_items", "No profile has any of these tags.", "/audience/tags")
+        fits = "has any of these tags" if isinstance(self.whom.tags, list) else "fits these tags"
+        return LineError("no_items", f"No profile {fits}.", "/audience/tags")
 
-    def _error(self, user_id: str, values: Mapping[str, str], place: Place) -> LineError | None:
+    def _error(self, user_id: str, values: Mapping[str, str], missing: Sequence[str], place: Place) -> LineError | None:
         """What is wrong with the prompt for one user; found before it is made."""
-        missing = self.template.missing(values)
         if missing:
             named = ", ".join(f"`{name}`" for name in missing)
             return place.error("missing_attribute", f"The profile of {self._user(user_id)} has no attribute {named}.")
@@ -118,8 +125,11 @@ class Campaign:
         return None
 
     def _user(self, user_id: str) -> str:
-        is_known = self.may_name_users or self.whom.user_ids is not None
-        return f"user `{user_id}`" if is_known else "a user"
+        return f"user `{user_id}`" if self._names_users else "a user"
+
+    @property
+    def _names_users(self) -> bool:
+        return self.may_name_users or self.whom.user_ids is not None
 
     def _profiles(
         self, session: Session, tenant_id: uuid.UUID, inspection: Inspection
@@ -127,9 +137,8 @@ class Campaign:
         if self.whom.user_ids is not None:
             yield from _named_profiles(session, tenant_id, self.whom.user_ids, inspection)
             return
-        at_prompt = Place(prefix="/prompt")
-        for profile in profiles_of(session, tenant_id, tags=self.whom.tags or ()):
-            yield at_prompt, profile
+        for profile in audiences.audience(session, tenant_id, self.whom.tagged):
+            yield AT_THE_PROMPT, profile
 
 
 def read_campaign(body: Mapping[str, object], *, max_characters: int, max_users: int, may_name_users: bool) -> Campaign:
@@ -140,7 +149,7 @@ def read_campaign(body: Mapping[str, object], *, max_characters: int, max_users:
     errors = list(_size_errors(body, max_characters, max_users))
     campaign, template = None, None
     if errors:
-        raise InvalidRequestError("The campaign was refused and nothing was stored.", errors=errors)
+        raise InvalidRequestError(REFUSED, errors=errors)
     try:
         campaign = CampaignIn.model_validate(body)
     except ValidationError as error:
@@ -150,9 +159,20 @@ def read_campaign(body: Mapping[str, object], *, max_characters: int, max_users:
     except TemplateError as error:
         errors.append(LineError("placeholder", str(error), "/prompt"))
     if campaign is None or template is None:
-        raise InvalidRequestError("The campaign was refused and nothing was stored.", errors=errors)
+        raise InvalidRequestError(REFUSED, errors=errors)
     options = Options.model_construct(**{name: getattr(campaign, name) for name in Options.model_fields})
-    return Campaign(ReadOptions(options), template, campaign.audience, max_characters, may_name_users)
+    return Campaign(
+        *(ReadOptions(options), template, campaign.audience, max_characters, may_name_users),
+        skips_missing=campaign.missing == "skip",
+        takes_braces_literally=campaign.literal_braces,
+    )
+
+
+def values_of(profile: PinnedProfile) -> dict[str, str]:
+    """What placeholders may stand for: the profile's attributes, and `user_id`."""
+    attributes = profile.body.get("attributes")
+    named = attributes.items() if isinstance(attributes, dict) else ()
+    return {**{str(name): str(value) for name, value in named}, "user_id": profile.user_id}
 
 
 def _size_errors(body: Mapping[str, object], max_characters: int, max_users: int) -> Iterator[LineError]:
@@ -160,9 +180,13 @@ def _size_errors(body: Mapping[str, object], max_characters: int, max_users: int
     if isinstance(prompt, str) and len(prompt) > max_characters:
         message = f"The text has {len(prompt)} characters; at most {max_characters} are allowed."
         yield LineError("prompt_too_long", message, "/prompt")
-    user_ids = audience.get("user_ids") if isinstance(audience, dict) else None
-    if isinstance(user_ids, list) and len(user_ids) > max_users:
-        yield LineError("too_many_items", f"A job may have at most {max_users} items.", "/audience/user_ids")
+    for name, message in (
+        ("user_ids", f"A job may have at most {max_users} items."),
+        ("exclude", f"At most {max_users} users can be excluded."),
+    ):
+        user_ids = audience.get(name) if isinstance(audience, dict) else None
+        if isinstance(user_ids, list) and len(user_ids) > max_users:
+            yield LineError("too_many_items", message, f"/audience/{name}")
 
 
 def _named_profiles(
@@ -182,8 +206,3 @@ def _named_profiles(
                 inspection.add(place.error("unknown_user", message))
             else:
                 yield place, profiles[user_id]
-
-
-def _attributes(profile: PinnedProfile) -> dict[str, str]:
-    attributes = profile.body.get("attributes")
-    return {str(name): str(value) for name, value in attributes.items()} if isinstance(attributes, dict) else {}

@@ -15,7 +15,7 @@ PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
 MAX_POINTER_PART = 128
 MAX_ERRORS_SHOWN = 100
 MAX_ERRORS_BUILT = 1000
-BRANCH_NAMES = frozenset({"[key]", "bool", "float", "int", "none", "str"})
+BRANCH_NAMES = frozenset({"[key]", "bool", "float", "int", "str"})
 BRANCH_PREFIXES = ("constrained-", "dict[", "function-", "json-or-", "lax-or-", "list[", "literal[", "tagged-union[")
 # Where pydantic's own wording says little to somebody who reads an HTTP answer.
 SENTENCES = {

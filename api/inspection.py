@@ -1,6 +1,20 @@
 """What a submission is found to be: how many rows, and what is wrong with them. Decides on refusal."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
 from api.errors import Findings, InvalidRequestError, LineError
+
+
+@dataclass(slots=True)
+class AudienceFindings:
+    """What became of a campaign's audience."""
+
+    num_skipped: int = 0
+    skipped: list[tuple[str, Sequence[str]]] = field(default_factory=list)
+    """Users and what they lack: those that may be named, and not more than an answer names."""
+    num_excluded: int = 0
+    unknown_excluded: Sequence[str] = ()
 
 
 class Inspection(Findings):
@@ -8,6 +22,8 @@ class Inspection(Findings):
 
     def __init__(self, max_items: int) -> None:
         super().__init__()
+        self.audience: AudienceFindings | None = None
+        """Where the submission has one."""
         self._max_items = max_items
         self._num_rows = 0
 

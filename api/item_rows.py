@@ -1,4 +1,4 @@
-"""Jobs submitted item by item, as one JSON object or as NDJSON: rows are read, checked and given their profiles."""
+"""Jobs submitted item by item, as a JSON object, NDJSON or CSV: rows are read, checked and given their profiles."""
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from api.bodies import JsonSyntaxError, SpooledBody, parse_json
+from api.cells import ITEMS, item_of
+from api.csv_tables import refuse_csv, table_rows
 from api.errors import LineError, line_errors
 from api.inspection import Inspection
 from api.item_source import Candidate, Place, ReadOptions
@@ -25,11 +27,11 @@ OPTION_NAMES = frozenset(Options.model_fields)
 
 
 class Row(NamedTuple):
-    """One row as it was sent; `syntax` says why it is no JSON value, if it is none. A tuple: there are many."""
+    """One row as it was sent; `fault` says why it has no value, if it has none. A tuple: there are many."""
 
     place: Place
     value: object
-    syntax: str | None = None
+    fault: LineError | None = None
 
 
 class CheckedRow(NamedTuple):
@@ -80,6 +82,7 @@ def json_rows(body: Mapping[str, object]) -> ItemRows:
 
 def ndjson_rows(body: SpooledBody) -> ItemRows:
     """A job as NDJSON: an item per line, after an optional first line that holds options only."""
+    refuse_csv(body)
     rows = _parsed_lines(body)
     first = next(rows, None)
     if first is None:
@@ -87,6 +90,17 @@ def ndjson_rows(body: SpooledBody) -> ItemRows:
     if _is_options(first.value):
         return ItemRows(read_options(first.value, first.place), rows)
     return ItemRows(ReadOptions(), chain([first], rows))
+
+
+def csv_rows(body: SpooledBody, columns: Mapping[str, str], options: object) -> ItemRows:
+    """A job as CSV: an item per row; what it says once for all of them comes beside it."""
+    head = ReadOptions() if options is None else read_options(options, Place(prefix="options"))
+    return ItemRows(head, _table(body, columns))
+
+
+def _table(body: SpooledBody, columns: Mapping[str, str]) -> Iterator[Row]:
+    for number, row in enumerate(table_rows(body, columns, ITEMS), start=1):
+        yield Row(Place(line=row.line), item_of(row, number), row.error)
 
 
 def read_options(value: object, place: Place) -> ReadOptions:
@@ -99,9 +113,8 @@ def read_options(value: object, place: Place) -> ReadOptions:
 
 def check_row(row: Row) -> CheckedRow:
     """One row against its schema, with all that is wrong with it."""
-    if row.syntax is not None:
-        error = row.place.error("invalid_json", f"This line is not valid JSON: {row.syntax}.")
-        return CheckedRow(row.place, None, None, None, [error])
+    if row.fault is not None:
+        return CheckedRow(row.place, None, None, None, [row.fault])
     value = row.value
     if not isinstance(value, dict):
         error = row.place.error("not_an_object", "An item is a JSON object.")
@@ -161,4 +174,5 @@ def _parsed_lines(body: SpooledBody) -> Iterator[Row]:
         try:
             yield Row(place, parse_json(line))
         except JsonSyntaxError as error:
-            yield Row(place, None, str(error).replace("line 1 column", "column"))
+            reason = str(error).replace("line 1 column", "column")
+            yield Row(place, None, place.error("invalid_json", f"This line is not valid JSON: {reason}."))

@@ -4,30 +4,40 @@ import datetime as dt
 import uuid
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from api.bounds import ModelName
 from api.profile_schemas import (
     MAX_METADATA,
     MAX_PRINCIPLES,
-    MAX_TAGS,
     Examples,
     MaxKl,
     MetadataKey,
     MetadataValue,
     PrincipleBody,
     StrictModel,
-    Tag,
     UserId,
     as_principle,
     check_principles,
+    check_text,
 )
 from api.sampling_schemas import SamplingFields
 from api.schedule_schemas import ScheduleFields
+from db.holdouts import MAX_SEED as MAX_HOLDOUT_SEED
 from db.preferences import MAX_STRENGTH, Method
 from db.priorities import Priority
 from db.states import ItemState, JobState
+
+MAX_NAME_CHARACTERS = 128
+
+
+def check_name(name: str) -> str:
+    """A name of one line that people can see."""
+    if name != name.strip() or not name.isprintable():
+        raise PydanticCustomError("name", "A name has printable characters and no space at either end.")
+    return check_text(name)
+
 
 CustomId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Principles = Annotated[
@@ -35,6 +45,7 @@ Principles = Annotated[
     Field(max_length=MAX_PRINCIPLES),
     AfterValidator(check_principles),
 ]
+JobName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARACTERS), AfterValidator(check_name)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA)]
 
 
@@ -97,33 +108,30 @@ class Options(ScheduleFields):
         description="A name or alias from `/v1/models`, or `name@` and the first 8 digits or more of its digest. It "
         "may be left out where one model is served.",
     )
+    name: JobName | None = Field(
+        default=None, description="What you call the job; several may have one name, and the list can be asked for it."
+    )
+    holdout: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        allow_inf_nan=False,
+        description="This share of the users gets the unguided text, whatever else is said, so that what guidance "
+        "brings can be measured. Drawn by user id: each user is in or out with all items of the job.",
+    )
+    holdout_seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_HOLDOUT_SEED,
+        description="What the hold-out is drawn by; one is drawn if unsaid. Jobs of one seed and share hold out the "
+        "same users.",
+    )
 
 
 class JobIn(Options):
     """A job, item by item."""
 
     items: list[ItemIn] = Field(min_length=1)
-
-
-class Audience(StrictModel):
-    """Whom a campaign is for: exactly one of the three."""
-
-    tags: list[Tag] | None = Field(default=None, min_length=1, max_length=MAX_TAGS)
-    user_ids: list[UserId] | None = Field(default=None, min_length=1, fail_fast=True)
-    all: Literal[True] | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> "Audience":
-        if sum(value is not None for value in (self.tags, self.user_ids, self.all)) != 1:
-            raise PydanticCustomError("one_audience", "Say exactly one of `tags`, `user_ids` and `all`.")
-        return self
-
-
-class CampaignIn(Options):
-    """One prompt for many users. `{name}` stands for an attribute of the profile or `user_id`; `{{` is a brace."""
-
-    prompt: str
-    audience: Audience
 
 
 class ReaddressBody(StrictModel):
@@ -143,16 +151,28 @@ class CountsOut(BaseModel):
     total: int
 
 
+class HoldoutOut(BaseModel):
+    """A job's hold-out: how it was drawn, and how many items each of the two sides has."""
+
+    share: float
+    seed: int
+    num_holdout: int = Field(description="Items that get the unguided text.")
+    num_guided: int
+
+
 class JobOut(BaseModel):
     """A job and how far it is."""
 
     id: uuid.UUID
     object: Literal["job"] = "job"
+    name: str | None
     state: JobState
     model: str
     model_digest: str | None = Field(description="Which model of that name; nothing else writes its texts.")
     metadata: dict[str, str]
     counts: CountsOut
+    holdout: HoldoutOut | None = Field(description="Null where nobody is held out.")
+    num_skipped: int = Field(description="Users of its audience who have no item, because they lack an attribute.")
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
@@ -221,6 +241,9 @@ class ResultOut(BaseModel):
     kl: float | None = Field(
         description="Mean over the tokens of KL(guided || base), in nats: what guidance cost; null if unguided."
     )
+    holdout: bool | None = Field(
+        description="Whether its user is in the job's hold-out, and has the unguided text; null where there is none."
+    )
     choices: list[ChoiceOut] | None = Field(
         description="All answers where `n` asked for several; `text`, `reward` and `kl` are the first one's, and "
         "`usage` counts the tokens of all."
@@ -228,6 +251,11 @@ class ResultOut(BaseModel):
     error: ItemErrorOut | None
     finished_at: dt.datetime
     attempts: int
+    prompt: str | None = Field(default=None, description="With `include=prompt`, where the item had a prompt.")
+    messages: list[Turn] | None = Field(default=None, description="With `include=prompt`, where it had messages.")
+    attributes: dict[str, str | None] | None = Field(
+        default=None, description="With `attribute`, as they were for the item; null where the profile is gone."
+    )
 
 
 class ResultPage(BaseModel):
@@ -242,6 +270,5 @@ class ResultPage(BaseModel):
 
 
 ITEM_EXAMPLE = {"custom_id": "letter-1", "user_id": "ada", "prompt": "Write two sentences about our new tea."}
-CAMPAIGN_EXAMPLE = {"prompt": "Write a reminder for {first_name} about tea.", "audience": {"tags": ["beta"]}}
 # Read or written by their endpoints, so FastAPI does not see them: `api.documentation` puts them into the document.
-DOCUMENTED_SCHEMAS: tuple[type[BaseModel], ...] = (JobIn, CampaignIn, ItemIn, ReaddressBody, ResultOut)
+DOCUMENTED_SCHEMAS: tuple[type[BaseModel], ...] = (JobIn, ItemIn, ReaddressBody, ResultOut)

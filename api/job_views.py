@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from api.errors import NoSuchJobError
-from api.job_schemas import CountsOut, JobOut
+from api.job_schemas import CountsOut, HoldoutOut, JobOut
 from api.schedule_schemas import as_window
 from db.queries import jobs
 from db.queries.jobs import JobRecord, Waiting
@@ -40,11 +40,14 @@ def job_views(session: Session, records: Sequence[JobRecord], *, redis_fails: bo
 def _view(job: JobRecord, seen: list[SeenWorker], *, redis_fails: bool) -> JobOut:
     return JobOut(
         id=job.id,
+        name=job.facts.name,
         state=job.state,
         model=job.model,
         model_digest=job.model_digest,
         metadata=job.metadata,
         counts=CountsOut.model_validate(job.counts, from_attributes=True),
+        holdout=_holdout(job),
+        num_skipped=job.facts.num_skipped,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
@@ -56,6 +59,16 @@ def _view(job: JobRecord, seen: list[SeenWorker], *, redis_fails: bool) -> JobOu
         rate=None if job.rate is None else round(job.rate, 3),
         eta_seconds=None if job.rate is None else math.ceil(job.counts.unfinished / job.rate),
         waiting_reason=None if job.behind is None else _waiting_reason(job, job.behind, seen, redis_fails=redis_fails),
+    )
+
+
+def _holdout(job: JobRecord) -> HoldoutOut | None:
+    facts = job.facts
+    if facts.holdout is None:
+        return None
+    num_guided = job.counts.total - facts.num_holdout
+    return HoldoutOut(
+        share=facts.holdout.share, seed=facts.holdout.seed, num_holdout=facts.num_holdout, num_guided=num_guided
     )
 
 

@@ -3,31 +3,39 @@
 import hashlib
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from pydantic_core import to_json
 from starlette.responses import JSONResponse
 
 from api import deadlines
-from api.accepting import accept_body
+from api.accepting import Form, accept_body
 from api.bodies import (
     JSON,
     NDJSON_TYPES,
+    JsonSyntaxError,
     SpooledBody,
     json_body,
     ndjson_example,
+    parse_json,
     request_body,
     require_media_type,
     spool,
 )
+from api.campaign_schemas import CAMPAIGN_EXAMPLE, SubmittedJob
+from api.csv_tables import CSV, MAX_COLUMNS, ColumnAndField, parse_columns
 from api.dependencies import Caller, Scope, ServicesDep, require
+from api.dry_run_schemas import DryRunOut
 from api.errors import (
     BodyTooLargeError,
     ConflictError,
     ForbiddenError,
     IdempotencyMismatchError,
     InvalidRequestError,
+    LineError,
     MalformedBodyError,
     ModelAmbiguousError,
     NoModelError,
@@ -41,7 +49,7 @@ from api.errors import (
     responses,
 )
 from api.etags import Preconditions, preconditions
-from api.job_schemas import CAMPAIGN_EXAMPLE, ITEM_EXAMPLE, JobList, JobOut, ReaddressBody
+from api.job_schemas import ITEM_EXAMPLE, JobList, JobName, JobOut, ReaddressBody
 from api.job_views import job_views, view_of
 from api.model_choice import choose_model
 from api.readdressing import refuse_what_does_not_fit
@@ -51,6 +59,7 @@ from db.states import JobState
 
 SCHEMAS = "#/components/schemas"
 LINES_EXAMPLE = ndjson_example({"defaults": {"max_tokens": 200}}, ITEM_EXAMPLE)
+CSV_EXAMPLE = "custom_id,user_id,prompt,strength\r\nletter-1,ada,Write two sentences about our new tea.,0.5\r\n"
 SUBMISSION = {
     "requestBody": {
         "required": True,
@@ -66,10 +75,15 @@ SUBMISSION = {
                 media_type: {"schema": {"$ref": f"{SCHEMAS}/ItemIn"}, "example": LINES_EXAMPLE}
                 for media_type in NDJSON_TYPES
             },
+            CSV: {"schema": {"type": "string"}, "example": CSV_EXAMPLE},
         },
     }
 }
 ROUTE = "POST /v1/jobs"
+DRY_RUN: dict[int | str, dict[str, object]] = {
+    200: {"model": DryRunOut, "description": "Of a dry run: what the job would be."}
+}
+MAX_OPTIONS_CHARACTERS = 32_768
 
 router = APIRouter(
     tags=["jobs"], responses=responses(UnauthorizedError, ForbiddenError, InvalidRequestError, UnavailableError)
@@ -99,12 +113,41 @@ IdempotencyKey = Annotated[
 ]
 
 
+def table_form(
+    column: Annotated[
+        list[ColumnAndField] | None,
+        Query(
+            max_length=MAX_COLUMNS,
+            description="Of a CSV: `COLUMN=FIELD` says what a column is; `COLUMN=` leaves it out, `*=` all others.",
+        ),
+    ] = None,
+    options: Annotated[
+        str | None,
+        Query(max_length=MAX_OPTIONS_CHARACTERS, description="Of a CSV: what a first line of NDJSON holds, as JSON."),
+    ] = None,
+) -> Form:
+    """A dependency: how a CSV is to be read."""
+    if options is None:
+        return Form(columns=parse_columns(column or ()))
+    try:
+        return Form(columns=parse_columns(column or ()), options=parse_json(options.encode()))
+    except JsonSyntaxError as error:
+        message = f"The options are not valid JSON: {error}."
+        raise InvalidRequestError(errors=[LineError("invalid_json", message, "options")]) from None
+
+
+DryRun = Annotated[
+    bool, Query(description="Check everything and say what the job would be, but store nothing: the answer is 200.")
+]
+
+
 async def submitted_body(request: Request, services: ServicesDep, caller: Writer) -> AsyncIterator[SpooledBody]:
     """A dependency: the whole body, before any transaction begins; closed when the answer has left."""
-    is_json = require_media_type(request, JSON, *NDJSON_TYPES) == JSON
+    media_type = require_media_type(request, JSON, *NDJSON_TYPES, CSV)
     settings = services.settings
-    max_bytes = settings.max_json_bytes if is_json else settings.max_body_bytes
-    max_lines = None if is_json else settings.max_items + 1  # the first may hold options
+    max_bytes = settings.max_json_bytes if media_type == JSON else settings.max_body_bytes
+    is_by_line = media_type in NDJSON_TYPES
+    max_lines = settings.max_items + 1 if is_by_line else None  # the first may hold options; a CSV's rows are counted
     async with services.lanes.receiving.slot(caller.tenant_id):
         body = await spool(request, max_bytes=max_bytes, max_lines=max_lines)
         with body.file:
@@ -115,8 +158,9 @@ async def submitted_body(request: Request, services: ServicesDep, caller: Writer
     "/v1/jobs",
     summary="Submit a job",
     status_code=202,
-    response_model=JobOut,
-    responses=responses(
+    response_model=SubmittedJob,
+    responses=DRY_RUN
+    | responses(
         MalformedBodyError,
         BodyTooLargeError,
         UnsupportedMediaTypeError,
@@ -133,36 +177,62 @@ async def submit_job(
     caller: Writer,
     services: ServicesDep,
     body: Annotated[SpooledBody, Depends(submitted_body)],
+    table: Annotated[Form, Depends(table_form)],
+    *,
+    dry_run: DryRun = False,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Store items to be written, each pinned to its user's profile as it is now, and to one model. All or nothing.
 
-    Three forms: a JSON object with `items`; NDJSON, one item per line after an optional first line with `defaults`,
-    `metadata` or `model`; or a campaign, one `prompt` for an `audience`.
+    Four forms: a JSON object with `items`; NDJSON, one item per line after an optional first line with `defaults`,
+    `metadata`, `model` or other options; CSV, a header and one item per row; or a campaign, one `prompt` for an
+    `audience`.
     """
+    _refuse_table_options(body, table)
+    form = replace(table, may_name_users=caller.may(Scope.PROFILES_READ), is_dry_run=dry_run)
+    if dry_run:
+        told = await accept_body(services, caller.tenant_id, body, None, form)
+        return JSONResponse(told.job, status_code=told.status_code)
     key = None
     if idempotency_key is not None:
-        sent = hashlib.sha256(f"{body.media_type}\n{body.digest}".encode()).hexdigest()
-        key = RequestKey(caller.tenant_id, ROUTE, idempotency_key, sent)
-    answer = await accept_body(services, caller.tenant_id, body, key, may_name_users=caller.may(Scope.PROFILES_READ))
+        key = RequestKey(caller.tenant_id, ROUTE, idempotency_key, _digest(body, table))
+    answer = await accept_body(services, caller.tenant_id, body, key, form)
     headers = {"Location": f"/v1/jobs/{answer.job['id']}"}
     if answer.replayed:
         headers["Idempotency-Replayed"] = "true"
     return JSONResponse(answer.job, status_code=answer.status_code, headers=headers)
 
 
+def _refuse_table_options(body: SpooledBody, table: Form) -> None:
+    """What is said of a table is said of none."""
+    if body.media_type == CSV:
+        return
+    said = [name for name, value in (("column", table.columns), ("options", table.options)) if value]
+    if said:
+        message = f"This is for bodies of `Content-Type: {CSV}`: here it goes into the body."
+        raise InvalidRequestError(errors=[LineError("not_csv", message, name) for name in said])
+
+
+def _digest(body: SpooledBody, table: Form) -> str:
+    """What a repeat has to be equal in."""
+    of_table = f"\n{to_json([table.columns, table.options]).decode()}" if body.media_type == CSV else ""
+    return hashlib.sha256(f"{body.media_type}\n{body.digest}{of_table}".encode()).hexdigest()
+
+
 @router.get("/v1/jobs", summary="List jobs")
 def list_jobs(
     caller: Reader,
     services: ServicesDep,
+    *,
     after: Annotated[uuid.UUID | None, Query(description="The `last_id` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="Jobs per page.")] = 20,
     state: JobState | None = None,
+    name: Annotated[JobName | None, Query(description="Only jobs of exactly this name.")] = None,
 ) -> JobList:
     """Your jobs, the newest first."""
     if state is JobState.EXPIRED:
         deadlines.end_all_overdue(services.database)
-    find = partial(jobs.list_jobs, tenant_id=caller.tenant_id, limit=limit + 1, after=after, state=state)
+    find = partial(jobs.list_jobs, tenant_id=caller.tenant_id, limit=limit + 1, after=after, state=state, name=name)
     with deadlines.reading_jobs(services.database, find) as (session, found):
         page = job_views(session, found[:limit], redis_fails=services.publisher.is_failing)
     return JobList(

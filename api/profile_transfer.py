@@ -1,7 +1,11 @@
-"""Profiles as NDJSON: import all or nothing, export everything. An export is a valid import that changes nothing."""
+"""Profiles as NDJSON, and as CSV too where they come in: import all or nothing, export everything.
+
+An export is a valid import that changes nothing.
+"""
 
 import uuid
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -20,6 +24,8 @@ from api.bodies import (
     require_media_type,
     spool,
 )
+from api.cells import PROFILES, profile_of
+from api.csv_tables import CSV, MAX_COLUMNS, ColumnAndField, parse_columns, refuse_csv, table_rows
 from api.dependencies import ServicesDep
 from api.errors import (
     BodyTooLargeError,
@@ -55,10 +61,11 @@ router = APIRouter(
 
 async def imported_body(request: Request, services: ServicesDep, caller: Writer) -> AsyncIterator[SpooledBody]:
     """A dependency: the whole body; closed when the answer has left."""
-    require_media_type(request, *NDJSON_TYPES)
+    media_type = require_media_type(request, *NDJSON_TYPES, CSV)
     settings = services.settings
+    max_lines = None if media_type == CSV else settings.max_import_profiles
     async with services.lanes.receiving.slot(caller.tenant_id):
-        body = await spool(request, max_bytes=settings.max_body_bytes, max_lines=settings.max_import_profiles)
+        body = await spool(request, max_bytes=settings.max_body_bytes, max_lines=max_lines)
         with body.file:
             yield body
 
@@ -77,23 +84,43 @@ async def import_profiles(
     caller: Writer,
     services: ServicesDep,
     body: Annotated[SpooledBody, Depends(imported_body)],
-    dry_run: Annotated[bool, Query(description="Check everything and count, but store nothing.")] = False,  # noqa: FBT002 - a query parameter
+    *,
+    dry_run: Annotated[bool, Query(description="Check everything and count, but store nothing.")] = False,
+    column: Annotated[
+        list[ColumnAndField] | None,
+        Query(
+            max_length=MAX_COLUMNS,
+            description="Of a CSV: `COLUMN=FIELD` says what a column is, as in `Mail=attributes.mail`; `COLUMN=` "
+            "leaves it out, `*=attributes` makes all others attributes, `*=` leaves them out.",
+        ),
+    ] = None,
 ) -> ImportReport:
-    """Create or change one profile per line. Nothing is stored when any line is wrong; every wrong line is named.
+    """Create or change one profile per line, or per row of a CSV.
+
+    Nothing is stored when any line is wrong; every wrong line is named.
 
     What a line leaves out stays as it is, null removes, lists are replaced: a line is a patch (RFC 7396) of a profile
-    that there may not be yet. Weights that feedback has learnt stay until a line states others than were stated before.
+    that there may not be yet, and so is a row, whose empty cells say nothing. Weights that feedback has learnt stay
+    until a line states others than were stated before.
     """
     async with services.lanes.heavy.slot(caller.tenant_id):
-        return await services.bulk.run(_import, caller.tenant_id, body, dry_run=dry_run)
+        columns = parse_columns(column or ())
+        return await services.bulk.run(_import, caller.tenant_id, body, columns, dry_run=dry_run)
 
 
 def _import(
-    settings: Settings, database: Database, tenant_id: uuid.UUID, body: SpooledBody, *, dry_run: bool
+    settings: Settings,
+    database: Database,
+    tenant_id: uuid.UUID,
+    body: SpooledBody,
+    columns: Mapping[str, str],
+    *,
+    dry_run: bool,
 ) -> ImportReport:
     with body.file:
-        num_profiles = _check(body, most=settings.max_import_profiles, known=known_methods(database))
-        counts = (_count if dry_run else _store)(database, tenant_id, body)
+        lines = Lines(body, columns)
+        num_profiles = _check(lines, most=settings.max_import_profiles, known=known_methods(database))
+        counts = (_count if dry_run else _store)(database, tenant_id, lines)
     return ImportReport(
         dry_run=dry_run,
         num_profiles=num_profiles,
@@ -129,22 +156,47 @@ def export_profiles(caller: Reader, services: ServicesDep, tag: TagFilter = []) 
     return ndjson_response(rows(), services.lanes.streams, caller.tenant_id, headers=headers)
 
 
-def _check(body: SpooledBody, *, most: int, known: Collection[Method]) -> int:
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The lines of an import, or the rows of its table; they can be read twice."""
+
+    body: SpooledBody
+    columns: Mapping[str, str]
+
+    def values(self) -> Iterator[tuple[int, object, LineError | None]]:
+        """What each says, with the line it begins on; or what is wrong with it."""
+        if self.body.media_type == CSV:
+            for row in table_rows(self.body, self.columns, PROFILES):
+                yield row.line, profile_of(row), row.error
+            return
+        if self.columns:
+            message = f"This is for bodies of `Content-Type: {CSV}`."
+            raise InvalidRequestError(errors=[LineError("not_csv", message, "column")])
+        refuse_csv(self.body)
+        for line, text in self.body.lines():
+            try:
+                yield line, parse_json(text), None
+            except JsonSyntaxError as error:
+                yield line, None, LineError("invalid_json", f"This line is not valid JSON: {error}.", "", line)
+
+
+def _check(lines: Lines, *, most: int, known: Collection[Method]) -> int:
     """How many profiles the body holds; raises with everything that is wrong."""
     findings = Findings()
     lines_of: dict[str, int] = {}
     num_profiles = 0
-    for line, text in body.lines():
+    for line, value, fault in lines.values():
         num_profiles += 1
         if num_profiles > most:
             raise BodyTooLargeError(f"More than {most} profiles: send them in parts.")
+        if fault is not None:
+            findings.add(fault)
+            continue
         try:
-            row = read_row(parse_json(text), line)
+            row = read_row(value, line)
             require_policy(row.method, known)
         except ValidationError as error:
             findings.add(*line_errors(error, line=line))
-        except JsonSyntaxError as error:
-            findings.add(LineError("invalid_json", f"This line is not valid JSON: {error}.", "", line))
         except PolicyRequiredError as error:
             findings.add(LineError(error.code, error.detail, "/method", line))
         else:
@@ -156,25 +208,25 @@ def _check(body: SpooledBody, *, most: int, known: Collection[Method]) -> int:
     return num_profiles
 
 
-def _count(database: Database, tenant_id: uuid.UUID, body: SpooledBody) -> ImportCounts:
+def _count(database: Database, tenant_id: uuid.UUID, lines: Lines) -> ImportCounts:
     counts = ImportCounts()
     with database.reading() as session:
-        for batch in batches(_rows(body), ROWS_PER_STATEMENT):
+        for batch in batches(_rows(lines), ROWS_PER_STATEMENT):
             counts += profile_imports.count_differences(session, tenant_id, batch)
     return counts
 
 
-def _store(database: Database, tenant_id: uuid.UUID, body: SpooledBody) -> ImportCounts:
+def _store(database: Database, tenant_id: uuid.UUID, lines: Lines) -> ImportCounts:
     counts = ImportCounts()
     with database.transaction() as session:
         profile_imports.wait_for_other_imports(session, tenant_id)
-        for batch in batches(_rows(body), ROWS_PER_STATEMENT):
+        for batch in batches(_rows(lines), ROWS_PER_STATEMENT):
             counts += profile_imports.store_profiles(session, tenant_id, batch)
     return counts
 
 
-def _rows(body: SpooledBody) -> Iterator[Row]:
+def _rows(lines: Lines) -> Iterator[Row]:
     """The checked body once more: reading it twice is cheaper than keeping it."""
-    for line, text in body.lines():
-        row = read_row(parse_json(text), line)
+    for line, value, _ in lines.values():
+        row = read_row(value, line)
         yield Row(row.user_id, row.change)

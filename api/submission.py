@@ -13,7 +13,9 @@ from tempfile import SpooledTemporaryFile
 from sqlalchemy.orm import Session
 
 from api.bodies import SPOOL_IN_MEMORY_BYTES
+from api.campaign_schemas import MAX_USERS_NAMED, AudienceOut, SkippedUser
 from api.errors import IdempotencyMismatchError, InvalidRequestError, UnavailableError
+from api.inspection import AudienceFindings
 from api.item_source import ItemSource
 from api.job_schemas import Options
 from api.job_views import view_of
@@ -25,6 +27,7 @@ from db.base import JsonObject
 from db.queries import idempotency, items, jobs
 from db.queries.idempotency import RequestKey
 from db.queries.items import NewItem
+from db.queries.jobs import Facts
 from db.queries.models import RegisteredModel
 from db.session import Database
 
@@ -64,12 +67,15 @@ def accept(
             if key is not None and (given := _given_before(session, key)) is not None:
                 return given
             model = model_of(session, source)
-            planned.write(Planner(settings, tenant_id, source, model).items(session))
+            planner = Planner(settings, tenant_id, source, model)
+            planned.write(planner.items(session))
         with database.transaction() as session:
             if key is not None and not idempotency.hold(session, key):
                 return _given_meanwhile(session, key)
-            job_id = store_job(session, planned, source.head.options, tenant_id=tenant_id, model=model)
-            answer = Answer(ACCEPTED, view_of(session, tenant_id, job_id).model_dump(mode="json"))
+            options = source.head.options
+            job_id = store_job(session, planned, options, tenant_id=tenant_id, model=model, facts=planner.facts)
+            job = view_of(session, tenant_id, job_id).model_dump(mode="json")
+            answer = Answer(ACCEPTED, job | _about_the_audience(planner.inspection.audience))
             if key is not None:
                 idempotency.answer(session, key, status_code=answer.status_code, response=answer.job)
         return replace(answer, stored=StoredJob(job_id, model.digest, is_awaited=model.is_ready))
@@ -85,7 +91,13 @@ def model_of(session: Session, source: ItemSource) -> RegisteredModel:
 
 
 def store_job(
-    session: Session, planned: PlannedItems, options: Options, *, tenant_id: uuid.UUID, model: RegisteredModel
+    session: Session,
+    planned: PlannedItems,
+    options: Options,
+    *,
+    tenant_id: uuid.UUID,
+    model: RegisteredModel,
+    facts: Facts,
 ) -> uuid.UUID:
     """Store a job with its items and their preferences in this transaction; return its id."""
     named = {"model": model.name, "model_digest": model.digest}
@@ -96,6 +108,7 @@ def store_job(
         metadata=dict(options.metadata),
         num_items=planned.num_items,
         schedule=options.schedule,
+        facts=facts,
     )
     rows, unstored = planned.read(), dict[str, JsonObject]()
     for _ in range(0, planned.num_items, ITEMS_PER_INSERT):
@@ -105,6 +118,21 @@ def store_job(
             unstored.clear()
     items.store_preferences(session, tenant_id=tenant_id, bodies=unstored)
     return job_id
+
+
+def audience_out(found: AudienceFindings) -> AudienceOut:
+    """What became of an audience, as clients see it."""
+    return AudienceOut(
+        num_skipped=found.num_skipped,
+        skipped=[SkippedUser(user_id=user_id, missing=list(missing)) for user_id, missing in found.skipped],
+        num_excluded=found.num_excluded,
+        num_unknown_excluded=len(found.unknown_excluded),
+        unknown_excluded=list(found.unknown_excluded[:MAX_USERS_NAMED]),
+    )
+
+
+def _about_the_audience(found: AudienceFindings | None) -> JsonObject:
+    return {} if found is None else {"audience": audience_out(found).model_dump(mode="json")}
 
 
 def _noting(unstored: dict[str, JsonObject], rows: Iterable[tuple[NewItem, JsonObject | None]]) -> Iterator[NewItem]:

@@ -139,6 +139,12 @@ class Job(Base):
             sqlite_where=text("finished_at IS NULL AND expires_at IS NOT NULL"),
         ),
         Index(
+            "ix_jobs_named",
+            *("tenant_id", "name", "id"),
+            postgresql_where=text("name IS NOT NULL"),
+            sqlite_where=text("name IS NOT NULL"),
+        ),
+        Index(
             "ix_jobs_deleted",
             "id",
             postgresql_where=text("deleted_at IS NOT NULL"),
@@ -152,12 +158,20 @@ class Job(Base):
     model: Mapped[str] = mapped_column(String(256))
     model_digest: Mapped[str | None] = mapped_column(String(64))
     details: Mapped[JsonObject] = mapped_column("metadata")
+    name: Mapped[str | None] = mapped_column(String(128))
+    """What its tenant calls it; several jobs may have one name."""
     num_items: Mapped[int]
     num_queued: Mapped[Count]
     num_running: Mapped[Count]
     num_succeeded: Mapped[Count]
     num_failed: Mapped[Count]
     num_cancelled: Mapped[Count]
+    holdout_share: Mapped[float | None]
+    holdout_seed: Mapped[int | None]
+    """Which of its users get the unguided text (`db.holdouts`)."""
+    num_holdout: Mapped[Count]
+    num_skipped: Mapped[Count]
+    """How many users of its audience lacked an attribute, and have no item."""
     is_winding_up: Mapped[bool] = mapped_column(server_default=false())
     """It ended early and counts as such, and some of its items are still to follow (`db.queries.cancelling`)."""
     priority: Mapped[Priority] = mapped_column(state_type(Priority, "priority"), server_default=Priority.NORMAL.value)
@@ -357,6 +371,8 @@ class Model(Base):
     format: Mapped[str] = mapped_column(String(16))
     card: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
     num_turn_tokens: Mapped[int | None]
+    tokens_per_second: Mapped[float | None]
+    """How fast one worker last wrote with it, by `worker.throughput`; None until one has."""
     registered_at: Mapped[Moment]
     seen_at: Mapped[Moment]
 
@@ -371,5 +387,7 @@ class Worker(Base):
     model_digest: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[WorkerState] = mapped_column(state_type(WorkerState, "state"))
     message: Mapped[str | None] = mapped_column(Text)
+    tokens_per_second: Mapped[float | None]
+    """How fast it writes, in tokens of all answers; None until it has."""
     started_at: Mapped[Moment]
     seen_at: Mapped[dt.datetime] = mapped_column(index=True)

@@ -1,40 +1,64 @@
 """What people import or type: the Python client, the command line and the local stack."""
 
-from padserve.answers import (
-    Counts,
-    Feedback,
-    Fit,
-    FitError,
-    ImportReport,
-    ItemError,
-    Job,
-    Learned,
-    Model,
-    Principle,
-    Profile,
-    Result,
-    Usage,
-)
-from padserve.async_client import AsyncClient
-from padserve.client import Client
-from padserve.endpoints import Campaign
-from padserve.errors import (
-    ApiError,
-    AuthenticationError,
-    ConflictError,
-    IncompleteResultsError,
-    InvalidRequestError,
-    JobTimeoutError,
-    LineError,
-    NotFoundError,
-    PadserveError,
-    RateLimitedError,
-    ServerError,
-    SettingsError,
-    SourceError,
-    StackError,
-    UnreachableError,
-    UnreadableAnswerError,
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from padserve.answers import (
+        Counts,
+        DryRun,
+        Feedback,
+        Fit,
+        FitError,
+        Holdout,
+        ImportReport,
+        ItemError,
+        Job,
+        Learned,
+        Model,
+        Principle,
+        Profile,
+        Result,
+        Usage,
+    )
+    from padserve.async_client import AsyncClient
+    from padserve.campaigns import Preview, PreviewedUser
+    from padserve.client import Client
+    from padserve.comparison import Trial
+    from padserve.endpoints import Campaign
+    from padserve.errors import (
+        ApiError,
+        AuthenticationError,
+        ComparisonError,
+        ConflictError,
+        IncompleteResultsError,
+        InvalidRequestError,
+        JobTimeoutError,
+        LineError,
+        NotFoundError,
+        PadserveError,
+        RateLimitedError,
+        ServerError,
+        SettingsError,
+        SourceError,
+        StackError,
+        UnreachableError,
+        UnreadableAnswerError,
+    )
+
+_MODULES = {
+    "AsyncClient": "async_client",
+    "Client": "client",
+    "Campaign": "endpoints",
+    "Preview": "campaigns",
+    "PreviewedUser": "campaigns",
+    "Trial": "comparison",
+}
+_ANSWERS = frozenset(
+    {
+        *("Counts", "Feedback", "Fit", "FitError", "ImportReport", "ItemError", "Job", "Learned", "Model"),
+        *("DryRun", "Holdout", "Principle", "Profile", "Result", "Usage"),
+    }
 )
 
 __all__ = [
@@ -43,11 +67,14 @@ __all__ = [
     "AuthenticationError",
     "Campaign",
     "Client",
+    "ComparisonError",
     "ConflictError",
     "Counts",
+    "DryRun",
     "Feedback",
     "Fit",
     "FitError",
+    "Holdout",
     "ImportReport",
     "IncompleteResultsError",
     "InvalidRequestError",
@@ -59,6 +86,8 @@ __all__ = [
     "Model",
     "NotFoundError",
     "PadserveError",
+    "Preview",
+    "PreviewedUser",
     "Principle",
     "Profile",
     "RateLimitedError",
@@ -67,7 +96,17 @@ __all__ = [
     "SettingsError",
     "SourceError",
     "StackError",
+    "Trial",
     "UnreachableError",
     "UnreadableAnswerError",
     "Usage",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """What is asked for, imported then: completion in a shell has no use for an HTTP client, nor the time."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = _MODULES.get(name) or ("answers" if name in _ANSWERS else "errors")
+        return getattr(import_module(f"{__name__}.{module}"), name)

@@ -3,21 +3,24 @@
 import asyncio
 import datetime as dt
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
-from padserve import endpoints
-from padserve.answers import Job, Model, Result, position_of
+from padserve import comparison, endpoints
+from padserve.answers import DryRun, Job, Model, Result, position_of
 from padserve.async_profiles import AsyncProfiles
 from padserve.async_sources import opened
 from padserve.async_transport import AsyncTransport
+from padserve.campaigns import AsyncCampaigns
 from padserve.client import MAX_RETRIES, TIMEOUT_SECONDS
+from padserve.comparison import Comparison, Trial
 from padserve.discovery import find_server
-from padserve.endpoints import Campaign
-from padserve.errors import ApiError, UnreachableError
+from padserve.endpoints import Campaign, Said
+from padserve.errors import ApiError, PadserveError, UnreachableError
 from padserve.frames import frame_of
 from padserve.ndjson import Source
 from padserve.transport import read_from
@@ -44,6 +47,7 @@ class AsyncClient:
             url, api_key, timeout_seconds=timeout_seconds, max_retries=max_retries, http=http, sleep=sleep
         )
         self.profiles = AsyncProfiles(self._transport)
+        self.campaigns = AsyncCampaigns(self._transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -67,6 +71,9 @@ class AsyncClient:
         priority: str | None = None,
         completion_window: str | None = None,
         not_before: dt.datetime | None = None,
+        name: str | None = None,
+        holdout: float | None = None,
+        holdout_seed: int | None = None,
         idempotency_key: str | None = None,
         columns: Mapping[str, str] | None = None,
     ) -> Job:
@@ -78,6 +85,7 @@ class AsyncClient:
         `model` is needed where several are served. `defaults` holds what items leave unsaid (`method`, `strength`,
         `max_tokens`, ...). `priority` is interactive, normal or bulk; what has not ended within the
         `completion_window` ("24h") never will; nothing is decoded `not_before` a moment, which has a time zone.
+        Of the users, the share `holdout` gets unguided texts, drawn by `holdout_seed`.
         A call with the same `idempotency_key` and content gives the same job.
         """
         options = endpoints.job_options(
@@ -87,6 +95,9 @@ class AsyncClient:
             priority=priority,
             completion_window=completion_window,
             not_before=not_before,
+            name=name,
+            holdout=holdout,
+            holdout_seed=holdout_seed,
         )
         if isinstance(source, Campaign):
             return await self._transport.ask(endpoints.submit_campaign(source, options, idempotency_key))
@@ -96,15 +107,30 @@ class AsyncClient:
             except ApiError as error:
                 raise error.moved(body.place) from None
 
+    async def dry_run(
+        self, source: Source | Campaign, *, columns: Mapping[str, str] | None = None, **options: Unpack[Said]
+    ) -> DryRun:
+        """What `submit` of the same would be, with estimates of tokens and time; nothing is stored. Raises the same."""
+        stated = endpoints.options_of(options)
+        if isinstance(source, Campaign):
+            return await self._transport.ask(endpoints.rehearse_campaign(source, stated))
+        async with opened(source, options=stated, columns=columns) as body:
+            try:
+                return await self._transport.ask(endpoints.rehearse_items(body.chunks))
+            except ApiError as error:
+                raise error.moved(body.place) from None
+
     async def job(self, job_id: str) -> Job:
         """The job as it stands now."""
         return await self._transport.ask(endpoints.job(job_id))
 
-    async def jobs(self, *, state: str | None = None, page_size: int = 100) -> AsyncIterator[Job]:
+    async def jobs(
+        self, *, state: str | None = None, name: str | None = None, page_size: int = 100
+    ) -> AsyncIterator[Job]:
         """Every job, the newest first; pages are read as they are needed."""
         after: str | None = None
         while True:
-            page = await self._transport.ask(endpoints.jobs(state, page_size, after))
+            page = await self._transport.ask(endpoints.jobs(state, page_size, after, name))
             for each in page.data:
                 yield each
             if (after := page.last_id) is None:
@@ -155,6 +181,65 @@ class AsyncClient:
                 if job.has_ended:
                     return job
                 await self._sleep(waiting.next_pause(job))
+
+    async def compare(
+        self,
+        prompt: str,
+        user_id: str,
+        *,
+        methods: Sequence[str] = (),
+        strengths: Sequence[float] = (),
+        max_kls: Sequence[float] = (),
+        model: str | None = None,
+        defaults: Mapping[str, object] | None = None,
+        on_progress: Callable[[Job], None] | None = None,
+        timeout_seconds: float = comparison.PATIENCE_SECONDS,
+    ) -> list[Trial]:
+        """The same prompt for one user under several settings, ahead of the tenant's other jobs; nothing of it is kept.
+
+        Methods, strengths and budgets are combined; without any, the unguided text is beside the one that the profile
+        gets. `defaults` holds what is the same for all, one seed included. Raises `ComparisonError` where no worker
+        serves the model, and `JobTimeoutError` after so long.
+        """
+        plan = Comparison(prompt, user_id, methods, strengths, max_kls)
+        seed, others = comparison.seed_of(defaults)
+
+        async def submitted() -> Job:
+            with comparison.told_once(user_id):
+                return await self.submit(
+                    plan.items(seed),
+                    model=model,
+                    defaults=others,
+                    metadata=comparison.METADATA,
+                    priority=comparison.PRIORITY,
+                    completion_window=comparison.KEPT_AT_MOST,
+                    idempotency_key=plan.key,
+                )
+
+        async with self._passing(submitted) as job:
+            comparison.check_served(await self.job(job.id), await self.models())
+            check = comparison.check_goes_on(on_progress)
+            await self.wait(job.id, on_progress=check, timeout_seconds=timeout_seconds)
+            return plan.trials([each async for each in self.results(job.id)])
+
+    @asynccontextmanager
+    async def _passing(self, submitted: Callable[[], Awaitable[Job]]) -> AsyncIterator[Job]:
+        """A job that is deleted at the end, whatever happens, also where its submission is interrupted."""
+        job: Job | None = None
+        try:
+            job = await submitted()
+            yield job
+        except PadserveError:
+            raise
+        except BaseException:
+            job = job or await submitted()  # by its key it is the same, if it arrived
+            raise
+        finally:
+            if job is not None:
+                with suppress(PadserveError):  # it has ended
+                    await self.cancel(job.id)
+                with suppress(PadserveError):  # nobody answers; its window ends it
+                    await self.delete(job.id)
 
     async def results(self, job_id: str, *, state: str | None = None, partial: bool = False) -> AsyncIterator[Result]:
         """What became of the items, in input order, as they arrive.

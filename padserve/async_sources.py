@@ -6,12 +6,19 @@ from contextlib import ExitStack, asynccontextmanager
 
 from padserve import ndjson
 from padserve.ndjson import Body, Source
+from padserve.tables import ITEMS, Kind
 
 
 @asynccontextmanager
 async def opened(
-    source: Source, *, options: Mapping[str, object] | None = None, columns: Mapping[str, str] | None = None
+    source: Source,
+    *,
+    options: Mapping[str, object] | None = None,
+    columns: Mapping[str, str] | None = None,
+    kind: Kind = ITEMS,
 ) -> AsyncIterator[Body]:
     """As `ndjson.opened`."""
     with ExitStack() as stack:
-        yield await asyncio.to_thread(stack.enter_context, ndjson.opened(source, options=options, columns=columns))
+        yield await asyncio.to_thread(
+            stack.enter_context, ndjson.opened(source, options=options, columns=columns, kind=kind)
+        )

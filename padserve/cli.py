@@ -1,18 +1,31 @@
 """The `padserve` command: which commands there are, and how their errors end. What each does is in `cli_*`."""
 
+import os
 import sys
-from importlib.metadata import version
-from typing import Annotated
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
-from padserve import cli_doctor, cli_job_flow, cli_jobs, cli_keys, cli_models, cli_profiles, cli_programs, cli_up
+from padserve import (
+    cli_doctor,
+    cli_job_flow,
+    cli_jobs,
+    cli_keys,
+    cli_models,
+    cli_preview,
+    cli_profiles,
+    cli_programs,
+    cli_try,
+    cli_up,
+)
 from padserve.context import create_context
 from padserve.display import show_error
 from padserve.errors import PadserveError
 
 FAILED = 1
+COMPLETING = "_PADSERVE_COMPLETE"
 NOT_UNICODE = "What was typed is not UTF-8 text."
 
 
@@ -21,14 +34,29 @@ class App(typer.Typer):
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         """Run one command line."""
+        if COMPLETING in os.environ:
+            return self._offer(*args, **kwargs)
         try:
             return super().__call__(*args, **kwargs)
         except UnicodeEncodeError:
-            show_error(Console(stderr=True), PadserveError(NOT_UNICODE))
-            sys.exit(FAILED)
+            _fail(PadserveError(NOT_UNICODE))
         except PadserveError as error:
-            show_error(Console(stderr=True), error)
-            sys.exit(FAILED)
+            _fail(error)
+
+    def _offer(self, *args: object, **kwargs: object) -> object:
+        """What a shell may complete; what goes wrong is nothing that belongs on somebody's command line."""
+        with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+            try:
+                return super().__call__(*args, **kwargs)
+            except Exception:  # noqa: BLE001 - as above
+                sys.exit(FAILED)
+
+
+def _fail(error: PadserveError) -> NoReturn:
+    from rich.console import Console
+
+    show_error(Console(stderr=True), error)
+    sys.exit(FAILED)
 
 
 app = App(
@@ -45,10 +73,11 @@ for name, program in (
 ):
     app.command(name, context_settings=cli_programs.EVERYTHING_IS_HANDED_ON)(program)
 for command in (
-    *(cli_jobs.submit, cli_jobs.campaign, cli_jobs.status, cli_jobs.results, cli_jobs.cancel),
+    *(cli_jobs.submit, cli_jobs.campaign, cli_preview.preview, cli_jobs.status, cli_jobs.results, cli_jobs.cancel),
     *(cli_jobs.readdress, cli_models.models, cli_doctor.doctor),
 ):
     app.command()(command)
+app.command("try")(cli_try.try_)
 app.add_typer(cli_job_flow.app, name="jobs")
 app.add_typer(cli_profiles.app, name="profiles")
 app.add_typer(cli_keys.app, name="keys")
@@ -56,6 +85,8 @@ app.add_typer(cli_keys.app, name="keys")
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
     if wanted:
+        from importlib.metadata import version
+
         sys.stdout.write(f"padserve {version('padserve')}\n")
         raise typer.Exit
 

@@ -7,13 +7,14 @@ import typer
 from padserve.cli_options import AsJson
 from padserve.context import context_of
 from padserve.display import say, show_json
-from padserve.doctor import Finding, Health, examine
 
 SOMETHING_IS_WRONG = 1
 
 
 def doctor(context: typer.Context, *, as_json: AsJson = False) -> None:
     """Look at all that a stack needs, and say what to do; exit code 1 if something is wrong."""
+    from padserve.doctor import Finding, Health, examine
+
     given = context_of(context)
     findings: list[Finding] = []
     for finding in examine(given.settings, os.environ):

@@ -1,15 +1,18 @@
 """`padserve jobs`: list them, and what may be done to one that is there: watch, pause, resume, retry, delete."""
 
 from itertools import islice
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from padserve.answers import Job
-from padserve.cli_jobs import JobId, follow, show_job
+from padserve import offers
+from padserve.cli_jobs import EndedJobId, JobId, OpenJobId, follow, show_job
 from padserve.cli_options import AsJson
 from padserve.context import context_of
 from padserve.display import say, show_json, show_table
+
+if TYPE_CHECKING:
+    from padserve.answers import Job
 
 WIDE = 72
 
@@ -21,8 +24,12 @@ def jobs(
     context: typer.Context,
     *,
     state: Annotated[
-        str | None, typer.Option(help="Only queued, running, completed, cancelled or expired ones.")
+        str | None,
+        typer.Option(
+            help="Only queued, running, completed, cancelled or expired ones.", autocompletion=offers.job_states
+        ),
     ] = None,
+    name: Annotated[str | None, typer.Option(help="Only those of exactly this name.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -31,26 +38,26 @@ def jobs(
         return
     given = context_of(context)
     with given.client() as client:
-        newest = list(islice(client.jobs(state=state, page_size=min(limit, 100)), limit))
+        newest = list(islice(client.jobs(state=state, name=name, page_size=min(limit, 100)), limit))
     if as_json:
         show_json(given.answers, newest)
     elif newest:
-        num_columns = 4 if given.answers.is_terminal and given.answers.width >= WIDE else 3
+        num_columns = 5 if given.answers.is_terminal and given.answers.width >= WIDE else 3
         rows = [_row(job)[:num_columns] for job in newest]
-        show_table(given.answers, ("job", "state", "ended", "created")[:num_columns], rows)
+        show_table(given.answers, ("job", "state", "ended", "created", "name")[:num_columns], rows)
     else:
         say(given.notes, "There are no jobs.")
 
 
-def _row(job: Job) -> tuple[str, ...]:
+def _row(job: "Job") -> tuple[str, ...]:
     """Of these the first three fit a narrow terminal."""
     state = "paused" if job.paused_at is not None and not job.has_ended else job.state
     ended = f"{job.counts.ended}/{job.counts.total}"
-    return job.id, state, ended, f"{job.created_at.astimezone():%m-%d %H:%M}"
+    return job.id, state, ended, f"{job.created_at.astimezone():%m-%d %H:%M}", job.name or ""
 
 
 @app.command()
-def watch(context: typer.Context, job_id: JobId, *, as_json: AsJson = False) -> None:
+def watch(context: typer.Context, job_id: OpenJobId, *, as_json: AsJson = False) -> None:
     """Follow a job until it has ended; exit code 1 if an item failed."""
     given = context_of(context)
     with given.client() as client:
@@ -58,7 +65,7 @@ def watch(context: typer.Context, job_id: JobId, *, as_json: AsJson = False) -> 
 
 
 @app.command()
-def pause(context: typer.Context, job_id: JobId, *, as_json: AsJson = False) -> None:
+def pause(context: typer.Context, job_id: OpenJobId, *, as_json: AsJson = False) -> None:
     """Begin nothing more of a job until it is resumed."""
     given = context_of(context)
     with given.client() as client:
@@ -66,7 +73,7 @@ def pause(context: typer.Context, job_id: JobId, *, as_json: AsJson = False) -> 
 
 
 @app.command()
-def resume(context: typer.Context, job_id: JobId, *, as_json: AsJson = False) -> None:
+def resume(context: typer.Context, job_id: OpenJobId, *, as_json: AsJson = False) -> None:
     """Let a paused job go on."""
     given = context_of(context)
     with given.client() as client:
@@ -82,9 +89,12 @@ def retry(context: typer.Context, job_id: JobId, *, as_json: AsJson = False) -> 
 
 
 @app.command()
-def delete(context: typer.Context, job_id: JobId) -> None:
+def delete(context: typer.Context, job_id: EndedJobId, *, as_json: AsJson = False) -> None:
     """Remove an ended job with its items and texts, for good."""
     given = context_of(context)
     with given.client() as client:
         client.delete(job_id)
-    say(given.notes, f"{job_id} is deleted.")
+    if as_json:
+        show_json(given.answers, {"id": job_id, "deleted": True})
+    else:
+        say(given.notes, f"{job_id} is deleted.")

@@ -3,61 +3,78 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from padserve.answers import Job
-from padserve.cli_options import AsJson, JobOptions, as_flag, with_job_options
-from padserve.cli_texts import name_and_value
-from padserve.client import Client
+from padserve import offers
+from padserve.campaign_lines import audience_lines, dry_run_lines
+from padserve.cli_options import (
+    AsJson,
+    CampaignOptions,
+    Columns,
+    FormatName,
+    IsCsv,
+    JobOptions,
+    Output,
+    as_flag,
+    columns_of,
+    with_options,
+)
 from padserve.context import CommandContext, context_of
 from padserve.display import job_line, job_progress, say, show, show_json
-from padserve.endpoints import Campaign
 from padserve.errors import ApiError
-from padserve.files import write_lines
-from padserve.ndjson import STANDARD_INPUT, Source
+
+if TYPE_CHECKING:
+    from padserve.answers import Job
+    from padserve.client import Client
+    from padserve.endpoints import Campaign
+    from padserve.ndjson import Source
 
 NOT_ALL_SUCCEEDED = 1
 RESULTS_ARE_INCOMPLETE = 3
 INTERRUPTED = 130
 INCOMPLETE = "Not all: {num_left} of {total} items have not ended. For all of them: padserve results {id} --wait"
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+STANDARD_INPUT = "-"
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.", autocompletion=offers.jobs())]
+OpenJobId = Annotated[
+    str, typer.Argument(metavar="ID", help="The job's id.", autocompletion=offers.jobs(*offers.OPEN_STATES))
+]
+EndedJobId = Annotated[
+    str, typer.Argument(metavar="ID", help="The job's id.", autocompletion=offers.jobs(*offers.ENDED_STATES))
+]
 
 
-@with_job_options
+@with_options
 def submit(
     context: typer.Context,
     file: Annotated[str, typer.Argument(help="A file with one item per line, as NDJSON or CSV; - is standard input.")],
     *,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN=FIELD", help="What a column of a CSV file is; COLUMN= leaves it out."),
-    ] = None,
+    column: Columns = None,
+    is_csv: IsCsv = False,
     options: JobOptions,
 ) -> None:
     """Submit a file of items: {"custom_id", "user_id", "prompt"} and what they override, one per line."""
     source: Source = sys.stdin.buffer if file == STANDARD_INPUT else Path(file)
-    columns = dict(name_and_value(text, "--column") for text in column or ())
-    _submit(context_of(context), source, options, columns)
+    _submit(context_of(context), source, options, columns_of(column, is_csv=is_csv))
 
 
-@with_job_options
+@with_options
 def campaign(
     context: typer.Context,
-    prompt: Annotated[str, typer.Argument(help="What to write; {first_name} stands for that attribute of a profile.")],
+    prompt: Annotated[
+        str,
+        typer.Argument(
+            help="What to write; {first_name} is that attribute of a profile, {first_name|friend} has a default."
+        ),
+    ],
     *,
-    tag: Annotated[list[str] | None, typer.Option(help="For every user with this tag; may be repeated.")] = None,
-    user: Annotated[list[str] | None, typer.Option(help="For this user; may be repeated.")] = None,
-    everyone: Annotated[bool, typer.Option("--all", help="For every user there is.")] = False,
-    options: JobOptions,
+    options: CampaignOptions,
 ) -> None:
-    """Submit one prompt for many users."""
-    if sum((bool(tag), bool(user), everyone)) != 1:
-        raise typer.BadParameter("Say for whom: either --tag, or --user, or --all.")
-    source = Campaign(prompt, tags=tag or (), user_ids=user or (), everyone=everyone)
-    _submit(context_of(context), source, options)
+    """Submit one prompt for many users. `padserve preview` shows what some of them would get."""
+    _submit(context_of(context), options.campaign(prompt), options)
 
 
 def status(
@@ -80,21 +97,30 @@ def results(
     context: typer.Context,
     job_id: JobId,
     *,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.", dir_okay=False)] = None,
-    state: Annotated[str | None, typer.Option(help="Only succeeded, failed or cancelled items.")] = None,
+    output: Output = None,
+    form: FormatName = None,
+    state: Annotated[
+        str | None,
+        typer.Option(help="Only succeeded, failed or cancelled items.", autocompletion=offers.result_states),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the job has ended.")] = False,
     partial: Annotated[bool, typer.Option("--partial", help="What is there will do: exit code 0.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Write results as NDJSON, in input order.
+    """Write results in input order: as JSON lines, as CSV, or as one JSON list (--json).
 
     While the job runs, those that are there are written, and the exit code is 3: they are not all.
     """
+    from padserve import formats
+
     given = context_of(context)
+    written = formats.chosen(form, output, as_json=as_json)
     with given.client() as client:
         if wait:
             _wait(given, client, job_id)
         before = client.job(job_id)  # what ends while the lines are read may be missing among them
-        num_lines = write_lines(client.result_lines(job_id, state=state, partial=True), output)
+        lines = client.result_lines(job_id, state=state, partial=True)
+        num_lines = formats.write(lines, output, written, formats.results_csv)
     if output is not None:
         say(given.notes, f"{num_lines} results are in {output}.")
     if not before.has_ended:
@@ -104,7 +130,7 @@ def results(
             raise typer.Exit(RESULTS_ARE_INCOMPLETE)
 
 
-def cancel(context: typer.Context, job_id: JobId, *, as_json: AsJson = False) -> None:
+def cancel(context: typer.Context, job_id: OpenJobId, *, as_json: AsJson = False) -> None:
     """End a job. What has finished is kept."""
     given = context_of(context)
     with given.client() as client:
@@ -115,7 +141,7 @@ def readdress(
     context: typer.Context,
     job_id: JobId,
     *,
-    model: Annotated[str, typer.Option(help="The model that is to write what is left.")],
+    model: Annotated[str, typer.Option(help="The model that is to write what is left.", autocompletion=offers.models)],
     as_json: AsJson = False,
 ) -> None:
     """Give what is left of a job to another model: for when nobody serves its own any more."""
@@ -124,30 +150,28 @@ def readdress(
         show_job(given, client.readdress(job_id, model), as_json=as_json)
 
 
-def show_job(given: CommandContext, job: Job, *, as_json: bool) -> None:
+def show_job(given: CommandContext, job: "Job", *, as_json: bool) -> None:
     """How far a job is, in a line."""
     show(given.answers, job, job_line(job), as_json=as_json)
 
 
 def _submit(
-    given: CommandContext, source: Source | Campaign, options: JobOptions, columns: Mapping[str, str] | None = None
+    given: CommandContext,
+    source: "Source | Campaign",
+    options: JobOptions,
+    columns: Mapping[str, str] | None = None,
 ) -> None:
-    defaults, metadata = options.defaults, options.metadata_values
     with given.client() as client:
         try:
-            job = client.submit(
-                source,
-                model=options.model,
-                defaults=defaults,
-                metadata=metadata,
-                priority=options.priority,
-                completion_window=options.completion_window,
-                not_before=None if options.not_before is None else options.not_before.astimezone(),
-                idempotency_key=options.key,
-                columns=columns,
-            )
+            if options.dry_run:
+                told = client.dry_run(source, columns=columns, **options.stated)
+                show(given.answers, told, "\n".join(dry_run_lines(told)), as_json=options.as_json)
+                return
+            job = client.submit(source, idempotency_key=options.key, columns=columns, **options.stated)
         except ApiError as error:
             raise error.moved(as_flag) from None
+        for line in audience_lines(job.audience):
+            say(given.notes, line)
         if not (options.wait and options.as_json):
             show(given.answers, job, job.id, as_json=options.as_json)
         if options.wait:
@@ -157,7 +181,7 @@ def _submit(
         say(given.notes, f"Read the texts: padserve results {job.id}")
 
 
-def follow(given: CommandContext, client: Client, job_id: str, *, as_json: bool = False) -> None:
+def follow(given: CommandContext, client: "Client", job_id: str, *, as_json: bool = False) -> None:
     """Show a job until it has ended; the exit code is 1 where not all of it succeeded."""
     job = _wait(given, client, job_id)
     if as_json:
@@ -166,7 +190,7 @@ def follow(given: CommandContext, client: Client, job_id: str, *, as_json: bool 
         raise typer.Exit(NOT_ALL_SUCCEEDED)
 
 
-def _wait(given: CommandContext, client: Client, job_id: str) -> Job:
+def _wait(given: CommandContext, client: "Client", job_id: str) -> "Job":
     try:
         with job_progress(given.notes) as on_progress:
             return client.wait(job_id, on_progress=on_progress)

@@ -1,11 +1,15 @@
 """`padserve models`."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from padserve.answers import Model
 from padserve.cli_options import AsJson
 from padserve.context import context_of
 from padserve.display import say, show_json, show_table
+
+if TYPE_CHECKING:
+    from padserve.answers import Model
 
 SHORT_DIGEST = 8
 
@@ -27,5 +31,5 @@ def models(context: typer.Context, *, as_json: AsJson = False) -> None:
             say(given.notes, f"{model.id} is also called {', '.join(model.aliases)}.")
 
 
-def _row(model: Model) -> tuple[str, ...]:
+def _row(model: "Model") -> tuple[str, ...]:
     return model.id, model.digest[:SHORT_DIGEST], model.state, str(model.max_length), model.default_method

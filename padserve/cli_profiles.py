@@ -3,21 +3,24 @@
 import sys
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from padserve.answers import Feedback, Profile
-from padserve.cli_options import AsJson
+from padserve import offers
+from padserve.cli_options import AsJson, Columns, FormatName, IsCsv, Output, columns_of
 from padserve.cli_texts import name_and_value, read_principle, read_text
 from padserve.context import context_of
 from padserve.display import say, show, show_json, show_table
-from padserve.files import write_lines
-from padserve.ndjson import STANDARD_INPUT, Source, read_objects
+
+if TYPE_CHECKING:
+    from padserve.answers import Feedback, Profile
+    from padserve.ndjson import Source
 
 app = typer.Typer(help="What users prefer.", no_args_is_help=True, rich_markup_mode=None)
+STANDARD_INPUT = "-"
 FORGOTTEN = "What was said before is forgotten; the profile stays as it is."
-UserId = Annotated[str, typer.Argument(metavar="USER", help="Your own name for the user.")]
+UserId = Annotated[str, typer.Argument(metavar="USER", help="Your own name for the user.", autocompletion=offers.users)]
 Tag = Annotated[list[str] | None, typer.Option(help="Only profiles with this tag; may be repeated.")]
 
 
@@ -38,7 +41,9 @@ def set_(
     principle: Annotated[
         list[str] | None, typer.Option("--principle", "-p", help="A preference; may be repeated. TEXT or TEXT=WEIGHT.")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="none, prompt, pad, mixture or contrast.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="none, prompt, pad, mixture or contrast.", autocompletion=offers.methods)
+    ] = None,
     strength: Annotated[float | None, typer.Option(help="How strongly to guide.")] = None,
     max_kl: Annotated[float | None, typer.Option(help="How far at most, in nats per token.")] = None,
     example: Annotated[
@@ -67,12 +72,12 @@ def set_(
 
 
 @app.command()
-def delete(context: typer.Context, user_id: UserId) -> None:
+def delete(context: typer.Context, user_id: UserId, *, as_json: AsJson = False) -> None:
     """Remove a profile with all its versions."""
     given = context_of(context)
     with given.client() as client:
         client.profiles.delete(user_id)
-    say(given.answers, f"{user_id} is removed.")
+    show(given.answers, {"user_id": user_id, "deleted": True}, f"{user_id} is removed.", as_json=as_json)
 
 
 @app.command("list")
@@ -100,16 +105,24 @@ def list_(
 @app.command("import")
 def import_(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(help="An NDJSON file with one profile per line; - is standard input.")],
+    file: Annotated[
+        str, typer.Argument(help="A file with one profile per line, as NDJSON or CSV; - is standard input.")
+    ],
     *,
+    column: Columns = None,
+    is_csv: IsCsv = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check, and say what would happen.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Create or replace the profiles of a file, all or none."""
+    """Create or change the profiles of a file, all or none. What a line leaves out stays as it is.
+
+    Columns of a CSV file are user_id, principles, tags, method, strength, max_kl, examples, learn, attributes.NAME and
+    metadata.NAME. In a cell, tags and principles have semicolons between them, and a principle may be TEXT=WEIGHT.
+    """
     given = context_of(context)
     source: Source = sys.stdin.buffer if file == STANDARD_INPUT else Path(file)
     with given.client() as client:
-        report = client.profiles.import_(source, dry_run=dry_run)
+        report = client.profiles.import_(source, dry_run=dry_run, columns=columns_of(column, is_csv=is_csv))
     counts = f"{report.num_created} created, {report.num_updated} updated, {report.num_unchanged} unchanged"
     line = f"{counts} (dry run: nothing was stored)." if dry_run else f"{counts}."
     show(given.answers, report, line, as_json=as_json)
@@ -119,13 +132,19 @@ def import_(
 def export(
     context: typer.Context,
     *,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.", dir_okay=False)] = None,
+    output: Output = None,
+    form: FormatName = None,
     tag: Tag = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Write profiles as NDJSON, in the form that `import` takes."""
+    """Write profiles as JSON lines, as CSV, or as one JSON list (--json). The first two are what `import` takes."""
+    from padserve import formats
+
     given = context_of(context)
+    written = formats.chosen(form, output, as_json=as_json)
     with given.client() as client:
-        num_lines = write_lines(client.profiles.export_lines(tags=tag or ()), output)
+        lines = client.profiles.export_lines(tags=tag or ())
+        num_lines = formats.write(lines, output, written, formats.profiles_csv)
     if output is not None:
         say(given.notes, f"{num_lines} profiles are in {output}.")
 
@@ -145,6 +164,8 @@ def feedback(
 
     A line is a pair (`prompt`, `chosen`, `rejected`) or a rating of a result (`job_id`, `custom_id`, `rating`).
     """
+    from padserve.ndjson import read_objects
+
     given = context_of(context)
     said = ""
     lines = None if file is None else read_objects(file)  # before anything is withdrawn: it may be broken
@@ -152,7 +173,7 @@ def feedback(
         if withdraw:
             client.profiles.withdraw_feedback(user_id)
             say(given.notes if as_json else given.answers, FORGOTTEN)
-            if lines is None:
+            if lines is None and not as_json:
                 return
         if lines is None:
             answer = client.profiles.feedback(user_id)
@@ -165,7 +186,7 @@ def feedback(
     show(given.answers, answer, "\n".join(words), as_json=as_json)
 
 
-def _fit_in_words(answer: Feedback) -> str:
+def _fit_in_words(answer: "Feedback") -> str:
     fit = answer.fit
     if fit is None:
         return f"Pairs stored: {answer.num_pairs}; no fit was asked for yet."
@@ -178,7 +199,7 @@ def _fit_in_words(answer: Feedback) -> str:
     return f"The fit to the pairs is {fit.state}."
 
 
-def _row(profile: Profile) -> tuple[str, ...]:
+def _row(profile: "Profile") -> tuple[str, ...]:
     principles = ", ".join(
         entry.text if entry.weight == 1 else f"{entry.text} ({entry.weight:g})" for entry in profile.principles
     )

@@ -9,7 +9,6 @@ import typer
 from padserve.context import context_of
 from padserve.errors import PadserveError
 from padserve.settings import child_environment
-from padserve.stack import PYTHON_MODULE
 
 EVERYTHING_IS_HANDED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -42,6 +41,8 @@ def _run(context: typer.Context, module: str, *, extra: str, needs: str) -> None
     context_of(context)  # refuses unknown settings, as every command does
     if find_spec(needs) is None:
         raise PadserveError(f'This needs libraries that are not installed: pip install "padserve[{extra}]".')
+    from padserve.stack import PYTHON_MODULE
+
     program = subprocess.Popen([*PYTHON_MODULE, module, *context.args], env=child_environment(os.environ))  # noqa: S603 - the project's own
     while True:
         try:

@@ -2,15 +2,20 @@
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from padserve.answers import Principle
 from padserve.errors import SourceError
 
+if TYPE_CHECKING:
+    from padserve.answers import Principle
 
-def read_principle(text: str) -> Principle:
+
+def read_principle(text: str) -> "Principle":
     """TEXT or TEXT=WEIGHT."""
+    from padserve.answers import Principle
+
     words, separator, weight = text.rpartition("=")
     try:
         principle = Principle(words, float(weight)) if separator else Principle(text)

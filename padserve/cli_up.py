@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from padserve import up as local_stack
+from padserve.cli_options import AsJson
 from padserve.context import context_of
-from padserve.served import read_served
 
 Models = Annotated[
     list[str] | None,
@@ -18,12 +17,21 @@ Models = Annotated[
 ]
 
 
-def up(context: typer.Context, *, model: Models = None) -> None:
+def up(context: typer.Context, *, model: Models = None, as_json: AsJson = False) -> None:
     """Start a server here: API, worker, and what they need.
 
     Redis and a database are started too, under PADSERVE_HOME, unless PADSERVE_REDIS_URL or PADSERVE_DATABASE_URL name
     others. PADSERVE_MODEL names the model, PADSERVE_POLICY its personalised reward model, PADSERVE_PORT the port.
     Ctrl-C ends everything that was started.
     """
+    from padserve import up as local_stack
+    from padserve.served import read_served
+
     given = context_of(context)
-    local_stack.run(given.settings, os.environ, given.answers, models=read_served(model or (), os.environ))
+    local_stack.run(
+        given.settings,
+        os.environ,
+        given.answers,
+        models=read_served(model or (), os.environ),
+        notes=given.notes if as_json else None,
+    )

@@ -3,17 +3,20 @@
 import datetime as dt
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
-from padserve import endpoints, ndjson
-from padserve.answers import Job, Model, Result, position_of
+from padserve import comparison, endpoints, ndjson
+from padserve.answers import DryRun, Job, Model, Result, position_of
+from padserve.campaigns import Campaigns
+from padserve.comparison import Comparison, Trial
 from padserve.discovery import find_server
-from padserve.endpoints import Campaign
-from padserve.errors import ApiError, UnreachableError
+from padserve.endpoints import Campaign, Said
+from padserve.errors import ApiError, PadserveError, UnreachableError
 from padserve.frames import frame_of
 from padserve.ndjson import Source
 from padserve.profiles import Profiles
@@ -51,6 +54,7 @@ class Client:
             url, api_key, timeout_seconds=timeout_seconds, max_retries=max_retries, http=http, sleep=sleep
         )
         self.profiles = Profiles(self._transport)
+        self.campaigns = Campaigns(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -74,6 +78,9 @@ class Client:
         priority: str | None = None,
         completion_window: str | None = None,
         not_before: dt.datetime | None = None,
+        name: str | None = None,
+        holdout: float | None = None,
+        holdout_seed: int | None = None,
         idempotency_key: str | None = None,
         columns: Mapping[str, str] | None = None,
     ) -> Job:
@@ -85,6 +92,7 @@ class Client:
         `model` is needed where several are served. `defaults` holds what items leave unsaid (`method`, `strength`,
         `max_tokens`, ...). `priority` is interactive, normal or bulk; what has not ended within the
         `completion_window` ("24h") never will; nothing is decoded `not_before` a moment, which has a time zone.
+        Of the users, the share `holdout` gets unguided texts, drawn by `holdout_seed`.
         A call with the same `idempotency_key` and content gives the same job.
         """
         options = endpoints.job_options(
@@ -94,6 +102,9 @@ class Client:
             priority=priority,
             completion_window=completion_window,
             not_before=not_before,
+            name=name,
+            holdout=holdout,
+            holdout_seed=holdout_seed,
         )
         if isinstance(source, Campaign):
             return self._transport.ask(endpoints.submit_campaign(source, options, idempotency_key))
@@ -103,15 +114,28 @@ class Client:
             except ApiError as error:
                 raise error.moved(body.place) from None
 
+    def dry_run(
+        self, source: Source | Campaign, *, columns: Mapping[str, str] | None = None, **options: Unpack[Said]
+    ) -> DryRun:
+        """What `submit` of the same would be, with estimates of tokens and time; nothing is stored. Raises the same."""
+        stated = endpoints.options_of(options)
+        if isinstance(source, Campaign):
+            return self._transport.ask(endpoints.rehearse_campaign(source, stated))
+        with ndjson.opened(source, options=stated, columns=columns) as body:
+            try:
+                return self._transport.ask(endpoints.rehearse_items(body.chunks))
+            except ApiError as error:
+                raise error.moved(body.place) from None
+
     def job(self, job_id: str) -> Job:
         """The job as it stands now."""
         return self._transport.ask(endpoints.job(job_id))
 
-    def jobs(self, *, state: str | None = None, page_size: int = 100) -> Iterator[Job]:
+    def jobs(self, *, state: str | None = None, name: str | None = None, page_size: int = 100) -> Iterator[Job]:
         """Every job, the newest first; pages are read as they are needed."""
         after: str | None = None
         while True:
-            page = self._transport.ask(endpoints.jobs(state, page_size, after))
+            page = self._transport.ask(endpoints.jobs(state, page_size, after, name))
             yield from page.data
             if (after := page.last_id) is None:
                 return
@@ -161,6 +185,65 @@ class Client:
                 if job.has_ended:
                     return job
                 self._sleep(waiting.next_pause(job))
+
+    def compare(
+        self,
+        prompt: str,
+        user_id: str,
+        *,
+        methods: Sequence[str] = (),
+        strengths: Sequence[float] = (),
+        max_kls: Sequence[float] = (),
+        model: str | None = None,
+        defaults: Mapping[str, object] | None = None,
+        on_progress: Callable[[Job], None] | None = None,
+        timeout_seconds: float = comparison.PATIENCE_SECONDS,
+    ) -> list[Trial]:
+        """The same prompt for one user under several settings, ahead of the tenant's other jobs; nothing of it is kept.
+
+        Methods, strengths and budgets are combined; without any, the unguided text is beside the one that the profile
+        gets. `defaults` holds what is the same for all, one seed included. Raises `ComparisonError` where no worker
+        serves the model, and `JobTimeoutError` after so long.
+        """
+        plan = Comparison(prompt, user_id, methods, strengths, max_kls)
+        seed, others = comparison.seed_of(defaults)
+
+        def submitted() -> Job:
+            with comparison.told_once(user_id):
+                return self.submit(
+                    plan.items(seed),
+                    model=model,
+                    defaults=others,
+                    metadata=comparison.METADATA,
+                    priority=comparison.PRIORITY,
+                    completion_window=comparison.KEPT_AT_MOST,
+                    idempotency_key=plan.key,
+                )
+
+        with self._passing(submitted) as job:
+            comparison.check_served(self.job(job.id), self.models())
+            check = comparison.check_goes_on(on_progress)
+            self.wait(job.id, on_progress=check, timeout_seconds=timeout_seconds)
+            return plan.trials(list(self.results(job.id)))
+
+    @contextmanager
+    def _passing(self, submitted: Callable[[], Job]) -> Iterator[Job]:
+        """A job that is deleted at the end, whatever happens, also where its submission is interrupted."""
+        job: Job | None = None
+        try:
+            job = submitted()
+            yield job
+        except PadserveError:
+            raise
+        except BaseException:
+            job = job or submitted()  # by its key it is the same, if it arrived
+            raise
+        finally:
+            if job is not None:
+                with suppress(PadserveError):  # it has ended
+                    self.cancel(job.id)
+                with suppress(PadserveError):  # nobody answers; its window ends it
+                    self.delete(job.id)
 
     def results(self, job_id: str, *, state: str | None = None, partial: bool = False) -> Iterator[Result]:
         """What became of the items, in input order, as they arrive.

@@ -1,17 +1,17 @@
 """What every command has at hand: the settings, and a console for answers and one for everything else."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from padserve.client import Client
 from padserve.errors import PadserveError
 from padserve.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     import typer
+    from rich.console import Console
+
+    from padserve.client import Client
 
 MAX_RETRIES = 3  # a few seconds: somebody waits at the terminal
 
@@ -21,17 +21,21 @@ class CommandContext:
     """Built once for each command line."""
 
     settings: Settings
-    answers: Console = field(default_factory=Console)
-    notes: Console = field(default_factory=lambda: Console(stderr=True))
+    answers: "Console"
+    notes: "Console"
 
-    def client(self) -> Client:
+    def client(self) -> "Client":
         """A client of the server that the environment names, else of the one that runs on this data folder."""
+        from padserve.client import Client
+
         return Client(max_retries=MAX_RETRIES)
 
 
 def create_context() -> CommandContext:
     """From the environment; the only place of the command line that reads it."""
-    return CommandContext(read_settings(os.environ))
+    from rich.console import Console
+
+    return CommandContext(read_settings(os.environ), Console(), Console(stderr=True))
 
 
 def context_of(context: "typer.Context") -> CommandContext:

@@ -4,15 +4,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from pydantic_core import to_json
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Column, Table
-from rich.text import Text
-
-from padserve.answers import Job
 from padserve.errors import ApiError, PadserveError, StackError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from padserve.answers import Job
 
 LINE_SECONDS = 5.0
 MAX_ERRORS_SHOWN = 20
@@ -21,12 +20,12 @@ ERRORS_FIELD = "`errors`"
 UNLIMITED_WIDTH = 10_000
 
 
-def say(console: Console, text: str) -> None:
+def say(console: "Console", text: str) -> None:
     """One text as it is: no markup is read, nothing is coloured, no line is broken."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def show(console: Console, value: object, line: str, *, as_json: bool) -> None:
+def show(console: "Console", value: object, line: str, *, as_json: bool) -> None:
     """An answer: in words, or as it came."""
     if as_json:
         show_json(console, value)
@@ -34,12 +33,14 @@ def show(console: Console, value: object, line: str, *, as_json: bool) -> None:
         say(console, line)
 
 
-def show_json(console: Console, value: object, *, indent: int | None = None) -> None:
+def show_json(console: "Console", value: object, *, indent: int | None = None) -> None:
     """An answer, or a list of them, as JSON: one line unless it is indented."""
+    from pydantic_core import to_json
+
     say(console, to_json(value, indent=indent).decode())
 
 
-def show_error(console: Console, error: PadserveError) -> None:
+def show_error(console: "Console", error: PadserveError) -> None:
     """An error in as many lines as there are things wrong, the first twenty of them."""
     title = str(error)
     if isinstance(error, ApiError) and error.errors and ERRORS_FIELD in title:  # written for who reads JSON
@@ -56,8 +57,23 @@ def show_error(console: Console, error: PadserveError) -> None:
         say(console, f"  ... and {num_left_out} more.")
 
 
-def show_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def show_text(console: "Console", text: str) -> None:
+    """A text of several lines, set off from what is said about it; a terminal breaks its lines between words."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    if console.is_terminal:
+        console.print(Padding(Text(text), (0, 0, 0, 2)))
+    else:
+        for line in text.splitlines():
+            say(console, f"  {line}")
+
+
+def show_table(console: "Console", columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table without frames, fitted to a terminal; elsewhere nothing is cut. The first column, an id, never is."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     longest = max(len(row[0]) for row in rows)
     for index, column in enumerate(columns):
@@ -70,7 +86,7 @@ def show_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence
     console.width = width
 
 
-def job_line(job: Job) -> str:
+def job_line(job: "Job") -> str:
     """How far a job is, in one line."""
     counts = job.counts
     parts = [f"{counts.ended} of {counts.total} items ({counts.percent_ended} %)"]
@@ -99,31 +115,34 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def job_progress(console: Console) -> Iterator[Callable[[Job], None]]:
+def job_progress(console: "Console", *, ended: bool = True) -> Iterator[Callable[["Job"], None]]:
     """A function that shows each new state of a job: a bar on a terminal, a line every few seconds elsewhere.
 
-    The state it has ended in stays to be read in both.
+    The state it has ended in stays to be read in both, unless it need not be said.
     """
     if not console.is_terminal:
-        yield _line_by_line(console)
+        yield _line_by_line(console) if ended else lambda _job: None
         return
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
+
     line_column = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
     with Progress(BarColumn(BAR_WIDTH), line_column, console=console, transient=True) as progress:
         task = progress.add_task("", total=None)
 
-        def update(job: Job) -> None:
+        def update(job: "Job") -> None:
             counts = job.counts
             progress.update(task, total=counts.total, completed=counts.ended, description=job_line(job))
-            if job.has_ended:
+            if job.has_ended and ended:
                 say(progress.console, job_line(job))
 
         yield update
 
 
-def _line_by_line(console: Console) -> Callable[[Job], None]:
+def _line_by_line(console: "Console") -> Callable[["Job"], None]:
     last_line, last_time = "", -math.inf
 
-    def update(job: Job) -> None:
+    def update(job: "Job") -> None:
         nonlocal last_line, last_time
         line = job_line(job)
         if line != last_line and (job.has_ended or time.monotonic() - last_time >= LINE_SECONDS):

@@ -37,6 +37,10 @@ class IncompleteResultsError(PadserveError):
     """The job has not ended, so that not all of its results are there."""
 
 
+class ComparisonError(PadserveError):
+    """The texts of a comparison were not written: nobody serves the model, or the job was stopped."""
+
+
 class SourceError(PadserveError):
     """What was to be submitted or imported cannot be read on this side."""
 
@@ -49,9 +53,12 @@ class LineError:
     line: int | None = None
     pointer: str | None = None
     code: str | None = None
+    column: str | None = None
+    """Of a table, where it has one: then it is what people look for."""
 
     def __str__(self) -> str:
-        places = (None if self.line is None else f"line {self.line}", self.pointer)
+        column = None if self.column is None else f"column {self.column}"
+        places = (None if self.line is None else f"line {self.line}", column or self.pointer)
         where = ", ".join(place for place in places if place)
         return f"{where}: {self.message}" if where else self.message
 

@@ -1,19 +1,20 @@
 """NDJSON bodies that can be sent more than once: a file as it is, or values written to one."""
 
 import json
+import shutil
 import sys
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TypeGuard, cast
 
 from padserve import tables
 from padserve.errors import LineError, SourceError
-from padserve.head_line import BYTE_ORDER_MARK, json_line, read_head
+from padserve.head_line import BYTE_ORDER_MARK, Head, json_line, read_head
 from padserve.transport import OpenBody
 
 MEDIA_TYPE = "application/x-ndjson"
@@ -32,25 +33,41 @@ class Body:
     place: Callable[[LineError], LineError]
 
 
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What was a table, and on which line of it each entry began."""
+
+    kind: tables.Kind
+    columns: tables.Columns
+    lines: Sequence[int]
+
+
 @contextmanager
 def opened(
-    source: Source, *, options: Mapping[str, object] | None = None, columns: Mapping[str, str] | None = None
+    source: Source,
+    *,
+    options: Mapping[str, object] | None = None,
+    columns: Mapping[str, str] | None = None,
+    kind: tables.Kind = tables.ITEMS,
 ) -> Iterator[Body]:
     """A body made of `source`: a path, an open binary file, JSON objects or a data frame.
 
     `options` are what a job says once for all of its items; they go before those in a first line of the source. A path
-    that ends in .csv is a table, in which `columns` may name what a column holds.
+    that ends in .csv is a table, in which `columns` may name what a column holds; where `columns` are given, so is
+    every other file.
     """
     with ExitStack() as stack:
-        lines: Sequence[int] | None = None
-        if isinstance(source, str | Path) and Path(source).suffix.lower() in tables.SUFFIXES:
+        table: _Table | None = None
+        if _is_table(source, columns):
             file = _spooled(stack)
-            lines = _write_table(file, Path(source), columns or {})
+            table = _write_table(file, source, kind, columns or {})
         elif isinstance(source, str | Path):
             file = stack.enter_context(_open(Path(source)))
+            _refuse_csv(file, Path(source).name)
         else:
             file = _spooled(stack)
-            file.writelines(_parts(source, columns or {}))
+            file.writelines(_parts(source, kind, columns or {}))
+            _refuse_csv(file, "What was given")
         head = read_head(file, options or {})
 
         def chunks() -> Iterator[bytes]:
@@ -59,7 +76,7 @@ def opened(
                 yield head.content
             yield from iter(lambda: file.read(CHUNK_BYTES), b"")
 
-        yield Body(chunks, partial(head.place, lines=lines))
+        yield Body(chunks, partial(_placed, head=head, table=table))
 
 
 def _spooled(stack: ExitStack) -> IO[bytes]:
@@ -67,21 +84,59 @@ def _spooled(stack: ExitStack) -> IO[bytes]:
 
 
 def _parts(
-    source: IO[bytes] | Iterable[Mapping[str, object]] | tables.Frame, columns: Mapping[str, str]
+    source: IO[bytes] | Iterable[Mapping[str, object]] | tables.Frame, kind: tables.Kind, columns: Mapping[str, str]
 ) -> Iterator[bytes]:
     if hasattr(source, "read"):
         return iter(lambda: source.read(CHUNK_BYTES), b"")
-    rows = tables.frame_items(source, columns)
+    rows = tables.frame_entries(source, kind, columns)
     return map(json_line, cast("Iterable[Mapping[str, object]]", source) if rows is None else rows)
 
 
-def _write_table(file: IO[bytes], path: Path, columns: Mapping[str, str]) -> Sequence[int]:
-    lines = array("L")
-    with _open(path) as table:
-        for line, item in tables.csv_items(table, path.name, columns):
+def _is_table(source: Source, columns: Mapping[str, str] | None) -> TypeGuard[str | Path | IO[bytes]]:
+    if isinstance(source, str | Path):
+        return columns is not None or Path(source).suffix.lower() in tables.SUFFIXES
+    return columns is not None and hasattr(source, "read")
+
+
+def _refuse_csv(file: IO[bytes], name: str) -> None:
+    file.seek(0)
+    if tables.looks_like_csv(file.read(CHUNK_BYTES)):
+        raise SourceError(tables.IS_CSV.format(name=name))
+    file.seek(0)
+
+
+def _write_table(
+    file: IO[bytes], source: str | Path | IO[bytes], kind: tables.Kind, columns: Mapping[str, str]
+) -> _Table:
+    with ExitStack() as stack:
+        if isinstance(source, str | Path):
+            name, table = Path(source).name, stack.enter_context(_open(Path(source)))
+        else:
+            name, table = "What was given", _copied(stack, source)
+        rows = tables.read_csv(table, name, kind, columns)
+        lines = array("L")
+        for line, entry in rows.entries():
             lines.append(line)
-            file.write(json_line(item))
-    return lines
+            file.write(json_line(entry))
+    return _Table(kind, rows.columns, lines)
+
+
+def _copied(stack: ExitStack, source: IO[bytes]) -> IO[bytes]:
+    """The same as a file that may be closed: what was given stays open, and may be a pipe."""
+    copy = _spooled(stack)
+    shutil.copyfileobj(source, copy)
+    copy.seek(0)
+    return copy
+
+
+def _placed(error: LineError, *, head: Head, table: _Table | None) -> LineError:
+    """The error where the source has it."""
+    if table is None:
+        return head.place(error)
+    placed = head.place(error, lines=table.lines)
+    is_in_row = placed.line is not None and placed.pointer is not None
+    column = table.columns.name_of(table.kind.field_in(placed.pointer or "")) if is_in_row else None
+    return replace(placed, column=column)
 
 
 def read_objects(path: str) -> list[dict[str, object]]:

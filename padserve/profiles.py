@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from padserve import endpoints, ndjson
 from padserve.answers import Feedback, ImportReport, Principle, Profile
+from padserve.errors import ApiError
 from padserve.ndjson import Source
+from padserve.tables import PROFILES
 from padserve.transport import Transport
 
 
@@ -91,13 +93,20 @@ class Profiles:
             if (after := page.last_id) is None:
                 return
 
-    def import_(self, source: Source, *, dry_run: bool = False) -> ImportReport:
-        """Create or replace one profile per entry: JSON objects with `user_id`, an NDJSON file or its path.
+    def import_(
+        self, source: Source, *, dry_run: bool = False, columns: Mapping[str, str] | None = None
+    ) -> ImportReport:
+        """Create or change one profile per entry: what an entry leaves out stays as it is.
 
-        All or nothing. A dry run only says what would happen.
+        Entries are JSON objects with `user_id`, an NDJSON file or its path, the path of a CSV file, or a data frame;
+        of the last two, `columns` gives columns the names of fields (`attributes.first_name` is one), and empty ones
+        to those that are none. All or nothing. A dry run only says what would happen.
         """
-        with ndjson.opened(source) as body:
-            return self._transport.ask(endpoints.import_profiles(body.chunks, dry_run=dry_run))
+        with ndjson.opened(source, columns=columns, kind=PROFILES) as body:
+            try:
+                return self._transport.ask(endpoints.import_profiles(body.chunks, dry_run=dry_run))
+            except ApiError as error:
+                raise error.moved(body.place) from None
 
     def export_lines(self, *, tags: Sequence[str] = ()) -> Iterator[str]:
         """Every profile, or those with any of the tags, as NDJSON lines that `import_` takes."""

@@ -1,12 +1,15 @@
-"""Items from tables: CSV files and data frames, a row each. An empty cell is not said."""
+"""Entries from tables: CSV files and data frames, a row each. An empty cell is not said."""
 
 import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
+from padserve import profile_tables
+from padserve.csv_text import read_cell
 from padserve.errors import SourceError
 
 SUFFIXES = frozenset({".csv", ".tsv"})
@@ -21,9 +24,14 @@ NUMBERS = frozenset(
 OTHERS = frozenset({"messages", "principles", "examples", "stop", "logit_bias", "rewards", "chat_template_kwargs"})
 FIELDS = TEXTS | NUMBERS | OTHERS
 UNKNOWN_COLUMN = (
-    "{table} has a column {column!r}, which is no field of an item: say what it is, or leave it out, by {how}"
+    "{table} has a column {column!r}, which is no field of {kind}: say what it is by --column {column}=FIELD{example}, "
+    "or leave it out by --column {column}= (in Python: columns={{{column!r}: FIELD}})."
 )
-HOW = "columns={{{column!r}: FIELD}}, an empty FIELD for leaving out."
+SAME_COLUMN = "{table} has two columns that are {field!r}."
+IS_CSV = (
+    "{name} looks like CSV, and JSON lines are expected: give it a name that ends in .csv, or say --csv (in Python: "
+    "columns={{}})."
+)
 
 
 class Frame(Protocol):
@@ -37,60 +45,110 @@ class Frame(Protocol):
         """Its rows, for "records"."""
 
 
-def csv_items(file: IO[bytes], name: str, columns: Mapping[str, str]) -> Iterator[tuple[int, dict[str, object]]]:
-    """Each row as an item, with the line on which it begins. `columns` gives columns the names of fields.
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a row is: which fields it may have, and how their values make an entry."""
 
-    The first line names the columns. Without a `custom_id` rows are counted, from 1.
-    """
-    with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+    name: str
+    is_field: Callable[[str], bool]
+    entry: Callable[[Mapping[str, object], int], dict[str, object]]
+    field_in: Callable[[str], str]
+    """The field that a JSON pointer is in."""
+    example: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of one table."""
+
+    names: Sequence[str]
+    fields: Sequence[str]
+    """What each holds; empty for nothing."""
+
+    def name_of(self, field: str) -> str | None:
+        """The column that holds a field."""
+        return next((name for name, held in zip(self.names, self.fields, strict=True) if held == field), None)
+
+
+@dataclass(frozen=True, slots=True)
+class CsvRows:
+    """A CSV file that is being read: its first line names the columns."""
+
+    kind: Kind
+    name: str
+    columns: Columns
+    reader: Any
+
+    def entries(self) -> Iterator[tuple[int, dict[str, object]]]:
+        """Each row as an entry, with the line on which it begins."""
+        number, line, fields = 0, self.reader.line_num + 1, self.columns.fields
         try:
-            header = text.readline()
-            text.seek(0)
-            reader = csv.reader(text, delimiter=max(DELIMITERS, key=header.count), strict=True)
-            fields = fields_of(next(reader, []), name, columns)
-            yield from _csv_rows(reader, fields, name)
+            for row in self.reader:
+                if len(row) > len(fields):
+                    raise SourceError(f"Line {line} of {self.name} has {len(row)} cells, its header {len(fields)}.")
+                if any(cell.strip() for cell in row):
+                    number += 1
+                    yield line, _entry(self.kind, zip(fields, map(read_cell, row), strict=False), number)
+                line = self.reader.line_num + 1
+        except csv.Error as error:
+            raise SourceError(f"Line {line} of {self.name} is not CSV: {error}.") from error
         except UnicodeDecodeError as error:
-            raise SourceError(f'{name} is not UTF-8 text: save it as "CSV UTF-8".') from error
+            raise _not_unicode(self.name) from error
 
 
-def _csv_rows(reader: Any, fields: Sequence[str], name: str) -> Iterator[tuple[int, dict[str, object]]]:  # noqa: ANN401 - csv's own type has no name at run time
-    number, line = 0, reader.line_num + 1
+def read_csv(file: IO[bytes], name: str, kind: Kind, columns: Mapping[str, str]) -> CsvRows:
+    """A CSV file whose first line is read. `columns` gives columns the names of fields."""
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
-        for row in reader:
-            if len(row) > len(fields):
-                raise SourceError(f"Line {line} of {name} has {len(row)} cells, its header {len(fields)}.")
-            if any(cell.strip() for cell in row):
-                number += 1
-                yield line, _item(zip(fields, row, strict=False), number)
-            line = reader.line_num + 1
+        header = text.readline()
+        text.seek(0)
+        reader = csv.reader(text, delimiter=max(DELIMITERS, key=header.count), strict=True)
+        return CsvRows(kind, name, columns_of(next(reader, []), name, kind, columns), reader)
+    except UnicodeDecodeError as error:
+        raise _not_unicode(name) from error
     except csv.Error as error:
-        raise SourceError(f"Line {line} of {name} is not CSV: {error}.") from error
+        raise SourceError(f"Line 1 of {name} is not CSV: {error}.") from error
 
 
-def frame_items(source: object, columns: Mapping[str, str]) -> Iterator[dict[str, object]] | None:
-    """The rows of a data frame as items; None where the source is none."""
+def looks_like_csv(start: bytes) -> bool:
+    """Whether a file of JSON lines begins like a table."""
+    line = start.removeprefix(b"\xef\xbb\xbf").strip().partition(b"\n")[0].strip()
+    return not line.startswith((b"{", b"[")) and any(delimiter.encode() in line for delimiter in DELIMITERS)
+
+
+def frame_entries(source: object, kind: Kind, columns: Mapping[str, str]) -> Iterator[dict[str, object]] | None:
+    """The rows of a data frame as entries; None where the source is none."""
     if not hasattr(source, "columns") or not hasattr(source, "to_dict"):
         return None
     rows: Iterable[Mapping[Any, object]]
     rows = source.to_dicts() if hasattr(source, "to_dicts") else source.to_dict("records")
-    names = [str(column) for column in source.columns]
-    fields = fields_of(names, "The data frame", columns)
-    return (_item(zip(fields, row.values(), strict=True), number) for number, row in enumerate(rows, start=1))
+    fields = columns_of([str(column) for column in source.columns], "The data frame", kind, columns).fields
+    return (_entry(kind, zip(fields, row.values(), strict=True), number) for number, row in enumerate(rows, start=1))
 
 
-def fields_of(names: Sequence[str], table: str, columns: Mapping[str, str]) -> list[str]:
-    """The field of an item that each column holds, empty for none; raises SourceError for what is none of both."""
-    fields = [columns.get(name.strip(), name.strip()) for name in names]
-    for name, field in zip(names, fields, strict=True):
-        if field and field not in FIELDS:
-            how = HOW.format(column=name.strip())
-            raise SourceError(UNKNOWN_COLUMN.format(table=table, column=name.strip(), how=how))
-    return fields
+def columns_of(names: Sequence[str], table: str, kind: Kind, columns: Mapping[str, str]) -> Columns:
+    """What each column holds; raises SourceError for one that holds no field, and for two that hold the same."""
+    stripped = [name.strip() for name in names]
+    fields = [columns.get(name, name) for name in stripped]
+    for place, (name, field) in enumerate(zip(stripped, fields, strict=True)):
+        if field and not kind.is_field(field):
+            raise SourceError(UNKNOWN_COLUMN.format(table=table, column=name, kind=kind.name, example=kind.example))
+        if field and field in fields[:place]:
+            raise SourceError(SAME_COLUMN.format(table=table, field=field))
+    return Columns(stripped, fields)
 
 
-def _item(cells: Iterable[tuple[str, object]], number: int) -> dict[str, object]:
-    values = {field: _value(field, cell) for field, cell in cells if field and not _is_empty(cell)}
-    return {"custom_id": str(number), **values}
+def _entry(kind: Kind, cells: Iterable[tuple[str, object]], number: int) -> dict[str, object]:
+    return kind.entry({field: _plain(cell) for field, cell in cells if field and not _is_empty(cell)}, number)
+
+
+def _item(values: Mapping[str, object], number: int) -> dict[str, object]:
+    """Without a `custom_id` rows are counted, from 1."""
+    return {"custom_id": str(number), **{field: _value(field, value) for field, value in values.items()}}
+
+
+def _not_unicode(name: str) -> SourceError:
+    return SourceError(f'{name} is not UTF-8 text: save it as "CSV UTF-8".')
 
 
 def _is_empty(cell: object) -> bool:
@@ -101,11 +159,15 @@ def _is_empty(cell: object) -> bool:
     )
 
 
-def _value(field: str, cell: object) -> object:
-    """What a cell says, in the type that its field has; what has another is sent as it is, and refused in its place."""
+def _plain(cell: object) -> object:
     value = cell.item() if hasattr(cell, "item") else cell
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # a column of integers with gaps is one of floats
+        return int(value)  # a column of integers with gaps is one of floats
+    return value
+
+
+def _value(field: str, value: object) -> object:
+    """What a cell says, in the type that its field has; what has another is sent as it is, and refused in its place."""
     if field in TEXTS:
         return str(value)
     if not isinstance(value, str):
@@ -114,3 +176,13 @@ def _value(field: str, cell: object) -> object:
         return json.loads(value.strip().replace(",", ".") if field in NUMBERS else value)
     except ValueError:
         return value
+
+
+ITEMS = Kind("an item", FIELDS.__contains__, _item, lambda pointer: pointer.strip("/").partition("/")[0])
+PROFILES = Kind(
+    "a profile",
+    profile_tables.is_field,
+    profile_tables.profile_of,
+    profile_tables.field_in,
+    example=", as in attributes.first_name",
+)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from padserve.display import say
+from padserve.display import say, show_json
 from padserve.errors import StackError
 from padserve.served import ServedModel
 from padserve.settings import Settings
@@ -28,26 +28,34 @@ def run(
     console: Console,
     programs: Programs | None = None,
     models: Sequence[ServedModel] = (),
+    *,
+    notes: Console | None = None,
 ) -> None:
     """Start a stack, say where things are, watch it until SIGINT or SIGTERM; returns when no process is left.
 
-    `models` are served instead of the one that the settings name.
+    `models` are served instead of the one that the settings name. With `notes`, what is for people goes there, and
+    the console gets lines of JSON: where things are, and each model that becomes ready.
     """
     model = models[0].model if models else settings.model
     if model is None:
         raise StackError(NO_MODEL)
 
-    report = partial(say, console)
+    report = partial(say, notes or console)
+    answer = None if notes is None else partial(show_json, console)
 
     try:
         with running_stack(settings, environ, report=report, programs=programs, models=models) as stack:
             report(announcement(stack, settings, num_models=len(models) or 1))
-            _watch(stack, report=report, model=model if len(models) < 2 else None)  # noqa: PLR2004 - one is not several
+            if answer is not None:
+                answer(_places(stack))
+            _watch(stack, report=report, answer=answer, model=model if len(models) < 2 else None)  # noqa: PLR2004 - one is not several
     except KeyboardInterrupt:
         report("Stopped.")
 
 
-def _watch(stack: Stack, *, report: Callable[[str], None], model: str | None) -> None:
+def _watch(
+    stack: Stack, *, report: Callable[[str], None], answer: Callable[[object], None] | None, model: str | None
+) -> None:
     """Tell of every model that becomes ready; `model` is the only one, and None stands for several."""
     before: set[str] = set()
     while True:
@@ -56,8 +64,17 @@ def _watch(stack: Stack, *, report: Callable[[str], None], model: str | None) ->
         ready = several if model is None else {model} if stack.is_ready else set()
         for name in sorted(ready - before):
             report(f"Ready: the worker has loaded {name}.")
+            if answer is not None:
+                answer({"ready": name})
         before = ready
         time.sleep(CHECK_SECONDS)
+
+
+def _places(stack: Stack) -> dict[str, str]:
+    """Where things are, for a program."""
+    home = stack.home
+    places = {"home": home.path, "api_key_file": home.api_key_file, "logs": home.logs}
+    return {"url": stack.url} | {name: str(path) for name, path in places.items()}
 
 
 def announcement(stack: Stack, settings: Settings, *, num_models: int = 1) -> str:

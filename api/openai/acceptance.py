@@ -4,6 +4,7 @@ Knows no HTTP. What is wrong with the file makes a batch that has failed; what i
 """
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from tempfile import SpooledTemporaryFile
 from typing import IO
@@ -20,7 +21,7 @@ from api.errors import (
 )
 from api.inspection import Inspection
 from api.item_source import ReadOptions
-from api.job_schemas import Options
+from api.job_schemas import MAX_NAME_CHARACTERS, Options
 from api.openai.batch_schemas import BatchBody
 from api.openai.generation import endpoint_defaults
 from api.openai.lines import BatchLines, first_model
@@ -33,6 +34,7 @@ from db.base import JsonObject, new_id
 from db.queries import batches, idempotency
 from db.queries.batches import NewBatch
 from db.queries.idempotency import RequestKey
+from db.queries.jobs import Facts
 from db.queries.models import RegisteredModel
 from db.session import Database
 
@@ -155,16 +157,17 @@ class _Reading:
             planned = PlannedItems(spool)
             with self.database.reading() as session:
                 lines, model = self._for_its_model(session, file)
-                planned.write(Planner(self.settings, self.tenant_id, lines, model).items(session))
+                planner = Planner(self.settings, self.tenant_id, lines, model)
+                planned.write(planner.items(session))
             try:
-                job_id = self._stored(planned, lines.head.options, model)
+                job_id = self._stored(planned, lines.head.options, model, planner.facts)
             except _NotWantedAnyMore:
                 return Accepted(self.batch_id)
         return Accepted(self.batch_id, job=StoredJob(job_id, model.digest, is_awaited=model.is_ready))
 
-    def _stored(self, planned: PlannedItems, options: Options, model: RegisteredModel) -> uuid.UUID:
+    def _stored(self, planned: PlannedItems, options: Options, model: RegisteredModel, facts: Facts) -> uuid.UUID:
         with self.database.transaction() as session:
-            job_id = store_job(session, planned, options, tenant_id=self.tenant_id, model=model)
+            job_id = store_job(session, planned, options, tenant_id=self.tenant_id, model=model, facts=facts)
             if not batches.hand_over(session, self.batch_id, job_id):
                 raise _NotWantedAnyMore
         return job_id
@@ -196,7 +199,13 @@ class _Reading:
     def _options(self, model: str) -> Options:
         """Of its job, checked as they are."""
         schedule = {name: getattr(self.body, name) for name in ("priority", "completion_window", "not_before")}
-        return Options.model_construct(metadata=self.body.metadata or {}, model=model, **schedule)
+        metadata = self.body.metadata or {}
+        return Options.model_construct(metadata=metadata, model=model, name=_name_in(metadata), **schedule)
+
+
+def _name_in(metadata: Mapping[str, str]) -> str | None:
+    """The name of the batch's job: what its metadata calls so, as far as a name may be that long."""
+    return "".join(filter(str.isprintable, metadata.get("name", "")))[:MAX_NAME_CHARACTERS].strip() or None
 
 
 def _as_batch_errors(error: InvalidRequestError) -> list[JsonObject]:

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, func, 
 from sqlalchemy.orm import Session, aliased
 
 from db.base import JsonObject, new_id
+from db.holdouts import Holdout
 from db.models import Item, Job
 from db.priorities import Priority
 from db.queries import counters, fairness
@@ -60,6 +61,21 @@ NOW = Schedule()
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """What is said of a job once, when it is stored: its name, and what became of its audience."""
+
+    name: str | None = None
+    holdout: Holdout | None = None
+    num_holdout: int = 0
+    """Items whose users are held out."""
+    num_skipped: int = 0
+    """Users who have no item, because they lack an attribute that the prompt names."""
+
+
+NO_FACTS = Facts()
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """What the workers take before a job's items: queued items of the same tenant's jobs that go first."""
 
@@ -92,6 +108,7 @@ class JobRecord:
     """The moment that all of this is true of, by the database's clock."""
     rate: float | None
     """Items per second, over the last 15 to 30 seconds; None when nothing ended lately, and once the job has ended."""
+    facts: Facts
     behind: Waiting | None
     """None unless the job waits: then something of it is queued, and nothing is running."""
 
@@ -105,6 +122,7 @@ def insert_job(
     metadata: JsonObject,
     num_items: int,
     schedule: Schedule = NOW,
+    facts: Facts = NO_FACTS,
 ) -> uuid.UUID:
     """Store a job whose items follow in the same transaction; return its id."""
     job_id = new_id()
@@ -118,6 +136,11 @@ def insert_job(
             details=metadata,
             num_items=num_items,
             num_queued=num_items,
+            name=facts.name,
+            holdout_share=facts.holdout and facts.holdout.share,
+            holdout_seed=facts.holdout and facts.holdout.seed,
+            num_holdout=facts.num_holdout,
+            num_skipped=facts.num_skipped,
             priority=schedule.priority,
             not_before=schedule.not_before,
             window_seconds=schedule.window_seconds,
@@ -148,6 +171,7 @@ def list_jobs(
     limit: int,
     after: uuid.UUID | None = None,
     state: JobState | None = None,
+    name: str | None = None,
 ) -> list[JobRecord]:
     """The tenant's jobs, newest first, older than `after`; one statement, however many they are."""
     statement = _jobs().where(Job.tenant_id == tenant_id).order_by(Job.id.desc()).limit(limit)
@@ -155,6 +179,8 @@ def list_jobs(
         statement = statement.where(Job.id < after)
     if state is not None:
         statement = statement.where(Job.state == state)
+    if name is not None:
+        statement = statement.where(Job.name == name)
     return [_record(row) for row in session.execute(statement)]
 
 
@@ -225,6 +251,7 @@ def _jobs() -> Select[*tuple[Any, ...]]:
         *(Job.num_queued, Job.num_running, Job.num_succeeded, Job.num_failed, Job.num_cancelled, Job.num_items),
         *(Job.created_at, Job.started_at, Job.finished_at),
         *(Job.priority, Job.not_before, Job.window_seconds, Job.expires_at, Job.paused_at),
+        *(Job.name, Job.holdout_share, Job.holdout_seed, Job.num_holdout, Job.num_skipped),
         clock().label("read_at"),
         case((rate_ends, Job.rate_since), else_=null()).label("rate_since"),
         Job.rate_base,
@@ -258,7 +285,7 @@ def _waiting_for() -> tuple[ColumnElement[Any], ...]:
 
 def _record(row: Row[*tuple[Any, ...]]) -> JobRecord:
     job_id, tenant_id, state, model, digest, metadata = row[:6]
-    created_at, started_at, finished_at, priority, not_before, window, expires_at, paused_at, read_at = row[12:21]
+    created_at, started_at, finished_at, priority, not_before, window, expires_at, paused_at = row[12:20]
     counts = Counts(*row[6:12])
     if finished_at is not None:  # a version that kept no counters may have ended it
         counts = replace(counts, queued=0, running=0)
@@ -267,10 +294,16 @@ def _record(row: Row[*tuple[Any, ...]]) -> JobRecord:
         schedule=Schedule(priority, not_before, window),
         expires_at=expires_at,
         paused_at=paused_at,
-        read_at=read_at,
+        read_at=row.read_at,
         rate=_rate(row, counts) if finished_at is None else None,
+        facts=_facts(*row[20:25]),
         behind=_waiting(*row[-3:]),
     )
+
+
+def _facts(name: str | None, share: float | None, seed: int | None, num_holdout: int, num_skipped: int) -> Facts:
+    holdout = None if share is None or seed is None else Holdout(share, seed)
+    return Facts(name, holdout, num_holdout, num_skipped)
 
 
 def _rate(row: Row[*tuple[Any, ...]], counts: Counts) -> float | None:

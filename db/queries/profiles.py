@@ -5,7 +5,7 @@ A write that lost against another writer changes nothing and says so: its caller
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Select, and_, delete, insert, select, update
@@ -97,22 +97,6 @@ def resolve_profiles(session: Session, tenant_id: uuid.UUID, user_ids: Sequence[
     return found
 
 
-def audience(
-    session: Session, tenant_id: uuid.UUID, *, tags: Sequence[str] = (), user_ids: Sequence[str] = ()
-) -> Iterator[PinnedProfile]:
-    """The profiles a campaign addresses, by user id: those with *any* of `tags`, of `user_ids` if given.
-
-    With neither it is everybody. Read in pages: an audience may be larger than memory.
-    """
-    if user_ids:
-        yield from _audience_of_users(session, tenant_id, tags, user_ids)
-        return
-    after: str | None = None
-    while page := list_profiles(session, tenant_id, tags=tags, after=after, limit=ROWS_PER_QUERY):
-        yield from (PinnedProfile(profile.user_id, profile.version, profile.body) for profile in page)
-        after = page[-1].user_id
-
-
 def create_profile(session: Session, tenant_id: uuid.UUID, user_id: str, body: JsonObject) -> StoredProfile | None:
     """Store version 1. None when the user has a profile by now."""
     moment = now(session)
@@ -179,17 +163,6 @@ def _write_version(session: Session, tenant_id: uuid.UUID, profile: StoredProfil
     if tags:
         session.execute(insert(ProfileTag), tags)
     return profile
-
-
-def _audience_of_users(
-    session: Session, tenant_id: uuid.UUID, tags: Sequence[str], user_ids: Sequence[str]
-) -> Iterator[PinnedProfile]:
-    wanted = frozenset(tags)
-    for some in batches(sorted(set(user_ids)), ROWS_PER_QUERY):
-        found = resolve_profiles(session, tenant_id, some)
-        for user_id in sorted(found):
-            if not wanted or not wanted.isdisjoint(tags_of(found[user_id].body)):
-                yield found[user_id]
 
 
 def _newest(tenant_id: uuid.UUID) -> StoredProfiles:

@@ -9,9 +9,12 @@ from sqlalchemy import ColumnElement, and_, case, or_, select
 from sqlalchemy.orm import Session
 
 from db.base import JsonObject
-from db.models import Item, Job, Result
+from db.batches import batches
+from db.models import Item, Job, Profile, ProfileVersion, Result
 from db.queries.cancelling import CODES, MESSAGES, of_early_end
 from db.states import EARLY_ENDS, OPEN_ITEM_STATES, TERMINAL_ITEM_STATES, ItemState
+
+PROFILES_PER_QUERY = 500
 
 
 class ResultRow(NamedTuple):
@@ -36,6 +39,8 @@ class ResultRow(NamedTuple):
     error_code: str | None
     error_message: str | None
     stop_text: str | None
+    messages: list[JsonObject] | None = None
+    """What was asked, where that is read."""
 
 
 _FOLLOWS = and_(Job.state.in_(list(EARLY_ENDS)), Item.state.in_(OPEN_ITEM_STATES))
@@ -64,6 +69,7 @@ def read_results(
     job_id: uuid.UUID,
     positions: range,
     states: Collection[ItemState] = TERMINAL_ITEM_STATES,
+    with_messages: bool = False,
 ) -> list[ResultRow]:
     """The results of the items at these positions that ended in one of these states, in input order.
 
@@ -73,10 +79,34 @@ def read_results(
     is_wanted: ColumnElement[bool] = or_(Item.state.in_(states), and_(_FOLLOWS, Job.state.in_(ends)))
     at_positions = Item.position.between(positions.start, positions.stop - 1)
     statement = _ENDED_ITEMS.where(Item.job_id == job_id, at_positions, is_wanted)
-    return [ResultRow._make(row) for row in session.execute(statement.order_by(Item.position))]
+    statement = statement.order_by(Item.position)
+    if with_messages:
+        return [ResultRow(*row) for row in session.execute(statement.add_columns(Item.messages))]
+    return [ResultRow(*row) for row in session.execute(statement)]
 
 
 def is_kept(session: Session, job_id: uuid.UUID) -> bool:
     """Whether the job is still there, and with it all of its results."""
     kept = select(Job.id).where(Job.id == job_id, Job.deleted_at.is_(None))
     return session.scalars(kept).one_or_none() is not None
+
+
+def pinned_attributes(
+    session: Session, tenant_id: uuid.UUID, pinned: Collection[tuple[str, int]]
+) -> dict[tuple[str, int], dict[str, str]]:
+    """The attributes in these versions of users' profiles, as far as they are still there."""
+    found: dict[tuple[str, int], dict[str, str]] = {}
+    for some in batches(sorted(pinned), PROFILES_PER_QUERY):
+        rows = session.execute(
+            select(Profile.user_id, ProfileVersion.version, ProfileVersion.body)
+            .join(ProfileVersion, ProfileVersion.profile_id == Profile.id)
+            .where(
+                Profile.tenant_id == tenant_id,
+                Profile.user_id.in_({user_id for user_id, _ in some}),
+                ProfileVersion.version.in_({version for _, version in some}),
+            )
+        )
+        for user_id, version, body in rows:
+            attributes = body.get("attributes")
+            found[user_id, version] = dict(attributes) if isinstance(attributes, dict) else {}
+    return found

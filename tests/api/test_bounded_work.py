@@ -14,9 +14,9 @@ from starlette.testclient import TestClient
 from api import bodies
 from api.admission import LIGHT_BYTES
 from api.app import create_app
-from api.campaigns import Template
 from api.dependencies import Services
 from api.errors import MAX_ERRORS_BUILT
+from api.templates import Template
 from db.queries import profiles
 from tests.api.conftest import EVERY_SCOPE, Api
 from tests.api.submissions import NDJSON_HEADERS, an_item, errors_of, give_profile, submit, submit_lines

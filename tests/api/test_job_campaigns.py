@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from api.campaigns import TemplateError, parse_template
+from api.templates import TemplateError, parse_template
 from tests.api.conftest import Api
 from tests.api.submissions import NOTHING, Json, accepted, errors_of, give_profile, items_of_job, num_stored
 
@@ -72,9 +72,9 @@ def test_the_items_of_a_campaign_are_like_any_others(api: Api, client: TestClien
 
 
 def test_doubled_braces_are_braces_and_values_are_never_expanded(api: Api, client: TestClient) -> None:
-    job = a_campaign(client, "{{first_name}} {user_id} {{{city}}} }}{{", audience={"user_ids": ["ada"]})
+    job = a_campaign(client, "{{nickname}} {user_id} {{{city}}} }}{{", audience={"user_ids": ["ada"]})
 
-    assert written(api, job) == [("ada", "{first_name} ada {{user_id}} }{")]
+    assert written(api, job) == [("ada", "{nickname} ada {{user_id}} }{")]
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def test_a_result_says_what_was_written_for_whom_and_how(api: Api, client: TestC
         "reward": 0.5,
         "rewards": [0.25, 0.25],
         "kl": 0.125,
+        "holdout": None,
         "choices": None,
         "error": None,
         "attempts": 1,
@@ -189,7 +190,7 @@ def test_a_job_without_results_has_an_empty_page_and_an_empty_stream(client: Tes
 
 
 @pytest.mark.parametrize(
-    "params", [{"limit": "0"}, {"limit": "1001"}, {"after": "-1"}, {"state": "queued"}, {"format": "csv"}], ids=str
+    "params", [{"limit": "0"}, {"limit": "1001"}, {"after": "-1"}, {"state": "queued"}, {"format": "xml"}], ids=str
 )
 def test_a_wrong_parameter_is_refused(client: TestClient, params: dict[str, str]) -> None:
     assert client.get(f"/v1/jobs/{uuid.uuid4()}/results", params=params).status_code == 422

@@ -101,13 +101,14 @@ def _multiply(session: Session, template: uuid.UUID) -> None:
         f"INSERT INTO items ({', '.join(columns)}) SELECT {chosen} FROM items, numbers WHERE items.job_id = :template"
     )
     original = session.get_one(Job, template)
-    for _ in range(NUM_FINISHED_JOBS):
+    for number in range(NUM_FINISHED_JOBS):
         job = Job(
             tenant_id=original.tenant_id,
             state=JobState.COMPLETED,
             model=original.model,
             model_digest=DIGEST,
             details={},
+            name=f"job {number}",
             num_items=ITEMS_PER_JOB,
             num_succeeded=ITEMS_PER_JOB,
             created_at=original.created_at,
@@ -142,6 +143,7 @@ def status(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> None:
     jobs.find_job(session, tenant_id=tenant_id, job_id=job_id)
     jobs.list_jobs(session, tenant_id=tenant_id, limit=100)
     jobs.list_jobs(session, tenant_id=tenant_id, limit=100, after=job_id, state=JobState.QUEUED)
+    jobs.list_jobs(session, tenant_id=tenant_id, limit=100, after=job_id, name="job 7")
 
 
 def page_of_results(session: Session, _tenant_id: uuid.UUID, job_id: uuid.UUID) -> None:

@@ -98,29 +98,6 @@ def test_profiles_are_resolved_in_lists_longer_than_a_statement(database: Databa
     }
 
 
-@pytest.mark.parametrize(
-    ("tags", "user_ids", "expected"),
-    [
-        ([], [], ["ada", "bob", "carl", "dora"]),
-        (["x"], [], ["ada", "bob"]),
-        (["x", "y"], [], ["ada", "bob", "carl"]),
-        ([], ["dora", "ada", "nobody", "ada"], ["ada", "dora"]),
-        (["x"], ["dora", "ada"], ["ada"]),
-        (["z"], [], []),
-    ],
-)
-def test_an_audience_has_any_of_the_tags_and_is_ordered_by_user(
-    *, database: Database, tenant: Tenant, tags: list[str], user_ids: list[str], expected: list[str]
-) -> None:
-    for user_id, its_tags in (("dora", ""), ("carl", "y"), ("bob", "xy"), ("ada", "x")):
-        create(database, tenant, user_id, *its_tags)
-
-    with database.reading() as session:
-        addressed = [profile.user_id for profile in profiles.audience(session, tenant, tags=tags, user_ids=user_ids)]
-
-    assert addressed == expected
-
-
 def test_another_tenants_profiles_are_not_read(database: Database, tenant: Tenant) -> None:
     create(database, tenant, "ada", "a")
     with database.transaction() as session:
@@ -132,5 +109,3 @@ def test_another_tenants_profiles_are_not_read(database: Database, tenant: Tenan
         assert profiles.list_versions(session, other, "ada", before=None, limit=1) == []
         assert profiles.list_profiles(session, other, tags=["a"], limit=1) == []
         assert profiles.resolve_profiles(session, other, ["ada"]) == {}
-        assert list(profiles.audience(session, other, tags=["a"])) == []
-        assert list(profiles.audience(session, other, user_ids=["ada"])) == []
