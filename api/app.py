@@ -5,7 +5,7 @@ import time
 from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
-from api import feedback, health, job_flow, jobs, models, profile_transfer, profiles, results
+from api import feedback, health, job_flow, jobs, models, previews, profile_transfer, profiles, results
 from api.admission import Lanes
 from api.bulk import Bulk, BulkThreads
 from api.dependencies import Services, callers_in
@@ -54,7 +54,7 @@ def create_app(
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware)
     install_error_handlers(app)
-    for resource in (jobs, job_flow, results, profiles, profile_transfer, feedback, models):
+    for resource in (jobs, job_flow, results, previews, profiles, profile_transfer, feedback, models):
         app.include_router(resource.router, dependencies=[Depends(refuse_unknown_parameters)])
     for resource in (files, batches, at_once, health):  # monitors and OpenAI's clients add parameters of their own
         app.include_router(resource.router)

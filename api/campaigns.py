@@ -25,6 +25,15 @@ REFUSED = "The campaign was refused and nothing was stored."
 
 
 @dataclass(frozen=True, slots=True)
+class Rendered:
+    """A user's prompt, or why there is none."""
+
+    profile: PinnedProfile
+    prompt: str | None
+    error: LineError | None
+
+
+@dataclass(frozen=True, slots=True)
 class Campaign:
     """A job of one item per profile in the audience; each item's custom_id is its user's id."""
 
@@ -62,7 +71,15 @@ class Campaign:
             prompt = as_user_turn(self.template.expand(values))
             yield Candidate(profile.user_id, profile, [prompt], place, "", SAYS_NOTHING)
         if not inspection.num_errors and num_addressed == found.num_skipped:
-            inspection.add(self._nobody(found))
+            inspection.add(self.nobody(found))
+
+    def rendered(self, profile: PinnedProfile, inspection: Inspection) -> Rendered:
+        """One user's prompt or what is wrong with it; `inspection` is told of what is wrong for everybody."""
+        values = values_of(profile)
+        if not inspection.num_errors:
+            self._misread(values, set(), inspection)
+        error = self._error(profile.user_id, values, self.template.missing(values), AT_THE_PROMPT)
+        return Rendered(profile, None if error else self.template.expand(values), error)
 
     def _misread(self, values: Mapping[str, str], known: set[str], inspection: Inspection) -> set[str]:
         """The attributes that stand between doubled braces, if those may be meant; each is told of once."""
@@ -82,7 +99,7 @@ class Campaign:
         if self._names_users and len(found.skipped) < MAX_USERS_NAMED:
             found.skipped.append((user_id, missing))
 
-    def _nobody(self, found: AudienceFindings) -> LineError:
+    def nobody(self, found: AudienceFindings) -> LineError:
         """Why there is no item, where nothing else is wrong."""
         if found.num_skipped:
             needed = ", ".join(f"`{slot.name}`" for slot in self.template.slots if slot.default is None)

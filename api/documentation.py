@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from api import campaign_schemas, feedback_schemas, job_schemas, profile_schemas
+from api import campaign_schemas, feedback_schemas, job_schemas, preview_schemas, profile_schemas
 from api.openai import batch_schemas
 from api.problems import Problem
 
@@ -74,6 +74,7 @@ class DocumentedApi(FastAPI):
                 Problem,
                 *job_schemas.DOCUMENTED_SCHEMAS,
                 *campaign_schemas.DOCUMENTED_SCHEMAS,
+                *preview_schemas.DOCUMENTED_SCHEMAS,
                 *profile_schemas.DOCUMENTED_SCHEMAS,
                 *feedback_schemas.DOCUMENTED_SCHEMAS,
                 *batch_schemas.DOCUMENTED_SCHEMAS,

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from padserve.answers import (
         Counts,
+        DryRun,
         Feedback,
         Fit,
         FitError,
+        Holdout,
         ImportReport,
         ItemError,
         Job,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
         Usage,
     )
     from padserve.async_client import AsyncClient
+    from padserve.campaigns import Preview, PreviewedUser
     from padserve.client import Client
     from padserve.comparison import Trial
     from padserve.endpoints import Campaign
@@ -42,11 +45,18 @@ if TYPE_CHECKING:
         UnreachableError,
     )
 
-_MODULES = {"AsyncClient": "async_client", "Client": "client", "Campaign": "endpoints", "Trial": "comparison"}
+_MODULES = {
+    "AsyncClient": "async_client",
+    "Client": "client",
+    "Campaign": "endpoints",
+    "Preview": "campaigns",
+    "PreviewedUser": "campaigns",
+    "Trial": "comparison",
+}
 _ANSWERS = frozenset(
     {
         *("Counts", "Feedback", "Fit", "FitError", "ImportReport", "ItemError", "Job", "Learned", "Model"),
-        *("Principle", "Profile", "Result", "Usage"),
+        *("DryRun", "Holdout", "Principle", "Profile", "Result", "Usage"),
     }
 )
 
@@ -59,9 +69,11 @@ __all__ = [
     "ComparisonError",
     "ConflictError",
     "Counts",
+    "DryRun",
     "Feedback",
     "Fit",
     "FitError",
+    "Holdout",
     "ImportReport",
     "IncompleteResultsError",
     "InvalidRequestError",
@@ -73,6 +85,8 @@ __all__ = [
     "Model",
     "NotFoundError",
     "PadserveError",
+    "Preview",
+    "PreviewedUser",
     "Principle",
     "Profile",
     "RateLimitedError",

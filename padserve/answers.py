@@ -98,6 +98,55 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Holdout:
+    """How a job's hold-out was drawn, and how many items each of the two sides has."""
+
+    share: float
+    seed: int
+    num_holdout: int
+    num_guided: int
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedUser:
+    """A user of a campaign's audience who has no item, and the attributes they lack."""
+
+    user_id: str
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """What became of a campaign's audience; of the users as many are named as the key may read, and 100 at most."""
+
+    num_skipped: int = 0
+    skipped: tuple[SkippedUser, ...] = ()
+    num_excluded: int = 0
+    num_unknown_excluded: int = 0
+    unknown_excluded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a submission would be. What is not known is None, and its basis says why."""
+
+    model: str
+    model_digest: str
+    num_items: int
+    prompt_tokens: int
+    prompt_tokens_basis: str
+    max_completion_tokens: int
+    expected_completion_tokens_basis: str
+    expected_seconds_basis: str
+    expected_completion_tokens: int | None = None
+    expected_seconds: int | None = None
+    num_items_ahead: int = 0
+    name: str | None = None
+    holdout: Holdout | None = None
+    audience: Audience | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job and how far it is; `rate` is in items per second."""
 
@@ -117,6 +166,11 @@ class Job:
     completion_window: str | None = None
     expires_at: dt.datetime | None = None
     paused_at: dt.datetime | None = None
+    name: str | None = None
+    holdout: Holdout | None = None
+    num_skipped: int = 0
+    audience: Audience | None = None
+    """Of a campaign, in the answer to its submission."""
     metadata: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -207,6 +261,8 @@ class Result:
     choices: tuple[Choice, ...] | None = None
     """All answers, where several were asked for."""
     error: ItemError | None = None
+    holdout: bool | None = None
+    """Whether its user is held out and has the unguided text; None where nobody is."""
     attempts: int = 0
     finished_at: dt.datetime | None = None
 

@@ -6,19 +6,20 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
 from padserve import comparison, endpoints
-from padserve.answers import Job, Model, Result, position_of
+from padserve.answers import DryRun, Job, Model, Result, position_of
 from padserve.async_profiles import AsyncProfiles
 from padserve.async_sources import opened
 from padserve.async_transport import AsyncTransport
+from padserve.campaigns import AsyncCampaigns
 from padserve.client import MAX_RETRIES, TIMEOUT_SECONDS
 from padserve.comparison import Comparison, Trial
 from padserve.discovery import find_server
-from padserve.endpoints import Campaign
+from padserve.endpoints import Campaign, Said
 from padserve.errors import ApiError, PadserveError, UnreachableError
 from padserve.frames import frame_of
 from padserve.ndjson import Source
@@ -45,6 +46,7 @@ class AsyncClient:
             url, api_key, timeout_seconds=timeout_seconds, max_retries=max_retries, http=http, sleep=sleep
         )
         self.profiles = AsyncProfiles(self._transport)
+        self.campaigns = AsyncCampaigns(self._transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -68,6 +70,9 @@ class AsyncClient:
         priority: str | None = None,
         completion_window: str | None = None,
         not_before: dt.datetime | None = None,
+        name: str | None = None,
+        holdout: float | None = None,
+        holdout_seed: int | None = None,
         idempotency_key: str | None = None,
         columns: Mapping[str, str] | None = None,
     ) -> Job:
@@ -79,6 +84,7 @@ class AsyncClient:
         `model` is needed where several are served. `defaults` holds what items leave unsaid (`method`, `strength`,
         `max_tokens`, ...). `priority` is interactive, normal or bulk; what has not ended within the
         `completion_window` ("24h") never will; nothing is decoded `not_before` a moment, which has a time zone.
+        Of the users, the share `holdout` gets unguided texts, drawn by `holdout_seed`.
         A call with the same `idempotency_key` and content gives the same job.
         """
         options = endpoints.job_options(
@@ -88,6 +94,9 @@ class AsyncClient:
             priority=priority,
             completion_window=completion_window,
             not_before=not_before,
+            name=name,
+            holdout=holdout,
+            holdout_seed=holdout_seed,
         )
         if isinstance(source, Campaign):
             return await self._transport.ask(endpoints.submit_campaign(source, options, idempotency_key))
@@ -97,15 +106,30 @@ class AsyncClient:
             except ApiError as error:
                 raise error.moved(body.place) from None
 
+    async def dry_run(
+        self, source: Source | Campaign, *, columns: Mapping[str, str] | None = None, **options: Unpack[Said]
+    ) -> DryRun:
+        """What `submit` of the same would be, with estimates of tokens and time; nothing is stored. Raises the same."""
+        stated = endpoints.options_of(options)
+        if isinstance(source, Campaign):
+            return await self._transport.ask(endpoints.rehearse_campaign(source, stated))
+        async with opened(source, options=stated, columns=columns) as body:
+            try:
+                return await self._transport.ask(endpoints.rehearse_items(body.chunks))
+            except ApiError as error:
+                raise error.moved(body.place) from None
+
     async def job(self, job_id: str) -> Job:
         """The job as it stands now."""
         return await self._transport.ask(endpoints.job(job_id))
 
-    async def jobs(self, *, state: str | None = None, page_size: int = 100) -> AsyncIterator[Job]:
+    async def jobs(
+        self, *, state: str | None = None, name: str | None = None, page_size: int = 100
+    ) -> AsyncIterator[Job]:
         """Every job, the newest first; pages are read as they are needed."""
         after: str | None = None
         while True:
-            page = await self._transport.ask(endpoints.jobs(state, page_size, after))
+            page = await self._transport.ask(endpoints.jobs(state, page_size, after, name))
             for each in page.data:
                 yield each
             if (after := page.last_id) is None:

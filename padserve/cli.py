@@ -14,6 +14,7 @@ from padserve import (
     cli_jobs,
     cli_keys,
     cli_models,
+    cli_preview,
     cli_profiles,
     cli_programs,
     cli_try,
@@ -72,7 +73,7 @@ for name, program in (
 ):
     app.command(name, context_settings=cli_programs.EVERYTHING_IS_HANDED_ON)(program)
 for command in (
-    *(cli_jobs.submit, cli_jobs.campaign, cli_jobs.status, cli_jobs.results, cli_jobs.cancel),
+    *(cli_jobs.submit, cli_jobs.campaign, cli_preview.preview, cli_jobs.status, cli_jobs.results, cli_jobs.cancel),
     *(cli_jobs.readdress, cli_models.models, cli_doctor.doctor),
 ):
     app.command()(command)

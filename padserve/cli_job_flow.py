@@ -29,6 +29,7 @@ def jobs(
             help="Only queued, running, completed, cancelled or expired ones.", autocompletion=offers.job_states
         ),
     ] = None,
+    name: Annotated[str | None, typer.Option(help="Only those of exactly this name.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -37,13 +38,13 @@ def jobs(
         return
     given = context_of(context)
     with given.client() as client:
-        newest = list(islice(client.jobs(state=state, page_size=min(limit, 100)), limit))
+        newest = list(islice(client.jobs(state=state, name=name, page_size=min(limit, 100)), limit))
     if as_json:
         show_json(given.answers, newest)
     elif newest:
-        num_columns = 4 if given.answers.is_terminal and given.answers.width >= WIDE else 3
+        num_columns = 5 if given.answers.is_terminal and given.answers.width >= WIDE else 3
         rows = [_row(job)[:num_columns] for job in newest]
-        show_table(given.answers, ("job", "state", "ended", "created")[:num_columns], rows)
+        show_table(given.answers, ("job", "state", "ended", "created", "name")[:num_columns], rows)
     else:
         say(given.notes, "There are no jobs.")
 
@@ -52,7 +53,7 @@ def _row(job: "Job") -> tuple[str, ...]:
     """Of these the first three fit a narrow terminal."""
     state = "paused" if job.paused_at is not None and not job.has_ended else job.state
     ended = f"{job.counts.ended}/{job.counts.total}"
-    return job.id, state, ended, f"{job.created_at.astimezone():%m-%d %H:%M}"
+    return job.id, state, ended, f"{job.created_at.astimezone():%m-%d %H:%M}", job.name or ""
 
 
 @app.command()

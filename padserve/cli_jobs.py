@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from padserve import offers
+from padserve.campaign_lines import audience_lines, dry_run_lines
 from padserve.cli_options import (
     AsJson,
+    CampaignOptions,
     Columns,
     FormatName,
     IsCsv,
@@ -62,22 +64,17 @@ def submit(
 @with_options
 def campaign(
     context: typer.Context,
-    prompt: Annotated[str, typer.Argument(help="What to write; {first_name} stands for that attribute of a profile.")],
+    prompt: Annotated[
+        str,
+        typer.Argument(
+            help="What to write; {first_name} is that attribute of a profile, {first_name|friend} has a default."
+        ),
+    ],
     *,
-    tag: Annotated[list[str] | None, typer.Option(help="For every user with this tag; may be repeated.")] = None,
-    user: Annotated[
-        list[str] | None, typer.Option(help="For this user; may be repeated.", autocompletion=offers.users)
-    ] = None,
-    everyone: Annotated[bool, typer.Option("--all", help="For every user there is.")] = False,
-    options: JobOptions,
+    options: CampaignOptions,
 ) -> None:
-    """Submit one prompt for many users."""
-    if sum((bool(tag), bool(user), everyone)) != 1:
-        raise typer.BadParameter("Say for whom: either --tag, or --user, or --all.")
-    from padserve.endpoints import Campaign
-
-    source = Campaign(prompt, tags=tag or (), user_ids=user or (), everyone=everyone)
-    _submit(context_of(context), source, options)
+    """Submit one prompt for many users. `padserve preview` shows what some of them would get."""
+    _submit(context_of(context), options.campaign(prompt), options)
 
 
 def status(
@@ -169,22 +166,17 @@ def _submit(
     options: JobOptions,
     columns: Mapping[str, str] | None = None,
 ) -> None:
-    defaults, metadata = options.defaults, options.metadata_values
     with given.client() as client:
         try:
-            job = client.submit(
-                source,
-                model=options.model,
-                defaults=defaults,
-                metadata=metadata,
-                priority=options.priority,
-                completion_window=options.completion_window,
-                not_before=None if options.not_before is None else options.not_before.astimezone(),
-                idempotency_key=options.key,
-                columns=columns,
-            )
+            if options.dry_run:
+                told = client.dry_run(source, columns=columns, **options.stated)
+                show(given.answers, told, "\n".join(dry_run_lines(told)), as_json=options.as_json)
+                return
+            job = client.submit(source, idempotency_key=options.key, columns=columns, **options.stated)
         except ApiError as error:
             raise error.moved(as_flag) from None
+        for line in audience_lines(job.audience):
+            say(given.notes, line)
         if not (options.wait and options.as_json):
             show(given.answers, job, job.id, as_json=options.as_json)
         if options.wait:

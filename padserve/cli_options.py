@@ -7,13 +7,16 @@ from dataclasses import MISSING, dataclass, fields, replace
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, get_type_hints
+from typing import TYPE_CHECKING, Annotated, get_type_hints
 
 import typer
 
 from padserve import offers
 from padserve.cli_texts import name_and_value, read_principle, read_text
 from padserve.errors import LineError
+
+if TYPE_CHECKING:
+    from padserve.endpoints import Campaign, Said
 
 FORMATS = ("ndjson", "json", "csv")
 
@@ -131,6 +134,14 @@ class JobOptions(ItemOptions):
         datetime | None,
         typer.Option(help="Begin then, in your time zone.", formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"]),
     ] = None
+    name: Annotated[str | None, typer.Option(help="What you call the job.")] = None
+    holdout: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="As in 0.1: this share of the users gets unguided texts.")
+    ] = None
+    holdout_seed: Annotated[int | None, typer.Option(help="What the hold-out is drawn by.")] = None
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check, and say how much it would be and how long it would take.")
+    ] = False
     key: Annotated[str | None, typer.Option(help="An Idempotency-Key: the same key never makes a second job.")] = None
 
     @property
@@ -139,9 +150,87 @@ class JobOptions(ItemOptions):
         return {"method": self.method, "strength": self.strength, "max_kl": self.max_kl}
 
     @property
+    def stated(self) -> "Said":
+        """As `Client.submit` takes them."""
+        return {
+            "model": self.model,
+            "defaults": self.defaults,
+            "metadata": self.metadata_values,
+            "priority": self.priority,
+            "completion_window": self.completion_window,
+            "not_before": None if self.not_before is None else self.not_before.astimezone(),
+            "name": self.name,
+            "holdout": self.holdout,
+            "holdout_seed": self.holdout_seed,
+        }
+
+    @property
     def metadata_values(self) -> dict[str, str]:
         """By name."""
         return dict(_pairs("--metadata", self.metadata))
+
+
+@dataclass(frozen=True, kw_only=True)  # mixed into others, which only one of several bases with slots can be
+class AudienceOptions:
+    """Whom a campaign is for, and what becomes of who lacks an attribute."""
+
+    tag: Annotated[list[str] | None, typer.Option(help="For every user with this tag; may be repeated.")] = None
+    all_tag: Annotated[
+        list[str] | None, typer.Option(help="For users who have all of these tags; may be repeated.")
+    ] = None
+    no_tag: Annotated[list[str] | None, typer.Option(help="Not for users with this tag; may be repeated.")] = None
+    user: Annotated[
+        list[str] | None, typer.Option(help="For this user; may be repeated.", autocompletion=offers.users)
+    ] = None
+    everyone: Annotated[bool, typer.Option("--all", help="For every user there is.")] = False
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Not for this user; may be repeated.", autocompletion=offers.users)
+    ] = None
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out who lacks an attribute that has no default.")
+    ] = False
+    literal_braces: Annotated[bool, typer.Option("--literal-braces", help="{{name}} is meant as the text {name}.")] = (
+        False
+    )
+
+    def campaign(self, prompt: str) -> "Campaign":
+        """The campaign of this prompt for them; BadParameter where they are nobody, or several audiences."""
+        from padserve.endpoints import Campaign
+
+        if sum((bool(self.tag or self.all_tag or self.no_tag), bool(self.user), self.everyone)) != 1:
+            raise typer.BadParameter("Say for whom: either --tag, --all-tag and --no-tag, or --user, or --all.")
+        return Campaign(
+            prompt,
+            tags=self.tag or (),
+            user_ids=self.user or (),
+            everyone=self.everyone,
+            all_tags=self.all_tag or (),
+            no_tags=self.no_tag or (),
+            exclude=self.exclude or (),
+            missing="skip" if self.skip_missing else "refuse",
+            literal_braces=self.literal_braces,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CampaignOptions(AudienceOptions, JobOptions):
+    """What `padserve campaign` takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewOptions(AudienceOptions, ItemOptions):
+    """What `padserve preview` takes besides what it shows."""
+
+    method: Annotated[
+        str | None, typer.Option(help="none, prompt, pad, mixture or contrast.", autocompletion=offers.methods)
+    ] = None
+    strength: Annotated[float | None, typer.Option(help="How strongly to guide.")] = None
+    max_kl: Annotated[float | None, typer.Option(help="How far guidance may go, in nats per token.")] = None
+
+    @property
+    def guidance(self) -> dict[str, object]:
+        """As the API has it."""
+        return {"method": self.method, "strength": self.strength, "max_kl": self.max_kl}
 
 
 _FLAGS: Mapping[str, str] = {

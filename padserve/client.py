@@ -11,7 +11,8 @@ from typing import Any, Self
 import httpx
 
 from padserve import comparison, endpoints, ndjson
-from padserve.answers import Job, Model, Result, position_of
+from padserve.answers import DryRun, Job, Model, Result, position_of
+from padserve.campaigns import Campaigns
 from padserve.comparison import Comparison, Trial
 from padserve.discovery import find_server
 from padserve.endpoints import Campaign
@@ -53,6 +54,7 @@ class Client:
             url, api_key, timeout_seconds=timeout_seconds, max_retries=max_retries, http=http, sleep=sleep
         )
         self.profiles = Profiles(self._transport)
+        self.campaigns = Campaigns(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +78,9 @@ class Client:
         priority: str | None = None,
         completion_window: str | None = None,
         not_before: dt.datetime | None = None,
+        name: str | None = None,
+        holdout: float | None = None,
+        holdout_seed: int | None = None,
         idempotency_key: str | None = None,
         columns: Mapping[str, str] | None = None,
     ) -> Job:
@@ -87,6 +92,7 @@ class Client:
         `model` is needed where several are served. `defaults` holds what items leave unsaid (`method`, `strength`,
         `max_tokens`, ...). `priority` is interactive, normal or bulk; what has not ended within the
         `completion_window` ("24h") never will; nothing is decoded `not_before` a moment, which has a time zone.
+        Of the users, the share `holdout` gets unguided texts, drawn by `holdout_seed`.
         A call with the same `idempotency_key` and content gives the same job.
         """
         options = endpoints.job_options(
@@ -96,6 +102,9 @@ class Client:
             priority=priority,
             completion_window=completion_window,
             not_before=not_before,
+            name=name,
+            holdout=holdout,
+            holdout_seed=holdout_seed,
         )
         if isinstance(source, Campaign):
             return self._transport.ask(endpoints.submit_campaign(source, options, idempotency_key))
@@ -105,15 +114,26 @@ class Client:
             except ApiError as error:
                 raise error.moved(body.place) from None
 
+    def dry_run(self, source: Source | Campaign, *, columns: Mapping[str, str] | None = None, **options: Any) -> DryRun:
+        """What `submit` of the same would be, with estimates of tokens and time; nothing is stored. Raises the same."""
+        stated = endpoints.options_of(options)
+        if isinstance(source, Campaign):
+            return self._transport.ask(endpoints.rehearse_campaign(source, stated))
+        with ndjson.opened(source, options=stated, columns=columns) as body:
+            try:
+                return self._transport.ask(endpoints.rehearse_items(body.chunks))
+            except ApiError as error:
+                raise error.moved(body.place) from None
+
     def job(self, job_id: str) -> Job:
         """The job as it stands now."""
         return self._transport.ask(endpoints.job(job_id))
 
-    def jobs(self, *, state: str | None = None, page_size: int = 100) -> Iterator[Job]:
+    def jobs(self, *, state: str | None = None, name: str | None = None, page_size: int = 100) -> Iterator[Job]:
         """Every job, the newest first; pages are read as they are needed."""
         after: str | None = None
         while True:
-            page = self._transport.ask(endpoints.jobs(state, page_size, after))
+            page = self._transport.ask(endpoints.jobs(state, page_size, after, name))
             yield from page.data
             if (after := page.last_id) is None:
                 return

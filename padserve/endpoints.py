@@ -5,14 +5,14 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypedDict, TypeVar
 from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter
 
 from padserve import ndjson
-from padserve.answers import Feedback, ImportReport, Job, Model, Principle, Profile, Result
+from padserve.answers import DryRun, Feedback, ImportReport, Job, Model, Principle, Profile, Result
 from padserve.errors import IncompleteResultsError
 from padserve.transport import IDEMPOTENCY_KEY, Call, OpenBody, Param, Params
 
@@ -22,11 +22,14 @@ MERGE_PATCH = "application/merge-patch+json"
 INCOMPLETE = "X-Incomplete"
 NOT_ENDED = "Job {job_id} has not ended: wait for it first, or ask for partial results."
 
+DRY: Params = {"dry_run": True}
+
 _JOB = TypeAdapter(Job)
 _JOBS = TypeAdapter(list[Job])
 _MODELS = TypeAdapter(list[Model])
 _PROFILE = TypeAdapter(Profile)
 _PROFILES = TypeAdapter(list[Profile])
+_DRY_RUN = TypeAdapter(DryRun)
 _REPORT = TypeAdapter(ImportReport)
 _FEEDBACK = TypeAdapter(Feedback)
 _RESULT = TypeAdapter(Result)
@@ -50,18 +53,68 @@ class Page(Generic[Answer]):
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """One prompt for many users: `{name}` stands for an attribute of the profile. Give exactly one audience."""
+    """One prompt for many users: `{name}` stands for an attribute of the profile, and `{name|default}` has a default.
+
+    Give exactly one audience: `user_ids`, `everyone`, or tags: profiles with any of `tags`, with all of `all_tags`, and
+    with none of `no_tags`. `exclude` takes users out of it. `missing="skip"` leaves out who lacks an attribute.
+    """
 
     prompt: str
     tags: Sequence[str] = ()
     user_ids: Sequence[str] = ()
     everyone: bool = False
+    all_tags: Sequence[str] = ()
+    no_tags: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    missing: str = "refuse"
+    literal_braces: bool = False
 
     @property
     def body(self) -> dict[str, object]:
         """What is sent; the server checks it."""
-        audiences: dict[str, object] = {"tags": list(self.tags), "user_ids": list(self.user_ids), "all": self.everyone}
-        return {"prompt": self.prompt, "audience": {name: value for name, value in audiences.items() if value}}
+        tags: object = list(self.tags)
+        if self.all_tags or self.no_tags:
+            stated = {"any": list(self.tags), "all": list(self.all_tags), "none": list(self.no_tags)}
+            tags = {name: value for name, value in stated.items() if value}
+        audiences: dict[str, object] = {
+            "tags": tags,
+            "user_ids": list(self.user_ids),
+            "all": self.everyone,
+            "exclude": list(self.exclude),
+        }
+        others = {"missing": self.missing} if self.missing != "refuse" else {}
+        braces = {"literal_braces": True} if self.literal_braces else {}
+        audience = {name: value for name, value in audiences.items() if value}
+        return {"prompt": self.prompt, "audience": audience, **others, **braces}
+
+
+class Said(TypedDict, total=False):
+    """What may be said of a job, as `Client.submit` takes it."""
+
+    model: str | None
+    defaults: Mapping[str, object] | None
+    metadata: Mapping[str, str] | None
+    priority: str | None
+    completion_window: str | None
+    not_before: dt.datetime | None
+    name: str | None
+    holdout: float | None
+    holdout_seed: int | None
+
+
+def options_of(said: Said) -> dict[str, object]:
+    """The same as `job_options`, of what is said alone."""
+    return job_options(
+        model=said.get("model"),
+        defaults=said.get("defaults"),
+        metadata=said.get("metadata"),
+        priority=said.get("priority"),
+        completion_window=said.get("completion_window"),
+        not_before=said.get("not_before"),
+        name=said.get("name"),
+        holdout=said.get("holdout"),
+        holdout_seed=said.get("holdout_seed"),
+    )
 
 
 def job_options(
@@ -72,6 +125,9 @@ def job_options(
     priority: str | None,
     completion_window: str | None,
     not_before: dt.datetime | None,
+    name: str | None = None,
+    holdout: float | None = None,
+    holdout_seed: int | None = None,
 ) -> dict[str, object]:
     """What a job says once for all of its items, without what is unsaid."""
     stated: dict[str, object] = {
@@ -81,8 +137,11 @@ def job_options(
         "priority": priority,
         "completion_window": completion_window,
         "not_before": None if not_before is None else not_before.isoformat(),
+        "name": name,
+        "holdout": holdout,
+        "holdout_seed": holdout_seed,
     }
-    return {name: value for name, value in stated.items() if value is not None}
+    return {option: value for option, value in stated.items() if value is not None}
 
 
 def submit_campaign(campaign: Campaign, options: Mapping[str, object], key: str | None) -> Ask[Job]:
@@ -97,14 +156,27 @@ def submit_items(body: OpenBody, key: str | None) -> Ask[Job]:
     return Ask(Call("POST", "/v1/jobs", headers=headers, open_body=body), _JOB.validate_json)
 
 
+def rehearse_campaign(campaign: Campaign, options: Mapping[str, object]) -> Ask[DryRun]:
+    """What a campaign would be."""
+    call = Call("POST", "/v1/jobs", params=DRY, json={**campaign.body, **options}, repeats_safely=True)
+    return Ask(call, _DRY_RUN.validate_json)
+
+
+def rehearse_items(body: OpenBody) -> Ask[DryRun]:
+    """What the items in an NDJSON body would be."""
+    headers = {"Content-Type": ndjson.MEDIA_TYPE}
+    call = Call("POST", "/v1/jobs", params=DRY, headers=headers, open_body=body, repeats_safely=True)
+    return Ask(call, _DRY_RUN.validate_json)
+
+
 def job(job_id: str) -> Ask[Job]:
     """A job as it stands."""
     return Ask(Call("GET", _job_path(job_id)), _JOB.validate_json)
 
 
-def jobs(state: str | None, page_size: int, after: str | None) -> Ask[Page[Job]]:
+def jobs(state: str | None, page_size: int, after: str | None, name: str | None = None) -> Ask[Page[Job]]:
     """A page of jobs, the newest first."""
-    params = _stated({"limit": page_size, "state": state, "after": after})
+    params = _stated({"limit": page_size, "state": state, "after": after, "name": name})
     return Ask(Call("GET", "/v1/jobs", params=params), _page_of(_JOBS))
 
 

@@ -10,7 +10,12 @@ from typing import IO
 from padserve.errors import LineError, SourceError
 
 BYTE_ORDER_MARK = codecs.BOM_UTF8
-OPTION_NAMES = frozenset({"defaults", "metadata", "model", "priority", "completion_window", "not_before"})
+OPTION_NAMES = frozenset(
+    {
+        *("defaults", "metadata", "model", "priority", "completion_window", "not_before"),
+        *("name", "holdout", "holdout_seed"),
+    }
+)
 _LINE_NAMED = re.compile(r"^(Line )(\d+)\b")
 
 

@@ -120,6 +120,7 @@ class _Worker:
     def _serve(self, description: ModelDescription) -> None:
         queue = create_queue(self._settings.redis_url)
         decoding = Decoding(self._database, self._supervisor, self._policy(description))
+        self._presence.tell_speed(lambda: decoding.throughput.tokens_per_second)
         learning = Learning(self._database, self._supervisor, self._learning_policy(description), decoding.stopping)
         turns = Turns(decoding, learning, on_failure=self._refuse_and_end)
         reconciler = Reconciler(

@@ -20,6 +20,7 @@ from db.session import Database
 from worker.pace import Pace
 from worker.saving import Saving
 from worker.supervisor import EngineSupervisor
+from worker.throughput import Throughput
 
 POLL_SECONDS = 0.05
 SAVE_SECONDS = 0.25
@@ -64,6 +65,7 @@ class Decoding:
         self.owner = uuid.uuid4()
         self.stopping = threading.Event()
         self.is_running = False
+        self.throughput = Throughput()
         self._database = database
         self._supervisor = supervisor
         self._policy = policy
@@ -131,6 +133,9 @@ class Decoding:
         if self._supervisor.num_items:
             outcomes = self._supervisor.poll(POLL_SECONDS)
             self._pace.finish(len(outcomes))
+            self.throughput.observe(
+                num_slots=self._supervisor.num_slots, num_held=self._supervisor.num_items, outcomes=outcomes
+            )
             self._saving.add(outcomes)
         else:
             self._waiting_out(lambda: self._saving.hear(POLL_SECONDS))
@@ -157,6 +162,7 @@ class Decoding:
             )
         fault_points.reach(FaultPoint.AFTER_CLAIM)
         self._supervisor.submit(items)
+        self.throughput.observe(num_slots=self._supervisor.num_slots, num_held=self._supervisor.num_items, outcomes=())
         return len(items)
 
     def _record_deaths(self) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from collections.abc import Callable
 from functools import partial
 
 import structlog
@@ -29,6 +30,7 @@ class Presence:
         self._database = database
         self._model = model
         self._aliases = aliases
+        self._tokens_per_second: Callable[[], float | None] = lambda: None
         self._said: tuple[WorkerState, str | None] = (WorkerState.LOADING, None)
 
     def register(self, stopping: threading.Event) -> None:
@@ -43,6 +45,10 @@ class Presence:
         """Change state and say so at once, if the database listens."""
         self._said = (state, message)
         self._report()
+
+    def tell_speed(self, tokens_per_second: Callable[[], float | None]) -> None:
+        """From now on, say also how fast it writes."""
+        self._tokens_per_second = tokens_per_second
 
     def register_model(self, description: ModelDescription, stopping: threading.Event) -> None:
         """Enter what was loaded into the registry; a database that cannot take it yet is waited for."""
@@ -71,6 +77,12 @@ class Presence:
         state, message = self._said
         try:
             with self._database.transaction() as session:
-                workers.report(session, worker_id=self.worker_id, state=state, message=message)
+                workers.report(
+                    session,
+                    worker_id=self.worker_id,
+                    state=state,
+                    message=message,
+                    tokens_per_second=self._tokens_per_second(),
+                )
         except SQLAlchemyError as error:
             log.warning("presence_not_said", **describe(error))

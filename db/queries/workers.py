@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, delete, select, update
+from sqlalchemy import Double, Select, and_, cast, delete, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.model_descriptions import model_reference
@@ -68,10 +68,18 @@ def register(session: Session, *, worker_id: uuid.UUID, model: str) -> None:
     )
 
 
-def report(session: Session, *, worker_id: uuid.UUID, state: WorkerState, message: str | None = None) -> None:
-    """Say that this incarnation is alive, and in what state; a model that it serves is seen with it."""
+def report(
+    session: Session,
+    *,
+    worker_id: uuid.UUID,
+    state: WorkerState,
+    message: str | None = None,
+    tokens_per_second: float | None = None,
+) -> None:
+    """Say that this incarnation is alive, in what state and how fast; a model that it serves is seen with it."""
     moment = now(session)
-    said = update(Worker).where(Worker.id == worker_id).values(state=state, message=message, seen_at=moment)
+    told = {"state": state, "message": message, "seen_at": moment, "tokens_per_second": tokens_per_second}
+    said = update(Worker).where(Worker.id == worker_id).values(**told)
     served = session.execute(said.returning(Worker.model, Worker.model_digest)).one_or_none()
     if served is not None and served.model_digest is not None:
         session.execute(
@@ -79,9 +87,15 @@ def report(session: Session, *, worker_id: uuid.UUID, state: WorkerState, messag
             .where(
                 Model.name == served.model,
                 Model.digest == served.model_digest,
-                Model.seen_at < moment - dt.timedelta(seconds=SEEN_SECONDS),
+                or_(
+                    Model.seen_at < moment - dt.timedelta(seconds=SEEN_SECONDS),
+                    and_(Model.tokens_per_second.is_(None), literal(tokens_per_second is not None)),
+                ),
             )
-            .values(seen_at=moment)
+            .values(
+                seen_at=moment,
+                tokens_per_second=func.coalesce(cast(tokens_per_second, Double), Model.tokens_per_second),
+            )
         )
 
 
