@@ -1,7 +1,8 @@
 """Tables as CSV (RFC 4180): rows by the names in their header. Knows bytes and cells; what a cell means: `api.cells`.
 
 UTF-8, with or without a byte order mark; commas, semicolons or tabs, whichever the header has most of; cells in quotes
-may hold all of them, and line breaks. An empty cell is not said. Every row has as many cells as the header.
+may hold all of them, and line breaks. An empty cell is not said, and the `'`
+before what would be a formula is taken off. Every row has as many cells as the header.
 """
 
 import csv
@@ -14,6 +15,7 @@ from pydantic import StringConstraints
 
 from api.bodies import MAX_LINE_BYTES, NDJSON, JsonSyntaxError, SpooledBody, parse_json
 from api.errors import BodyTooLargeError, InvalidRequestError, LineError
+from api.result_rows import unguarded
 
 CSV = "text/csv"
 DELIMITERS = ",;\t"
@@ -206,7 +208,8 @@ def _unknown(names: Sequence[str], kind: Kind) -> str:
 def _row(row: _Cells, fields: Sequence[str | None]) -> TableRow:
     if len(row.cells) != len(fields):
         return TableRow(row.line, {}, f"The row has {len(row.cells)} cells, and the header {len(fields)}")
-    said = {field: cell for field, cell in zip(fields, row.cells, strict=True) if field is not None and cell.strip()}
+    cells = zip(fields, map(unguarded, row.cells), strict=True)
+    said = {field: cell for field, cell in cells if field is not None and cell.strip()}
     if "" in said:
         return TableRow(row.line, {}, "The row has a cell in a column without a name")
     return TableRow(row.line, said)

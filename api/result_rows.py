@@ -109,6 +109,11 @@ def guarded(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
+def unguarded(text: str) -> str:
+    """The text that was guarded so."""
+    return text[1:] if text.startswith("'") and guarded(text[1:]) == text else text
+
+
 def _header(shown: Shown) -> list[str]:
     added = [*(["holdout"] if shown.holdout else []), *(["prompt"] if shown.prompt else [])]
     return [*COLUMNS, *added, *(guarded(f"attributes.{name}") for name in shown.attributes)]

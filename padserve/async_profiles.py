@@ -4,11 +4,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from padserve import endpoints
 from padserve.answers import Feedback, ImportReport, Principle, Profile
-from padserve.async_sources import opened
+from padserve.async_sources import opened_profiles
 from padserve.async_transport import AsyncTransport
 from padserve.errors import ApiError
 from padserve.ndjson import Source
-from padserve.tables import PROFILES
 
 
 class AsyncProfiles:
@@ -100,13 +99,13 @@ class AsyncProfiles:
     ) -> ImportReport:
         """Create or change one profile per entry: what an entry leaves out stays as it is.
 
-        Entries are JSON objects with `user_id`, an NDJSON file or its path, the path of a CSV file, or a data frame;
-        of the last two, `columns` gives columns the names of fields (`attributes.first_name` is one), and empty ones
-        to those that are none. All or nothing. A dry run only says what would happen.
+        Entries are JSON objects with `user_id`, an NDJSON file or its path, or the path of a CSV file; of that,
+        `columns` gives columns the names of fields (`attributes.first_name` is one), and empty ones to those that are
+        none. All or nothing. A dry run only says what would happen.
         """
-        async with opened(source, columns=columns, kind=PROFILES) as body:
+        async with opened_profiles(source, columns) as body:
             try:
-                return await self._transport.ask(endpoints.import_profiles(body.chunks, dry_run=dry_run))
+                return await self._transport.ask(endpoints.import_profiles(body, columns or {}, dry_run=dry_run))
             except ApiError as error:
                 raise error.moved(body.place) from None
 

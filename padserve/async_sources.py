@@ -6,7 +6,6 @@ from contextlib import ExitStack, asynccontextmanager
 
 from padserve import ndjson
 from padserve.ndjson import Body, Source
-from padserve.tables import ITEMS, Kind
 
 
 @asynccontextmanager
@@ -15,10 +14,14 @@ async def opened(
     *,
     options: Mapping[str, object] | None = None,
     columns: Mapping[str, str] | None = None,
-    kind: Kind = ITEMS,
 ) -> AsyncIterator[Body]:
     """As `ndjson.opened`."""
     with ExitStack() as stack:
-        yield await asyncio.to_thread(
-            stack.enter_context, ndjson.opened(source, options=options, columns=columns, kind=kind)
-        )
+        yield await asyncio.to_thread(stack.enter_context, ndjson.opened(source, options=options, columns=columns))
+
+
+@asynccontextmanager
+async def opened_profiles(source: Source, columns: Mapping[str, str] | None) -> AsyncIterator[Body]:
+    """As `ndjson.opened_profiles`."""
+    with ExitStack() as stack:
+        yield await asyncio.to_thread(stack.enter_context, ndjson.opened_profiles(source, columns))

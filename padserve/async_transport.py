@@ -84,6 +84,14 @@ class AsyncTransport:
         if rest:
             raise UnreachableError(f"The connection to {self.url} broke in the middle of a line.")
 
+    async def chunks(self, call: Call, *, check: Callable[[httpx.Headers], None] | None = None) -> AsyncIterator[bytes]:
+        """The answer's bytes as they arrive; `check` as for `lines`."""
+        async with self.stream(call) as response:
+            if check is not None:
+                check(response.headers)
+            async for chunk in response.aiter_bytes():
+                yield chunk
+
     async def _send(self, call: Call) -> httpx.Response:
         pauses = pauses_between(self._max_retries)
         while True:

@@ -112,6 +112,7 @@ def results(
     While the job runs, those that are there are written, and the exit code is 3: they are not all.
     """
     from padserve import formats
+    from padserve.files import write_chunks
 
     given = context_of(context)
     written = formats.chosen(form, output, as_json=as_json)
@@ -119,10 +120,14 @@ def results(
         if wait:
             _wait(given, client, job_id)
         before = client.job(job_id)  # what ends while the lines are read may be missing among them
-        lines = client.result_lines(job_id, state=state, partial=True)
-        num_lines = formats.write(lines, output, written, formats.results_csv)
+        if written is formats.Format.CSV:
+            write_chunks(client.results_csv(job_id, state=state, partial=True), output)
+            what = "The results"
+        else:
+            lines = client.result_lines(job_id, state=state, partial=True)
+            what = f"{formats.write(lines, output, written)} results"
     if output is not None:
-        say(given.notes, f"{num_lines} results are in {output}.")
+        say(given.notes, f"{what} are in {output}.")
     if not before.has_ended:
         counts = before.counts
         say(given.notes, INCOMPLETE.format(id=job_id, num_left=counts.total - counts.ended, total=counts.total))

@@ -242,6 +242,7 @@ _FLAGS: Mapping[str, str] = {
 
 def as_flag(error: LineError) -> LineError:
     """An error of an option, told by the name of its flag."""
+    error = replace(error, message=error.message.replace("`column=", "`--column "))
     pointer = error.pointer or ""
     name = "/".join(pointer.split("/")[: 3 if pointer.startswith("/defaults/") else 2])
     known = {f"/defaults/{each.name}" for each in fields(JobOptions)} | {f"/{each.name}" for each in fields(JobOptions)}

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from padserve import offers
-from padserve.cli_options import AsJson, Columns, FormatName, IsCsv, Output, columns_of
+from padserve.cli_options import AsJson, Columns, FormatName, IsCsv, Output, as_flag, columns_of
 from padserve.cli_texts import name_and_value, read_principle, read_text
 from padserve.context import context_of
 from padserve.display import say, show, show_json, show_table
+from padserve.errors import ApiError
 
 if TYPE_CHECKING:
     from padserve.answers import Feedback, Profile
@@ -117,12 +118,16 @@ def import_(
     """Create or change the profiles of a file, all or none. What a line leaves out stays as it is.
 
     Columns of a CSV file are user_id, principles, tags, method, strength, max_kl, examples, learn, attributes.NAME and
-    metadata.NAME. In a cell, tags and principles have semicolons between them, and a principle may be TEXT=WEIGHT.
+    metadata.NAME; --column "*=attributes" makes attributes of all others. In a cell, tags and principles have
+    semicolons between them, and a principle may be TEXT=WEIGHT.
     """
     given = context_of(context)
     source: Source = sys.stdin.buffer if file == STANDARD_INPUT else Path(file)
     with given.client() as client:
-        report = client.profiles.import_(source, dry_run=dry_run, columns=columns_of(column, is_csv=is_csv))
+        try:
+            report = client.profiles.import_(source, dry_run=dry_run, columns=columns_of(column, is_csv=is_csv))
+        except ApiError as error:
+            raise error.moved(as_flag) from None
     counts = f"{report.num_created} created, {report.num_updated} updated, {report.num_unchanged} unchanged"
     line = f"{counts} (dry run: nothing was stored)." if dry_run else f"{counts}."
     show(given.answers, report, line, as_json=as_json)

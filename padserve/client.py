@@ -275,6 +275,11 @@ class Client:
             else:
                 return
 
+    def results_csv(self, job_id: str, *, state: str | None = None, partial: bool = False) -> Iterator[bytes]:
+        """The same as the bytes of a CSV file for spreadsheets, as the server writes it."""
+        check = None if partial else endpoints.partial_refused(job_id)
+        return self._transport.chunks(endpoints.results_csv(job_id, state), check=check)
+
     def results_frame(self, job_id: str, *, state: str | None = None, partial: bool = False) -> Any:  # noqa: ANN401 - a pandas.DataFrame
         """The same as a pandas data frame, a row each. Needs pandas."""
         return frame_of(list(self.results(job_id, state=state, partial=partial)))

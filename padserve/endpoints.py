@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from padserve import ndjson
 from padserve.answers import DryRun, Feedback, ImportReport, Job, Model, Principle, Profile, Result
 from padserve.errors import IncompleteResultsError
-from padserve.transport import IDEMPOTENCY_KEY, Call, OpenBody, Params
+from padserve.transport import IDEMPOTENCY_KEY, Call, OpenBody, Param, Params
 
 Answer = TypeVar("Answer")
 
@@ -202,6 +202,12 @@ def results(job_id: str, state: str | None, after: int | None) -> Call:
     return Call("GET", f"{_job_path(job_id)}/results", params=params, headers={"Accept": ndjson.MEDIA_TYPE})
 
 
+def results_csv(job_id: str, state: str | None) -> Call:
+    """All results as a table, with the mark by which spreadsheets know UTF-8."""
+    params = {**_stated({"state": state, "format": "csv"}), "bom": True}
+    return Call("GET", f"{_job_path(job_id)}/results", params=params)
+
+
 def read_result(line: str) -> Result:
     """A line of results."""
     return _RESULT.validate_json(line)
@@ -271,10 +277,14 @@ def profiles(tags: Sequence[str], page_size: int, after: str | None) -> Ask[Page
     return Ask(Call("GET", "/v1/profiles", params=params), _page_of(_PROFILES))
 
 
-def import_profiles(body: OpenBody, *, dry_run: bool) -> Ask[ImportReport]:
-    """Create or replace the profiles of an NDJSON body."""
-    headers, params = {"Content-Type": ndjson.MEDIA_TYPE}, {"dry_run": dry_run}
-    call = Call("POST", "/v1/profiles:import", params=params, headers=headers, open_body=body, repeats_safely=True)
+def import_profiles(body: ndjson.Body, columns: Mapping[str, str], *, dry_run: bool) -> Ask[ImportReport]:
+    """Create or change the profiles of a body."""
+    headers, params = {"Content-Type": body.media_type}, dict[str, Param | list[str]]({"dry_run": dry_run})
+    if body.media_type == ndjson.CSV:
+        params["column"] = [f"{column}={field}" for column, field in columns.items()]
+    call = Call(
+        "POST", "/v1/profiles:import", params=params, headers=headers, open_body=body.chunks, repeats_safely=True
+    )
     return Ask(call, _REPORT.validate_json)
 
 

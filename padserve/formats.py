@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from padserve import endpoints, frames, profile_tables
-from padserve.csv_text import BYTE_ORDER_MARK, csv_line
+from padserve import profile_tables
+from padserve.csv_text import BYTE_ORDER_MARK
 from padserve.files import write_lines
 
 SPOOL_IN_MEMORY_BYTES = 2**23
@@ -44,26 +44,16 @@ def chosen(stated: str | None, output: Path | None, *, as_json: bool) -> Format:
     return Format.JSON if as_json else Format(suffix) if suffix in {"json", "csv"} else Format.NDJSON
 
 
-def write(lines: Iterable[str], path: Path | None, form: Format, to_csv: ToCsv) -> int:
+def write(lines: Iterable[str], path: Path | None, form: Format, to_csv: ToCsv | None = None) -> int:
     """Write what a server gives as JSON lines, and return how many there were; None is standard output."""
     counted = Counted(lines)
     if form is Format.JSON:
         write_lines(_as_list(counted), path)
-    elif form is Format.CSV:
+    elif form is Format.CSV and to_csv is not None:
         write_lines(_marked(to_csv(counted)) if path is not None else to_csv(counted), path)
     else:
         write_lines(counted, path)
     return counted.num_lines
-
-
-def results_csv(lines: Iterable[str]) -> Iterator[str]:
-    """A row for each result."""
-    yield csv_line(frames.COLUMNS)
-    for line in lines:
-        row = frames.row_of(endpoints.read_result(line))
-        finished_at = row["finished_at"]
-        row["finished_at"] = finished_at and str(finished_at)
-        yield csv_line(row[column] for column in frames.COLUMNS)
 
 
 def profiles_csv(lines: Iterable[str]) -> Iterator[str]:

@@ -21,11 +21,10 @@ def frame_of(results: Sequence[Result]) -> Any:  # noqa: ANN401 - a pandas.DataF
         pandas = import_module("pandas")  # only who wants a frame needs it
     except ImportError as error:
         raise PadserveError("Data frames need pandas: pip install pandas.") from error
-    return pandas.DataFrame.from_records([row_of(result) for result in results], columns=list(COLUMNS))
+    return pandas.DataFrame.from_records([_row(result) for result in results], columns=list(COLUMNS))
 
 
-def row_of(result: Result) -> dict[str, object]:
-    """One result by the names of the columns, and what it has beside."""
+def _row(result: Result) -> dict[str, object]:
     usage, error = result.usage, result.error
     return asdict(result) | {
         "prompt_tokens": usage and usage.prompt_tokens,

@@ -18,6 +18,8 @@ from padserve.head_line import BYTE_ORDER_MARK, Head, json_line, read_head
 from padserve.transport import OpenBody
 
 MEDIA_TYPE = "application/x-ndjson"
+CSV = "text/csv"
+GROUPS = frozenset({"attributes", "metadata"})
 STANDARD_INPUT = "-"
 SPOOL_IN_MEMORY_BYTES = 2**23
 CHUNK_BYTES = 2**16
@@ -31,13 +33,13 @@ class Body:
 
     chunks: OpenBody
     place: Callable[[LineError], LineError]
+    media_type: str = MEDIA_TYPE
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
     """What was a table, and on which line of it each entry began."""
 
-    kind: tables.Kind
     columns: tables.Columns
     lines: Sequence[int]
 
@@ -48,7 +50,6 @@ def opened(
     *,
     options: Mapping[str, object] | None = None,
     columns: Mapping[str, str] | None = None,
-    kind: tables.Kind = tables.ITEMS,
 ) -> Iterator[Body]:
     """A body made of `source`: a path, an open binary file, JSON objects or a data frame.
 
@@ -60,13 +61,13 @@ def opened(
         table: _Table | None = None
         if _is_table(source, columns):
             file = _spooled(stack)
-            table = _write_table(file, source, kind, columns or {})
+            table = _write_table(file, source, columns or {})
         elif isinstance(source, str | Path):
             file = stack.enter_context(_open(Path(source)))
             _refuse_csv(file, Path(source).name)
         else:
             file = _spooled(stack)
-            file.writelines(_parts(source, kind, columns or {}))
+            file.writelines(_parts(source, columns or {}))
             _refuse_csv(file, "What was given")
         head = read_head(file, options or {})
 
@@ -79,16 +80,42 @@ def opened(
         yield Body(chunks, partial(_placed, head=head, table=table))
 
 
+@contextmanager
+def opened_profiles(source: Source, columns: Mapping[str, str] | None) -> Iterator[Body]:
+    """A body of profiles: a table is sent as it is, for the server reads it."""
+    if not _is_table(source, columns):
+        with opened(source) as body:
+            yield body
+        return
+    with ExitStack() as stack:
+        file = stack.enter_context(_open(Path(source))) if isinstance(source, str | Path) else _copied(stack, source)
+
+        def chunks() -> Iterator[bytes]:
+            file.seek(0)
+            yield from iter(lambda: file.read(CHUNK_BYTES), b"")
+
+        yield Body(chunks, partial(_in_column, columns=columns or {}), CSV)
+
+
+def _in_column(error: LineError, *, columns: Mapping[str, str]) -> LineError:
+    """The error where a table has it: a column whose name is not mapped is called like its field."""
+    name, *rest = (error.pointer or "").strip("/").split("/")
+    if error.line is None or not name:
+        return error
+    field = f"{name}.{rest[0]}" if rest and name in GROUPS else name
+    return replace(error, column=next((column for column, held in columns.items() if held == field), field))
+
+
 def _spooled(stack: ExitStack) -> IO[bytes]:
     return stack.enter_context(tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY_BYTES))
 
 
 def _parts(
-    source: IO[bytes] | Iterable[Mapping[str, object]] | tables.Frame, kind: tables.Kind, columns: Mapping[str, str]
+    source: IO[bytes] | Iterable[Mapping[str, object]] | tables.Frame, columns: Mapping[str, str]
 ) -> Iterator[bytes]:
     if hasattr(source, "read"):
         return iter(lambda: source.read(CHUNK_BYTES), b"")
-    rows = tables.frame_entries(source, kind, columns)
+    rows = tables.frame_items(source, columns)
     return map(json_line, cast("Iterable[Mapping[str, object]]", source) if rows is None else rows)
 
 
@@ -105,20 +132,18 @@ def _refuse_csv(file: IO[bytes], name: str) -> None:
     file.seek(0)
 
 
-def _write_table(
-    file: IO[bytes], source: str | Path | IO[bytes], kind: tables.Kind, columns: Mapping[str, str]
-) -> _Table:
+def _write_table(file: IO[bytes], source: str | Path | IO[bytes], columns: Mapping[str, str]) -> _Table:
     with ExitStack() as stack:
         if isinstance(source, str | Path):
             name, table = Path(source).name, stack.enter_context(_open(Path(source)))
         else:
             name, table = "What was given", _copied(stack, source)
-        rows = tables.read_csv(table, name, kind, columns)
+        rows = tables.read_csv(table, name, columns)
         lines = array("L")
-        for line, entry in rows.entries():
+        for line, item in rows.items():
             lines.append(line)
-            file.write(json_line(entry))
-    return _Table(kind, rows.columns, lines)
+            file.write(json_line(item))
+    return _Table(rows.columns, lines)
 
 
 def _copied(stack: ExitStack, source: IO[bytes]) -> IO[bytes]:
@@ -135,7 +160,8 @@ def _placed(error: LineError, *, head: Head, table: _Table | None) -> LineError:
         return head.place(error)
     placed = head.place(error, lines=table.lines)
     is_in_row = placed.line is not None and placed.pointer is not None
-    column = table.columns.name_of(table.kind.field_in(placed.pointer or "")) if is_in_row else None
+    field = (placed.pointer or "").strip("/").partition("/")[0]
+    column = table.columns.name_of(field) if is_in_row else None
     return replace(placed, column=column)
 
 

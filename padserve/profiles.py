@@ -6,7 +6,6 @@ from padserve import endpoints, ndjson
 from padserve.answers import Feedback, ImportReport, Principle, Profile
 from padserve.errors import ApiError
 from padserve.ndjson import Source
-from padserve.tables import PROFILES
 from padserve.transport import Transport
 
 
@@ -98,13 +97,13 @@ class Profiles:
     ) -> ImportReport:
         """Create or change one profile per entry: what an entry leaves out stays as it is.
 
-        Entries are JSON objects with `user_id`, an NDJSON file or its path, the path of a CSV file, or a data frame;
-        of the last two, `columns` gives columns the names of fields (`attributes.first_name` is one), and empty ones
-        to those that are none. All or nothing. A dry run only says what would happen.
+        Entries are JSON objects with `user_id`, an NDJSON file or its path, or the path of a CSV file; of that,
+        `columns` gives columns the names of fields (`attributes.first_name` is one), and empty ones to those that are
+        none. All or nothing. A dry run only says what would happen.
         """
-        with ndjson.opened(source, columns=columns, kind=PROFILES) as body:
+        with ndjson.opened_profiles(source, columns) as body:
             try:
-                return self._transport.ask(endpoints.import_profiles(body.chunks, dry_run=dry_run))
+                return self._transport.ask(endpoints.import_profiles(body, columns or {}, dry_run=dry_run))
             except ApiError as error:
                 raise error.moved(body.place) from None
 

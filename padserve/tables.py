@@ -1,14 +1,13 @@
-"""Entries from tables: CSV files and data frames, a row each. An empty cell is not said."""
+"""Items from tables: CSV files and data frames, a row each. An empty cell is not said."""
 
 import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
-from padserve import profile_tables
 from padserve.csv_text import read_cell
 from padserve.errors import SourceError
 
@@ -24,7 +23,7 @@ NUMBERS = frozenset(
 OTHERS = frozenset({"messages", "principles", "examples", "stop", "logit_bias", "rewards", "chat_template_kwargs"})
 FIELDS = TEXTS | NUMBERS | OTHERS
 UNKNOWN_COLUMN = (
-    "{table} has a column {column!r}, which is no field of {kind}: say what it is by --column {column}=FIELD{example}, "
+    "{table} has a column {column!r}, which is no field of an item: say what it is by --column {column}=FIELD, "
     "or leave it out by --column {column}= (in Python: columns={{{column!r}: FIELD}})."
 )
 SAME_COLUMN = "{table} has two columns that are {field!r}."
@@ -46,18 +45,6 @@ class Frame(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What a row is: which fields it may have, and how their values make an entry."""
-
-    name: str
-    is_field: Callable[[str], bool]
-    entry: Callable[[Mapping[str, object], int], dict[str, object]]
-    field_in: Callable[[str], str]
-    """The field that a JSON pointer is in."""
-    example: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Columns:
     """The columns of one table."""
 
@@ -74,13 +61,12 @@ class Columns:
 class CsvRows:
     """A CSV file that is being read: its first line names the columns."""
 
-    kind: Kind
     name: str
     columns: Columns
     reader: Any
 
-    def entries(self) -> Iterator[tuple[int, dict[str, object]]]:
-        """Each row as an entry, with the line on which it begins."""
+    def items(self) -> Iterator[tuple[int, dict[str, object]]]:
+        """Each row as an item, with the line on which it begins."""
         number, line, fields = 0, self.reader.line_num + 1, self.columns.fields
         try:
             for row in self.reader:
@@ -88,7 +74,7 @@ class CsvRows:
                     raise SourceError(f"Line {line} of {self.name} has {len(row)} cells, its header {len(fields)}.")
                 if any(cell.strip() for cell in row):
                     number += 1
-                    yield line, _entry(self.kind, zip(fields, map(read_cell, row), strict=False), number)
+                    yield line, _item(zip(fields, map(read_cell, row), strict=False), number)
                 line = self.reader.line_num + 1
         except csv.Error as error:
             raise SourceError(f"Line {line} of {self.name} is not CSV: {error}.") from error
@@ -96,14 +82,14 @@ class CsvRows:
             raise _not_unicode(self.name) from error
 
 
-def read_csv(file: IO[bytes], name: str, kind: Kind, columns: Mapping[str, str]) -> CsvRows:
+def read_csv(file: IO[bytes], name: str, columns: Mapping[str, str]) -> CsvRows:
     """A CSV file whose first line is read. `columns` gives columns the names of fields."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
         header = text.readline()
         text.seek(0)
         reader = csv.reader(text, delimiter=max(DELIMITERS, key=header.count), strict=True)
-        return CsvRows(kind, name, columns_of(next(reader, []), name, kind, columns), reader)
+        return CsvRows(name, columns_of(next(reader, []), name, columns), reader)
     except UnicodeDecodeError as error:
         raise _not_unicode(name) from error
     except csv.Error as error:
@@ -116,35 +102,32 @@ def looks_like_csv(start: bytes) -> bool:
     return not line.startswith((b"{", b"[")) and any(delimiter.encode() in line for delimiter in DELIMITERS)
 
 
-def frame_entries(source: object, kind: Kind, columns: Mapping[str, str]) -> Iterator[dict[str, object]] | None:
-    """The rows of a data frame as entries; None where the source is none."""
+def frame_items(source: object, columns: Mapping[str, str]) -> Iterator[dict[str, object]] | None:
+    """The rows of a data frame as items; None where the source is none."""
     if not hasattr(source, "columns") or not hasattr(source, "to_dict"):
         return None
     rows: Iterable[Mapping[Any, object]]
     rows = source.to_dicts() if hasattr(source, "to_dicts") else source.to_dict("records")
-    fields = columns_of([str(column) for column in source.columns], "The data frame", kind, columns).fields
-    return (_entry(kind, zip(fields, row.values(), strict=True), number) for number, row in enumerate(rows, start=1))
+    fields = columns_of([str(column) for column in source.columns], "The data frame", columns).fields
+    return (_item(zip(fields, row.values(), strict=True), number) for number, row in enumerate(rows, start=1))
 
 
-def columns_of(names: Sequence[str], table: str, kind: Kind, columns: Mapping[str, str]) -> Columns:
+def columns_of(names: Sequence[str], table: str, columns: Mapping[str, str]) -> Columns:
     """What each column holds; raises SourceError for one that holds no field, and for two that hold the same."""
     stripped = [name.strip() for name in names]
     fields = [columns.get(name, name) for name in stripped]
     for place, (name, field) in enumerate(zip(stripped, fields, strict=True)):
-        if field and not kind.is_field(field):
-            raise SourceError(UNKNOWN_COLUMN.format(table=table, column=name, kind=kind.name, example=kind.example))
+        if field and field not in FIELDS:
+            raise SourceError(UNKNOWN_COLUMN.format(table=table, column=name))
         if field and field in fields[:place]:
             raise SourceError(SAME_COLUMN.format(table=table, field=field))
     return Columns(stripped, fields)
 
 
-def _entry(kind: Kind, cells: Iterable[tuple[str, object]], number: int) -> dict[str, object]:
-    return kind.entry({field: _plain(cell) for field, cell in cells if field and not _is_empty(cell)}, number)
-
-
-def _item(values: Mapping[str, object], number: int) -> dict[str, object]:
+def _item(cells: Iterable[tuple[str, object]], number: int) -> dict[str, object]:
     """Without a `custom_id` rows are counted, from 1."""
-    return {"custom_id": str(number), **{field: _value(field, value) for field, value in values.items()}}
+    said = {field: _value(field, _plain(cell)) for field, cell in cells if field and not _is_empty(cell)}
+    return {"custom_id": str(number), **said}
 
 
 def _not_unicode(name: str) -> SourceError:
@@ -176,13 +159,3 @@ def _value(field: str, value: object) -> object:
         return json.loads(value.strip().replace(",", ".") if field in NUMBERS else value)
     except ValueError:
         return value
-
-
-ITEMS = Kind("an item", FIELDS.__contains__, _item, lambda pointer: pointer.strip("/").partition("/")[0])
-PROFILES = Kind(
-    "a profile",
-    profile_tables.is_field,
-    profile_tables.profile_of,
-    profile_tables.field_in,
-    example=", as in attributes.first_name",
-)

@@ -141,6 +141,13 @@ class Transport:
         if rest:
             raise UnreachableError(f"The connection to {self.url} broke in the middle of a line.")
 
+    def chunks(self, call: Call, *, check: Callable[[httpx.Headers], None] | None = None) -> Iterator[bytes]:
+        """The answer's bytes as they arrive; `check` as for `lines`."""
+        with self.stream(call) as response:
+            if check is not None:
+                check(response.headers)
+            yield from response.iter_bytes()
+
     def _send(self, call: Call) -> httpx.Response:
         pauses = pauses_between(self._max_retries)
         while True:

@@ -34,7 +34,19 @@ def test_every_answer_is_of_the_same_type() -> None:
         kind = typing.get_type_hints(method, {"pd": typing.Any})["return"] if "pd" not in str(method) else None
         return str(kind).replace("AsyncIterator", "Iterator")
 
-    for name in ("submit", "job", "jobs", "wait", "results", "result_lines", "models", "cancel", "delete"):
+    for name in (
+        "submit",
+        "job",
+        "jobs",
+        "wait",
+        "compare",
+        "results",
+        "result_lines",
+        "results_csv",
+        "models",
+        "cancel",
+        "delete",
+    ):
         assert answer(getattr(Client, name)) == answer(getattr(AsyncClient, name)), name
 
 

@@ -3,19 +3,25 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padserve import Client, InvalidRequestError, Principle, SourceError
+from api.bodies import SpooledBody
+from api.cells import PROFILES, profile_of
+from api.csv_tables import table_rows
+from api.result_rows import unguarded
+from padserve import Client, InvalidRequestError, SourceError
 from padserve.csv_text import csv_line, read_cell
 from padserve.profile_tables import write_profiles
-from padserve.tables import PROFILES, read_csv
 from tests.padserve.command_line import Run
 from tests.padserve.running_api import Server
+from tests.padserve.scripted_server import Script
 
 BOM = "\ufeff"
 PLAIN_TEXT = st.text(st.characters(exclude_categories=["C"]), max_size=20)
@@ -29,13 +35,14 @@ def client(server: Server) -> Iterator[Client]:
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1, max_size=4))
-def test_every_text_is_read_as_it_was_written(texts: list[str]) -> None:
+def test_every_text_is_read_as_it_was_written_by_client_and_server(texts: list[str]) -> None:
     line = csv_line(texts) + "\n"
 
     (row,) = csv.reader(io.StringIO(line, newline=""), strict=True)
 
-    assert [read_cell(cell) for cell in row] == texts
-    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row)
+    assert [read_cell(cell) for cell in row] == [unguarded(cell) for cell in row] == texts
+    for cell in row:
+        assert not cell.startswith(("=", "+", "-", "@", "\t", "\r")) or re.fullmatch(r"[+-][0-9]+([.,][0-9]+)?", cell)
 
 
 @given(
@@ -43,7 +50,7 @@ def test_every_text_is_read_as_it_was_written(texts: list[str]) -> None:
         {
             "user_id": LINE,
             "principles": st.lists(
-                st.fixed_dictionaries({"text": LINE, "weight": st.sampled_from([1.0, 0.5, 2.0])}), max_size=3
+                st.fixed_dictionaries({"text": LINE, "weight": st.sampled_from([1.0, 0.5, 2.0, 1e-05])}), max_size=3
             ),
             "method": st.sampled_from([None, "pad"]),
             "strength": st.sampled_from([None, 0.0, 1.5]),
@@ -58,15 +65,17 @@ def test_every_text_is_read_as_it_was_written(texts: list[str]) -> None:
         },
     )
 )
-def test_every_profile_of_an_export_is_read_as_it_was(profile: dict[str, object]) -> None:
-    content = "".join(f"{line}\n" for line in write_profiles([json.dumps(profile)], io.BytesIO()))
+def test_every_profile_of_an_export_is_read_by_the_server_as_it_was(profile: dict[str, Any]) -> None:
+    content = "".join(f"{line}\n" for line in write_profiles([json.dumps(profile)], io.BytesIO())).encode()
 
-    ((line, entry),) = read_csv(io.BytesIO(content.encode()), "p.csv", PROFILES, {}).entries()
+    (row,) = table_rows(SpooledBody(io.BytesIO(content), len(content), "", "text/csv"), {}, PROFILES)
+    read: dict[str, Any] = dict(profile_of(row))
 
     said = {name: value for name, value in profile.items() if value not in (None, [], {})}
-    principles = [Principle(p) if isinstance(p, str) else Principle(**p) for p in entry.pop("principles", [])]  # type: ignore[attr-defined]
-    assert principles == [Principle(**each) for each in said.pop("principles", [])]  # type: ignore[attr-defined]
-    assert (line, entry) == (2, said)
+    written = [{"text": each["text"], "weight": each["weight"]} for each in said.pop("principles", [])]
+    principles: list[Any] = read.pop("principles", [])
+    assert [{"weight": 1.0, **(each if isinstance(each, dict) else {"text": each})} for each in principles] == written
+    assert (row.error, read) == (None, said)
 
 
 def test_people_of_a_crm_are_imported_by_what_their_columns_are(padserve: Run, server: Server) -> None:
@@ -138,23 +147,26 @@ def test_what_is_wrong_with_an_item_is_told_by_line_and_column(client: Client, t
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (
-            "user_id,city",
-            "p.csv has a column 'city', which is no field of a profile: say what it is by --column city=FIELD, as in",
-        ),
-        ("user_id,user_id", "p.csv has two columns that are 'user_id'."),
-        ("user_id,attributes.", "p.csv has a column 'attributes.', which is no field of a profile"),
+        ("user_id,city", "these are no fields: `city`. Say what each is by `--column COLUMN=FIELD`"),
+        ("user_id,user_id", "2 columns are the field `user_id`"),
     ],
 )
-def test_a_column_that_is_nothing_is_told_with_what_to_do(
-    client: Client, tmp_path: Path, header: str, message: str
-) -> None:
-    (tmp_path / "p.csv").write_text(f"{header}\nada,x\n")
+def test_a_column_that_is_nothing_is_told_with_the_flag_that_names_it(padserve: Run, header: str, message: str) -> None:
+    Path("people.csv").write_text(f"{header}\nada,x\n")
 
-    with pytest.raises(SourceError) as refused:
-        client.profiles.import_(tmp_path / "p.csv")
+    refused = padserve("profiles", "import", "people.csv")
+    named = padserve("profiles", "import", "people.csv", "--column", "*=attributes")
 
-    assert str(refused.value).startswith(message)
+    assert refused.exit_code == 1
+    assert message in refused.errors
+    assert named.exit_code == (0 if "city" in header else 1)
+
+
+def test_two_columns_of_items_are_not_one_field(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("user_id,who,prompt\nada,bob,Hi\n")
+
+    with pytest.raises(SourceError, match=r"items\.csv has two columns that are 'user_id'"):
+        Script([]).client().submit(tmp_path / "items.csv", columns={"who": "user_id"})
 
 
 @pytest.mark.parametrize("start", ["", BOM, "\n"])
@@ -198,17 +210,17 @@ def test_results_are_a_table_in_input_order_without_formulas(padserve: Run, serv
     written = padserve("results", job_id, "-o", "texts.csv")
     shown = padserve("results", job_id, "--format", "csv", "--state", "succeeded")
 
-    assert written.errors == "3 results are in texts.csv.\n"
+    assert written.errors == "The results are in texts.csv.\n"
     content = Path("texts.csv").read_bytes().decode()
     rows = list(csv.DictReader(io.StringIO(content.removeprefix(BOM), newline="")))
     assert content.startswith(BOM)
     assert [(row["custom_id"], row["text"], row["error_code"]) for row in rows] == [
         ("c0", '\'=CMD("X"),\nZOË', ""),
-        ("c1", "'-1", ""),
+        ("c1", "-1", ""),
         ("c2", "", "poisoned"),
     ]
     assert [row["completion_tokens"] for row in rows] == ["4", "4", ""]
-    assert shown.output.replace("\r\n", "\n").startswith("custom_id,position,user_id,state,text,")
+    assert shown.output.removeprefix(BOM).startswith("custom_id,position,user_id,state,text,")
     assert len(list(csv.reader(io.StringIO(shown.output)))) == 3
 
 
