@@ -19,6 +19,7 @@ from api.problems import install_error_handlers
 from api.readiness import ReadinessChecks, Round
 from api.requests import RequestMiddleware
 from api.settings import Settings
+from api.webhooks import routes as webhook_routes
 from db.session import Database
 from worker.queue import PUBLISH_TIMEOUT_SECONDS, Publisher, Queue, create_queue
 
@@ -54,7 +55,7 @@ def create_app(
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware)
     install_error_handlers(app)
-    for resource in (jobs, job_flow, results, profiles, profile_transfer, feedback, models):
+    for resource in (jobs, job_flow, results, profiles, profile_transfer, feedback, models, webhook_routes):
         app.include_router(resource.router, dependencies=[Depends(refuse_unknown_parameters)])
     for resource in (files, batches, at_once, health):  # monitors and OpenAI's clients add parameters of their own
         app.include_router(resource.router)

@@ -13,6 +13,7 @@ from starlette.staticfiles import StaticFiles
 from api import feedback_schemas, job_schemas, profile_schemas
 from api.openai import batch_schemas
 from api.problems import Problem
+from api.webhooks import schemas as webhook_schemas
 
 SUMMARY = "Bulk text generation, each item steered while it is decoded by its reader's stored preferences."
 DESCRIPTION = """
@@ -27,6 +28,7 @@ TAGS = [
     {"name": "profiles", "description": "What users prefer, versioned. A job pins the version it was submitted with."},
     {"name": "models", "description": "What this deployment decodes with."},
     {"name": "openai", "description": "Files and batches as OpenAI's clients know them. A batch is a job."},
+    {"name": "webhooks", "description": "Have your own server told when a job or a batch has ended."},
     {"name": "health", "description": "For load balancers and monitors. No key needed."},
 ]
 ASSETS_PATH = "/docs/assets"
@@ -76,6 +78,7 @@ class DocumentedApi(FastAPI):
                 *profile_schemas.DOCUMENTED_SCHEMAS,
                 *feedback_schemas.DOCUMENTED_SCHEMAS,
                 *batch_schemas.DOCUMENTED_SCHEMAS,
+                *webhook_schemas.DOCUMENTED_SCHEMAS,
             ]
             _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF_TEMPLATE)
             schemas.update(definitions["$defs"])

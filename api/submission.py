@@ -55,9 +55,18 @@ class StoredJob:
 
 
 def accept(
-    settings: Settings, database: Database, tenant_id: uuid.UUID, source: ItemSource, key: RequestKey | None
+    settings: Settings,
+    database: Database,
+    tenant_id: uuid.UUID,
+    source: ItemSource,
+    key: RequestKey | None,
+    *,
+    is_announced: bool = True,
 ) -> Answer:
-    """Store the job, or raise all that is wrong with it. A repeated request gets its first answer."""
+    """Store the job, or raise all that is wrong with it. A repeated request gets its first answer.
+
+    `is_announced`: whether webhooks are told of its end.
+    """
     with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES) as file:
         planned = PlannedItems(file)
         with database.reading() as session:
@@ -68,7 +77,9 @@ def accept(
         with database.transaction() as session:
             if key is not None and not idempotency.hold(session, key):
                 return _given_meanwhile(session, key)
-            job_id = store_job(session, planned, source.head.options, tenant_id=tenant_id, model=model)
+            job_id = store_job(
+                session, planned, source.head.options, tenant_id=tenant_id, model=model, is_announced=is_announced
+            )
             answer = Answer(ACCEPTED, view_of(session, tenant_id, job_id).model_dump(mode="json"))
             if key is not None:
                 idempotency.answer(session, key, status_code=answer.status_code, response=answer.job)
@@ -85,7 +96,13 @@ def model_of(session: Session, source: ItemSource) -> RegisteredModel:
 
 
 def store_job(
-    session: Session, planned: PlannedItems, options: Options, *, tenant_id: uuid.UUID, model: RegisteredModel
+    session: Session,
+    planned: PlannedItems,
+    options: Options,
+    *,
+    tenant_id: uuid.UUID,
+    model: RegisteredModel,
+    is_announced: bool = True,
 ) -> uuid.UUID:
     """Store a job with its items and their preferences in this transaction; return its id."""
     named = {"model": model.name, "model_digest": model.digest}
@@ -96,6 +113,7 @@ def store_job(
         metadata=dict(options.metadata),
         num_items=planned.num_items,
         schedule=options.schedule,
+        is_announced=is_announced,
     )
     rows, unstored = planned.read(), dict[str, JsonObject]()
     for _ in range(0, planned.num_items, ITEMS_PER_INSERT):

@@ -147,7 +147,7 @@ def _store(
         max_length = choose_model(session, body.model).description.max_length
     options = options.model_copy(update={"defaults": endpoint_defaults(endpoint, max_length)})
     source = OneRequest(body, endpoint, settings.unknown_users, ReadOptions(options))
-    stored = accept(settings, database, tenant_id, source, None).stored
+    stored = accept(settings, database, tenant_id, source, None, is_announced=False).stored
     if stored is None:
         raise InvalidRequestError
     return stored

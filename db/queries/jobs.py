@@ -105,8 +105,9 @@ def insert_job(
     metadata: JsonObject,
     num_items: int,
     schedule: Schedule = NOW,
+    is_announced: bool = True,
 ) -> uuid.UUID:
-    """Store a job whose items follow in the same transaction; return its id."""
+    """Store a job whose items follow in the same transaction; return its id. `is_announced`: its end is an event."""
     job_id = new_id()
     session.execute(
         insert(Job).values(
@@ -118,6 +119,7 @@ def insert_job(
             details=metadata,
             num_items=num_items,
             num_queued=num_items,
+            is_announced=is_announced,
             priority=schedule.priority,
             not_before=schedule.not_before,
             window_seconds=schedule.window_seconds,
