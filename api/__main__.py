@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from api.app import create_app
 from api.bulk import BulkProcesses
 from api.errors import sentence
+from api.serving import ListeningServer
 from api.settings import Settings
 from api.webhooks.delivering import Deliverer
 from db import fault_points
@@ -59,7 +60,7 @@ def main() -> int:
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS
     )
     log.info("listening", host=settings.host, port=listener.getsockname()[1])
-    server = uvicorn.Server(config)
+    server = ListeningServer(config, app.state.services.listeners)
     for number in (signal.SIGINT, signal.SIGTERM):
         # Uvicorn raises the signal once more when it has finished; then it must not end the process with an error.
         signal.signal(number, server.handle_exit)

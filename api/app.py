@@ -5,7 +5,7 @@ import time
 from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
-from api import feedback, health, job_flow, jobs, models, profile_transfer, profiles, results
+from api import event_streams, feedback, health, job_flow, jobs, models, profile_transfer, profiles, results
 from api.admission import Lanes
 from api.bulk import Bulk, BulkThreads
 from api.dependencies import Services, callers_in
@@ -13,6 +13,7 @@ from api.documentation import DocumentedApi
 from api.endings import Endings
 from api.heads import HeadMiddleware
 from api.job_status import statuses_in
+from api.listening import Listeners
 from api.openai import at_once, batches, files
 from api.parameters import refuse_unknown_parameters
 from api.problems import install_error_handlers
@@ -46,6 +47,7 @@ def create_app(
         callers=callers_in(database),
         statuses=statuses_in(database, publisher),
         endings=Endings(database),
+        listeners=Listeners(database, publisher),
         lanes=Lanes(),
         bulk=bulk or BulkThreads(settings, database),
         readiness=ReadinessChecks(lambda: Round(settings, database)),
@@ -55,7 +57,9 @@ def create_app(
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware)
     install_error_handlers(app)
-    for resource in (jobs, job_flow, results, profiles, profile_transfer, feedback, models, webhook_routes):
+    for resource in (
+        *(jobs, job_flow, event_streams, results, profiles, profile_transfer, feedback, models, webhook_routes),
+    ):
         app.include_router(resource.router, dependencies=[Depends(refuse_unknown_parameters)])
     for resource in (files, batches, at_once, health):  # monitors and OpenAI's clients add parameters of their own
         app.include_router(resource.router)

@@ -15,6 +15,7 @@ from api.coalescing import Coalescer
 from api.endings import Endings
 from api.errors import ForbiddenError, UnauthorizedError
 from api.job_status import JobOfTenant, Status
+from api.listening import Listeners
 from api.readiness import ReadinessChecks
 from api.settings import Settings
 from db.queries import keys
@@ -53,6 +54,7 @@ class Services:
     bulk: Bulk
     statuses: Coalescer[JobOfTenant, Status]
     endings: Endings
+    listeners: Listeners
     callers: "Coalescer[str, Caller | None]"
 
 

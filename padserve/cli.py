@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from padserve import cli_doctor, cli_job_flow, cli_jobs, cli_keys, cli_models, cli_profiles, cli_programs, cli_up
+from padserve import (
+    cli_doctor,
+    cli_job_flow,
+    cli_jobs,
+    cli_keys,
+    cli_models,
+    cli_profiles,
+    cli_programs,
+    cli_up,
+    cli_webhooks,
+)
 from padserve.context import create_context
 from padserve.display import show_error
 from padserve.errors import PadserveError
@@ -52,6 +62,7 @@ for command in (
 app.add_typer(cli_job_flow.app, name="jobs")
 app.add_typer(cli_profiles.app, name="profiles")
 app.add_typer(cli_keys.app, name="keys")
+app.add_typer(cli_webhooks.app, name="webhooks")
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature

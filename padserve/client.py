@@ -14,11 +14,13 @@ from padserve.answers import Job, Model, Result, position_of
 from padserve.discovery import find_server
 from padserve.endpoints import Campaign
 from padserve.errors import ApiError, UnreachableError
+from padserve.events import RETRY_SECONDS, EventReading
 from padserve.frames import frame_of
 from padserve.ndjson import Source
 from padserve.profiles import Profiles
 from padserve.transport import Transport
 from padserve.waiting import Waiting, shown_progress
+from padserve.webhooks import Webhooks
 
 TIMEOUT_SECONDS = 120.0
 MAX_RETRIES = 4
@@ -51,6 +53,7 @@ class Client:
             url, api_key, timeout_seconds=timeout_seconds, max_retries=max_retries, http=http, sleep=sleep
         )
         self.profiles = Profiles(self._transport)
+        self.webhooks = Webhooks(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -161,6 +164,26 @@ class Client:
                 if job.has_ended:
                     return job
                 self._sleep(waiting.next_pause(job))
+
+    def events(self, job_id: str) -> Iterator[Job]:
+        """The job as it is, then whenever it has moved, and at last as it has ended: told by the server, not asked for.
+
+        A connection that breaks is made again; what was missed meanwhile is in the next.
+        """
+        reading = EventReading(self._max_retries)
+        while True:
+            try:
+                for line in self._transport.lines(endpoints.job_events(job_id, reading.last_id)):
+                    if (job := reading.take(line)) is not None:
+                        yield job
+                        if job.has_ended:
+                            return
+                broken = UnreachableError(f"The events of job {job_id} ended before it had.")
+            except UnreachableError as error:
+                broken = error
+            if not reading.may_go_on():
+                raise broken
+            self._sleep(RETRY_SECONDS)
 
     def results(self, job_id: str, *, state: str | None = None, partial: bool = False) -> Iterator[Result]:
         """What became of the items, in input order, as they arrive.

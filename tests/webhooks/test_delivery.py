@@ -1,23 +1,26 @@
-"""Every event reaches its receiver, signed, at least once, under one id, whatever fails; and nobody waits for others."""
+"""Every event reaches its receiver, signed, at least once, under one id, whatever fails; nobody waits for others."""
 
 import json
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from openai import OpenAI
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from api.webhooks import delivering
 from api.webhooks.delivering import Deliverer
 from api.webhooks.retries import PAUSES_SECONDS
+from api.webhooks.sending import Sender
 from db.queries import deliveries
 from db.session import Database, clock, now
 from db.states import DeliveryState
 from db.webhook_models import Webhook
 from tests.api.conftest import Api
-from tests.webhooks.conftest import TENANT, a_completed_job, add_webhook, bring_forward, deliveries_of
+from tests.webhooks.conftest import a_completed_job, add_webhook, bring_forward, deliveries_of
 from tests.webhooks.receiver import Receiver, until
 
 Deliver = Callable[[], Deliverer]
@@ -96,7 +99,13 @@ def test_after_a_day_the_old_secret_signs_no_more(database: Database, client: Te
 
 @pytest.mark.parametrize(("status", "headers"), [(500, {}), (302, {"Location": "/elsewhere"}), (404, {})])
 def test_what_is_not_taken_is_sent_again_under_the_same_id(
-    database: Database, client: TestClient, receiver: Receiver, deliver: Deliver, status: int, headers: dict[str, str]
+    database: Database,
+    client: TestClient,
+    receiver: Receiver,
+    deliver: Deliver,
+    *,
+    status: int,
+    headers: dict[str, str],
 ) -> None:
     webhook = add_webhook(client, receiver)
     a_completed_job(database)
@@ -121,7 +130,7 @@ def test_what_is_not_taken_is_sent_again_under_the_same_id(
 def test_a_receiver_that_does_not_answer_is_tried_again(
     database: Database, client: TestClient, receiver: Receiver, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.webhooks.sending.Sender.__init__.__kwdefaults__", {"seconds": 0.2, "certificates": None})
+    monkeypatch.setattr(delivering, "Sender", partial(Sender, seconds=0.2))
     receiver.hold = threading.Event()
     add_webhook(client, receiver)
     a_completed_job(database)
@@ -222,6 +231,7 @@ def test_a_slow_receiver_holds_up_nobody_elses_events(
     api: Api,
     client: TestClient,
     receivers: Callable[[], Receiver],
+    *,
     deliver: Deliver,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -290,8 +300,6 @@ def test_a_private_address_is_refused_at_the_connection_as_well(
 def test_a_database_that_is_away_for_a_while_is_waited_for(
     database: Database, client: TestClient, receiver: Receiver, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sqlalchemy.exc import OperationalError  # noqa: PLC0415
-
     add_webhook(client, receiver)
     a_completed_job(database)
     look = deliveries.due_webhooks
@@ -307,4 +315,3 @@ def test_a_database_that_is_away_for_a_while_is_waited_for(
     deliver()
 
     assert len(receiver.wait_for(1)) == 1
-    assert TENANT

@@ -109,9 +109,8 @@ def test_what_is_rolled_back_is_told_to_nobody(database: Database, client: TestC
     add_webhook(client, receiver)
     job_id = a_job(database, tenant=TENANT)
 
-    with pytest.raises(ZeroDivisionError), database.transaction() as session:
-        cancelling.cancel(session, job_id)
-        raise ZeroDivisionError
+    with database.reading() as session:  # nothing done in it is kept
+        assert cancelling.cancel(session, job_id)
 
     assert deliveries_of(database) == []
 
