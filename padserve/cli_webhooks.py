@@ -69,8 +69,8 @@ def rotate(context: typer.Context, webhook_id: WebhookId, *, as_json: AsJson = F
     _show_with_secret(given, rotated, as_json=as_json)
 
 
-@app.command()
-def test(context: typer.Context, webhook_id: WebhookId, *, as_json: AsJson = False) -> None:
+@app.command("test")
+def send_test(context: typer.Context, webhook_id: WebhookId, *, as_json: AsJson = False) -> None:
     """Have a test event sent, and say what the receiver answered; exit code 1 if it was not taken."""
     given = context_of(context)
     with given.client() as client:

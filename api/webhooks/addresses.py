@@ -16,10 +16,8 @@ import httpcore
 NOT_PUBLIC = "The address is not a public one."
 NO_ADDRESS = "The host's name leads to no address."
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-# They carry an IPv4 address in their last bits, to which a translator passes what is sent.
-_TRANSLATED = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
-_COMPATIBLE = ipaddress.IPv6Network("::/96")
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+"""Where a network has no IPv4, a translator has all of it here, an address in the last bits."""
 
 
 class AddressError(Exception):
@@ -27,9 +25,12 @@ class AddressError(Exception):
 
 
 def is_public(text: str) -> bool:
-    """Whether this is an address of the internet that one host has. An IPv4 address in another form is looked into."""
+    """Whether this is an address of one host of the internet. An IPv4 address in another form is none, or looked into."""
     address = ipaddress.ip_address(text.partition("%")[0])
-    return all(_is_public(each) for each in (address, *_within(address)))
+    if isinstance(address, ipaddress.IPv6Address) and address in _TRANSLATED:
+        address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    is_local = isinstance(address, ipaddress.IPv6Address) and (address.is_site_local or _leads_elsewhere(address))
+    return address.is_global and not (address.is_multicast or address.is_reserved or is_local)
 
 
 async def resolve(host: str, port: int, *, allow_private: bool, threads: Executor | None = None) -> list[str]:
@@ -83,17 +84,6 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _is_public(address: Address) -> bool:
-    is_local = isinstance(address, ipaddress.IPv6Address) and address.is_site_local
-    return address.is_global and not (address.is_multicast or address.is_reserved or is_local)
-
-
-def _within(address: Address) -> Iterable[ipaddress.IPv4Address]:
-    """The IPv4 addresses that an IPv6 address leads to."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return
-    for found in (address.ipv4_mapped, address.sixtofour, *(address.teredo or ())):
-        if found is not None:
-            yield found
-    if any(address in network for network in (*_TRANSLATED, _COMPATIBLE)):
-        yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+def _leads_elsewhere(address: ipaddress.IPv6Address) -> bool:
+    """Whether what is sent there goes to an IPv4 address, by old ways that no receiver needs."""
+    return any(each is not None for each in (address.ipv4_mapped, address.sixtofour, address.teredo))

@@ -180,6 +180,8 @@ def replay(session: Session, *, webhook_id: uuid.UUID, delivery_id: int) -> bool
             state=DeliveryState.PENDING,
             attempts_before=WebhookDelivery.attempt,
             next_attempt_at=clock(),
+            status_code=None,
+            fault=None,
             ended_at=None,
         )
         .returning(WebhookDelivery.id)

@@ -64,7 +64,7 @@ def running_api(database: Database, redis_url: str) -> Iterator[Server]:
         _, api_key = keys.create_key(session, tenant.id, "test", ["admin"])
     database_url = database.url.render_as_string(hide_password=False)
     a_model(database, MODEL)
-    settings = Settings(database_url=database_url, redis_url=redis_url)
+    settings = Settings(database_url=database_url, redis_url=redis_url, webhook_private_addresses=True)
     listener = socket.create_server(("127.0.0.1", 0))
     app = create_app(settings, database=database)
     config = uvicorn.Config(app, log_config=None, access_log=False)
