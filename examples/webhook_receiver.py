@@ -30,14 +30,15 @@ class NotVerifiedError(Exception):
 
 def verify(headers: Mapping[str, str], body: bytes, secret: str, now: float) -> dict[str, Any]:
     """The event, as Standard Webhooks has it; raises `NotVerifiedError` for whatever else it may be."""
-    event_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    named = {name.lower(): value for name, value in headers.items()}
+    event_id, timestamp = named.get("webhook-id", ""), named.get("webhook-timestamp", "")
     if not timestamp.isdecimal() or abs(now - int(timestamp)) > TOLERANCE_SECONDS:
         raise NotVerifiedError("It was not sent just now.")
     key = base64.b64decode(secret.removeprefix("whsec_"))
     signed = hmac.digest(key, f"{event_id}.{timestamp}.".encode() + body, hashlib.sha256)
     expected = f"v1,{base64.b64encode(signed).decode()}"
     # One signature for each secret that is valid: after a rotation there are two for a day.
-    if not any(hmac.compare_digest(expected, given) for given in headers.get("webhook-signature", "").split()):
+    if not any(hmac.compare_digest(expected, given) for given in named.get("webhook-signature", "").split()):
         raise NotVerifiedError("The signature is another.")
     event: dict[str, Any] = json.loads(body)
     return event
@@ -56,7 +57,7 @@ def serve(port: int, secret: str, on_event: Callable[[dict[str, Any]], None]) ->
                 return
             body = self.rfile.read(num_bytes)
             try:
-                event = verify(self.headers, body, secret, time.time())
+                event = verify(dict(self.headers.items()), body, secret, time.time())
             except NotVerifiedError:
                 self._answer(401)
                 return

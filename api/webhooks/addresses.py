@@ -25,7 +25,7 @@ class AddressError(Exception):
 
 
 def is_public(text: str) -> bool:
-    """Whether this is an address of one host of the internet. An IPv4 address in another form is none, or looked into."""
+    """Whether this is an address of one host of the internet; an IPv4 address in another form is none."""
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address) and address in _TRANSLATED:
         address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)

@@ -139,12 +139,13 @@ class Deliverer:
             if isinstance(decision, Delivered):
                 deliveries.succeed(session, claimed, answer.status_code or 0)
                 return
-            failure = {"status_code": answer.status_code, "fault": answer.said}
+            status_code, fault, disabled = answer.status_code, answer.said, None
             if isinstance(decision, Postponed):
-                deliveries.postpone(session, claimed, **failure, seconds=decision.seconds)
-                disabled = None
+                deliveries.postpone(session, claimed, status_code=status_code, fault=fault, seconds=decision.seconds)
             else:
-                disabled = deliveries.give_up(session, claimed, **failure, disables=decision.disables)
+                disabled = deliveries.give_up(
+                    session, claimed, status_code=status_code, fault=fault, disables=decision.disables
+                )
         log.info("webhook_attempt_failed", **said, num_tries=claimed.num_tries)
         if disabled is not None:
             log.warning("webhook_disabled", **said)

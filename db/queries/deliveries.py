@@ -123,7 +123,7 @@ def postpone(
     session: Session, delivery: ClaimedDelivery, *, status_code: int | None, fault: str, seconds: float
 ) -> None:
     """The attempt failed; the next one is in so many seconds."""
-    values = {"next_attempt_at": clock(seconds), "status_code": status_code, "fault": fault}
+    values: dict[str, object] = {"next_attempt_at": clock(seconds), "status_code": status_code, "fault": fault}
     if _note(session, delivery, values):
         _note_failing(session, delivery)
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from db.base import JsonObject, new_id
@@ -73,9 +73,8 @@ def find_webhook(session: Session, *, tenant_id: uuid.UUID, webhook_id: uuid.UUI
 
 def list_webhooks(session: Session, *, tenant_id: uuid.UUID) -> list[WebhookRecord]:
     """The tenant's webhooks, the oldest first; they are few."""
-    return _records(
-        session, session.scalars(select(Webhook).where(Webhook.tenant_id == tenant_id).order_by(Webhook.id))
-    )
+    found = session.scalars(select(Webhook).where(Webhook.tenant_id == tenant_id).order_by(Webhook.id))
+    return _records(session, found.all())
 
 
 def change_webhook(
@@ -135,7 +134,7 @@ def _unended(retired: list[JsonObject], moment: dt.datetime) -> list[JsonObject]
     return [each for each in retired if cast("float", each["until"]) > moment.timestamp()]
 
 
-def _of(tenant_id: uuid.UUID, webhook_id: uuid.UUID) -> tuple[object, ...]:
+def _of(tenant_id: uuid.UUID, webhook_id: uuid.UUID) -> tuple[ColumnElement[bool], ...]:
     return (Webhook.tenant_id == tenant_id, Webhook.id == webhook_id)
 
 

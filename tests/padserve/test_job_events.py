@@ -13,6 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import event, update
 from sqlalchemy.exc import OperationalError
+from starlette.requests import ClientDisconnect
 
 from api import event_streams, listening
 from db.models import ApiKey
@@ -232,7 +233,7 @@ def test_a_reader_that_reads_nothing_is_let_go(
         async def send(_message: object) -> None:
             await asyncio.Event().wait()
 
-        with pytest.raises(event_streams.ClientDisconnect):
+        with pytest.raises(ClientDisconnect):
             await asyncio.wait_for(stream({"type": "http"}, receive, send), 20)
 
     monkeypatch.setattr(event_streams, "SEND_SECONDS", 0.05)

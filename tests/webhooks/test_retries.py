@@ -21,8 +21,8 @@ from api.webhooks.retries import (
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 
 
-def pause(num_tries: int, **fields: float) -> float:
-    decision = decide(Answer(503, **fields), num_tries, random.Random(7))
+def pause(num_tries: int, *, retry_after_seconds: float | None = None) -> float:
+    decision = decide(Answer(503, retry_after_seconds=retry_after_seconds), num_tries, random.Random(7))
     assert isinstance(decision, Postponed)
     return decision.seconds
 
