@@ -43,7 +43,7 @@ def told(site: Site, tenant: str) -> list[tuple[str, str]]:
     )
     with site.database.reading() as session:
         rows = session.execute(wanted).all()
-    read = []
+    read: list[tuple[str, str]] = []
     for delivery, secret in rows:
         body = delivery.payload.encode()
         headers = signed_headers(event_name(delivery.event_id), int(time.time()), body, [secret])

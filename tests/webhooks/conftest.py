@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
 from api.settings import Settings
+from api.webhooks import delivering
 from api.webhooks.delivering import Deliverer
 from db.queries import claims
 from db.queries.claims import Outcome
@@ -60,9 +61,10 @@ def logs() -> Iterator[list[Any]]:
 
 
 @pytest.fixture
-def deliver(database: Database, logs: list[Any]) -> Iterator[Callable[[], Deliverer]]:
+def deliver(database: Database, logs: list[Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Deliverer]]:
     """Starts a deliverer, as an API process does; several share the work."""
     started = []
+    monkeypatch.setattr(delivering, "STOP_SECONDS", 0.1)
 
     def start() -> Deliverer:
         deliverer = Deliverer(database, allow_private=True, look_seconds=0.02)
@@ -72,7 +74,7 @@ def deliver(database: Database, logs: list[Any]) -> Iterator[Callable[[], Delive
 
     yield start
     for deliverer in started:
-        deliverer.close(0.1)
+        deliverer.close(30)  # it uses the database until it has ended
 
 
 def add_webhook(client: TestClient, receiver: Receiver, *event_types: str, **fields: object) -> dict[str, Any]:
