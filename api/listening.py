@@ -26,6 +26,8 @@ from worker.queue import Publisher
 
 LOOK_SECONDS = 0.5
 """Between two looks: as often as a job's listeners are told at most."""
+PATIENCE = 4
+"""How much longer than that it is waited after a look that failed."""
 MAX_LISTENERS_PER_TENANT = 1000
 JOBS_PER_STATEMENT = 500
 
@@ -147,6 +149,7 @@ class Listeners:
         while listeners and not self._is_stopping:
             present = list(listeners)
             job_ids, key_ids = {each.job_id for each in present}, {each.key_id for each in present}
+            pause = LOOK_SECONDS
             try:
                 seen = await run_in_threadpool(self._see, job_ids, key_ids)
             except Exception as error:
@@ -154,10 +157,11 @@ class Listeners:
                     log.warning("listeners_wait", **describe(error))
                 else:
                     log.exception("listeners_wait")
+                pause *= PATIENCE
             else:
                 for listener in present:
                     listener.offer(_told_to(listener, seen))
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(pause)
         del self._looks[loop], self._listening[loop]
 
     def _see(self, job_ids: Collection[uuid.UUID], key_ids: Collection[uuid.UUID]) -> Seen:

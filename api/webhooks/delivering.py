@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import structlog
@@ -22,6 +23,10 @@ from db.queries.deliveries import ClaimedDelivery, DueWebhook
 from db.session import Database
 
 LOOK_SECONDS = 1.0
+PATIENCE = 5
+"""How much longer than between two looks it is waited after one that failed."""
+DATABASE_THREADS = 4
+"""As many connections at most are taken from the requests."""
 MAX_PER_WEBHOOK = 4
 MAX_PER_TENANT = 16
 FORGET_SECONDS = 3600.0
@@ -67,9 +72,11 @@ class Deliverer:
 
     async def _deliver(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="webhooks"))
         async with Sender(allow_private=self._allow_private) as sender:
             while not self._is_stopping:
                 self._wake.clear()
+                pause = self._look_seconds
                 try:
                     await self._round(sender)
                 except Exception as error:
@@ -77,8 +84,9 @@ class Deliverer:
                         log.warning("webhooks_postponed", **describe(error))
                     else:
                         log.exception("webhooks_failed")
+                    pause *= PATIENCE
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._look_seconds)
+                    await asyncio.wait_for(self._wake.wait(), pause)
             if self._under_way:
                 await asyncio.wait(self._under_way, timeout=STOP_SECONDS)
 

@@ -19,7 +19,7 @@ from db.webhook_models import Webhook, WebhookDelivery
 
 ATTEMPT_SECONDS = 60.0
 """When an attempt counts as lost; a sender gives up long before."""
-FAILING_SECONDS = 3 * 86_400
+FAILING_SECONDS = 2 * 86_400
 """A webhook to which nothing was delivered for so long is disabled when a delivery is given up."""
 KEPT_SECONDS = 30 * 86_400
 """How long the log of a delivery is kept once it has ended."""

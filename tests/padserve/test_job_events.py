@@ -129,6 +129,14 @@ def test_who_comes_back_after_the_end_is_told_it_again_or_sent_away_for_good(ser
     assert (last["event"], answer.status_code, answer.content) == ("end", 204, b"")
 
 
+def test_a_head_is_all_that_head_asks_for(server: Server, job_id: uuid.UUID) -> None:
+    answer = httpx.head(
+        f"{server.url}/v1/jobs/{job_id}/events", headers={"Authorization": f"Bearer {server.api_key}"}, timeout=5
+    )
+
+    assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
+
+
 def test_silence_is_filled_with_heartbeats(server: Server, job_id: uuid.UUID, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_streams, "HEARTBEAT_SECONDS", 0.05)
 

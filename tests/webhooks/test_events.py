@@ -170,4 +170,4 @@ def test_a_save_that_ends_no_job_asks_nothing_of_webhooks(
     complete(database, 1)
 
     assert num_before == 0
-    assert sum("webhook" in statement for statement in asked) == 2
+    assert sum("webhook" in statement for statement in asked) == 3
