@@ -42,8 +42,6 @@ _ENDS = {
     JobState.CANCELLED: (EventType.JOB_CANCELLED, EventType.BATCH_CANCELLED),
     JobState.EXPIRED: (EventType.JOB_EXPIRED, EventType.BATCH_EXPIRED),
 }
-
-
 _ANY_WEBHOOK = select(literal(1)).where(exists().where(Webhook.is_enabled))
 
 
