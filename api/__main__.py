@@ -15,7 +15,9 @@ from pydantic import ValidationError
 from api.app import create_app
 from api.bulk import BulkProcesses
 from api.errors import sentence
+from api.serving import ListeningServer
 from api.settings import Settings
+from api.webhooks.delivering import Deliverer
 from db import fault_points
 from db.fault_points import FaultPointError
 from db.logs import LogLevelError, configure_logs
@@ -58,12 +60,15 @@ def main() -> int:
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS
     )
     log.info("listening", host=settings.host, port=listener.getsockname()[1])
-    server = uvicorn.Server(config)
+    server = ListeningServer(config, app.state.services.listeners)
     for number in (signal.SIGINT, signal.SIGTERM):
         # Uvicorn raises the signal once more when it has finished; then it must not end the process with an error.
         signal.signal(number, server.handle_exit)
+    deliverer = Deliverer(database, allow_private=settings.webhook_private_addresses)
+    deliverer.start()
     with listener:
         server.run(sockets=[listener])
+    deliverer.close()
     bulk.close()
     app.state.services.ear.close()
     app.state.services.publisher.close(PUBLISH_AT_THE_END_SECONDS)

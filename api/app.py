@@ -5,7 +5,7 @@ import time
 from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
-from api import feedback, health, job_flow, jobs, models, previews, profile_transfer, profiles, results
+from api import feedback, health, job_events, job_flow, jobs, models, previews, profile_transfer, profiles, results
 from api.admission import Lanes
 from api.anthropic import batches as message_batches
 from api.anthropic import messages
@@ -14,14 +14,16 @@ from api.dependencies import Services, callers_in
 from api.documentation import DocumentedApi
 from api.endings import Endings
 from api.heads import HeadMiddleware
+from api.hearing import Ear
 from api.job_status import statuses_in
-from api.listening import Ear
+from api.listening import Listeners
 from api.openai import at_once, batches, files
 from api.parameters import refuse_broken_text, refuse_unknown_parameters
 from api.problems import install_error_handlers
 from api.readiness import ReadinessChecks, Round
 from api.requests import RequestMiddleware
 from api.settings import Settings
+from api.webhooks import routes as webhook_routes
 from db.session import Database
 from worker.queue import PUBLISH_TIMEOUT_SECONDS, Publisher, Queue, create_queue
 
@@ -49,6 +51,7 @@ def create_app(
         statuses=statuses_in(database, publisher),
         endings=Endings(database),
         ear=Ear(settings.redis_url),
+        listeners=Listeners(database, publisher),
         lanes=Lanes(),
         bulk=bulk or BulkThreads(settings, database),
         readiness=ReadinessChecks(lambda: Round(settings, database)),
@@ -58,7 +61,8 @@ def create_app(
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware)
     install_error_handlers(app)
-    for resource in (jobs, job_flow, results, previews, profiles, profile_transfer, feedback, models):
+    own = (jobs, job_flow, job_events, results, previews, profiles, profile_transfer, feedback, models, webhook_routes)
+    for resource in own:
         checks = [Depends(refuse_broken_text), Depends(refuse_unknown_parameters)]
         app.include_router(resource.router, dependencies=checks)
     vendors = (files, batches, at_once, message_batches, messages)

@@ -14,8 +14,9 @@ from api.bulk import Bulk
 from api.coalescing import Coalescer
 from api.endings import Endings
 from api.errors import ForbiddenError, UnauthorizedError
+from api.hearing import Ear
 from api.job_status import JobOfTenant, Status
-from api.listening import Ear
+from api.listening import Listeners
 from api.readiness import ReadinessChecks
 from api.settings import Settings
 from db.queries import keys
@@ -58,6 +59,7 @@ class Services:
     statuses: Coalescer[JobOfTenant, Status]
     endings: Endings
     ear: Ear
+    listeners: Listeners
     callers: "Coalescer[str, Caller | None]"
 
 

@@ -15,6 +15,7 @@ from api.anthropic import batch_schemas as message_batch_schemas
 from api.anthropic import failures
 from api.openai import batch_schemas
 from api.problems import Problem
+from api.webhooks import schemas as webhook_schemas
 
 SUMMARY = "Bulk text generation, each item steered while it is decoded by its reader's stored preferences."
 DESCRIPTION = """
@@ -30,6 +31,7 @@ TAGS = [
     {"name": "models", "description": "What this deployment decodes with."},
     {"name": "openai", "description": "Files and batches as OpenAI's clients know them. A batch is a job."},
     {"name": "anthropic", "description": "Messages and message batches as Anthropic's clients know them."},
+    {"name": "webhooks", "description": "Have your own server told when a job or a batch has ended."},
     {"name": "health", "description": "For load balancers and monitors. No key needed."},
 ]
 ASSETS_PATH = "/docs/assets"
@@ -83,6 +85,7 @@ class DocumentedApi(FastAPI):
                 *batch_schemas.DOCUMENTED_SCHEMAS,
                 *failures.DOCUMENTED_SCHEMAS,
                 *message_batch_schemas.DOCUMENTED_SCHEMAS,
+                *webhook_schemas.DOCUMENTED_SCHEMAS,
             ]
             _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF_TEMPLATE)
             schemas.update(definitions["$defs"])

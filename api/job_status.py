@@ -26,6 +26,9 @@ class Status:
 
     body: bytes
     headers: Mapping[str, str]
+    tag: str
+    """Equal where nothing has moved."""
+    has_ended: bool
 
 
 def statuses_in(database: Database, publisher: Publisher) -> Coalescer[JobOfTenant, Status]:
@@ -34,16 +37,17 @@ def statuses_in(database: Database, publisher: Publisher) -> Coalescer[JobOfTena
     def read(named: JobOfTenant) -> Status:
         with deadlines.reading_job(database, *named) as (session, record):
             (job,) = job_views(session, [record], redis_fails=publisher.is_failing)
-        return Status(job.model_dump_json().encode(), _polling_headers(job))
+        return status_of(job)
 
     return Coalescer(read)
 
 
-def _polling_headers(job: JobOut) -> dict[str, str]:
+def status_of(job: JobOut) -> Status:
     """The tag changes when the job moves on; rate and estimate change with the clock alone, and do not count."""
     progress = job.model_dump(mode="json", exclude={"rate", "eta_seconds"})
-    headers = {"ETag": f'W/"{digest(progress)[:32]}"'}
-    if job.finished_at is None:
+    tag, has_ended = digest(progress)[:32], job.finished_at is not None
+    headers = {"ETag": f'W/"{tag}"'}
+    if not has_ended:
         seconds = (job.eta_seconds or 0) // POLLS_PER_JOB
         headers["Retry-After"] = str(min(max(seconds, FASTEST_POLL_SECONDS), SLOWEST_POLL_SECONDS))
-    return headers
+    return Status(job.model_dump_json().encode(), headers, tag, has_ended)

@@ -19,9 +19,9 @@ from api.accepting import make_known
 from api.dependencies import Services
 from api.errors import InvalidRequestError, OverloadedError
 from api.growing_texts import GrowingTexts, NewText
+from api.hearing import Hearing
 from api.item_source import ItemSource, ReadOptions
 from api.job_schemas import Options, Overrides
-from api.listening import Hearing
 from api.model_choice import choose_model
 from api.settings import Settings
 from api.submission import StoredJob, accept
@@ -184,7 +184,7 @@ def _store(
         model=question.model, priority=Priority.INTERACTIVE, defaults=question.defaults(max_length)
     )
     source = question.source(ReadOptions(options, listener=listener))
-    stored = accept(settings, database, tenant_id, source, None).stored
+    stored = accept(settings, database, tenant_id, source, None, is_announced=False).stored
     if stored is None:
         raise InvalidRequestError
     return stored

@@ -236,7 +236,7 @@ async def _written(
 
 
 def _store(settings: Settings, database: Database, tenant_id: uuid.UUID, items: PreviewItems) -> StoredJob:
-    stored = accept(settings, database, tenant_id, items, None).stored
+    stored = accept(settings, database, tenant_id, items, None, is_announced=False).stored
     if stored is None:
         raise UnavailableError
     return stored

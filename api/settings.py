@@ -30,3 +30,5 @@ class Settings(BaseSettings):
     max_import_profiles: int = Field(default=200_000, ge=1)
     max_prompt_characters: int = Field(default=32_000, ge=1)
     unknown_users: UnknownUsers = UnknownUsers.UNGUIDED
+    webhook_private_addresses: bool = False
+    """Whether events may be sent to addresses that are not public, and without TLS: for development."""

@@ -58,9 +58,18 @@ class StoredJob:
 
 
 def accept(
-    settings: Settings, database: Database, tenant_id: uuid.UUID, source: ItemSource, key: RequestKey | None
+    settings: Settings,
+    database: Database,
+    tenant_id: uuid.UUID,
+    source: ItemSource,
+    key: RequestKey | None,
+    *,
+    is_announced: bool = True,
 ) -> Answer:
-    """Store the job, or raise all that is wrong with it. A repeated request gets its first answer."""
+    """Store the job, or raise all that is wrong with it. A repeated request gets its first answer.
+
+    `is_announced`: whether webhooks are told of its end.
+    """
     with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES) as file:
         planned = PlannedItems(file)
         with database.reading() as session:
@@ -73,7 +82,15 @@ def accept(
             if key is not None and not idempotency.hold(session, key):
                 return _given_meanwhile(session, key)
             options = source.head.options
-            job_id = store_job(session, planned, options, tenant_id=tenant_id, model=model, facts=planner.facts)
+            job_id = store_job(
+                session,
+                planned,
+                options,
+                tenant_id=tenant_id,
+                model=model,
+                facts=planner.facts,
+                is_announced=is_announced,
+            )
             job = view_of(session, tenant_id, job_id).model_dump(mode="json")
             answer = Answer(ACCEPTED, job | _about_the_audience(planner.inspection.audience))
             if key is not None:
@@ -98,6 +115,7 @@ def store_job(
     tenant_id: uuid.UUID,
     model: RegisteredModel,
     facts: Facts,
+    is_announced: bool = True,
 ) -> uuid.UUID:
     """Store a job with its items and their preferences in this transaction; return its id."""
     named = {"model": model.name, "model_digest": model.digest}
@@ -109,6 +127,7 @@ def store_job(
         num_items=planned.num_items,
         schedule=options.schedule,
         facts=facts,
+        is_announced=is_announced,
     )
     rows, unstored = planned.read(), dict[str, JsonObject]()
     for _ in range(0, planned.num_items, ITEMS_PER_INSERT):

@@ -3,7 +3,7 @@
 import datetime as dt
 import uuid
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, false, text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, false, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, Count, Digest, JsonObject, Moment, Name, RowId, TimeOrderedId, state_type
@@ -174,6 +174,8 @@ class Job(Base):
     """How many users of its audience lacked an attribute, and have no item."""
     is_winding_up: Mapped[bool] = mapped_column(server_default=false())
     """It ended early and counts as such, and some of its items are still to follow (`db.queries.cancelling`)."""
+    is_announced: Mapped[bool] = mapped_column(server_default=true())
+    """Whether webhooks are told of its end: not of a request that is answered at once."""
     priority: Mapped[Priority] = mapped_column(state_type(Priority, "priority"), server_default=Priority.NORMAL.value)
     not_before: Mapped[dt.datetime | None]
     window_seconds: Mapped[int | None]

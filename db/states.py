@@ -1,4 +1,4 @@
-"""The states of items, jobs, fits, workers and models, and the moves between them. Pure data: no session, no row."""
+"""The states of items, jobs, fits, workers, deliveries and models, and the moves between them. Pure data: no row."""
 
 from enum import StrEnum
 from types import MappingProxyType
@@ -43,6 +43,14 @@ class WorkerState(StrEnum):
     READY = "ready"
     FAILED = "failed"
     STOPPED = "stopped"
+
+
+class DeliveryState(StrEnum):
+    """Where the delivery of one event to one webhook stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
 
 
 class ModelState(StrEnum):

@@ -15,12 +15,14 @@ from padserve.answers import DryRun, Job, Model, Result, position_of
 from padserve.async_profiles import AsyncProfiles
 from padserve.async_sources import opened
 from padserve.async_transport import AsyncTransport
+from padserve.async_webhooks import AsyncWebhooks
 from padserve.campaigns import AsyncCampaigns
 from padserve.client import MAX_RETRIES, TIMEOUT_SECONDS
 from padserve.comparison import Comparison, Trial
 from padserve.discovery import find_server
 from padserve.endpoints import Campaign, Said
 from padserve.errors import ApiError, PadserveError, UnreachableError
+from padserve.events import RETRY_SECONDS, EventReading
 from padserve.frames import frame_of
 from padserve.ndjson import Source
 from padserve.transport import read_from
@@ -48,6 +50,7 @@ class AsyncClient:
         )
         self.profiles = AsyncProfiles(self._transport)
         self.campaigns = AsyncCampaigns(self._transport)
+        self.webhooks = AsyncWebhooks(self._transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -240,6 +243,26 @@ class AsyncClient:
                     await self.cancel(job.id)
                 with suppress(PadserveError):  # nobody answers; its window ends it
                     await self.delete(job.id)
+
+    async def events(self, job_id: str) -> AsyncIterator[Job]:
+        """The job as it is, then whenever it has moved, and at last as it has ended: told by the server, not asked for.
+
+        A connection that breaks is made again; what was missed meanwhile is in the next.
+        """
+        reading = EventReading(self._max_retries)
+        while True:
+            try:
+                async for line in self._transport.lines(endpoints.job_events(job_id, reading.last_id)):
+                    if (job := reading.take(line)) is not None:
+                        yield job
+                        if job.has_ended:
+                            return
+                broken = UnreachableError(f"The events of job {job_id} ended before it had.")
+            except UnreachableError as error:
+                broken = error
+            if not reading.may_go_on():
+                raise broken
+            await self._sleep(RETRY_SECONDS)
 
     async def results(self, job_id: str, *, state: str | None = None, partial: bool = False) -> AsyncIterator[Result]:
         """What became of the items, in input order, as they arrive.

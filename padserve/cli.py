@@ -19,6 +19,7 @@ from padserve import (
     cli_programs,
     cli_try,
     cli_up,
+    cli_webhooks,
 )
 from padserve.context import create_context
 from padserve.display import show_error
@@ -81,6 +82,7 @@ app.command("try")(cli_try.try_)
 app.add_typer(cli_job_flow.app, name="jobs")
 app.add_typer(cli_profiles.app, name="profiles")
 app.add_typer(cli_keys.app, name="keys")
+app.add_typer(cli_webhooks.app, name="webhooks")
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature

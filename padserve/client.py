@@ -17,11 +17,13 @@ from padserve.comparison import Comparison, Trial
 from padserve.discovery import find_server
 from padserve.endpoints import Campaign, Said
 from padserve.errors import ApiError, PadserveError, UnreachableError
+from padserve.events import RETRY_SECONDS, EventReading
 from padserve.frames import frame_of
 from padserve.ndjson import Source
 from padserve.profiles import Profiles
 from padserve.transport import Transport, read_from
 from padserve.waiting import Waiting, shown_progress
+from padserve.webhooks import Webhooks
 
 TIMEOUT_SECONDS = 120.0
 MAX_RETRIES = 4
@@ -55,6 +57,7 @@ class Client:
         )
         self.profiles = Profiles(self._transport)
         self.campaigns = Campaigns(self._transport)
+        self.webhooks = Webhooks(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -244,6 +247,26 @@ class Client:
                     self.cancel(job.id)
                 with suppress(PadserveError):  # nobody answers; its window ends it
                     self.delete(job.id)
+
+    def events(self, job_id: str) -> Iterator[Job]:
+        """The job as it is, then whenever it has moved, and at last as it has ended: told by the server, not asked for.
+
+        A connection that breaks is made again; what was missed meanwhile is in the next.
+        """
+        reading = EventReading(self._max_retries)
+        while True:
+            try:
+                for line in self._transport.lines(endpoints.job_events(job_id, reading.last_id)):
+                    if (job := reading.take(line)) is not None:
+                        yield job
+                        if job.has_ended:
+                            return
+                broken = UnreachableError(f"The events of job {job_id} ended before it had.")
+            except UnreachableError as error:
+                broken = error
+            if not reading.may_go_on():
+                raise broken
+            self._sleep(RETRY_SECONDS)
 
     def results(self, job_id: str, *, state: str | None = None, partial: bool = False) -> Iterator[Result]:
         """What became of the items, in input order, as they arrive.

@@ -208,6 +208,17 @@ def results_csv(job_id: str, state: str | None) -> Call:
     return Call("GET", f"{_job_path(job_id)}/results", params=params)
 
 
+def job_events(job_id: str, last_id: str | None) -> Call:
+    """A job as server-sent events, behind the one of this id."""
+    headers = {"Accept": "text/event-stream", **({} if last_id is None else {"Last-Event-ID": last_id})}
+    return Call("GET", f"{_job_path(job_id)}/events", headers=headers)
+
+
+def read_job(data: str) -> Job:
+    """The data of an event."""
+    return _JOB.validate_json(data)
+
+
 def read_result(line: str) -> Result:
     """A line of results."""
     return _RESULT.validate_json(line)

@@ -43,6 +43,7 @@ _SERVICE_NAMES = frozenset(
             "MAX_PROMPT_CHARACTERS",
             "MAX_IMPORT_PROFILES",
             "UNKNOWN_USERS",
+            "WEBHOOK_PRIVATE_ADDRESSES",
         ),
     }
 )

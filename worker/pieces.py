@@ -1,7 +1,7 @@
 """Texts on their way to who listens while they grow. A hint beside the queue: what is lost comes with the result.
 
 Redis carries pieces to whoever is subscribed at the moment and keeps none of them. Here are their form on the wire and
-the sender; `api.listening` hears them.
+the sender; `api.hearing` hears them.
 """
 
 import json

@@ -11,11 +11,13 @@ from db.base import UtcDateTime
 from db.models import Tenant
 from db.openai_models import Batch
 from db.session import Database
+from db.webhook_models import Webhook
 
 METADATA = {
     Tenant.metadata,
     Batch.metadata,
     MessageBatch.metadata,
+    Webhook.metadata,
 }.pop()  # one, through the models, so that every table is known
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from db.base import UtcDateTime
 from db.models import Item, Job
+from db.queries import events
 from db.queries.counters import ended_items
 from db.session import clock, now
 from db.states import ItemState, JobState
@@ -91,6 +92,8 @@ def _mend(session: Session, found: Mended) -> None:
         update(Job).where(Job.id == found.job_id).values(**counters, **end),
         execution_options={"synchronize_session": False},
     )
+    if is_over:
+        events.record_ends(session, [found.job_id])
 
 
 _OPEN = "('queued', 'running')"

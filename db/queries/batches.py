@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Update, and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.base import JsonObject
 from db.models import Item, Job, Result, Tenant
 from db.openai_models import Batch
+from db.queries import events
+from db.queries.events import EventType
 from db.session import clock
 
 READ_SECONDS = 900
@@ -104,9 +106,9 @@ def hand_over(session: Session, batch_id: uuid.UUID, job_id: uuid.UUID) -> bool:
 
 def refuse(session: Session, batch_id: uuid.UUID, errors: Sequence[JsonObject]) -> None:
     """The batch's file was refused, for these reasons."""
-    undecided = (Batch.id == batch_id, Batch.job_id.is_(None))
+    undecided = (Batch.id == batch_id, Batch.job_id.is_(None), Batch.failed_at.is_(None), Batch.cancelling_at.is_(None))
     refused = update(Batch).where(*undecided).values(failed_at=clock(), errors=list(errors))
-    session.execute(refused, execution_options=_UNSYNCHRONISED)
+    _end(session, refused, EventType.BATCH_FAILED)
 
 
 def withdraw(session: Session, batch_id: uuid.UUID) -> bool:
@@ -151,6 +153,8 @@ def list_batches(
 
 def cancel(session: Session, batch_id: uuid.UUID) -> uuid.UUID | None:
     """Note when a client first asked to cancel the batch; one that has no job yet gets none. Return the job it has."""
+    undecided = (Batch.id == batch_id, Batch.failed_at.is_(None), Batch.job_id.is_(None), Batch.cancelling_at.is_(None))
+    _end(session, update(Batch).where(*undecided).values(cancelling_at=clock()), EventType.BATCH_CANCELLED)
     noted = (
         update(Batch)
         .where(Batch.id == batch_id, Batch.failed_at.is_(None))
@@ -182,6 +186,13 @@ def keep_totals(session: Session, batch_id: uuid.UUID, totals: JsonObject) -> No
     """Keep what was counted of a batch that has ended."""
     kept = update(Batch).where(Batch.id == batch_id).values(totals=totals)
     session.execute(kept, execution_options=_UNSYNCHRONISED)
+
+
+def _end(session: Session, end: Update, event_type: EventType) -> None:
+    """End a batch that has no job, if it can be, and record that."""
+    ended = session.execute(end.returning(Batch.id, Batch.tenant_id), execution_options=_UNSYNCHRONISED).one_or_none()
+    if ended is not None:
+        events.record_batch(session, tenant_id=ended.tenant_id, batch_id=ended.id, event_type=event_type)
 
 
 def _delete_part(session: Session, batch_id: uuid.UUID, column: InstrumentedAttribute[dt.datetime | None]) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
 from db.models import Item, Job, Result
+from db.queries import events
 from db.queries.history import Said, say
 from db.session import clock
 from db.states import EARLY_ENDS, OPEN_ITEM_STATES, JobState
@@ -63,7 +64,10 @@ def end_early(session: Session, job_id: uuid.UUID, state: JobState, *conditions:
         .returning(Job.id),
         execution_options=_UNSYNCHRONISED,
     )
-    return ended.one_or_none() is not None
+    has_ended = ended.one_or_none() is not None
+    if has_ended:
+        events.record_ends(session, [job_id])
+    return has_ended
 
 
 def winding_up(session: Session) -> list[uuid.UUID]:

@@ -23,7 +23,7 @@ from sqlalchemy import ColumnElement, Integer, Update, and_, bindparam, case, fu
 from sqlalchemy.orm import Session
 
 from db.models import Job
-from db.queries import cancelling
+from db.queries import cancelling, events
 from db.session import clock
 from db.states import EARLY_ENDS, TERMINAL_ITEM_STATES, ItemState, JobState
 
@@ -60,19 +60,28 @@ def settle(session: Session, moved: Sequence[Moved]) -> set[uuid.UUID]:
 
 
 def move(session: Session, changes: Mapping[uuid.UUID, Mapping[ItemState, int]]) -> set[uuid.UUID]:
-    """Add to the counters of open jobs; returns the jobs that had ended, where nothing was changed."""
+    """Add to the counters of open jobs, and record which of them that has ended (`db.queries.events`).
+
+    Returns the jobs that had ended, where nothing was changed.
+    """
     if not changes:
         return set()
     rows = [
         {"job": job_id, **{state.value: changes[job_id].get(state, 0) for state in ItemState}}
         for job_id in sorted(changes)
     ]
-    # One row after the other in one exchange with the database: locked in this order. For one row that is dear.
-    num_moved = session.connection().execute(_ADD, rows if len(rows) > 1 else rows[0]).rowcount
-    if num_moved == len(rows):
-        return set()
-    ended = select(Job.id).where(Job.id.in_(list(changes)), Job.state.in_(list(EARLY_ENDS)))
-    return set(session.scalars(ended))
+    if len(rows) == 1:  # it says itself whether that was its end: nothing more is asked while a job runs
+        finished = session.connection().execute(_ADD_TO_ONE, rows[0]).all()
+        num_moved, completed = len(finished), [row.id for row in finished if row.finished_at is not None]
+    else:  # one row after the other in one exchange with the database: locked in this order
+        num_moved = session.connection().execute(_ADD, rows).rowcount
+        completed = [job_id for job_id in changes if any(changes[job_id].get(end) for end in TERMINAL_ITEM_STATES)]
+    ended = set[uuid.UUID]()
+    if num_moved < len(rows):
+        early = select(Job.id).where(Job.id.in_(list(changes)), Job.state.in_(list(EARLY_ENDS)))
+        ended = set(session.scalars(early))
+    events.record_ends(session, [job_id for job_id in completed if job_id not in ended])
+    return ended
 
 
 def ended_items() -> ColumnElement[int]:
@@ -116,3 +125,4 @@ def _rate_marks(has_ended: ColumnElement[bool]) -> dict[str, ColumnElement[Any]]
 
 
 _ADD = _update()
+_ADD_TO_ONE = _ADD.returning(Job.id, Job.finished_at)

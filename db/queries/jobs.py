@@ -123,8 +123,9 @@ def insert_job(
     num_items: int,
     schedule: Schedule = NOW,
     facts: Facts = NO_FACTS,
+    is_announced: bool = True,
 ) -> uuid.UUID:
-    """Store a job whose items follow in the same transaction; return its id."""
+    """Store a job whose items follow in the same transaction; return its id. `is_announced`: its end is an event."""
     job_id = new_id()
     session.execute(
         insert(Job).values(
@@ -141,6 +142,7 @@ def insert_job(
             holdout_seed=facts.holdout and facts.holdout.seed,
             num_holdout=facts.num_holdout,
             num_skipped=facts.num_skipped,
+            is_announced=is_announced,
             priority=schedule.priority,
             not_before=schedule.not_before,
             window_seconds=schedule.window_seconds,

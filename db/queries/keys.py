@@ -4,10 +4,10 @@ import datetime as dt
 import hashlib
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 
-from sqlalchemy import Select, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.base import new_id
@@ -61,10 +61,18 @@ def caller_of(session: Session, secret: str) -> ApiKey | None:
     return session.scalars(_valid_key(), {"the_digest": _digest(secret)}).one_or_none()
 
 
+def valid_among(session: Session, key_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Which of these keys are neither expired nor revoked."""
+    return set(session.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), *_is_valid())))
+
+
 @cache  # every request asks
 def _valid_key() -> Select[ApiKey]:
-    is_valid_still = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > clock())
-    return select(ApiKey).where(ApiKey.digest == bindparam("the_digest"), ApiKey.revoked_at.is_(None), is_valid_still)
+    return select(ApiKey).where(ApiKey.digest == bindparam("the_digest"), *_is_valid())
+
+
+def _is_valid() -> tuple[ColumnElement[bool], ...]:
+    return ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > clock())
 
 
 def revoke_key(session: Session, key_id: uuid.UUID) -> bool:

@@ -8,7 +8,7 @@ from tests.api.conftest import Api
 from tests.api.submissions import accepted, an_item, errors_of, give_profile, submit
 
 REQUESTS = [
-    *(("GET", ""), ("GET", "/results"), ("GET", "/results?format=ndjson"), ("DELETE", "")),
+    *(("GET", ""), ("GET", "/results"), ("GET", "/results?format=ndjson"), ("GET", "/events"), ("DELETE", "")),
     *(("POST", f"/{verb}") for verb in ("cancel", "pause", "resume", "retry")),
 ]
 NOBODYS = "0d0c4b6e-3c6f-4a52-9a3e-1f6f5f2f1b7a"

@@ -12,6 +12,7 @@ from db import schema
 from db.models import Tenant
 from db.openai_models import Batch
 from db.session import Database
+from db.webhook_models import Webhook
 
 
 def test_the_migrated_schema_is_what_the_models_describe(database: Database) -> None:
@@ -89,7 +90,7 @@ def test_migrators_at_the_same_moment_end_with_one_schema(postgresql_database: D
         assert schema.is_current(connection)
 
 
-@pytest.mark.parametrize("table", sorted(Batch.metadata.tables))
+@pytest.mark.parametrize("table", sorted({**Batch.metadata.tables, **Webhook.metadata.tables}))
 def test_every_constraint_and_index_has_a_name(sqlite_database: Database, table: str) -> None:
     inspector = inspect(sqlite_database.engine)
 

@@ -11,6 +11,7 @@ import uvicorn
 from structlog.testing import capture_logs
 
 from api.app import create_app
+from api.serving import ListeningServer
 from api.settings import Settings
 from db.queries import claims, keys
 from db.queries.claims import Outcome
@@ -63,9 +64,11 @@ def running_api(database: Database, redis_url: str) -> Iterator[Server]:
         _, api_key = keys.create_key(session, tenant.id, "test", ["admin"])
     database_url = database.url.render_as_string(hide_password=False)
     a_model(database, MODEL)
-    settings = Settings(database_url=database_url, redis_url=redis_url)
+    settings = Settings(database_url=database_url, redis_url=redis_url, webhook_private_addresses=True)
     listener = socket.create_server(("127.0.0.1", 0))
-    running = uvicorn.Server(uvicorn.Config(create_app(settings, database=database), log_config=None, access_log=False))
+    app = create_app(settings, database=database)
+    config = uvicorn.Config(app, log_config=None, access_log=False)
+    running = ListeningServer(config, app.state.services.listeners)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

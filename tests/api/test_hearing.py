@@ -7,7 +7,7 @@ from collections.abc import Callable
 import redis
 from structlog.testing import capture_logs
 
-from api.listening import READY_SECONDS, Ear, Hearing
+from api.hearing import READY_SECONDS, Ear, Hearing
 from tests.servers import free_port
 from worker.pieces import Piece, PieceSender, channel_of
 
