@@ -4,6 +4,7 @@ It is a job of one item, and gone when the answer has been given. Knows no vendo
 """
 
 import asyncio
+import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +16,6 @@ from typing import TypeAlias
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from api.accepting import make_known
 from api.dependencies import Services
 from api.errors import InvalidRequestError, OverloadedError
 from api.growing_texts import GrowingTexts, NewText
@@ -23,19 +23,18 @@ from api.hearing import Hearing
 from api.item_source import ItemSource, ReadOptions
 from api.job_schemas import Options, Overrides
 from api.model_choice import choose_model
+from api.passing_jobs import LOOK_SECONDS, passing
 from api.settings import Settings
 from api.submission import StoredJob, accept
 from db.priorities import Priority
-from db.queries import cancelling, deleting
 from db.queries.results import ResultRow, read_results
+from db.sampling import MAX_SEED
 from db.session import Database
 from worker.pieces import Piece
 
 PATIENCE_SECONDS = 300.0
 """So long an answer is waited for; clients wait ten minutes."""
 RETRY_SECONDS = 5
-LOOK_SECONDS = 1.0
-"""Between two looks whether the client is still there."""
 BEGIN_SECONDS = 5.0
 """So long a stream waits for its first text before its headers are sent: until then a failure is a status."""
 HEARTBEAT_SECONDS = 10.0
@@ -155,13 +154,12 @@ async def one_answer(
         async with services.lanes.light.slot(tenant_id):
             job = await run_in_threadpool(store)
         end = asyncio.ensure_future(services.endings.wait_for(job.id))
-        try:
-            await make_known(services, job)
-            yield OneAnswer(request, services, job.id, end, hearing)
-        finally:
-            end.add_done_callback(_noted)
-            end.cancel()
-            await asyncio.shield(run_in_threadpool(_remove, services.database, job.id))
+        async with passing(services, job):
+            try:
+                yield OneAnswer(request, services, job.id, end, hearing)
+            finally:
+                end.add_done_callback(_noted)
+                end.cancel()
 
 
 def _noted(end: Ended) -> None:
@@ -180,9 +178,9 @@ def _store(
 ) -> StoredJob:
     with database.reading() as session:
         max_length = choose_model(session, question.model).description.max_length
-    options = Options.model_construct(
-        model=question.model, priority=Priority.INTERACTIVE, defaults=question.defaults(max_length)
-    )
+    seed = secrets.randbelow(MAX_SEED)  # two who ask the same get two answers, unless they say a seed
+    defaults = question.defaults(max_length).model_copy(update={"seed": seed})
+    options = Options.model_construct(model=question.model, priority=Priority.INTERACTIVE, defaults=defaults)
     source = question.source(ReadOptions(options, listener=listener))
     stored = accept(settings, database, tenant_id, source, None, is_announced=False).stored
     if stored is None:
@@ -200,14 +198,3 @@ def _texts(row: ResultRow) -> list[str]:
     if row.choices is not None:
         return [str(choice["text"]) for choice in row.choices]
     return [] if row.text is None else [row.text]
-
-
-def _remove(database: Database, job_id: uuid.UUID) -> None:
-    """The answer has been given, or nobody wants it any more."""
-    with database.transaction() as session:
-        cancelling.cancel(session, job_id)
-    with database.transaction() as session:
-        cancelling.follow(session, job_id)
-        deleting.delete_job(session, job_id)
-    with database.transaction() as session:
-        deleting.remove(session, job_id)

@@ -1,18 +1,11 @@
 """The API's settings. Built once, at the entry, and passed down; nothing here is read at import."""
 
-from enum import StrEnum
-
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from db.states import UnknownUsers
+
 MEBIBYTE = 2**20
-
-
-class UnknownUsers(StrEnum):
-    """What becomes of a request of OpenAI's or Anthropic's clients whose user has no profile, or that names none."""
-
-    UNGUIDED = "unguided"
-    REFUSE = "refuse"
 
 
 class Settings(BaseSettings):
@@ -30,5 +23,6 @@ class Settings(BaseSettings):
     max_import_profiles: int = Field(default=200_000, ge=1)
     max_prompt_characters: int = Field(default=32_000, ge=1)
     unknown_users: UnknownUsers = UnknownUsers.UNGUIDED
+    """Of tenants for whom nothing else was set."""
     webhook_private_addresses: bool = False
     """Whether events may be sent to addresses that are not public, and without TLS: for development."""

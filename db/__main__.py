@@ -12,7 +12,9 @@ from sqlalchemy.exc import ArgumentError
 from db import schema
 from db.queries import keys
 from db.session import Database, DatabaseUnreachableError
+from db.states import UnknownUsers
 
+DEFAULT = "default"
 SCOPES = ("jobs:read", "jobs:write", "profiles:read", "profiles:write", "admin")
 
 
@@ -52,6 +54,9 @@ def parser() -> argparse.ArgumentParser:
     weigh = commands.add_parser("set-weight", help="set a tenant's share of the workers; 1 unless set")
     weigh.add_argument("--tenant", default="default", help="whose share")
     weigh.add_argument("weight", type=float, help="2 gets twice what 1 gets, while both have work")
+    unknown = commands.add_parser("set-unknown-users", help="what vendors' clients get for users without a profile")
+    unknown.add_argument("--tenant", default="default", help="whose requests")
+    unknown.add_argument("choice", choices=[*UnknownUsers, DEFAULT], help="`default`: as PADSERVE_UNKNOWN_USERS says")
     return top
 
 
@@ -71,6 +76,8 @@ def run(database: Database, given: argparse.Namespace) -> int:
             return revoke_key(database, given.id)
         case "set-weight":
             return set_weight(database, given.tenant, given.weight)
+        case "set-unknown-users":
+            return set_unknown_users(database, given.tenant, given.choice)
     return 0
 
 
@@ -122,6 +129,16 @@ def set_weight(database: Database, tenant: str, weight: float) -> int:
     if not found:
         return refuse("There is no such tenant.")
     say(f"{tenant} has the weight {weight:g}.")
+    return 0
+
+
+def set_unknown_users(database: Database, tenant: str, choice: str) -> int:
+    """Change what a tenant's requests for users without a profile become."""
+    with database.transaction() as session:
+        found = keys.set_unknown_users(session, tenant, None if choice == DEFAULT else UnknownUsers(choice))
+    if not found:
+        return refuse("There is no such tenant.")
+    say(f"{tenant}: {choice}.")
     return 0
 
 

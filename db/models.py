@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, Count, Digest, JsonObject, Moment, Name, RowId, TimeOrderedId, state_type
 from db.priorities import Priority
-from db.states import FitState, ItemState, JobState, WorkerState
+from db.states import FitState, ItemState, JobState, UnknownUsers, WorkerState
 
 
 class Tenant(Base):
@@ -21,6 +21,8 @@ class Tenant(Base):
     name: Mapped[Name] = mapped_column(unique=True)
     weight: Mapped[float] = mapped_column(server_default="1")
     """Its share of the workers beside other tenants that have work: 2 gets twice what 1 gets."""
+    unknown_users: Mapped[UnknownUsers | None] = mapped_column(state_type(UnknownUsers, "unknown_users"))
+    """None: as the deployment has it."""
     created_at: Mapped[Moment]
 
 

@@ -3,7 +3,6 @@
 How one answer is waited for is `api.one_answer`'s business.
 """
 
-import secrets
 import uuid
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -45,13 +44,12 @@ from api.openai.errors import BadRequestError
 from api.openai.generation import Endpoint
 from api.openai.lines import a_candidate
 from api.problems import request_id
-from api.settings import UnknownUsers
 from db.base import JsonObject
+from db.queries import keys
 from db.queries.losses import WORKER_LOST
 from db.queries.profiles import resolve_profiles
 from db.queries.results import ResultRow
-from db.sampling import MAX_SEED
-from db.states import ItemState
+from db.states import ItemState, UnknownUsers
 
 CUSTOM_ID = "answer"
 router = APIRouter(tags=["anthropic"], responses=COMMON_RESPONSES, route_class=AnthropicRoute)
@@ -70,7 +68,7 @@ class OneMessage:
         named = self.body.user_id
         profiles = resolve_profiles(session, tenant_id, [] if named is None else [named])
         inspection.count_row()
-        if self.unknown_users is UnknownUsers.REFUSE:
+        if keys.refuses_unknown_users(session, tenant_id, self.unknown_users):
             inspection.add(*user_errors(self.body, profiles, Place()))
         yield a_candidate(CUSTOM_ID, self.body, profiles, Endpoint.CHAT, Place())
 
@@ -125,13 +123,8 @@ def read_message(given: object, user_profile_id: str | None) -> tuple[MessageBod
 
 
 def question_of(body: MessageBody, unknown_users: UnknownUsers) -> Question:
-    """What is asked. Two who ask the same get two answers, unless they say a seed."""
-    seed = secrets.randbelow(MAX_SEED)
-    return Question(
-        body.model,
-        defaults=partial(message_defaults, seed=seed),
-        source=partial(OneMessage, body, unknown_users),
-    )
+    """What is asked."""
+    return Question(body.model, defaults=message_defaults, source=partial(OneMessage, body, unknown_users))
 
 
 def message_of(row: ResultRow | None, job_id: uuid.UUID, model: str) -> JsonObject:

@@ -18,9 +18,10 @@ from api.json_parts import Part, Text, read_parts
 from api.openai.generation import Endpoint, Rules
 from api.openai.lines import a_candidate, read_body
 from api.profile_schemas import StrictModel
-from api.settings import UnknownUsers
 from db.batches import batches
+from db.queries import keys
 from db.queries.profiles import PinnedProfile, resolve_profiles
+from db.states import UnknownUsers
 
 ROWS_PER_BATCH = 500
 PROFILES_REMEMBERED = 5000
@@ -59,6 +60,7 @@ class BatchRequests:
         """The items, in order; users are looked up a batch at a time."""
         first_places: dict[str, str] = {}
         profiles: dict[str, PinnedProfile] = {}
+        is_refusing = keys.refuses_unknown_users(session, tenant_id, self.unknown_users)
         for batch in batches(request_parts(self.text), ROWS_PER_BATCH):
             asked = [read_request(part, self.user_profile_id) for part in batch]
             if len(profiles) > PROFILES_REMEMBERED:
@@ -68,19 +70,23 @@ class BatchRequests:
             profiles.update(resolve_profiles(session, tenant_id, new))
             for one in asked:
                 inspection.count_row()
-                errors = [*one.errors, *_identity_errors(one, first_places), *self._errors(one, profiles)]
+                errors = [
+                    *one.errors,
+                    *_identity_errors(one, first_places),
+                    *self._errors(one, profiles, is_refusing=is_refusing),
+                ]
                 if errors:
                     inspection.add(*errors)
                 elif one.body is not None and one.custom_id is not None:
                     yield a_candidate(one.custom_id, one.body, profiles, Endpoint.CHAT, _params(one.place))
 
-    def _errors(self, one: ReadRequest, profiles: Mapping[str, object]) -> Iterator[LineError]:
+    def _errors(self, one: ReadRequest, profiles: Mapping[str, object], *, is_refusing: bool) -> Iterator[LineError]:
         if one.body is None:
             return
         if one.body.model != self.model:
             message = f"All requests of a batch have one model, and the first names `{self.model}`."
             yield one.place.error("model_mismatch", message, f"{PARAMS}/model")
-        if self.unknown_users is UnknownUsers.REFUSE:
+        if is_refusing:
             yield from user_errors(one.body, profiles, _params(one.place))
 
 

@@ -41,11 +41,11 @@ from api.openai.errors import COMMON_RESPONSES, BadRequestError, OpenAiRoute
 from api.openai.generation import RULES_AT_ONCE, Endpoint, GenerationBody, endpoint_defaults
 from api.openai.lines import a_candidate, read_body, user_errors
 from api.openai.streaming import Streamed, StreamFields, form_of
-from api.settings import UnknownUsers
 from db.base import JsonObject
+from db.queries import keys
 from db.queries.profiles import resolve_profiles
 from db.queries.results import ResultRow
-from db.states import ItemState
+from db.states import ItemState, UnknownUsers
 
 CUSTOM_ID = "answer"
 EXAMPLE = {"model": "tiny", "messages": [{"role": "user", "content": "Write about tea."}], "user": "ada"}
@@ -78,7 +78,7 @@ class OneRequest:
         named = self.body.user_id
         profiles = resolve_profiles(session, tenant_id, [] if named is None else [named])
         inspection.count_row()
-        if self.unknown_users is UnknownUsers.REFUSE:
+        if keys.refuses_unknown_users(session, tenant_id, self.unknown_users):
             inspection.add(*user_errors(self.body, profiles, Place()))
         yield a_candidate(CUSTOM_ID, self.body, profiles, self.endpoint, Place())
 

@@ -15,10 +15,11 @@ from api.item_source import Candidate, Place, ReadOptions
 from api.job_schemas import CustomId
 from api.openai.generation import RULES, Endpoint, GenerationBody, Rules
 from api.profile_schemas import StrictModel
-from api.settings import UnknownUsers
 from db.base import JsonObject
 from db.batches import batches
+from db.queries import keys
 from db.queries.profiles import PinnedProfile, resolve_profiles
+from db.states import UnknownUsers
 
 ROWS_PER_BATCH = 500
 PROFILES_REMEMBERED = 5000
@@ -57,6 +58,7 @@ class BatchLines:
         """The items, in order; users are looked up a batch at a time."""
         first_places: dict[str, str] = {}
         profiles: dict[str, PinnedProfile] = {}
+        is_refusing = keys.refuses_unknown_users(session, tenant_id, self.unknown_users)
         for batch in batches(numbered_lines(self.file), ROWS_PER_BATCH):
             lines = [read_line(number, text, self.endpoint) for number, text in batch]
             if len(profiles) > PROFILES_REMEMBERED:
@@ -66,7 +68,11 @@ class BatchLines:
             profiles.update(resolve_profiles(session, tenant_id, new))
             for line in lines:
                 inspection.count_row()
-                errors = [*line.errors, *_identity_errors(line, first_places), *self._errors(line, profiles)]
+                errors = [
+                    *line.errors,
+                    *_identity_errors(line, first_places),
+                    *self._errors(line, profiles, is_refusing=is_refusing),
+                ]
                 if errors:
                     inspection.add(*errors)
                 elif line.body is not None and line.custom_id is not None:
@@ -74,14 +80,14 @@ class BatchLines:
                         line.custom_id, line.body, profiles, self.endpoint, line.place._replace(prefix=BODY)
                     )
 
-    def _errors(self, line: Line, profiles: Mapping[str, object]) -> Iterator[LineError]:
+    def _errors(self, line: Line, profiles: Mapping[str, object], *, is_refusing: bool) -> Iterator[LineError]:
         body = line.body
         if body is None:
             return
         if body.model != self.model:
             message = f"All lines of a batch have one model, and the first names `{self.model}`."
             yield line.place.error("model_mismatch", message, f"{BODY}/model")
-        if self.unknown_users is UnknownUsers.REFUSE:
+        if is_refusing:
             yield from user_errors(body, profiles, line.place._replace(prefix=BODY))
 
 

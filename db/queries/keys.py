@@ -14,6 +14,7 @@ from db.base import new_id
 from db.conflicts import insert_or_ignore
 from db.models import ApiKey, Tenant
 from db.session import clock, now
+from db.states import UnknownUsers
 
 PREFIX_BYTES = 6
 SECRET_BYTES = 32
@@ -29,6 +30,18 @@ def set_weight(session: Session, name: str, weight: float) -> bool:
     """Change a tenant's share of the workers (`db.queries.fairness`). False when there is no tenant of this name."""
     weighed = update(Tenant).where(Tenant.name == name).values(weight=weight).returning(Tenant.id)
     return session.execute(weighed, execution_options={"synchronize_session": False}).one_or_none() is not None
+
+
+def set_unknown_users(session: Session, name: str, choice: UnknownUsers | None) -> bool:
+    """What a tenant's requests for users without a profile become; None as the deployment has it. False as above."""
+    chosen = update(Tenant).where(Tenant.name == name).values(unknown_users=choice).returning(Tenant.id)
+    return session.execute(chosen, execution_options={"synchronize_session": False}).one_or_none() is not None
+
+
+def refuses_unknown_users(session: Session, tenant_id: uuid.UUID, default: UnknownUsers) -> bool:
+    """Whether the tenant has requests for users without a profile refused; `default` where it has not chosen."""
+    chosen = session.scalars(select(Tenant.unknown_users).where(Tenant.id == tenant_id)).one_or_none()
+    return (chosen or default) is UnknownUsers.REFUSE
 
 
 def create_key(

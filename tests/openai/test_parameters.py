@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import OpenAI
+from openai import BadRequestError, OpenAI
 from openai.types import Completion
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
@@ -14,6 +14,8 @@ from sqlalchemy import select
 
 from db.base import JsonObject
 from db.models import Item, Preference
+from db.queries import keys
+from db.states import UnknownUsers
 from tests.openai.conftest import MODEL, Site, a_site
 from tests.openai.requests import CHAT, a_batch, a_line, errors_of, lines_of
 
@@ -195,6 +197,23 @@ def test_who_has_no_profile_is_refused_where_the_setting_says_so(strict_site: Si
         ("unknown_user", "body.user", 2),
     ]
     assert a_batch(client, a_line(user="ada")).status == "in_progress"
+
+
+def test_a_tenant_chooses_for_itself(strict_site: Site, site: Site, tenant: str) -> None:
+    for each in (strict_site, site):
+        each.give_profile(tenant, "ada", "humor")
+    with strict_site.database.transaction() as session:
+        assert keys.set_unknown_users(session, tenant, UnknownUsers.UNGUIDED)
+    with site.database.transaction() as session:
+        assert keys.set_unknown_users(session, tenant, UnknownUsers.REFUSE)
+
+    assert a_batch(strict_site.client(tenant), a_line(user="eve")).status == "in_progress"
+    assert a_batch(strict_site.client("another"), a_line(user="eve")).status == "failed"
+    assert errors_of(a_batch(site.client(tenant), a_line(user="eve"))) == [("unknown_user", "body.user", 1)]
+    with pytest.raises(BadRequestError, match="no profile"):
+        site.client(tenant).chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": "Write."}], user="eve"
+        )
 
 
 def body_of_the_answer(site: Site, client: OpenAI, batch: Any, **outcome: Any) -> Any:  # noqa: ANN401 - JSON
