@@ -3,15 +3,17 @@
 import time
 from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from padserve.cli_options import AsJson
-from padserve.client import Client
 from padserve.context import CommandContext, context_of
 from padserve.display import say, show, show_json, show_table
-from padserve.webhook_endpoints import Delivery, Webhook
+
+if TYPE_CHECKING:
+    from padserve.client import Client
+    from padserve.webhook_endpoints import Delivery, Webhook
 
 FAILED = 1
 LOOK_SECONDS = 0.3
@@ -129,20 +131,23 @@ def disable(context: typer.Context, webhook_id: WebhookId, *, as_json: AsJson = 
 
 
 @app.command()
-def remove(context: typer.Context, webhook_id: WebhookId) -> None:
+def remove(context: typer.Context, webhook_id: WebhookId, *, as_json: AsJson = False) -> None:
     """Remove a webhook with its log."""
     given = context_of(context)
     with given.client() as client:
         client.webhooks.remove(webhook_id)
-    say(given.notes, f"{webhook_id} is removed.")
+    if as_json:
+        show_json(given.answers, {"id": webhook_id, "deleted": True})
+    else:
+        say(given.notes, f"{webhook_id} is removed.")
 
 
-def _show_with_secret(given: CommandContext, webhook: Webhook, *, as_json: bool) -> None:
+def _show_with_secret(given: CommandContext, webhook: "Webhook", *, as_json: bool) -> None:
     show(given.answers, webhook, f"{webhook.id} {webhook.secret}", as_json=as_json)
     say(given.notes, KEEP)
 
 
-def _show_outcome(given: CommandContext, client: Client, webhook_id: str, sent: Delivery, *, as_json: bool) -> None:
+def _show_outcome(given: CommandContext, client: "Client", webhook_id: str, sent: "Delivery", *, as_json: bool) -> None:
     outcome = sent
     for outcome in _looks(client, webhook_id, sent):
         if outcome.state != "pending" or (outcome.attempts > sent.attempts and _said(outcome) != ""):
@@ -152,18 +157,18 @@ def _show_outcome(given: CommandContext, client: Client, webhook_id: str, sent: 
         raise typer.Exit(FAILED)
 
 
-def _looks(client: Client, webhook_id: str, sent: Delivery) -> Iterator[Delivery]:
+def _looks(client: "Client", webhook_id: str, sent: "Delivery") -> "Iterator[Delivery]":
     """The delivery as it is, again and again for half a minute."""
     for _ in range(NUM_LOOKS):
         time.sleep(LOOK_SECONDS)
         yield client.webhooks.delivery(webhook_id, sent.id)
 
 
-def _state(webhook: Webhook) -> str:
+def _state(webhook: "Webhook") -> str:
     if not webhook.enabled:
         return "disabled"
     return "enabled" if webhook.failing_since is None else "failing"
 
 
-def _said(delivery: Delivery) -> str:
+def _said(delivery: "Delivery") -> str:
     return delivery.fault or ("" if delivery.status_code is None else str(delivery.status_code))

@@ -88,13 +88,15 @@ def accept_batch(
                 return Accepted(first)
             requests = BatchRequests(text, settings.unknown_users, asked.user_profile_id)
             requests, model = _for_its_model(session, requests, settings, tenant_id)
-            planned.write(Planner(settings, tenant_id, requests, model).items(session))
+            planner = Planner(settings, tenant_id, requests, model)
+            planned.write(planner.items(session))
         with database.transaction() as session:
             batches.take_turns(session, tenant_id)
             first = _made_before(session, tenant_id, asked)
             if first is not None:
                 return Accepted(first)
-            job_id = store_job(session, planned, requests.head.options, tenant_id=tenant_id, model=model)
+            options, facts = requests.head.options, planner.facts
+            job_id = store_job(session, planned, options, tenant_id=tenant_id, model=model, facts=facts)
             batch_id = message_batches.insert_batch(
                 session, tenant_id=tenant_id, job_id=job_id, fingerprint=asked.fingerprint
             )

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from api.bodies import JSON, json_body, request_body
+from api.bodies import JSON, Authenticated, json_body, request_body
 from api.bounds import MAX_INTEGER
 from api.dependencies import Caller, Services, ServicesDep
 from api.errors import (
@@ -66,6 +66,7 @@ router = APIRouter(
 
 async def webhook_id_of(
     webhook_id: Annotated[str, Path(max_length=128, description="The webhook's `id`.")],
+    caller: Authenticated,  # noqa: ARG001 - who has no key is told nothing else
 ) -> uuid.UUID:
     """A dependency: the id in the path. What is no id names no webhook."""
     try:
@@ -76,6 +77,7 @@ async def webhook_id_of(
 
 async def delivery_id_of(
     delivery_id: Annotated[str, Path(max_length=128, description="The delivery's `id`.")],
+    caller: Authenticated,  # noqa: ARG001 - who has no key is told nothing else
 ) -> int:
     """A dependency: the id in the path. What is no id names no delivery."""
     if not (delivery_id.isascii() and delivery_id.isdecimal()) or int(delivery_id) > MAX_INTEGER:

@@ -198,7 +198,7 @@ def test_a_text_may_hold_any_character(settings: Settings, database: Database) -
 
 
 def test_a_body_of_another_type_is_refused(client: TestClient) -> None:
-    answer = client.post("/v1/jobs", content=b"a,b", headers={"Content-Type": "text/csv"})
+    answer = client.post("/v1/jobs", content=b"<a/>", headers={"Content-Type": "text/xml"})
 
     assert answer.status_code == 415
 

@@ -125,7 +125,7 @@ def test_a_campaign_needs_exactly_one_audience(padserve: Run, audience: tuple[st
     ended = padserve("campaign", "Hi", *audience)
 
     assert ended.exit_code == 2
-    assert "either --tag, or --user, or --all" in ended.errors
+    assert "either --tag, --all-tag and --no-tag, or --user, or --all" in ended.errors
 
 
 def test_jobs_are_listed_with_whole_ids_and_can_be_cancelled(padserve: Run) -> None:
