@@ -38,13 +38,13 @@ def new_id() -> uuid.UUID:
     return uuid7()
 
 
-def state_type(states: type[StrEnum], name: str) -> Enum:
-    """A state column: text, with a named CHECK that knows every state."""
+def state_type(states: type[StrEnum], name: str, *, is_checked: bool = True) -> Enum:
+    """A state column: text, with a named CHECK that knows every state unless the column came later than its table."""
     return Enum(
         states,
         name=name,
         native_enum=False,
-        create_constraint=True,
+        create_constraint=is_checked,
         length=16,
         values_callable=lambda members: [member.value for member in members],
     )

@@ -21,7 +21,9 @@ class Tenant(Base):
     name: Mapped[Name] = mapped_column(unique=True)
     weight: Mapped[float] = mapped_column(server_default="1")
     """Its share of the workers beside other tenants that have work: 2 gets twice what 1 gets."""
-    unknown_users: Mapped[UnknownUsers | None] = mapped_column(state_type(UnknownUsers, "unknown_users"))
+    unknown_users: Mapped[UnknownUsers | None] = mapped_column(
+        state_type(UnknownUsers, "unknown_users", is_checked=False)
+    )
     """None: as the deployment has it."""
     created_at: Mapped[Moment]
 

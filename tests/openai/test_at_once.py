@@ -12,7 +12,7 @@ import pytest
 from openai import OpenAI
 from sqlalchemy import func, select
 
-from api import one_answer
+from api import one_answer, passing_jobs
 from api.openai import at_once
 from api.openai.lines import read_body
 from db.models import Item, Job, Result
@@ -142,7 +142,7 @@ def test_a_request_for_which_no_worker_can_be_woken_leaves_nothing_behind(
     async def fail(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(one_answer, "make_known", fail)
+    monkeypatch.setattr(passing_jobs, "make_known", fail)
     before = num_rows(site)
 
     with pytest.raises(openai.InternalServerError):
