@@ -1,7 +1,7 @@
 """Text to token ids, by a model's own chat template. Knows tokenizers; no model, no method, no principle."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
@@ -18,6 +18,9 @@ _TRIALS = (
         Message(role="user", content="Thank you"),
     ],
 )
+
+PROBE = "\N{TEAPOT}"
+"""Four bytes, to see whether a tokenizer puts bytes together."""
 
 
 class PromptError(Exception):
@@ -92,6 +95,16 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """The ids of these tokens."""
     return frozenset(cast("list[int]", tokenizer.convert_tokens_to_ids(special_tokens(tokenizer))))
+
+
+@cache
+def byte_ids(tokenizer: PreTrainedTokenizerBase) -> Mapping[int, int]:
+    """The bytes that single tokens stand for, by token id, where a tokenizer spells what it does not know in bytes."""
+    vocabulary = tokenizer.get_vocab()
+    ids = {vocabulary[name]: byte for byte in range(256) if (name := f"<0x{byte:02X}>") in vocabulary}
+    of_byte = {byte: token_id for token_id, byte in ids.items()}
+    spelt = [of_byte[byte] for byte in PROBE.encode() if byte in of_byte]
+    return ids if tokenizer.decode(spelt) == PROBE else {}  # else they are words like others
 
 
 def shows_system(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from worker.prompts import special_ids, special_tokens
+from worker.prompts import byte_ids, special_ids, special_tokens
 
 CUT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 """What half a character is decoded to."""
+LONGEST_CHARACTER = 4
+"""Bytes of one in UTF-8."""
 
 
 class Found(NamedTuple):
@@ -35,6 +37,7 @@ class StopTexts:
         self._plain = tuple(stop for stop in stops if stop not in special)
         self._silent = special_ids(tokenizer)
         self._vocab_size = len(tokenizer)
+        self._bytes = byte_ids(tokenizer)
         # A token that is shown is at least one byte and a character at most four: no stop text begins earlier than so
         # many of these ago. Of tokens that are not shown, any number may stand among them.
         self._num_tail_tokens = 4 * max(map(len, stops), default=0) + 4
@@ -85,7 +88,8 @@ class StopTexts:
         num_shown = 0
         for place in range(len(token_ids) - 1, -1, -1):
             num_shown += self._is_shown(token_ids[place])
-            if num_shown == self._num_tail_tokens:
+            # Of tokens that spell bytes, all that follow one another are lost where they begin within a character.
+            if num_shown >= self._num_tail_tokens and not is_within(self._bytes.get(token_ids[place])):
                 return place
         return 0
 
@@ -118,7 +122,30 @@ class StopTexts:
         return self._text(token_ids[:num_tokens]) + kept[len(before) : end]
 
     def _text(self, token_ids: Sequence[int], *, with_special: bool = False) -> str:
-        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=not with_special))
+        cut = num_cut([self._bytes.get(token_id) for token_id in token_ids[-LONGEST_CHARACTER:]]) if self._bytes else 0
+        whole = list(token_ids[: len(token_ids) - cut])
+        text = str(self._tokenizer.decode(whole, skip_special_tokens=not with_special))
+        return text + CUT_CHARACTER if cut else text
+
+
+def is_within(byte: int | None) -> bool:
+    """Whether it is a byte of a character in UTF-8, but not its first."""
+    return byte is not None and byte & 0xC0 == 0x80  # noqa: PLR2004 - UTF-8
+
+
+def num_cut(last: Sequence[int | None]) -> int:
+    """How many of the last bytes (None: a token that is none) begin a character that is not complete.
+
+    A tokenizer decodes bytes that follow one another all together, or none of them: half a character at the end would
+    cost all that stand in front of it.
+    """
+    for num_bytes, byte in enumerate(reversed(last), start=1):
+        if byte is None:
+            return 0
+        if not is_within(byte):
+            length = 1 + (byte >= 0xC0) + (byte >= 0xE0) + (byte >= 0xF0)  # noqa: PLR2004 - UTF-8
+            return num_bytes if num_bytes < length else 0
+    return 0
 
 
 def text_before(text: str, stops: Sequence[str], num_skipped: int = 0) -> str:

@@ -1,6 +1,16 @@
 """A completion ends where the client's stop text appears, and the text ends before it."""
 
+from functools import cache
+from itertools import pairwise
+
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteFallback, Fuse
+from tokenizers.decoders import Replace as DecoderReplace
+from tokenizers.decoders import Sequence as DecoderSequence
+from tokenizers.models import BPE, WordLevel
+from tokenizers.normalizers import Replace
+from transformers import PreTrainedTokenizerFast
 
 from tests.tiny_model import a_tokenizer
 from worker.stops import StopTexts, text_before
@@ -167,3 +177,52 @@ def test_a_stop_text_within_the_first_tokens_is_not_what_the_text_ends_before() 
 
     assert StopTexts(a_tokenizer(), ["END"], min_tokens=first).stop_of(ids("END of a text")) is None
     assert StopTexts(a_tokenizer(), ["END"], min_tokens=first).stop_of(ids("END of a text, END")) == "END"
+
+
+UNKNOWN = "<unk>"
+THAI = "สวัสดีครับ ชาหรือกาแฟ"
+
+
+@cache
+def a_byte_tokenizer() -> PreTrainedTokenizerFast:
+    """As Llama 2, Mistral and Gemma have it: what is no word is spelt in bytes, which are decoded all together."""
+    words = {UNKNOWN: 0, **{f"<0x{byte:02X}>": 1 + byte for byte in range(256)}}
+    words |= {letter: len(words) + number for number, letter in enumerate("▁abcdefghijklmnopqrstuvwxyz")}
+    tokenizer = Tokenizer(BPE(vocab=words, merges=[], unk_token=UNKNOWN, byte_fallback=True))
+    tokenizer.normalizer = Replace(" ", "▁")
+    tokenizer.decoder = DecoderSequence([DecoderReplace("▁", " "), ByteFallback(), Fuse()])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=UNKNOWN, clean_up_tokenization_spaces=False)
+
+
+@pytest.mark.parametrize("stop", ["กาแฟ", "ครับ", "🫖", "e"])
+def test_a_stop_text_is_found_among_bytes_wherever_the_tail_begins(stop: str) -> None:
+    tokenizer = a_byte_tokenizer()
+    text = f"a text {THAI * 3}, {stop}"
+    token_ids = tokenizer.encode(text.replace("กาแฟ", "", 3) if stop == "กาแฟ" else text)
+    stops = StopTexts(tokenizer, [stop])
+
+    ends = [length for length in range(1, len(token_ids) + 1) if stops(token_ids[:length]) is not None]
+
+    first = tokenizer.decode(token_ids).find(stop) + len(stop)
+    assert tokenizer.decode(token_ids[: ends[0]]) == tokenizer.decode(token_ids)[:first]
+
+
+def test_half_a_character_at_the_end_costs_no_other() -> None:
+    tokenizer = a_byte_tokenizer()
+    token_ids = tokenizer.encode(f"tea {THAI}🫖")
+    stops = StopTexts(tokenizer, [])
+
+    shown = [stops.text(token_ids[:length]) for length in range(len(token_ids) + 1)]
+
+    assert shown[-1] == f"tea {THAI}🫖"
+    assert shown[-2] == shown[-4] == f"tea {THAI}"
+    assert all(one == other[: len(one)] for one, other in pairwise(shown))
+
+
+def test_tokens_that_only_look_like_bytes_are_words() -> None:
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({UNKNOWN: 0, "<0xC3>": 1, "<0xA9>": 2}, unk_token=UNKNOWN)),
+        unk_token=UNKNOWN,
+    )
+
+    assert StopTexts(tokenizer, []).text([1]) == "<0xC3>"
