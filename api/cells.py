@@ -46,7 +46,11 @@ _PROFILE_FIELDS = frozenset(ProfileBody.model_fields) - frozenset(PARTS)
 ITEMS = Kind(_item_field, tuple(ItemIn.model_fields), required="user_id")
 PROFILES = Kind(
     _profile_field,
-    ("user_id", *(name for name in ProfileBody.model_fields if name in _PROFILE_FIELDS), "attributes.NAME"),
+    (
+        "user_id",
+        *(name for name in ProfileBody.model_fields if name in _PROFILE_FIELDS),
+        *(f"{part}.NAME" for part in PARTS),
+    ),
     required="user_id",
     others=attribute_name,
     others_name="attributes",

@@ -41,6 +41,12 @@ class LineError:
     pointer: str
     line: int | None = None
 
+    @property
+    def message_after_place(self) -> str:
+        """The message for a sentence that has just named the place: a parameter is not named twice."""
+        name = self.pointer.rpartition("/")[2]
+        return self.message.removeprefix(f"`{name}`: ")
+
 
 class ApiError(Exception):
     """The request failed."""

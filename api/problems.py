@@ -173,7 +173,7 @@ def _message_with_errors(error: ApiError) -> str:
         return error.detail
     first = error.errors[0]
     place = f"{first.pointer or 'the body'}" + ("" if first.line is None else f", line {first.line}")
-    return f"{error.detail} First: {place}: {first.message}"
+    return f"{error.detail} First: {place}: {first.message_after_place}"
 
 
 def from_fastapi(errors: Sequence[ErrorDetails]) -> ApiError:

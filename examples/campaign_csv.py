@@ -97,4 +97,6 @@ def export(http: httpx.Client, job_id: str, texts: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:  # noqa: PLR2004 - the program and two files
+        sys.exit("Usage: python examples/campaign_csv.py people.csv texts.csv")
     sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -85,6 +85,8 @@ def show(event: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or "PADSERVE_WEBHOOK_SECRET" not in os.environ:  # noqa: PLR2004 - the program and a port
+        sys.exit("Usage: PADSERVE_WEBHOOK_SECRET=whsec_... python examples/webhook_receiver.py 8080")
     with serve(int(sys.argv[1]), os.environ["PADSERVE_WEBHOOK_SECRET"], show) as server:
         print(f"Listening on http://127.0.0.1:{server.server_address[1]}/", flush=True)
         server.serve_forever()

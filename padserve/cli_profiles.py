@@ -198,7 +198,8 @@ def _fit_in_words(answer: "Feedback") -> str:
     if fit.error is not None:
         return f"The profile stays as it was ({fit.error.code}): {fit.error.message}"
     if fit.version is not None:
-        return f"Version {fit.version} of the profile was learnt from {fit.num_pairs} pairs."
+        forgotten = "" if answer.num_pairs else " They are forgotten."
+        return f"Version {fit.version} of the profile was learnt from {fit.num_pairs} pairs.{forgotten}"
     if fit.state == "succeeded":
         return f"The weights came out as they were, from {fit.num_pairs} pairs: no version was written."
     return f"The fit to the pairs is {fit.state}."

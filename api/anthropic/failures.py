@@ -107,7 +107,7 @@ def _said(error: ApiError) -> str:
 
 def _sentence(error: LineError) -> str:
     place = _dotted(error.pointer)
-    return f"{place}: {error.message}" if place else error.message
+    return f"{place}: {error.message_after_place}" if place else error.message
 
 
 def _shown(error: LineError) -> JsonObject:

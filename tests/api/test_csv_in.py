@@ -238,7 +238,7 @@ def test_columns_that_are_no_fields_of_a_profile_are_refused_until_they_are_mapp
     (error,) = imported(client, "user_id,first_name\nada,Ada\n").json()["errors"]
 
     assert (error["line"], error["code"]) == (1, "unknown_column")
-    assert "attributes.NAME" in error["message"]
+    assert "attributes.NAME, metadata.NAME" in error["message"]
 
 
 def test_a_dry_run_of_an_import_stores_nothing(client: TestClient) -> None:

@@ -99,6 +99,7 @@ def test_what_cannot_be_done_is_refused_with_the_name_of_the_parameter_and_leave
         client.chat.completions.create(**{"model": MODEL, "messages": MESSAGES, **wrong})
 
     assert refused.value.param == param
+    assert f"/{param}: `{param}`: " not in str(refused.value)
     assert num_rows(site) == before
 
 

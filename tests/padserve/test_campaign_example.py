@@ -2,6 +2,8 @@
 
 import csv
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -110,3 +112,11 @@ def test_a_table_with_a_wrong_row_stores_nobody_and_names_the_line(
 
 def unguarded(text: str) -> str:
     return text[1:] if text.startswith("'") and text[1:].lstrip("'").lstrip()[:1] in set("=+-@") else text
+
+
+def test_without_its_two_files_the_example_says_how_it_is_run() -> None:
+    command = [sys.executable, campaign_csv.__file__, "people.csv"]
+
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stderr) == (1, "Usage: python examples/campaign_csv.py people.csv texts.csv\n")

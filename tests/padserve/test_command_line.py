@@ -209,6 +209,21 @@ def test_feedback_from_a_file_is_given_and_looked_at(padserve: Run, server: Serv
     assert unchanged.output == "The weights came out as they were, from 6 pairs: no version was written.\n"
 
 
+def test_what_was_learnt_from_withdrawn_feedback_is_told_as_forgotten(
+    padserve: Run, server: Server, tmp_path: Path
+) -> None:
+    padserve("profiles", "set", "ada", "-p", "formal", "-p", "playful", "--learn")
+    pairs = [{"prompt": f"tea {number}", "chosen": "Yes?", "rejected": "Yes."} for number in range(6)]
+    (tmp_path / "pairs.ndjson").write_text("\n".join(map(json.dumps, pairs)))
+    padserve("profiles", "feedback", "ada", "pairs.ndjson")
+    learn(server.database)
+
+    padserve("profiles", "feedback", "ada", "--withdraw")
+    after = padserve("profiles", "feedback", "ada")
+
+    assert after.output == "Version 3 of the profile was learnt from 6 pairs. They are forgotten.\n"
+
+
 def test_feedback_is_withdrawn_before_other_is_given(padserve: Run, tmp_path: Path) -> None:
     padserve("profiles", "set", "ada", "-p", "formal", "-p", "playful", "--learn")
     pair = {"prompt": "tea", "chosen": "Yes?", "rejected": "Yes."}

@@ -50,6 +50,17 @@ def start(port: int) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
         process.communicate()
 
 
+def test_a_receiver_without_a_port_or_a_secret_says_how_it_is_started() -> None:
+    bare = {name: value for name, value in os.environ.items() if name != "PADSERVE_WEBHOOK_SECRET"}
+
+    for arguments, environment in (([], bare | {"PADSERVE_WEBHOOK_SECRET": SECRET}), (["8080"], bare)):
+        command = [sys.executable, str(EXAMPLE), *arguments]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr.startswith("Usage: PADSERVE_WEBHOOK_SECRET=whsec_... python")
+
+
 def test_a_job_ends_and_the_receiver_prints_a_verified_event(
     database: Database,
     client: TestClient,
