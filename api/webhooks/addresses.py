@@ -13,6 +13,8 @@ from functools import partial
 
 import httpcore
 
+from api.webhooks.bounded import BoundedStream
+
 NOT_PUBLIC = "The address is not a public one."
 NO_ADDRESS = "The host's name leads to no address."
 
@@ -76,14 +78,23 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """A connection to the first of the host's addresses that takes one."""
+        """A connection to the first of the host's addresses that takes one, bounded in what is read of it."""
+        connected = await self._connected(host, port, timeout, local_address, socket_options)
+        return BoundedStream(connected)
+
+    async def _connected(
+        self,
+        host: str,
+        port: int,
+        *options: *tuple[float | None, str | None, Iterable[httpcore.SOCKET_OPTION] | None],
+    ) -> httpcore.AsyncNetworkStream:
         addresses = await resolve(host, port, allow_private=self._allow_private, threads=self._threads)
         for address in addresses[:-1]:
             try:
-                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
+                return await self._network.connect_tcp(address, port, *options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-        return await self._network.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
+        return await self._network.connect_tcp(addresses[-1], port, *options)
 
     def close(self) -> None:
         """Resolve nothing more."""
