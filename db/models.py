@@ -154,6 +154,12 @@ class Job(Base):
             postgresql_where=text("deleted_at IS NOT NULL"),
             sqlite_where=text("deleted_at IS NOT NULL"),
         ),
+        Index(
+            "ix_jobs_passing",
+            "id",
+            postgresql_where=text("NOT is_announced"),
+            sqlite_where=text("is_announced = 0"),
+        ),
     )
 
     id: Mapped[TimeOrderedId]

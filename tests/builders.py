@@ -97,8 +97,7 @@ def a_job(
             details={},
             num_items=len(preferences),
             num_queued=len(preferences),
-            created_at=now(session),
-            **columns,
+            **{"created_at": now(session), **columns},
         )
         session.add(job)
         session.flush()

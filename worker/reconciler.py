@@ -39,7 +39,7 @@ class Reconciler:
 
     def sweep(self) -> None:
         """One round. Each part is a transaction of its own: none waits for another's locks, nor ends with another."""
-        parts = (self._expire, self._enforce_deadlines, self._wind_up, self._remove, self._audit)
+        parts = (self._expire, self._enforce_deadlines, self._abandon, self._wind_up, self._remove, self._audit)
         for part in (*parts, self._look_for_work, self._forget):
             try:
                 part()
@@ -71,6 +71,15 @@ class Reconciler:
                 has_expired = deadlines.enforce(session, job_id)
             if has_expired:
                 log.info("job_expired", job_id=str(job_id))
+
+    def _abandon(self) -> None:
+        """End and delete the requests whose server was killed: nobody reads their answers."""
+        with self._database.reading() as session:
+            abandoned = deleting.abandoned_jobs(session)
+        for job_id in abandoned:
+            with self._database.transaction() as session:
+                cancelling.cancel(session, job_id)
+                deleting.delete_job(session, job_id)
 
     def _wind_up(self) -> None:
         """Let the items of jobs that ended early follow, each batch in a transaction of its own."""

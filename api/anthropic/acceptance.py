@@ -16,13 +16,14 @@ from sqlalchemy.orm import Session
 from api.anthropic.batch_schemas import CreateFields
 from api.anthropic.generation import message_defaults
 from api.anthropic.requests import PARAMS, REQUESTS, BatchRequests, all_parts, value_of
-from api.bodies import SPOOL_IN_MEMORY_BYTES, SpooledBody
+from api.bodies import MAX_LINE_BYTES, SPOOL_IN_MEMORY_BYTES, SpooledBody
 from api.errors import (
     IdempotencyMismatchError,
     InvalidRequestError,
     LineError,
     ModelAmbiguousError,
     UnavailableError,
+    json_pointer,
     line_errors,
 )
 from api.inspection import Inspection
@@ -166,25 +167,31 @@ def _for_its_model(
 def _read_head(text: Text) -> _Head:
     members: dict[str, object] = {}
     named: tuple[Place, str] | None = None
-    num_requests = 0
+    num_requests, errors = 0, list[LineError]()
     for part in all_parts(text):
         if part.number is None:
-            members[part.name] = value_of(part) if part.data is not None else None
+            if part.data is None:
+                errors.append(_too_long(part.name))
+            else:
+                members[part.name] = value_of(part)
             continue
         num_requests += 1
         if named is None and part.data is not None:
             named = _model_of(value_of(part), Place(prefix=f"/{REQUESTS}/{part.number}{PARAMS}"))
-    errors = []
     if REQUESTS in members:
         errors.append(LineError("list_type", "Must be a list.", f"/{REQUESTS}"))
         del members[REQUESTS]
-    elif not num_requests:
+    elif not num_requests and not errors:
         errors.append(LineError("no_requests", "A batch needs at least one request.", f"/{REQUESTS}"))
     try:
         fields = CreateFields.model_validate(members)
     except ValidationError as error:
         return _Head(CreateFields(), [*errors, *line_errors(error)], named)
     return _Head(fields, errors, named)
+
+
+def _too_long(name: str) -> LineError:
+    return LineError("field_too_long", f"At most {MAX_LINE_BYTES} bytes are allowed.", json_pointer([name]))
 
 
 def _model_of(value: object, place: Place) -> tuple[Place, str] | None:

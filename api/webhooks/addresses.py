@@ -13,11 +13,18 @@ from functools import partial
 
 import httpcore
 
+from api.webhooks.bounded import BoundedStream
+
 NOT_PUBLIC = "The address is not a public one."
 NO_ADDRESS = "The host's name leads to no address."
 
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 """Where a network has no IPv4, a translator has all of it here, an address in the last bits."""
+_NOT_OF_THE_INTERNET = tuple(
+    map(ipaddress.ip_network, ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "3fff::/20"))
+)
+"""What `ipaddress` takes for global, at least in some versions of Python: addresses at which clouds answer the machines
+in them alone, and what IANA has set aside."""
 
 
 class AddressError(Exception):
@@ -30,7 +37,8 @@ def is_public(text: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address in _TRANSLATED:
         address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     is_local = isinstance(address, ipaddress.IPv6Address) and (address.is_site_local or _leads_elsewhere(address))
-    return address.is_global and not (address.is_multicast or address.is_reserved or is_local)
+    is_set_aside = any(address in network for network in _NOT_OF_THE_INTERNET)
+    return address.is_global and not (address.is_multicast or address.is_reserved or is_local or is_set_aside)
 
 
 async def resolve(host: str, port: int, *, allow_private: bool, threads: Executor | None = None) -> list[str]:
@@ -70,14 +78,23 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """A connection to the first of the host's addresses that takes one."""
+        """A connection to the first of the host's addresses that takes one, bounded in what is read of it."""
+        connected = await self._connected(host, port, timeout, local_address, socket_options)
+        return BoundedStream(connected)
+
+    async def _connected(
+        self,
+        host: str,
+        port: int,
+        *options: *tuple[float | None, str | None, Iterable[httpcore.SOCKET_OPTION] | None],
+    ) -> httpcore.AsyncNetworkStream:
         addresses = await resolve(host, port, allow_private=self._allow_private, threads=self._threads)
         for address in addresses[:-1]:
             try:
-                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
+                return await self._network.connect_tcp(address, port, *options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-        return await self._network.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
+        return await self._network.connect_tcp(addresses[-1], port, *options)
 
     def close(self) -> None:
         """Resolve nothing more."""

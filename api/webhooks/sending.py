@@ -10,6 +10,7 @@ from typing import Self
 import httpcore
 
 from api.webhooks.addresses import AddressError, CheckedNetwork
+from api.webhooks.bounded import TooMuchReadError
 from api.webhooks.retries import Answer, read_retry_after
 from api.webhooks.signing import signed_headers
 from db.queries.deliveries import ClaimedDelivery
@@ -85,6 +86,8 @@ class Sender:
 
 
 def _fault_of(error: Exception) -> str:
+    if isinstance(error, TooMuchReadError):
+        return "The receiver's answer has no end."
     if isinstance(error, (httpcore.ConnectError, httpcore.ConnectTimeout)):
         return "No connection to the receiver could be made."
     if isinstance(error, httpcore.ProtocolError):

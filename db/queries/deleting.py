@@ -9,6 +9,8 @@ from db.models import Item, Job
 from db.session import clock
 
 ITEMS_PER_BATCH = 1000
+ABANDONED_SECONDS = 86_400
+"""How old a request that is answered at once has to be for its server to be gone: none waits nearly as long."""
 
 _UNSYNCHRONISED = {"synchronize_session": False}
 
@@ -23,6 +25,13 @@ def delete_job(session: Session, job_id: uuid.UUID) -> bool:
 def deleted_jobs(session: Session) -> list[uuid.UUID]:
     """The jobs whose rows are still to be removed."""
     return list(session.scalars(select(Job.id).where(Job.deleted_at.is_not(None)).order_by(Job.id)))
+
+
+def abandoned_jobs(session: Session) -> list[uuid.UUID]:
+    """Requests that were to be answered at once, and whose server was killed before it could remove them."""
+    is_old = Job.created_at < clock(-ABANDONED_SECONDS)
+    found = select(Job.id).where(~Job.is_announced, Job.deleted_at.is_(None), is_old)
+    return list(session.scalars(found.order_by(Job.id)))
 
 
 def remove(session: Session, job_id: uuid.UUID) -> bool:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -25,6 +25,10 @@ class Receiver:
     headers: dict[str, str] = field(default_factory=dict)
     hold: threading.Event | None = None
     """While it is not set, nothing is answered."""
+    forever: bytes = b""
+    """Said again and again instead of an answer, until nobody listens."""
+    num_said: int = 0
+    """How many bytes of it."""
     received: list[Received] = field(default_factory=list)
     arrived: threading.Condition = field(default_factory=threading.Condition)
 
@@ -66,6 +70,9 @@ def _handler(receiver: Receiver, ended: threading.Event) -> type[BaseHTTPRequest
                 receiver.hold.wait(60)
             if ended.is_set():
                 return
+            with suppress(OSError):
+                while receiver.forever:
+                    receiver.num_said += self.wfile.write(receiver.forever * 1000)
             self.send_response(receiver.status)
             for name, value in receiver.headers.items():
                 self.send_header(name, value)

@@ -144,6 +144,20 @@ def test_a_receiver_that_does_not_answer_is_tried_again(
     assert "did not answer" in failed.fault
 
 
+def test_of_a_receiver_that_never_comes_to_its_answer_only_so_much_is_read(
+    database: Database, client: TestClient, receiver: Receiver, deliver: Deliver
+) -> None:
+    receiver.forever = b"HTTP/1.1 100 Continue\r\n\r\n"
+    add_webhook(client, receiver)
+    a_completed_job(database)
+
+    deliver()
+
+    until(lambda: attempts(database) == [1])
+    assert deliveries_of(database)[0].fault == "The receiver's answer has no end."
+    assert receiver.num_said < 2**24  # what is read, and the buffers of the connection
+
+
 def test_a_receiver_that_is_away_is_tried_again(
     database: Database, client: TestClient, receiver: Receiver, deliver: Deliver
 ) -> None:

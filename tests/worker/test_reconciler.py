@@ -184,6 +184,22 @@ def test_the_rows_of_a_deleted_job_are_removed(database: Database) -> None:
         assert session.get(Job, job_id) is None
 
 
+def test_what_a_killed_server_leaves_of_requests_answered_at_once_is_removed(database: Database) -> None:
+    killed_before = {"is_announced": False, "created_at": clock(-deleting.ABANDONED_SECONDS - 60)}
+    answered, unanswered = a_job(database, **killed_before), a_job(database, **killed_before)
+    waited_for = a_job(database, is_announced=False)
+    somebodys = a_job(database, created_at=killed_before["created_at"])
+    with database.transaction() as session:
+        cancelling.cancel(session, answered)
+
+    a_reconciler(database).sweep()
+
+    with database.reading() as session:
+        assert [session.get(Job, job_id) for job_id in (answered, unanswered)] == [None, None]
+        assert violations(session) == {}
+    assert states_of(database, waited_for) == states_of(database, somebodys) == [ItemState.QUEUED]
+
+
 def test_nobody_is_woken_for_a_job_that_is_paused_or_not_to_begin_yet(database: Database) -> None:
     a_job(database, paused_at=clock())
     a_job(database, not_before=clock(3600))
