@@ -93,6 +93,10 @@ def asked_format(
     return ResultFormat.CSV if csv > 0 and csv >= json else ResultFormat.JSON
 
 
+Includes = Annotated[
+    list[Included] | None,
+    Query(max_length=4, description="`prompt`: what was asked, attributes and all. Needs `profiles:read`."),
+]
 Attributes = Annotated[
     list[Annotated[AttributeName, StringConstraints(max_length=64)]] | None,
     Query(
@@ -104,12 +108,13 @@ Attributes = Annotated[
 
 def shown_beside(
     caller: Reader,
-    include: Annotated[list[Included] | None, Query(max_length=4, description="`prompt`: what was asked.")] = None,
+    include: Includes = None,
     attribute: Attributes = None,
 ) -> Shown:
     """A dependency: what is to be shown besides what always is."""
-    if attribute and not caller.may(Scope.PROFILES_READ):
-        raise ForbiddenError(f"This API key lacks the scope `{Scope.PROFILES_READ}`, which `attribute` needs.")
+    if (include or attribute) and not caller.may(Scope.PROFILES_READ):
+        shown = "`include=prompt`" if include else "`attribute`"  # a campaign's prompts hold its users' attributes
+        raise ForbiddenError(f"This API key lacks the scope `{Scope.PROFILES_READ}`, which {shown} needs.")
     return Shown(prompt=Included.PROMPT in (include or ()), attributes=tuple(dict.fromkeys(attribute or ())))
 
 

@@ -129,11 +129,17 @@ def test_results_can_carry_attributes_as_they_were_for_the_item(client: TestClie
     assert after["attributes"] is None
 
 
-def test_attributes_are_shown_to_who_may_read_profiles_alone(api: Api, client: TestClient, job_id: uuid.UUID) -> None:
-    reader = api.client(Scope.JOBS_READ)
+@pytest.mark.parametrize("asked", [{"attribute": "mail"}, {"include": "prompt"}])
+def test_attributes_and_the_prompts_that_hold_them_are_shown_to_who_may_read_profiles_alone(
+    api: Api, client: TestClient, job_id: uuid.UUID, asked: dict[str, str]
+) -> None:
+    writes_and_reads_jobs = api.client(Scope.JOBS_READ, Scope.JOBS_WRITE)
 
-    assert reader.get(f"/v1/jobs/{job_id}/results", params={"attribute": "mail"}).status_code == 403
-    assert reader.get(f"/v1/jobs/{job_id}/results", params={"include": "prompt"}).status_code == 200
+    refused = writes_and_reads_jobs.get(f"/v1/jobs/{job_id}/results", params=asked)
+
+    assert refused.status_code == 403
+    assert client.get(f"/v1/jobs/{job_id}/results", params=asked).status_code == 200
+    assert writes_and_reads_jobs.get(f"/v1/jobs/{job_id}/results").status_code == 200
 
 
 def test_a_hold_out_has_a_column_of_its_own(api: Api, client: TestClient) -> None:

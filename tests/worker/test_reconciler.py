@@ -185,10 +185,10 @@ def test_the_rows_of_a_deleted_job_are_removed(database: Database) -> None:
 
 
 def test_what_a_killed_server_leaves_of_requests_answered_at_once_is_removed(database: Database) -> None:
-    killed_before = {"is_announced": False, "created_at": clock(-deleting.ABANDONED_SECONDS - 60)}
-    answered, unanswered = a_job(database, **killed_before), a_job(database, **killed_before)
+    long_ago = clock(-deleting.ABANDONED_SECONDS - 60)
+    answered, unanswered = (a_job(database, is_announced=False, created_at=long_ago) for _ in range(2))
     waited_for = a_job(database, is_announced=False)
-    somebodys = a_job(database, created_at=killed_before["created_at"])
+    somebodys = a_job(database, created_at=long_ago)
     with database.transaction() as session:
         cancelling.cancel(session, answered)
 
