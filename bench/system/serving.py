@@ -70,10 +70,12 @@ def _meanwhile(site: Site, known: str, polls: _Times, small: _Times) -> Iterator
 
     def repeat(act: object, times: _Times) -> None:
         with site.stack.client as client:
-            while not over.wait(LOOK_SECONDS):
+            while True:  # once at least, however soon it is over
                 began = time.perf_counter()
                 act(client)  # type: ignore[operator] # poll or submit
                 times.seconds.append(time.perf_counter() - began)
+                if over.wait(LOOK_SECONDS):
+                    return
 
     threads = [threading.Thread(target=repeat, args=pair) for pair in ((poll, polls), (submit, small))]
     for thread in threads:

@@ -1,7 +1,6 @@
 """What HTTP itself promises: methods, negotiation, compression, and nothing that is taken for something else."""
 
 import gzip
-import json
 
 import pytest
 from starlette.testclient import TestClient
@@ -147,7 +146,7 @@ def test_a_line_that_is_no_json_has_one_code_wherever_it_is_sent(client: TestCli
     assert codes == ["invalid_json"] * 2
 
 
-def test_the_ndjson_examples_of_the_page_can_be_sent_as_they_stand(client: TestClient) -> None:
+def test_the_examples_of_bulk_bodies_on_the_page_can_be_sent_as_they_stand(client: TestClient) -> None:
     give_profile(client)
     paths = client.get("/openapi.json").json()["paths"]
 
@@ -156,5 +155,5 @@ def test_the_ndjson_examples_of_the_page_can_be_sent_as_they_stand(client: TestC
         for media_type in set(content) - {"application/json"}:
             example = content[media_type]["example"]
             answer = client.post(path, content=example, headers={"Content-Type": media_type})
-            assert len(list(map(json.loads, example.splitlines()))) == 2
+            assert len(example.splitlines()) == 2
             assert answer.is_success, answer.text
