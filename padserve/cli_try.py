@@ -11,7 +11,7 @@ import typer
 
 from padserve import offers
 from padserve.cli_options import ItemOptions, as_flag, with_options
-from padserve.context import context_of
+from padserve.context import CommandContext, context_of
 from padserve.display import job_progress, say, show_json, show_text
 from padserve.errors import ApiError
 
@@ -68,12 +68,17 @@ def try_(
     if options.as_json:
         show_json(given.answers, trials)
     else:
-        for trial in trials:
-            say(given.answers, _heading(trial))
-            show_text(given.answers, _text(trial))
-            say(given.answers, "")
+        _show(given, trials)
     if any(trial.result.error for trial in trials):
         raise typer.Exit(NOT_ALL_SUCCEEDED)
+
+
+def _show(given: CommandContext, trials: "Sequence[Trial]") -> None:
+    """One below the other, each under its settings."""
+    for trial in trials:
+        say(given.answers, _heading(trial))
+        show_text(given.answers, _text(trial))
+        say(given.answers, "")
 
 
 def _parts(texts: Sequence[str] | None) -> list[str]:

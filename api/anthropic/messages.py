@@ -4,15 +4,12 @@ How one answer is waited for is `api.one_answer`'s business.
 """
 
 import uuid
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from pydantic_core import to_json
-from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -36,41 +33,19 @@ from api.errors import (
     UnsupportedMediaTypeError,
 )
 from api.event_stream import EventStream
-from api.inspection import Inspection
-from api.item_source import Candidate, Place, ReadOptions
+from api.item_source import Place
 from api.jobs import Writer
 from api.one_answer import Question, one_answer
 from api.openai.errors import BadRequestError
 from api.openai.generation import Endpoint
-from api.openai.lines import a_candidate
+from api.openai.lines import OneRequest
 from api.problems import request_id
 from db.base import JsonObject
-from db.queries import keys
 from db.queries.losses import WORKER_LOST
-from db.queries.profiles import resolve_profiles
 from db.queries.results import ResultRow
 from db.states import ItemState, UnknownUsers
 
-CUSTOM_ID = "answer"
 router = APIRouter(tags=["anthropic"], responses=COMMON_RESPONSES, route_class=AnthropicRoute)
-
-
-@dataclass(frozen=True, slots=True)
-class OneMessage:
-    """The parameters of a message as a job of one item."""
-
-    body: MessageBody
-    unknown_users: UnknownUsers
-    head: ReadOptions
-
-    def candidates(self, session: Session, tenant_id: uuid.UUID, inspection: Inspection) -> Iterator[Candidate]:
-        """The one."""
-        named = self.body.user_id
-        profiles = resolve_profiles(session, tenant_id, [] if named is None else [named])
-        inspection.count_row()
-        if keys.refuses_unknown_users(session, tenant_id, self.unknown_users):
-            inspection.add(*user_errors(self.body, profiles, Place()))
-        yield a_candidate(CUSTOM_ID, self.body, profiles, Endpoint.CHAT, Place())
 
 
 @router.post(
@@ -124,7 +99,11 @@ def read_message(given: object, user_profile_id: str | None) -> tuple[MessageBod
 
 def question_of(body: MessageBody, unknown_users: UnknownUsers) -> Question:
     """What is asked."""
-    return Question(body.model, defaults=message_defaults, source=partial(OneMessage, body, unknown_users))
+    return Question(
+        body.model,
+        defaults=message_defaults,
+        source=partial(OneRequest, body, Endpoint.CHAT, unknown_users, user_errors),
+    )
 
 
 def message_of(row: ResultRow | None, job_id: uuid.UUID, model: str) -> JsonObject:

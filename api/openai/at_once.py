@@ -5,16 +5,13 @@ How one answer is waited for is `api.one_answer`'s business.
 
 import time
 import uuid
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import ValidationError
 from pydantic_core import to_json
-from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from api.bodies import JSON, json_read, request_body
@@ -32,22 +29,18 @@ from api.errors import (
     responses,
 )
 from api.event_stream import EventStream
-from api.inspection import Inspection
-from api.item_source import Candidate, Place, ReadOptions
+from api.item_source import Place
 from api.jobs import Writer
 from api.one_answer import Question, one_answer
 from api.openai.answers import SERVER_ERROR, AnswerFormat
 from api.openai.errors import COMMON_RESPONSES, BadRequestError, OpenAiRoute
 from api.openai.generation import RULES_AT_ONCE, Endpoint, GenerationBody, endpoint_defaults
-from api.openai.lines import a_candidate, read_body, user_errors
+from api.openai.lines import OneRequest, read_body, user_errors
 from api.openai.streaming import Streamed, StreamFields, form_of
 from db.base import JsonObject
-from db.queries import keys
-from db.queries.profiles import resolve_profiles
 from db.queries.results import ResultRow
 from db.states import ItemState, UnknownUsers
 
-CUSTOM_ID = "answer"
 EXAMPLE = {"model": "tiny", "messages": [{"role": "user", "content": "Write about tea."}], "user": "ada"}
 
 router = APIRouter(tags=["openai"], responses=COMMON_RESPONSES, route_class=OpenAiRoute)
@@ -62,25 +55,6 @@ class AnswerFailedError(OverloadedError):
 
 
 Asked: TypeAlias = tuple[GenerationBody, StreamFields]
-
-
-@dataclass(frozen=True, slots=True)
-class OneRequest:
-    """A body as a job of one item."""
-
-    body: GenerationBody
-    endpoint: Endpoint
-    unknown_users: UnknownUsers
-    head: ReadOptions
-
-    def candidates(self, session: Session, tenant_id: uuid.UUID, inspection: Inspection) -> Iterator[Candidate]:
-        """The one."""
-        named = self.body.user_id
-        profiles = resolve_profiles(session, tenant_id, [] if named is None else [named])
-        inspection.count_row()
-        if keys.refuses_unknown_users(session, tenant_id, self.unknown_users):
-            inspection.add(*user_errors(self.body, profiles, Place()))
-        yield a_candidate(CUSTOM_ID, self.body, profiles, self.endpoint, Place())
 
 
 def _read(given: object, endpoint: Endpoint) -> Asked:
@@ -153,7 +127,7 @@ def _question(body: GenerationBody, endpoint: Endpoint, unknown_users: UnknownUs
     return Question(
         body.model,
         defaults=partial(endpoint_defaults, endpoint),
-        source=partial(OneRequest, body, endpoint, unknown_users),
+        source=partial(OneRequest, body, endpoint, unknown_users, user_errors),
     )
 
 

@@ -1,7 +1,7 @@
 """The lines of a batch's file as items: each is read, checked and given its user's profile."""
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Annotated, Any, Literal, NamedTuple
 
@@ -24,6 +24,8 @@ from db.states import UnknownUsers
 ROWS_PER_BATCH = 500
 PROFILES_REMEMBERED = 5000
 BODY = "/body"
+ONLY_ID = "answer"
+"""The `custom_id` of a request whose answer is waited for."""
 
 
 class Envelope(StrictModel):
@@ -89,6 +91,27 @@ class BatchLines:
             yield line.place.error("model_mismatch", message, f"{BODY}/model")
         if is_refusing:
             yield from user_errors(body, profiles, line.place._replace(prefix=BODY))
+
+
+@dataclass(frozen=True, slots=True)
+class OneRequest:
+    """A body whose answer is waited for, as a job of one item."""
+
+    body: GenerationBody
+    endpoint: Endpoint
+    unknown_users: UnknownUsers
+    user_errors: Callable[[Any, Mapping[str, object], Place], Iterable[LineError]]
+    """What is wrong where only users with a profile are written for, in the vendor's words."""
+    head: ReadOptions
+
+    def candidates(self, session: Session, tenant_id: uuid.UUID, inspection: Inspection) -> Iterator[Candidate]:
+        """The one."""
+        named = self.body.user_id
+        profiles = resolve_profiles(session, tenant_id, [] if named is None else [named])
+        inspection.count_row()
+        if keys.refuses_unknown_users(session, tenant_id, self.unknown_users):
+            inspection.add(*self.user_errors(self.body, profiles, Place()))
+        yield a_candidate(ONLY_ID, self.body, profiles, self.endpoint, Place())
 
 
 def user_errors(body: GenerationBody, profiles: Mapping[str, object], place: Place) -> Iterator[LineError]:

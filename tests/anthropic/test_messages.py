@@ -165,7 +165,7 @@ def test_a_body_that_is_no_message_is_refused(site: Site, client: Anthropic, bod
 
 
 def test_tokens_are_not_counted_where_no_right_answer_can_be_given(client: Anthropic) -> None:
-    assert routes.CUSTOM_ID
+    assert len(routes.router.routes) == 1
     with pytest.raises(anthropic.NotFoundError) as missing:
         client.messages.count_tokens(model=MODEL, messages=[{"role": "user", "content": "tea"}])
 
