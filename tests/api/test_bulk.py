@@ -1,4 +1,7 @@
-"""Work that takes seconds of Python is done in processes of its own, and none of its outcomes is lost on the way."""
+"""Work that takes seconds of Python is done in processes of its own, and none of its outcomes is lost on the way.
+
+The processes are forked where their imports are done; `tests/system/test_bulk_processes.py` starts them as always.
+"""
 
 import asyncio
 import os
@@ -7,11 +10,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from starlette.testclient import TestClient
 
+from api import bulk as bulk_module
 from api.admission import LIGHT_BYTES
 from api.app import create_app
 from api.bodies import SPOOL_IN_MEMORY_BYTES, SpooledBody
@@ -21,6 +26,7 @@ from api.settings import Settings
 from db.session import Database
 from tests.api.conftest import EVERY_SCOPE, MODEL, Api
 from tests.api.submissions import NDJSON_HEADERS, an_item, give_profile, line_errors_of, submit_lines
+from tests.system import forked
 from tests.system.processes import wait_until
 
 LONG = "Write about tea. " * 60
@@ -61,7 +67,9 @@ def num_unnamed_files() -> int:
 
 
 @pytest.fixture
-def bulk(settings: Settings) -> Iterator[BulkProcesses]:
+def bulk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[BulkProcesses]:
+    forking = SimpleNamespace(get_context=lambda _method: forked.context())
+    monkeypatch.setattr(bulk_module, "multiprocessing", forking)
     processes = BulkProcesses(settings)
     asyncio.run(processes.run(whoami))  # begun before the model is served, which is known for some seconds only
     yield processes
