@@ -3,12 +3,13 @@ import re
 import subprocess
 import sys
 from dataclasses import astuple
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from evaluation.rules import PLACE, contains
-from examples.demo.corpus import ALL_NAMES, ALL_SEEN, UNSEEN_TOGETHER, examples, preference_pairs
+from examples.demo.corpus import ALL_NAMES, ALL_SEEN, UNSEEN_TOGETHER, Example, Pair, examples, preference_pairs
 from examples.demo.parts import AVOID, CLOSE, OPEN, PARTS, UNSEEN_PARTS
 from examples.demo.principles import BY_NAME, PRINCIPLES, UNSEEN, Principle, kept
 from examples.demo.topics import (
@@ -22,6 +23,16 @@ from examples.demo.topics import (
 )
 
 STYLE_OF = {wording: principle for principle in PRINCIPLES for wording in principle.wordings}
+
+
+@cache
+def many_examples() -> list[Example]:
+    return list(examples(seed=11, num_examples=10_000))
+
+
+@cache
+def many_pairs() -> list[Pair]:
+    return list(preference_pairs(seed=13, num_pairs=3_000))
 
 
 def principle_of(wording: str) -> Principle:
@@ -42,9 +53,9 @@ def words(text: str) -> set[str]:
 
 def test_no_held_out_word_occurs_in_the_training_corpus() -> None:
     corpus: set[str] = set()
-    for example in examples(seed=11, num_examples=10_000):
+    for example in many_examples():
         corpus |= words(f"{example.prompt} {' '.join(example.principles)} {example.answer}")
-    for pair in preference_pairs(seed=13, num_pairs=3_000):
+    for pair in many_pairs():
         corpus |= words(f"{pair.prompt} {' '.join(pair.principles)} {pair.chosen} {pair.rejected}")
 
     held_out = words(" ".join((*HELD_OUT_TOPICS, *HELD_OUT_THINGS, *HELD_OUT_NAMES)))
@@ -84,7 +95,7 @@ def test_the_corpus_is_the_same_in_another_process() -> None:
 def test_asked_principles_are_kept_more_often_than_unasked_ones_but_not_reliably() -> None:
     asked = {name: [0, 0] for name in BY_NAME}
     unasked = {name: [0, 0] for name in BY_NAME}
-    for example in examples(seed=2, num_examples=4_000):
+    for example in many_examples()[:4_000]:
         wanted = {principle_of(wording).name for wording in example.principles}
         for name, principle in BY_NAME.items():
             counts = asked[name] if name in wanted else unasked[name]
@@ -97,7 +108,7 @@ def test_asked_principles_are_kept_more_often_than_unasked_ones_but_not_reliably
 
 
 def test_only_the_chosen_answer_of_a_pair_keeps_everything_asked_for() -> None:
-    for pair in preference_pairs(seed=3, num_pairs=500):
+    for pair in many_pairs()[:500]:
         wanted = [principle_of(wording) for wording in pair.principles]
 
         assert all(principle.satisfies(pair.chosen) for principle in wanted)
@@ -105,16 +116,16 @@ def test_only_the_chosen_answer_of_a_pair_keeps_everything_asked_for() -> None:
 
 
 def test_unseen_principles_are_in_the_corpus_and_in_no_pair() -> None:
-    in_corpus = {principle_of(wording).name for example in examples(4, 500) for wording in example.principles}
-    in_pairs = {principle_of(wording).name for pair in preference_pairs(4, 500) for wording in pair.principles}
+    in_corpus = {principle_of(wording).name for example in many_examples()[:500] for wording in example.principles}
+    in_pairs = {principle_of(wording).name for pair in many_pairs()[:500] for wording in pair.principles}
 
     assert in_corpus == set(ALL_NAMES)
     assert in_pairs == set(ALL_SEEN) == set(ALL_NAMES) - set(UNSEEN) - set(UNSEEN_PARTS)
 
 
 def test_unseen_phrases_are_in_no_training_text_and_unseen_words_to_avoid_in_no_pair() -> None:
-    corpus = [text for one in examples(6, 5_000) for text in (one.answer, *one.principles)]
-    pairs = list(preference_pairs(6, 3_000))
+    corpus = [text for one in many_examples()[:5_000] for text in (one.answer, *one.principles)]
+    pairs = many_pairs()
     texts = [*corpus, *(text for pair in pairs for text in (pair.chosen, pair.rejected, *pair.principles))]
     avoided = {
         principle.value
@@ -137,10 +148,7 @@ def test_every_word_of_an_unseen_phrase_is_in_a_known_one() -> None:
 
 
 def test_no_pair_asks_for_two_principles_that_are_to_be_an_unseen_combination() -> None:
-    asked = [
-        frozenset(principle_of(wording).name for wording in pair.principles)
-        for pair in preference_pairs(seed=7, num_pairs=2_000)
-    ]
+    asked = [frozenset(principle_of(wording).name for wording in pair.principles) for pair in many_pairs()[:2_000]]
 
     assert not [names for names in asked for pair in UNSEEN_TOGETHER if pair <= names]
     assert {1, 2, 3} == {len(names) for names in asked}
@@ -149,7 +157,7 @@ def test_no_pair_asks_for_two_principles_that_are_to_be_an_unseen_combination() 
 
 
 def test_the_word_to_avoid_is_not_in_what_a_text_has_to_say() -> None:
-    for pair in preference_pairs(seed=8, num_pairs=1_000):
+    for pair in many_pairs()[:1_000]:
         asked = [principle_of(wording) for wording in pair.principles]
         avoided = [one.value for one in asked if one.name == AVOID.name and one.value]
 
@@ -164,6 +172,6 @@ def test_no_training_topic_or_name_keeps_a_style_by_its_own_words(seed: int) -> 
 
 
 def test_texts_of_a_pair_do_not_tell_the_principle_by_their_prompt() -> None:
-    prompts = {astuple(pair)[0] for pair in preference_pairs(seed=5, num_pairs=300)}
+    prompts = {astuple(pair)[0] for pair in many_pairs()[:300]}
 
     assert len(prompts) > 290

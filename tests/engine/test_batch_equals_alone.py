@@ -38,10 +38,9 @@ def test_the_order_of_requests_changes_no_answer(engine: Engine) -> None:
     requests = mixed_batch(max_tokens=8)
     expected = token_ids(decode(engine, requests))
 
-    for seed in range(2):
-        shuffled = random.Random(seed).sample(requests, k=len(requests))
+    shuffled = random.Random(0).sample(requests, k=len(requests))
 
-        assert token_ids(decode(engine, shuffled)) == expected
+    assert token_ids(decode(engine, shuffled)) == expected
 
 
 @pytest.mark.parametrize("num_slots", [1, 5])

@@ -1,5 +1,6 @@
 import random
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
     return read_suite(path)
 
 
+@cache
 def trained_on() -> list[PreferencePair]:
     recipe = Recipe()
     pairs = preference_pairs(recipe.pairs_seed, recipe.num_pairs)
