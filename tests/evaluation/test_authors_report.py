@@ -122,7 +122,7 @@ def test_the_section_is_the_same_again_and_shows_every_authors_texts(
 ) -> None:
     texts = Texts(tmp_path / "texts.jsonl")
     of = {
-        condition: judge([t for a in authors for t in texts.of(writer, a, TEST_PROMPTS[:2], condition)], authors)
+        condition: judge([t for a in authors for t in texts.of(writer, a, TEST_PROMPTS[:1], condition)], authors)
         for condition in (UNGUIDED, FEW_SHOT, WEAK)
     }
     studied = [ModelResults("tiny", of, of, WEAK)]
@@ -131,4 +131,4 @@ def test_the_section_is_the_same_again_and_shows_every_authors_texts(
 
     assert section(studied, authors) == written
     assert all(f"**{author.name}**" in written for author in authors)
-    assert "unguided | 20 |" in written
+    assert "unguided | 10 |" in written

@@ -16,7 +16,7 @@ from worker.methods import streams_of
 from worker.prompts import encode
 from worker.stops import StopTexts
 
-MAX_TOKENS = 24
+MAX_TOKENS = 16
 CAPITAL = "What is the capital of France?"
 PROMPTS = (CAPITAL, "Write a short invitation to a garden party.", "Explain in two sentences why the sky is blue.")
 
