@@ -14,10 +14,12 @@ from sqlalchemy import URL
 from db import schema
 from db.session import Database
 from tests.servers import administer, copy_of, postgresql_server, redis_server
+from tests.statements import share_compiled_statements
 
 SYSTEM = Path(__file__).parent / "system"
 TEMPLATE = f"padserve_test_template_{os.getpid()}"  # a given server may be shared with other runs
 
+share_compiled_statements()
 gc.disable()  # until all is imported and collected: nothing of that is garbage, and looking for some took a third of it
 
 
