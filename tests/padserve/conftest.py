@@ -1,14 +1,19 @@
 """Shared by the tests of client and command line: a running API, and command lines as people type them."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from db.session import Database
 from padserve.cli import app
 from tests.padserve.command_line import Ended, Run
 from tests.padserve.running_api import Server, running_api
+
+commands_of = cache(typer.main.get_command)
+"""Typer builds all of them for each command line, which takes longer than most of what these do."""
 
 
 @pytest.fixture
@@ -20,6 +25,7 @@ def server(sqlite_database: Database, redis_url: str) -> Iterator[Server]:
 @pytest.fixture
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs a command line in an empty folder where no server is named."""
+    monkeypatch.setattr(typer.main, "get_command", commands_of)
     monkeypatch.chdir(tmp_path)
     for name in ("URL", "API_KEY", "HOME", "DATABASE_URL", "MODEL"):
         monkeypatch.delenv(f"PADSERVE_{name}", raising=False)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import uvicorn
 from structlog.testing import capture_logs
 
-from api.app import create_app
 from api.serving import ListeningServer
 from api.settings import Settings
 from db.queries import claims, keys
 from db.queries.claims import Outcome
 from db.session import Database
 from padserve import Client
+from tests.api.apps import create_app, take_back
 from tests.builders import DIGEST, a_model
 
 MODEL = "hub/tiny-model"
@@ -78,3 +78,4 @@ def running_api(database: Database, redis_url: str) -> Iterator[Server]:
         running.should_exit = True
         thread.join()
         listener.close()
+        take_back()

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import delete
 
 from db.models import Model
+from padserve import doctor
 from tests.padserve.command_line import Run
 from tests.padserve.running_api import Server
 
@@ -96,6 +97,7 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(
         session.execute(delete(Model))
     monkeypatch.setenv("PADSERVE_REDIS_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("PADSERVE_MODEL", "/no/such/model")
+    monkeypatch.setattr(doctor, "SAY_DEVICE", "print('CPU')")  # without torch: it has been asked
     ill = padserve("doctor")
 
     healths = {finding["name"]: finding["health"] for finding in json.loads(well.output)}
@@ -107,7 +109,9 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(
     ]
 
 
-def test_the_doctor_of_an_empty_folder_says_how_to_begin(offline: Run) -> None:
+def test_the_doctor_of_an_empty_folder_says_how_to_begin(offline: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "SAY_DEVICE", "print('CPU')")
+
     ended = offline("doctor")
 
     assert ended.exit_code == 1
