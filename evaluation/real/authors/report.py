@@ -14,7 +14,7 @@ from evaluation.tables import table
 
 SEED = 10
 CHANCE = 0.1
-HEAD = """## Examples: does `contrast` write like a person?
+HEAD = """# Examples: does `contrast` write like a person?
 
 {authors} invented authors, each with a style of their own, wrote a text on each of {topics} topics; {examples} of each
 are shown to the model, the others are what attribution knows. Each author has a text on every topic, so that topics
@@ -54,7 +54,7 @@ def _head(authors: Sequence[Author]) -> str:
 
 
 def _model(results: ModelResults, authors: Sequence[Author]) -> Iterator[str]:
-    yield f"### {results.name}"
+    yield f"## {results.name}"
     yield verdict(results)
     yield _conditions_table(results.test)
     yield "Each author's share of texts that are attributed to them, copies taken out:"
