@@ -22,5 +22,6 @@ html_theme = "furo"
 html_title = "padserve"
 html_show_sphinx = False
 html_copy_source = False
+suppress_warnings = ["toc.empty_glob"]  # pages that a build may lack
 pygments_style = "friendly"
 pygments_dark_style = "native"
