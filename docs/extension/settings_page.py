@@ -56,7 +56,7 @@ def render() -> str:
                 for name, row in rows.items()
             ],
         ),
-        "Where the default is `auto`, or none, the worker goes by what the machine has, and logs at its start what it chose.",
+        "Where the default is `auto`, or none, the worker goes by what the machine has, and logs what it chose.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -17,6 +17,7 @@ from tests.padserve.local_stack import REAL, LocalStack
 DEMO_MODEL = ROOT / "examples" / "demo" / "model"
 SHOWN_URL = "127.0.0.1:8000"
 SHOWN_KEY = "pad_..."
+BASH = "/bin/bash"
 BLOCKS = [block for page in GUIDES for block in blocks_of(page) if block.language in {"bash", "python"}]
 ONLY_READ = [block for block in BLOCKS if not block.is_run]
 
@@ -57,7 +58,7 @@ def test_a_block_that_is_not_run_is_well_formed_and_names_what_there_is(block: B
         compile(block.text, block.name, "exec")
         return
 
-    read = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
+    read = subprocess.run([BASH, "-n"], input=block.text, capture_output=True, text=True, check=False)
     unknown = [line for line in _command_lines(block.text) if _unknown(line)]
 
     assert read.returncode == 0, read.stderr
@@ -79,7 +80,7 @@ def _run(script: str, stack: LocalStack) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PADSERVE_")}
     environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
-        ["bash", "-c", script],
+        [BASH, "-c", script],
         cwd=stack.home.parent,
         env=environment,
         stdin=subprocess.DEVNULL,
