@@ -34,7 +34,7 @@ _Value = Callable[[Judged], float]
 
 
 def section(studied: Sequence[ModelResults], authors: Sequence[Author]) -> str:
-    """All of it."""
+    """The whole page on examples, as Markdown."""
     return "\n\n".join([_head(authors), *(part for results in studied for part in _model(results, authors))]) + "\n"
 
 
