@@ -7,12 +7,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.core import TyperOption
 
 from docs.extension.cli_page import HANDED_ON, commands
 from tests.docs.blocks import GUIDES, ROOT, Block, blocks_of
-from tests.padserve.local_stack import REAL, LocalStack
+from tests.padserve.local_stack import REAL, SECONDS, LocalStack
+from tests.system.processes import wait_until
 
 DEMO_MODEL = ROOT / "examples" / "demo" / "model"
 SHOWN_URL = "127.0.0.1:8000"
@@ -30,7 +32,8 @@ def stack(tmp_path: Path) -> Iterator[LocalStack]:
     models = {"MODEL": str(DEMO_MODEL / "base"), "POLICY": str(DEMO_MODEL / "policy")}
     stack = LocalStack(tmp_path / ".padserve", REAL, **models)
     try:
-        stack.read_until("docs")
+        stack.read_until("docs page")
+        wait_until(lambda: httpx.get(f"{_url(stack)}/readyz").is_success, SECONDS, "a worker that decodes")
         yield stack
     finally:
         stack.process.terminate()
@@ -39,7 +42,7 @@ def stack(tmp_path: Path) -> Iterator[LocalStack]:
 
 @pytest.mark.timeout(900)
 def test_every_block_of_the_guides_that_can_run_here_runs(stack: LocalStack) -> None:
-    address = (stack.home / "url").read_text().strip().removeprefix("http://")
+    address = _url(stack).removeprefix("http://")
     key = (stack.home / "api_key").read_text().strip()
 
     failed = {}
@@ -63,6 +66,10 @@ def test_a_block_that_is_not_run_is_well_formed_and_names_what_there_is(block: B
 
     assert read.returncode == 0, read.stderr
     assert not unknown
+
+
+def _url(stack: LocalStack) -> str:
+    return (stack.home / "url").read_text().strip()
 
 
 def _script(blocks: list[Block]) -> str:
