@@ -17,7 +17,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-real demo-model up test chaos check bench eval eval-real real-policy clean
+.PHONY: help install demo demo-real demo-model docs up test chaos check bench eval eval-real real-policy clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ check: $(INSTALLED_DEV) ## Linters, types, import contracts, and whether the mig
 	$(BIN)/lint-imports
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export PADSERVE_DATABASE_URL="sqlite:///$$folder/check.db" && \
 	  $(BIN)/alembic upgrade head && $(BIN)/alembic check
+
+docs: $(INSTALLED_DEV) ## Build the documentation into build/docs; a warning or a link to nowhere ends it
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "Open build/docs/index.html; pages of the reference that have changed are in docs/reference."
 
 bench: $(INSTALLED) ## Time the decoding engine against its baselines (20 minutes; more with BENCH="--shapes 100M,0.5B")
 	@$(BIN)/python -m bench $(BENCH)

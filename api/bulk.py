@@ -46,7 +46,7 @@ class Bulk(Protocol):
     """Runs a function on the API's settings and database, aside."""
 
     def run(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-        """What `work` returns or raises."""
+        """Call `work` with settings, database and these arguments; returns or raises what it does."""
         ...
 
     def close(self) -> None:
@@ -62,11 +62,11 @@ class BulkThreads:
         self._database = database
 
     async def run(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `work` returns or raises."""
+        """Call `work` with settings, database and these arguments; returns or raises what it does."""
         return await run_in_threadpool(work, self._settings, self._database, *args, **kwargs)
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Do nothing: no process was started."""
 
 
 class BulkProcesses:
@@ -82,7 +82,7 @@ class BulkProcesses:
         self._pool = self._begun()
 
     async def run(self, work: Work[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `work` returns or raises."""
+        """Call `work` with settings, database and these arguments; returns or raises what it does."""
         pool, future = await run_in_threadpool(self._submitted, work, args, kwargs)
         try:
             return await asyncio.wrap_future(future)

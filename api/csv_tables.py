@@ -121,7 +121,7 @@ class _Lines:
         self._num_bytes_of_row = 0
 
     def begin_row(self) -> None:
-        """What follows is another row."""
+        """Count the bytes of another row from 0, for the bound on a row."""
         self._num_bytes_of_row = 0
 
     def __iter__(self) -> Iterator[str]:

@@ -34,7 +34,7 @@ class Amounts:
     """How many answers may have so many tokens."""
 
     def add(self, item: NewItem) -> None:
-        """Count one more."""
+        """Add one item's lengths to the counts."""
         sampling = from_json(item.sampling)
         num_answers = estimates.answers_per_item(sampling)
         self.num_items += 1

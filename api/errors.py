@@ -254,7 +254,7 @@ class Findings:
         self.num_errors = 0
 
     def add(self, *errors: LineError) -> None:
-        """Note what is wrong."""
+        """Collect an error; beyond the bound it is only counted."""
         self.num_errors += len(errors)
         self.shown += errors[: MAX_ERRORS_SHOWN - len(self.shown)]
 

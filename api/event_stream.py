@@ -24,23 +24,23 @@ class Form(Protocol):
     """How a vendor's client reads an answer that grows. Each gives whole events."""
 
     def begin(self) -> Iterator[bytes]:
-        """Before any text."""
+        """Events that go before any text."""
 
     def text(self, new: NewText) -> Iterator[bytes]:
-        """Some more of it."""
+        """Events that carry the next part of one choice's text."""
 
     def alive(self) -> bytes:
-        """That nothing has come for a while."""
+        """What is sent when nothing has come for a while, so that the connection stays open."""
 
     def end(self, row: ResultRow | None) -> Iterator[bytes]:
-        """Behind all text. Raises ApiError where the row has none."""
+        """Events that go behind all text; raises ApiError where `row` has no text."""
 
     def failure(self, error: ApiError) -> Iterator[bytes]:
-        """Instead of the rest."""
+        """Events that tell of `error`, in the place of all that would follow."""
 
 
 def event(data: JsonObject, name: str | None = None) -> bytes:
-    """One event."""
+    """One server-sent event, in bytes: `data` as JSON, under `name` if it has one."""
     head = b"" if name is None else f"event: {name}\n".encode()
     return head + b"data: " + to_json(data, inf_nan_mode="null") + b"\n\n"
 
@@ -53,7 +53,7 @@ class EventStream(StreamingResponse):
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Send the events, and close what they hold, also when the client goes away."""
         async with self._held:
             await super().__call__(scope, receive, send)
 

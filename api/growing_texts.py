@@ -27,7 +27,7 @@ class NewText(NamedTuple):
 
 
 class GrowingTexts:
-    """Of one item."""
+    """The texts of one item while they grow: what was heard of them, and what of it was sent."""
 
     def __init__(self) -> None:
         self._attempt = 0
@@ -36,7 +36,7 @@ class GrowingTexts:
         self._sent: dict[int, str] = {}
 
     def hear(self, pieces: Sequence[Piece]) -> list[NewText]:
-        """What these add. Raises TextChangedError."""
+        """The texts that `pieces` add to what was sent; raises TextChangedError where they contradict it."""
         changed = dict.fromkeys(choice for piece in pieces if (choice := self._hear(piece)) is not None)
         return self._new({choice: self._heard[choice] for choice in changed})
 

@@ -86,7 +86,7 @@ class Ear:
             del self._hearings[hearing.listener]
 
     def close(self) -> None:
-        """Hear nothing more."""
+        """End the subscription; whoever still listens hears nothing more."""
         self._is_closed.set()
 
     def _run(self) -> None:

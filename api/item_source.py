@@ -26,7 +26,7 @@ class Place(NamedTuple):
         return f"`{self.prefix}`" if self.line is None else f"Line {self.line}"
 
     def error(self, code: str, message: str, pointer: str = "") -> LineError:
-        """Something is wrong here."""
+        """An error at this place, or at `pointer` within it, to be collected and not raised."""
         return LineError(code=code, message=message, pointer=self.prefix + pointer, line=self.line)
 
 
@@ -58,7 +58,7 @@ class ReadOptions:
 
 
 class ItemSource(Protocol):
-    """One form of submission."""
+    """A form in which a job is submitted: what it says once, and its items."""
 
     @property
     def head(self) -> ReadOptions:

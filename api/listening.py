@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 class EventName(StrEnum):
-    """What an event says."""
+    """The kinds of events on a job's stream."""
 
     STATUS = "status"
     """The job has moved."""
@@ -56,7 +56,7 @@ class JobEvent:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look has found."""
+    """What one look at the database has found for all who listen."""
 
     events: dict[uuid.UUID, JobEvent]
     """The jobs that are there."""
@@ -102,7 +102,7 @@ class Listener:
         self._woken.set()
 
     def stop(self) -> None:
-        """Nothing more is told."""
+        """Tell the listener that nothing more comes, and wake it."""
         self.is_over = True
         self._woken.set()
 

@@ -31,7 +31,7 @@ class RequestMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Give a request its id, log its end, and answer 500 where nobody caught an error."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

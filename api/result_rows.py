@@ -42,7 +42,7 @@ class FoundResult(NamedTuple):
 
 
 def as_object(found: FoundResult, shown: Shown) -> JsonObject:
-    """As `ResultOut` has it."""
+    """The JSON object of one result, with the fields of `ResultOut`."""
     row = found.row
     num_prompt, num_completion = row.num_prompt_tokens, row.num_completion_tokens
     usage = None

@@ -66,6 +66,6 @@ class ScheduleFields(StrictModel):
 
     @property
     def schedule(self) -> Schedule:
-        """As the database keeps it."""
+        """Priority, moment and window as the database keeps them, the window in seconds."""
         window = None if self.completion_window is None else window_seconds(self.completion_window)
         return Schedule(self.priority, self.not_before, window)

@@ -14,14 +14,23 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PADSERVE_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     database_url: str
+    """PostgreSQL (`postgresql://...`) or SQLite (`sqlite:///...`); `padserve up` sets a private one."""
     redis_url: str
+    """Where workers are woken; `padserve up` starts a private one."""
     host: str = "127.0.0.1"
+    """The address that the API listens on."""
     port: int = Field(default=8000, ge=0, le=65535)
+    """The port that the API listens on; 0 is any free one."""
     max_body_bytes: int = Field(default=200 * MEBIBYTE, ge=1)
+    """Largest body of a request in NDJSON or CSV, or of a file."""
     max_json_bytes: int = Field(default=16 * MEBIBYTE, ge=1)
+    """Largest body that is one JSON value."""
     max_items: int = Field(default=200_000, ge=1)
+    """Most items of a job or requests of a batch."""
     max_import_profiles: int = Field(default=200_000, ge=1)
+    """Most profiles of one import."""
     max_prompt_characters: int = Field(default=32_000, ge=1)
+    """Longest prompt of an item, in characters, its conversation included."""
     unknown_users: UnknownUsers = UnknownUsers.UNGUIDED
     """Of tenants for whom nothing else was set."""
     webhook_private_addresses: bool = False

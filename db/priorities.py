@@ -12,5 +12,5 @@ class Priority(StrEnum):
 
     @property
     def rank(self) -> int:
-        """0 comes first."""
+        """The order of the classes: 0 is served first."""
         return tuple(Priority).index(self)

@@ -46,28 +46,33 @@ def _refuse(error: Exception) -> int:
     return FAILED
 
 
-def read_plan(arguments: list[str]) -> Plan:
-    """The command line as a plan."""
-    parser = argparse.ArgumentParser(prog="padserve eval", description="Measure what guidance does, with controls.")
-    parser.add_argument("--base", required=True, help="base model: a folder or a hub id")
-    parser.add_argument("--policy", required=True, help="personalised reward model: an adapter on the base, or a model")
-    parser.add_argument("--reference", help="the policy's reference, where it is not the base")
-    parser.add_argument("--suite", type=Path, required=True, help="JSON lines: prompts, principles and their rules")
-    parser.add_argument("--out", type=Path, default=Path("evaluation.md"), help="the report")
-    parser.add_argument("--pairs", type=Path, help="held-out preference pairs, for policy accuracy")
-    parser.add_argument("--judge", help="sequence classifier with a label for every principle")
-    parser.add_argument("--language-model", help="independent language model, for perplexity")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parsed = argparse.ArgumentParser(prog="padserve eval", description="Measure what guidance does, with controls.")
+    parsed.add_argument("--base", required=True, help="base model: a folder or a hub id")
+    parsed.add_argument("--policy", required=True, help="personalised reward model: an adapter on the base, or a model")
+    parsed.add_argument("--reference", help="the policy's reference, where it is not the base")
+    parsed.add_argument("--suite", type=Path, required=True, help="JSON lines: prompts, principles and their rules")
+    parsed.add_argument("--out", type=Path, default=Path("evaluation.md"), help="the report")
+    parsed.add_argument("--pairs", type=Path, help="held-out preference pairs, for policy accuracy")
+    parsed.add_argument("--judge", help="sequence classifier with a label for every principle")
+    parsed.add_argument("--language-model", help="independent language model, for perplexity")
+    parsed.add_argument(
         "--other-base", action="append", default=[], type=_named, metavar="NAME=MODEL", help="base to steer as well"
     )
-    parser.add_argument(
+    parsed.add_argument(
         "--tuned", action="append", default=[], type=_named, metavar="PRINCIPLE=ADAPTER", help="tuned for it alone"
     )
-    parser.add_argument("--seeds", type=int, default=Plan.num_seeds, help="draws of prompts and wordings")
-    parser.add_argument("--prompts", type=int, default=Plan.num_prompts, help="test prompts of a draw, at most")
-    parser.add_argument("--max-tokens", type=int, default=Plan.max_tokens, help="of a text")
-    parser.add_argument("--device", default=Plan.device, help="auto, cpu, cuda")
-    options = parser.parse_args(arguments)
+    parsed.add_argument("--seeds", type=int, default=Plan.num_seeds, help="draws of prompts and wordings")
+    parsed.add_argument("--prompts", type=int, default=Plan.num_prompts, help="test prompts of a draw, at most")
+    parsed.add_argument("--max-tokens", type=int, default=Plan.max_tokens, help="of a text")
+    parsed.add_argument("--device", default=Plan.device, help="auto, cpu, cuda")
+    return parsed
+
+
+def read_plan(arguments: list[str]) -> Plan:
+    """The command line as a plan."""
+    options = parser().parse_args(arguments)
     return Plan(
         models=Models(options.base, options.policy, options.reference),
         suite=options.suite,

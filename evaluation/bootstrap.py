@@ -38,21 +38,21 @@ class Estimate:
 
     @property
     def is_above_zero(self) -> bool:
-        """Whether the whole interval is."""
+        """Whether the whole interval is above zero."""
         return self.low > 0
 
     @property
     def is_below_zero(self) -> bool:
-        """Whether the whole interval is."""
+        """Whether the whole interval is below zero."""
         return self.high < 0
 
     def exp(self) -> "Estimate":
-        """Of a difference of logarithms: the ratio."""
+        """The ratio, where this is the difference of two logarithms."""
         return Estimate(math.exp(self.mean), math.exp(self.low), math.exp(self.high))
 
 
 def mean(sample: Sample, *, seed: int = 0) -> Estimate:
-    """The mean of a sample."""
+    """The mean of a sample with its 95 % bootstrap interval, drawn over its clusters."""
     totals, sizes = sample.sums(_names(sample.clusters))
     weights = _weights(len(totals), seed)
     return _estimate(totals.sum() / sizes.sum(), (weights @ totals) / (weights @ sizes))

@@ -82,7 +82,7 @@ def plot_price(path: Path, curve: Curve) -> None:
 
 
 def plot_candidates(path: Path, curve: Curve) -> None:
-    """Shares over k."""
+    """Plot the share of kept principles over the number of candidates k."""
     with _figure(path, 5.2, 3.4) as axes:
         settings = [point.setting for point in curve.points]
         _band(axes, settings, [point.satisfied for point in curve.points], "seen principles satisfied", SEEN)

@@ -20,24 +20,24 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def share(estimate: Estimate | None) -> str:
-    """Percent, with its interval."""
+    """A share in percent with its interval; a mark where there is none."""
     if estimate is None:
         return NOTHING
     return f"{100 * estimate.mean:.1f} ({100 * estimate.low:.0f}-{100 * estimate.high:.0f})"
 
 
 def bare_share(estimate: Estimate | None) -> str:
-    """Percent alone."""
+    """A share in percent without its interval."""
     return NOTHING if estimate is None else f"{100 * estimate.mean:.1f}"
 
 
 def number(estimate: Estimate | None, digits: int = 2) -> str:
-    """A number alone."""
+    """A mean without its interval, with so many digits."""
     return NOTHING if estimate is None else f"{estimate.mean:.{digits}f}"
 
 
 def points(estimate: Estimate) -> str:
-    """Percentage points, with their interval."""
+    """A difference of shares in percentage points, with its interval."""
     return f"{100 * estimate.mean:+.1f} ({100 * estimate.low:+.1f} to {100 * estimate.high:+.1f})"
 
 

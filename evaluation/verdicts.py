@@ -14,7 +14,7 @@ _MUST_BE_BEATEN = (NO_PREFERENCE.name, WRONG.name, RANDOM_ADAPTER.name)
 
 
 def judge_claims(suite: Suite, results: Results) -> tuple[Claim, ...]:
-    """A row each."""
+    """The verdict on each claim, with what was measured."""
     return (*_about_principles(suite, results), *_about_models(results), *_about_controls(results))
 
 

@@ -43,7 +43,7 @@ class Writing:
 
 
 class Writer:
-    """An engine and its tokenizer."""
+    """Writes texts with an engine and its tokenizer, under one format."""
 
     def __init__(
         self, engine: Engine, tokenizer: PreTrainedTokenizerBase, max_tokens: int, format: Format = PAD

@@ -15,13 +15,13 @@ async def opened(
     options: Mapping[str, object] | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Body]:
-    """As `ndjson.opened`."""
+    """The body of a source, as `ndjson.opened` gives it, read by an async client."""
     with ExitStack() as stack:
         yield await asyncio.to_thread(stack.enter_context, ndjson.opened(source, options=options, columns=columns))
 
 
 @asynccontextmanager
 async def opened_profiles(source: Source, columns: Mapping[str, str] | None) -> AsyncIterator[Body]:
-    """As `ndjson.opened_profiles`."""
+    """The body of a source of profiles, read by an async client."""
     with ExitStack() as stack:
         yield await asyncio.to_thread(stack.enter_context, ndjson.opened_profiles(source, columns))

@@ -53,7 +53,7 @@ class AsyncTransport:
         await self._http.aclose()
 
     async def ask(self, ask: Ask[Answer]) -> Answer:
-        """The answer, read."""
+        """Make the call and read its answer; raises `ApiError` where the server refuses."""
         async with self.stream(ask.call) as response:
             content = await response.aread()
         with read_from(self.url):

@@ -43,7 +43,7 @@ def dry_run_lines(told: "DryRun") -> Iterator[str]:
 
 
 def holdout_line(holdout: "Holdout") -> str:
-    """How many get which text."""
+    """A line that says how many users are held out, and by which seed."""
     return f"Held out: {holdout.num_holdout} of {holdout.num_holdout + holdout.num_guided}, by seed {holdout.seed}."
 
 

@@ -83,7 +83,7 @@ class AsyncCampaigns:
         model: str | None = None,
         defaults: Mapping[str, object] | None = None,
     ) -> Preview:
-        """As `Campaigns.preview`."""
+        """What some users of a campaign would get, as `Campaigns.preview` has it."""
         said = {"n": n, "seed": seed, "texts": texts, "unguided": unguided, "wait_seconds": wait_seconds}
         return await self._transport.ask(_preview(campaign, said, model, defaults))
 

@@ -89,7 +89,7 @@ class ItemOptions:
 
     @property
     def defaults(self) -> dict[str, object]:
-        """As the API has them."""
+        """The stated settings of items, as a job's `defaults` in the API."""
         plain = (
             *("k", "temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty"),
             *("frequency_penalty", "seed", "n", "max_tokens", "min_tokens"),
@@ -146,12 +146,12 @@ class JobOptions(ItemOptions):
 
     @property
     def guidance(self) -> dict[str, object]:
-        """As the API has it."""
+        """Method, strength and budget as the API names them; None is not said."""
         return {"method": self.method, "strength": self.strength, "max_kl": self.max_kl}
 
     @property
     def stated(self) -> "Said":
-        """As `Client.submit` takes them."""
+        """The stated options of the job as keyword arguments of `Client.submit`."""
         return {
             "model": self.model,
             "defaults": self.defaults,
@@ -166,7 +166,7 @@ class JobOptions(ItemOptions):
 
     @property
     def metadata_values(self) -> dict[str, str]:
-        """By name."""
+        """The metadata, value by name."""
         return dict(_pairs("--metadata", self.metadata))
 
 
@@ -229,7 +229,7 @@ class PreviewOptions(AudienceOptions, ItemOptions):
 
     @property
     def guidance(self) -> dict[str, object]:
-        """As the API has it."""
+        """Method, strength and budget as the API names them; None is not said."""
         return {"method": self.method, "strength": self.strength, "max_kl": self.max_kl}
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def read_principle(text: str) -> "Principle":
-    """TEXT or TEXT=WEIGHT."""
+    """The principle that is written as TEXT or TEXT=WEIGHT."""
     from padserve.answers import Principle
 
     words, separator, weight = text.rpartition("=")
@@ -37,7 +37,7 @@ def read_text(path: Path) -> str:
 
 
 def name_and_value(text: str, flag: str) -> tuple[str, str]:
-    """NAME=VALUE."""
+    """Name and value of what is written as NAME=VALUE; refuses other texts in the name of `flag`."""
     name, separator, value = text.partition("=")
     if not separator:
         raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE.", param_hint=flag)

@@ -29,7 +29,7 @@ SAY_DEVICE = (
 
 
 class Health(StrEnum):
-    """How a thing is."""
+    """How a thing that was looked at is: well, worth a look, or wrong."""
 
     OK = "ok"
     NOTE = "note"

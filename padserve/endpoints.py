@@ -145,19 +145,19 @@ def job_options(
 
 
 def submit_campaign(campaign: Campaign, options: Mapping[str, object], key: str | None) -> Ask[Job]:
-    """A job of one prompt."""
+    """The call that submits a campaign, and how its answer is read."""
     headers = {IDEMPOTENCY_KEY: key or uuid.uuid4().hex}
     return Ask(Call("POST", "/v1/jobs", headers=headers, json={**campaign.body, **options}), _JOB.validate_json)
 
 
 def submit_items(body: OpenBody, key: str | None) -> Ask[Job]:
-    """A job of the items in an NDJSON body."""
+    """The call that submits the items of an NDJSON body, and how its answer is read."""
     headers = {IDEMPOTENCY_KEY: key or uuid.uuid4().hex, "Content-Type": ndjson.MEDIA_TYPE}
     return Ask(Call("POST", "/v1/jobs", headers=headers, open_body=body), _JOB.validate_json)
 
 
 def rehearse_campaign(campaign: Campaign, options: Mapping[str, object]) -> Ask[DryRun]:
-    """What a campaign would be."""
+    """The call for a campaign's dry run, and how its answer is read."""
     call = Call("POST", "/v1/jobs", params=DRY, json={**campaign.body, **options}, repeats_safely=True)
     return Ask(call, _DRY_RUN.validate_json)
 
@@ -215,12 +215,12 @@ def job_events(job_id: str, last_id: str | None) -> Call:
 
 
 def read_job(data: str) -> Job:
-    """The data of an event."""
+    """The job in an event's data."""
     return _JOB.validate_json(data)
 
 
 def read_result(line: str) -> Result:
-    """A line of results."""
+    """The result in a line of NDJSON."""
     return _RESULT.validate_json(line)
 
 
@@ -300,7 +300,7 @@ def import_profiles(body: ndjson.Body, columns: Mapping[str, str], *, dry_run: b
 
 
 def export_profiles(tags: Sequence[str]) -> Call:
-    """Profiles as lines."""
+    """The call that exports profiles as lines of NDJSON."""
     return Call("GET", "/v1/profiles:export", params={"tag": list(tags)})
 
 

@@ -34,7 +34,7 @@ def create(
 
 
 def list_keys(settings: Settings) -> list[Shown]:
-    """Every key."""
+    """Every key in the database, without its text."""
     with _database(settings) as opened, opened.reading() as session:
         owners = {owner.id: owner.name for owner in session.scalars(select(Tenant))}
         return [_shown(key, owners[key.tenant_id]) for key in keys.list_keys(session)]

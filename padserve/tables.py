@@ -41,7 +41,7 @@ class Frame(Protocol):
         """The names of its columns."""
 
     def to_dict(self, orient: Any = ...) -> Any:  # noqa: ANN401 - overloaded there
-        """Its rows, for "records"."""
+        """The rows as dictionaries, for the orientation "records"."""
 
 
 @dataclass(frozen=True, slots=True)

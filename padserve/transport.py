@@ -108,7 +108,7 @@ class Transport:
             return response
 
     def ask(self, ask: "Ask[Answer]") -> Answer:
-        """The answer, read."""
+        """Make the call and read its answer; raises `ApiError` where the server refuses."""
         content = self.request(ask.call).content
         with read_from(self.url):
             return ask.read(content)

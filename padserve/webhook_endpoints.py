@@ -55,12 +55,12 @@ _DELIVERIES = TypeAdapter(list[Delivery])
 
 
 def webhooks() -> Ask[list[Webhook]]:
-    """All there are."""
+    """The call that lists all webhooks."""
     return Ask(Call("GET", WEBHOOKS), lambda body: _WEBHOOKS.validate_python(json.loads(body)["data"]))
 
 
 def webhook(webhook_id: str) -> Ask[Webhook]:
-    """One of them."""
+    """The call that reads one webhook."""
     return Ask(Call("GET", _path(webhook_id)), _WEBHOOK.validate_json)
 
 
@@ -73,7 +73,7 @@ def add(url: str, event_types: Sequence[str], description: str) -> Ask[Webhook]:
 
 
 def change(webhook_id: str, changes: Mapping[str, object]) -> Ask[Webhook]:
-    """Change what is said."""
+    """The call that changes the stated fields of a webhook, and no others."""
     stated = {name: value for name, value in changes.items() if value is not None}
     return Ask(Call("PATCH", _path(webhook_id), json=stated), _WEBHOOK.validate_json)
 

@@ -36,7 +36,7 @@ class Answers:
 
     @property
     def missing(self) -> list[RequestId]:
-        """What has not ended."""
+        """The requests of the item whose completions are still to come."""
         return [request_id for request_id in self.request_ids if request_id not in self.completions]
 
     def requests(
@@ -93,7 +93,7 @@ class Answers:
         )
 
     def failure(self, code: str, message: str) -> Outcome:
-        """The item without a text."""
+        """The outcome of an item that has no text, with the reason."""
         return Outcome(self.item.item_id, self.item.attempt, error_code=code, error_message=message)
 
     def _choice(self, completion: Completion) -> dict[str, object]:

@@ -88,7 +88,7 @@ class TextDecoder:
         return None
 
     def cancel(self, attempt: Attempt) -> None:
-        """Forget an attempt."""
+        """Take the attempt's requests out of the engine; nothing is said of it any more."""
         answers = self._answers.pop(attempt, None)
         self._growing.pop(attempt, None)
         if answers is None:
@@ -98,7 +98,7 @@ class TextDecoder:
             self._engine.cancel(request_id)
 
     def step(self) -> Sequence[Outcome]:
-        """One step of the engine."""
+        """Run one step of the engine; the outcomes of items that ended with it."""
         outcomes = list(self._outcomes(self._engine.step()))
         for growing in self._growing.values():
             self._pieces += growing.grown(self._engine.token_ids)

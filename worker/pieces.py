@@ -48,7 +48,7 @@ def channel_of(listener: str) -> str:
 
 
 def packed(pieces: Iterable[Piece]) -> str:
-    """One message."""
+    """Pieces as one message for Redis."""
     return json.dumps(list(pieces))
 
 
@@ -90,7 +90,7 @@ class PieceSender:
             return self._changed.wait_for(lambda: not self._pending, seconds)
 
     def close(self) -> None:
-        """End, whatever is left."""
+        """End the sending thread; what is not sent yet is dropped."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()

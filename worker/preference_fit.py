@@ -69,13 +69,13 @@ def _shared_out(weights: Array, total: float) -> Array:
 
 
 def log_posterior(deltas: Array, prior: Array, weights: Array) -> float:
-    """Up to a constant; concave in the weights."""
+    """The log-posterior of weights [K], up to a constant, for deltas [N, K]; concave in the weights."""
     margins = BETA * (deltas @ weights)
     return float(-np.logaddexp(0, -margins).sum() - (((weights - prior) / PRIOR_DEVIATION) ** 2).sum() / 2)
 
 
 def gradient(deltas: Array, prior: Array, weights: Array) -> Array:
-    """Of the log-posterior [K]."""
+    """The gradient [K] of the log-posterior at these weights."""
     surprise = _sigmoid(-BETA * (deltas @ weights))
     slope: Array = BETA * (deltas.T @ surprise) - (weights - prior) / PRIOR_DEVIATION**2
     return slope

@@ -93,7 +93,7 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """The ids of these tokens."""
+    """The ids of the tokens that are left out when token ids become text."""
     return frozenset(cast("list[int]", tokenizer.convert_tokens_to_ids(special_tokens(tokenizer))))
 
 

@@ -12,27 +12,43 @@ class WorkerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PADSERVE_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     database_url: str
+    """PostgreSQL (`postgresql://...`) or SQLite (`sqlite:///...`); `padserve up` sets a private one."""
     redis_url: str
+    """Where workers are woken; `padserve up` starts a private one."""
     model: str | None = None
+    """The base model: a folder or a hub id."""
     model_name: str | None = None
     """What the model is called; where nobody says, by a folder's last component or the hub id."""
     model_aliases: str = ""
     """Other names for it, separated by commas."""
     policy: str | None = None
+    """The personalised reward model: an adapter on the base, or a model with the same tokenizer."""
     guide: str | None = None
     """A model of the same vocabulary that guides `mixture` where there is no policy."""
     card: str | None = None
+    """A card (`padserve.json`) elsewhere than beside the weights, as for hub ids."""
     device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:1`."""
     dtype: str = "auto"
+    """`auto`, `float32`, `bfloat16` or `float16`."""
     num_slots: int | None = Field(default=None, ge=1)
+    """Items decoded at once; as many as fit the memory if unset."""
     max_length: int | None = Field(default=None, ge=2)
+    """Tokens of prompt and completion together; the model's own limit, or what fits, if unset."""
     lease_seconds: float = Field(default=30.0, ge=1)
+    """After this long without a sign of life, a worker's items are given to others."""
     max_attempts: int = Field(default=5, ge=1)
+    """As many attempts as may end with the engine's death before an item fails; as many tries a fit of feedback has."""
     engine_start_seconds: float = Field(default=900.0, gt=0)
+    """How long loading the model may take."""
     engine_silence_seconds: float = Field(default=120.0, gt=0)
+    """After this long without a word the engine is killed and started again."""
     time_slice_seconds: float = Field(default=600.0, gt=0)
+    """How long one Celery task goes on claiming before it lets the next one begin."""
     drain_seconds: float = Field(default=20.0, ge=0)
+    """How long a worker that is told to end goes on with what it holds; the rest is given back."""
     reconcile_seconds: float = Field(default=2.0, gt=0)
+    """How often a worker looks for lost leases, missed wake-ups and jobs that should have ended."""
 
     @property
     def name(self) -> str | None:

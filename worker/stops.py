@@ -71,7 +71,7 @@ class StopTexts:
         return max(_num_begun(text, self._plain), _num_begun(kept, self._special))
 
     def decoded(self, token_ids: Sequence[int], *, with_special: bool) -> str:
-        """The text of these tokens."""
+        """The text of token ids, cut nowhere; special tokens are shown on request."""
         return self._text(token_ids, with_special=with_special)
 
     def stop_of(self, token_ids: Sequence[int]) -> str | None:

@@ -78,7 +78,7 @@ class EngineSupervisor:
 
     @property
     def attempts(self) -> set[Attempt]:
-        """The names of those items."""
+        """The attempts taken in whose outcome is still to come."""
         return self._triage.attempts
 
     def start(self) -> ModelDescription:

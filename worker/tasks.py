@@ -61,7 +61,7 @@ class LookOften(bootsteps.StartStopStep):  # type: ignore[misc] # Celery's, unty
     requires = (Hub,)
 
     def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's, untyped
-        """Have the loop come round."""
+        """Add a timer that does nothing to Celery's loop, so that it comes round."""
         parent.hub.call_repeatedly(LOOK_SECONDS, lambda: None)
 
 

@@ -42,7 +42,7 @@ class Triage:
         return attempt in self._inside
 
     def add(self, items: Iterable[ClaimedItem]) -> None:
-        """Take in newly claimed items."""
+        """Take in newly claimed items; they go to the engine in this order."""
         self._waiting.extend(items)
 
     def feed(self) -> list[ClaimedItem]:

@@ -46,7 +46,7 @@ class Details(BaseModel):
 
 
 class FailureError(BaseModel):
-    """What has failed."""
+    """The `error` member of a failure: its type, message and details."""
 
     type: str
     message: str

@@ -51,7 +51,7 @@ class MessageBody(GenerationBody):
 
     @property
     def user_id(self) -> str | None:
-        """Whose profile steers it."""
+        """The user whose profile steers the text; None where nobody is named."""
         named = (self.metadata or {}).get("user_id")
         return self.user or (None if named is None else check_user_id(named)) or self.user_profile_id
 

@@ -98,7 +98,7 @@ def read_message(given: object, user_profile_id: str | None) -> tuple[MessageBod
 
 
 def question_of(body: MessageBody, unknown_users: UnknownUsers) -> Question:
-    """What is asked."""
+    """The body as a question that is answered at once, through the queue."""
     return Question(
         body.model,
         defaults=message_defaults,

@@ -99,7 +99,7 @@ def all_parts(text: Text) -> Iterator[Part]:
 
 
 def request_parts(text: Text) -> Iterator[Part]:
-    """The requests alone."""
+    """The parts of a body that are requests, without those that are said once for the batch."""
     return (part for part in all_parts(text) if part.number is not None)
 
 

@@ -19,7 +19,7 @@ PLACE: JsonObject = {"index": 0}
 
 @dataclass(frozen=True, slots=True)
 class MessageEvents:
-    """Of `/v1/messages`."""
+    """The events of a streamed `/v1/messages`."""
 
     message_id: str
     model: str
@@ -44,11 +44,11 @@ class MessageEvents:
         yield _event("ping")
 
     def text(self, new: NewText) -> Iterator[bytes]:
-        """The text goes on."""
+        """A delta with the next part of the text."""
         yield _event("content_block_delta", **PLACE, delta={"type": "text_delta", "text": new.text})
 
     def alive(self) -> bytes:
-        """An event that says nothing else."""
+        """A ping, which keeps the connection open."""
         return _event("ping")
 
     def end(self, row: ResultRow | None) -> Iterator[bytes]:
@@ -60,7 +60,7 @@ class MessageEvents:
         yield _event("message_stop")
 
     def failure(self, error: ApiError) -> Iterator[bytes]:
-        """The client raises it."""
+        """An `error` event, which the client raises as an exception."""
         yield b"event: error\ndata: " + to_json(failure_body(error, self.request_id)) + b"\n\n"
 
 

@@ -48,7 +48,7 @@ class FoundBatch:
 
     @property
     def status(self) -> BatchStatus:
-        """Where it stands."""
+        """The batch's status in OpenAI's words, by its job or by how the reading of its file ended."""
         if self.job is not None:
             return STATUSES[self.job.state]
         if self.batch.failed_at is not None:
@@ -59,7 +59,7 @@ class FoundBatch:
 
     @property
     def ended_at(self) -> dt.datetime | None:
-        """When its job ended."""
+        """When the batch's job ended; None while it runs."""
         return None if self.job is None else self.job.finished_at
 
     def num_lines(self, part: Part) -> int:

@@ -19,7 +19,7 @@ RANKS: dict[Part | None, int] = {None: 0, Part.OUTPUT: 1, Part.ERROR: 2}
 
 
 class Listing(NamedTuple):
-    """What is asked for."""
+    """Which files of a tenant are listed, from where on, in which order."""
 
     tenant_id: uuid.UUID
     after: FileName | None

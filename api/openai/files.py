@@ -46,14 +46,14 @@ router = APIRouter(tags=["openai"], responses=COMMON_RESPONSES, route_class=Open
 
 
 class Order(StrEnum):
-    """By age."""
+    """Order of a list of files, by age."""
 
     ASC = "asc"
     DESC = "desc"
 
 
 class Purpose(StrEnum):
-    """What files are for."""
+    """What a file is for, in OpenAI's words."""
 
     BATCH = "batch"
     BATCH_OUTPUT = "batch_output"

@@ -58,7 +58,7 @@ class GenerationBody(Overrides):
 
     @property
     def user_id(self) -> str | None:
-        """Whose profile steers it."""
+        """The user whose profile steers the text; None where nobody is named."""
         return self.user or self.safety_identifier or (self.metadata or {}).get("user_id")
 
     @property
@@ -68,7 +68,7 @@ class GenerationBody(Overrides):
 
 
 class ChatBody(GenerationBody):
-    """Of `/v1/chat/completions`."""
+    """The body of `/v1/chat/completions`."""
 
     messages: Annotated[Turns, Field(min_length=1, fail_fast=True)]
     max_tokens: MaxTokens | None = Field(
@@ -79,7 +79,7 @@ class ChatBody(GenerationBody):
 
     @property
     def turns(self) -> list[JsonObject]:
-        """As given."""
+        """The messages as they were given."""
         return [{"role": turn.role, "content": turn.content} for turn in self.messages]
 
 
@@ -90,12 +90,12 @@ class CompletionBody(GenerationBody):
 
     @property
     def turns(self) -> list[JsonObject]:
-        """One."""
+        """The prompt as one turn of the user."""
         return [{"role": "user", "content": self.prompt}]
 
 
 class ResponseBody(GenerationBody):
-    """Of `/v1/responses`."""
+    """The body of `/v1/responses`."""
 
     input: Annotated[Turns, Field(min_length=1, fail_fast=True), BeforeValidator(as_conversation)]
     instructions: str | None = None
@@ -105,7 +105,7 @@ class ResponseBody(GenerationBody):
 
     @property
     def turns(self) -> list[JsonObject]:
-        """The instructions first."""
+        """The input's turns behind the instructions, which are a system turn."""
         said: list[JsonObject] = [{"role": turn.role, "content": turn.content} for turn in self.input]
         return [{"role": "system", "content": self.instructions}, *said] if self.instructions else said
 

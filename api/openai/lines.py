@@ -29,7 +29,7 @@ ONLY_ID = "answer"
 
 
 class Envelope(StrictModel):
-    """Around each body."""
+    """A line of a batch file: a request's body, where it goes and what it is called."""
 
     custom_id: CustomId
     method: Literal["POST"]
@@ -105,7 +105,7 @@ class OneRequest:
     head: ReadOptions
 
     def candidates(self, session: Session, tenant_id: uuid.UUID, inspection: Inspection) -> Iterator[Candidate]:
-        """The one."""
+        """The one item that is asked for; `inspection` is told what is wrong with it."""
         named = self.body.user_id
         profiles = resolve_profiles(session, tenant_id, [] if named is None else [named])
         inspection.count_row()

@@ -54,25 +54,25 @@ class Streamed:
 
 @dataclass(frozen=True, slots=True)
 class ChatChunks:
-    """Of `/v1/chat/completions`."""
+    """The chunks of a streamed `/v1/chat/completions`."""
 
     streamed: Streamed
 
     def begin(self) -> Iterator[bytes]:
-        """Who speaks."""
+        """A chunk for each choice that names the role of who speaks."""
         for index in range(self.streamed.num_choices):
             yield self._chunk(_chat_choice(index, {"role": "assistant", "content": "", "refusal": None}))
 
     def text(self, new: NewText) -> Iterator[bytes]:
-        """One choice goes on."""
+        """A chunk with the next part of one choice's text."""
         yield self._chunk(_chat_choice(new.choice, {"content": new.text}))
 
     def alive(self) -> bytes:
-        """A comment."""
+        """A comment, which keeps the connection open and which clients pass over."""
         return HEARTBEAT
 
     def end(self, row: ResultRow | None) -> Iterator[bytes]:
-        """Why each choice ended."""
+        """A chunk for each choice with its finish reason, the usage if it was asked for, and the end mark."""
         whole: Any = self.streamed.whole(row)
         for choice in whole["choices"]:
             yield self._chunk(_chat_choice(choice["index"], {}, choice["finish_reason"]), padserve=whole["padserve"])
@@ -81,7 +81,7 @@ class ChatChunks:
         yield DONE
 
     def failure(self, error: ApiError) -> Iterator[bytes]:
-        """The client raises it."""
+        """An event with `error`, which the client raises as an exception."""
         yield event({"error": error_body(error)})
 
     def _chunk(self, *choices: JsonObject, **further: object) -> bytes:
@@ -90,24 +90,24 @@ class ChatChunks:
 
 @dataclass(frozen=True, slots=True)
 class CompletionChunks:
-    """Of `/v1/completions`."""
+    """The chunks of a streamed `/v1/completions`."""
 
     streamed: Streamed
 
     def begin(self) -> Iterator[bytes]:
-        """Nothing."""
+        """No chunk: completions begin with text."""
         yield from ()
 
     def text(self, new: NewText) -> Iterator[bytes]:
-        """One choice goes on."""
+        """A chunk with the next part of one choice's text."""
         yield self._chunk(_choice(new.choice, new.text))
 
     def alive(self) -> bytes:
-        """A comment."""
+        """A comment, which keeps the connection open and which clients pass over."""
         return HEARTBEAT
 
     def end(self, row: ResultRow | None) -> Iterator[bytes]:
-        """Why each choice ended."""
+        """A chunk for each choice with its finish reason, the usage if it was asked for, and the end mark."""
         whole: Any = self.streamed.whole(row)
         for choice in whole["choices"]:
             yield self._chunk(_choice(choice["index"], "", choice["finish_reason"]), padserve=whole["padserve"])
@@ -116,7 +116,7 @@ class CompletionChunks:
         yield DONE
 
     def failure(self, error: ApiError) -> Iterator[bytes]:
-        """The client raises it."""
+        """An event with `error`, which the client raises as an exception."""
         yield event({"error": error_body(error)})
 
     def _chunk(self, *choices: JsonObject, **further: object) -> bytes:
@@ -141,11 +141,11 @@ class ResponseEvents:
         yield self._event("response.content_part.added", **self._place, part=output_text(""))
 
     def text(self, new: NewText) -> Iterator[bytes]:
-        """The text goes on."""
+        """A delta event with the next part of the text."""
         yield self._event("response.output_text.delta", **self._place, delta=new.text, logprobs=[])
 
     def alive(self) -> bytes:
-        """A comment."""
+        """A comment, which keeps the connection open and which clients pass over."""
         return HEARTBEAT
 
     def end(self, row: ResultRow | None) -> Iterator[bytes]:
@@ -159,7 +159,7 @@ class ResponseEvents:
         yield self._event(f"response.{whole['status']}", response=whole)
 
     def failure(self, error: ApiError) -> Iterator[bytes]:
-        """The response has failed."""
+        """A `response.failed` event with the error."""
         response = response_body(self._named, self.streamed.created, "failed")
         response |= {"model": self.streamed.model, "error": {"code": "server_error", "message": error.detail}}
         yield self._event("response.failed", response=response)
@@ -177,7 +177,7 @@ class ResponseEvents:
 
 
 def form_of(endpoint: Endpoint, streamed: Streamed) -> ChatChunks | CompletionChunks | ResponseEvents:
-    """What the endpoint's clients read."""
+    """The form in which this endpoint's clients read an answer that grows."""
     match endpoint:
         case Endpoint.CHAT:
             return ChatChunks(streamed)

@@ -97,7 +97,7 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         return await self._network.connect_tcp(addresses[-1], port, *options)
 
     def close(self) -> None:
-        """Resolve nothing more."""
+        """End the threads that resolve names; what waits is dropped."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 

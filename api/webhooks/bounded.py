@@ -21,7 +21,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         self._num_read = 0
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
-        """Some of what has come."""
+        """At most `max_bytes` of what has come; raises TooMuchReadError when the bound was reached before."""
         if self._num_read >= MAX_READ_BYTES:
             raise TooMuchReadError
         data = await self._stream.read(max_bytes, timeout)
@@ -29,11 +29,11 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's signature
-        """Send it."""
+        """Send all of `buffer`."""
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
-        """End it."""
+        """Close the connection."""
         await self._stream.aclose()
 
     async def start_tls(

@@ -53,7 +53,7 @@ class Deliverer:
         self._next_forgetting = 0.0
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Start the thread that claims due deliveries and makes them."""
         self._thread.start()
 
     def close(self, seconds: float = STOP_SECONDS) -> None:

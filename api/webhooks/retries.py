@@ -34,7 +34,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """It is done."""
+    """The receiver took the event: there is nothing more to do."""
 
 
 @dataclass(frozen=True, slots=True)

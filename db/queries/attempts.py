@@ -53,7 +53,7 @@ class Outcome:
 
     @property
     def key(self) -> Attempt:
-        """Which attempt ended so."""
+        """The name of the attempt that ended with this outcome."""
         return Attempt(self.item_id, self.attempt)
 
     @property

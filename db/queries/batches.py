@@ -28,7 +28,7 @@ _UNSYNCHRONISED = {"synchronize_session": False}
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """What was asked for."""
+    """A batch that is to be stored, as its create asked for it."""
 
     endpoint: str
     input_file_id: uuid.UUID

@@ -112,7 +112,7 @@ def claim(session: Session, webhook_id: uuid.UUID, *, limit: int) -> list[Claime
 
 
 def succeed(session: Session, delivery: ClaimedDelivery, status_code: int) -> None:
-    """The receiver has taken it."""
+    """Note that the receiver has taken the event, which ends the delivery."""
     values = {"state": DeliveryState.DELIVERED, "next_attempt_at": None, "ended_at": clock()}
     if _note(session, delivery, {**values, "status_code": status_code, "fault": None}):
         well = update(Webhook).where(Webhook.id == delivery.webhook_id, Webhook.failing_since.is_not(None))

@@ -187,11 +187,11 @@ class _Tenant:
 
     @property
     def head(self) -> Candidate:
-        """Its next job."""
+        """The candidate whose turn within the tenant is next."""
         return min(self.waiting, key=self._turn)
 
     def take(self, limit: int) -> dict[ClaimableJob, int]:
-        """Items of its next job."""
+        """Plan up to `limit` items of the next job and charge them to the tenant; the numbers by job."""
         head = self.head
         num_items = min(limit, self._left[head.job.id])
         self._left[head.job.id] -= num_items

@@ -44,7 +44,7 @@ class Counts:
 
     @property
     def ended(self) -> int:
-        """How many items have."""
+        """How many items have ended."""
         return self.succeeded + self.failed + self.cancelled
 
 

@@ -32,7 +32,7 @@ class RegisteredModel:
 
     @property
     def digest(self) -> str:
-        """What it is."""
+        """The digest that identifies the model, whatever it is called."""
         return self.description.digest
 
     @property

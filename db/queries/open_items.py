@@ -15,7 +15,7 @@ ITEMS_PER_PAGE = 500
 
 
 class OpenItem(NamedTuple):
-    """One of them."""
+    """An item that has not ended, with what decoding it needs."""
 
     position: int
     messages: list[JsonObject]
@@ -24,7 +24,7 @@ class OpenItem(NamedTuple):
 
 
 def open_items(session: Session, job_id: uuid.UUID) -> Iterator[OpenItem]:
-    """All of them, in order; read in pages, so that memory stays flat."""
+    """The job's items that have not ended, in input order; read in pages, so that memory stays flat."""
     page = (
         select(Item.position, Item.messages, Item.sampling, Preference.body)
         .join(Job, Job.id == Item.job_id)

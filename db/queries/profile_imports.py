@@ -50,7 +50,7 @@ class NewProfile:
 
 @dataclass(frozen=True, slots=True)
 class ImportCounts:
-    """What a batch came to."""
+    """How many profiles of a batch were created, changed and left as they were."""
 
     num_created: int = 0
     num_updated: int = 0

@@ -42,12 +42,12 @@ class SeenWorker:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it decodes now."""
+        """Whether the worker is alive and decodes now."""
         return self.is_alive and self.state is WorkerState.READY
 
     @property
     def is_loading(self) -> bool:
-        """Whether it will decode soon."""
+        """Whether the worker is alive and still loads its model."""
         return self.is_alive and self.state is WorkerState.LOADING
 
 

@@ -56,7 +56,7 @@ class Found:
 
 def main(arguments: list[str] | None = None) -> int:
     """Calibrate; the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     LOG.setLevel(logging.INFO)
     try:
@@ -168,23 +168,24 @@ def _write(out: Path, options: argparse.Namespace, material: Material, found: Fo
     ).write(out)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parsed = argparse.ArgumentParser(
         prog="padserve calibrate",
         description="Find format, strength and budget for a model, and write them on its card (padserve.json).",
     )
-    parser.add_argument("--base", required=True, help="the base model: a folder or a hub id")
-    parser.add_argument("--policy", help="its personalised reward model; the card then goes beside it")
-    parser.add_argument("--out", type=Path, help="folder for card, report and plot, instead of the model's own")
-    parser.add_argument("--format", action="append", choices=sorted(BUILT_IN), help="format to try (may be repeated)")
-    parser.add_argument("--suite", type=Path, help="prompts and principles with rules, as for `padserve eval`")
-    parser.add_argument("--prompts", type=Path, help="one prompt a line, instead of the built-in ones")
-    parser.add_argument("--principles", type=Path, help="one principle a line, instead of the built-in ones")
-    parser.add_argument("--language-model", help="another model, for perplexity: a folder or a hub id")
-    parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS, help=f"of a text ({MAX_TOKENS})")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
-    return parser
+    parsed.add_argument("--base", required=True, help="the base model: a folder or a hub id")
+    parsed.add_argument("--policy", help="its personalised reward model; the card then goes beside it")
+    parsed.add_argument("--out", type=Path, help="folder for card, report and plot, instead of the model's own")
+    parsed.add_argument("--format", action="append", choices=sorted(BUILT_IN), help="format to try (may be repeated)")
+    parsed.add_argument("--suite", type=Path, help="prompts and principles with rules, as for `padserve eval`")
+    parsed.add_argument("--prompts", type=Path, help="one prompt a line, instead of the built-in ones")
+    parsed.add_argument("--principles", type=Path, help="one principle a line, instead of the built-in ones")
+    parsed.add_argument("--language-model", help="another model, for perplexity: a folder or a hub id")
+    parsed.add_argument("--max-tokens", type=int, default=MAX_TOKENS, help=f"of a text ({MAX_TOKENS})")
+    parsed.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    parsed.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
+    return parsed
 
 
 if __name__ == "__main__":

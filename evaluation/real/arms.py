@@ -54,7 +54,7 @@ class Arm:
 
     @property
     def settings(self) -> str:
-        """In words, for tables."""
+        """The arm's format, strength and budget in words, for tables."""
         if self.method is Method.NONE:
             return ""
         guided = self.method is not Method.PROMPT

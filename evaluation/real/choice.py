@@ -36,7 +36,7 @@ def best(summaries: Sequence[Summary]) -> int:
 
 @dataclass(frozen=True)
 class Point:
-    """What a strength costs."""
+    """A strength and the mean KL per token that it costs."""
 
     strength: float
     kl: float

@@ -25,7 +25,7 @@ _PIRATE = frozenset(
 
 
 def length(text: str) -> float:
-    """Words."""
+    """The number of words."""
     return float(len(words(text)))
 
 

@@ -219,7 +219,7 @@ class RealStudy:
 
 
 def _kl(texts: Sequence[Judged] | Sequence[Text]) -> float:
-    """Of guided texts."""
+    """Mean KL per token of the texts that were guided, in nats; 0 where none was."""
     return mean_kl(text.text if isinstance(text, Judged) else text for text in texts) or 0.0
 
 

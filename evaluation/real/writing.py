@@ -50,7 +50,7 @@ class Text:
 
     @property
     def text(self) -> str:
-        """Without control tokens."""
+        """The text without control tokens."""
         return self.written.text
 
 
@@ -70,7 +70,7 @@ class Notebook:
         return self._texts.get(key)
 
     def add(self, texts: Iterable[Written]) -> None:
-        """Keep the texts."""
+        """Append texts to the file, and keep them by key."""
         with self._path.open("a", encoding="utf-8") as file:
             for written in texts:
                 self._texts[written.key] = written

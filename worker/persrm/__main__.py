@@ -14,7 +14,7 @@ INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> int:
     """Train; the exit code."""
-    options = vars(_parser().parse_args(arguments))
+    options = vars(parser().parse_args(arguments))
     base, file, out = options.pop("base"), options.pop("pairs"), options.pop("out")
     try:
         pairs = read_pairs(file)
@@ -38,31 +38,32 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parsed = argparse.ArgumentParser(
         prog="padserve train",
         description="Train a personalised reward model (PersRM). After a kill, the same command goes on.",
     )
-    parser.add_argument("--base", required=True, help="the base model: a folder or a Hub id")
-    parser.add_argument("--pairs", type=Path, required=True, help="JSON lines: prompt, principles, chosen, rejected")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the policy and its card")
-    parser.add_argument(
+    parsed.add_argument("--base", required=True, help="the base model: a folder or a Hub id")
+    parsed.add_argument("--pairs", type=Path, required=True, help="JSON lines: prompt, principles, chosen, rejected")
+    parsed.add_argument("--out", type=Path, required=True, help="folder for the policy and its card")
+    parsed.add_argument(
         "--format",
         type=_format,
         help="how principles are shown: pad (the default), system, instruction or a card's path",
     )
-    parser.add_argument("--rank", type=int, help="LoRA rank (8)")
-    parser.add_argument("--beta", type=float, help="DPO's beta (0.1)")
-    parser.add_argument("--learning-rate", type=float, help="of the adapter (1e-3)")
-    parser.add_argument("--batch-size", type=int, help="pairs per step (32)")
-    parser.add_argument("--epochs", type=float, dest="num_epochs", help="over the pairs (1)")
-    parser.add_argument("--value-head-epochs", type=float, help="of stage 2, the value head; 0 leaves it out (0)")
-    parser.add_argument("--value-head-learning-rate", type=float, help="of stage 2 (1e-3)")
-    parser.add_argument("--held-out-share", type=float, help="of the pairs, to judge the result by (0.05)")
-    parser.add_argument("--max-length", type=int, help="tokens of prompt and answer; longer pairs are refused (1024)")
-    parser.add_argument("--checkpoint-every", type=int, help="steps (100)")
-    parser.add_argument("--seed", type=int, help="(12)")
-    return parser
+    parsed.add_argument("--rank", type=int, help="LoRA rank (8)")
+    parsed.add_argument("--beta", type=float, help="DPO's beta (0.1)")
+    parsed.add_argument("--learning-rate", type=float, help="of the adapter (1e-3)")
+    parsed.add_argument("--batch-size", type=int, help="pairs per step (32)")
+    parsed.add_argument("--epochs", type=float, dest="num_epochs", help="over the pairs (1)")
+    parsed.add_argument("--value-head-epochs", type=float, help="of stage 2, the value head; 0 leaves it out (0)")
+    parsed.add_argument("--value-head-learning-rate", type=float, help="of stage 2 (1e-3)")
+    parsed.add_argument("--held-out-share", type=float, help="of the pairs, to judge the result by (0.05)")
+    parsed.add_argument("--max-length", type=int, help="tokens of prompt and answer; longer pairs are refused (1024)")
+    parsed.add_argument("--checkpoint-every", type=int, help="steps (100)")
+    parsed.add_argument("--seed", type=int, help="(12)")
+    return parsed
 
 
 def _format(name: str) -> Format:

@@ -27,7 +27,7 @@ class Data:
 
     @classmethod
     def of(cls, training: Sequence[PreferencePair], held_out: Sequence[PreferencePair]) -> Self:
-        """Count them."""
+        """Count the pairs and their principles, and digest them in the order given."""
         digest = hashlib.sha256()
         for pair in (*training, *held_out):
             digest.update(pair.model_dump_json().encode() + b"\n")

@@ -34,7 +34,7 @@ class Progress(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_others: object,
     ) -> None:
-        """Say how it goes."""
+        """Print step, loss and the time that is left."""
         if not logs or "loss" not in logs:
             return
         num_steps = state.global_step - self._first_step

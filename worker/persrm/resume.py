@@ -61,7 +61,7 @@ def _is_json(path: Path) -> bool:
 
 
 def _write(path: Path, text: str) -> None:
-    """All of it or nothing."""
+    """Write the file so that after a kill it holds all of `text` or what it held before."""
     unfinished = path.with_name(f"{path.name}.part")
     unfinished.write_text(text, encoding="ascii")
     unfinished.replace(path)

@@ -27,7 +27,7 @@ class _Summary(nn.Module):
             self.summary.bias.zero_()
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """[..., d] -> [..., d]."""
+        """Apply the head: hidden states [..., d] to hidden states [..., d]."""
         valued: Tensor = self.summary(hidden)
         return valued
 

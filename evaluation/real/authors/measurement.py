@@ -24,7 +24,7 @@ class Condition:
 
     @property
     def title(self) -> str:
-        """For tables."""
+        """The arm's name in tables."""
         if self.method is Method.NONE:
             return "unguided"
         if self.method is Method.PROMPT:

@@ -14,7 +14,7 @@ from evaluation.tables import table
 
 SEED = 10
 CHANCE = 0.1
-HEAD = """## Examples: does `contrast` write like a person?
+HEAD = """# Examples: does `contrast` write like a person?
 
 {authors} invented authors, each with a style of their own, wrote a text on each of {topics} topics; {examples} of each
 are shown to the model, the others are what attribution knows. Each author has a text on every topic, so that topics
@@ -34,7 +34,7 @@ _Value = Callable[[Judged], float]
 
 
 def section(studied: Sequence[ModelResults], authors: Sequence[Author]) -> str:
-    """All of it."""
+    """The whole page on examples, as Markdown."""
     return "\n\n".join([_head(authors), *(part for results in studied for part in _model(results, authors))]) + "\n"
 
 
@@ -54,7 +54,7 @@ def _head(authors: Sequence[Author]) -> str:
 
 
 def _model(results: ModelResults, authors: Sequence[Author]) -> Iterator[str]:
-    yield f"### {results.name}"
+    yield f"## {results.name}"
     yield verdict(results)
     yield _conditions_table(results.test)
     yield "Each author's share of texts that are attributed to them, copies taken out:"
