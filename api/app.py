@@ -5,7 +5,19 @@ import time
 from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
-from api import feedback, health, job_events, job_flow, jobs, models, previews, profile_transfer, profiles, results
+from api import (
+    feedback,
+    health,
+    job_events,
+    job_flow,
+    jobs,
+    models,
+    previews,
+    profile_previews,
+    profile_transfer,
+    profiles,
+    results,
+)
 from api.admission import Lanes
 from api.anthropic import batches as message_batches
 from api.anthropic import messages
@@ -61,7 +73,7 @@ def create_app(
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware)
     install_error_handlers(app)
-    own = (jobs, job_flow, job_events, results, previews, profiles, profile_transfer, feedback, models, webhook_routes)
+    own = (jobs, job_flow, job_events, results, previews, profiles, profile_previews, profile_transfer, feedback, models, webhook_routes)
     for resource in own:
         checks = [Depends(refuse_broken_text), Depends(refuse_unknown_parameters)]
         app.include_router(resource.router, dependencies=checks)

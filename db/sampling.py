@@ -56,14 +56,19 @@ class Sampling:
     """Further arguments of the chat template."""
     listener: str | None = None
     """Who is to hear the texts while they grow; None is nobody."""
+    token_rewards: bool = False
+    """Keep what guided each token of the first answer."""
+    given: str | None = None
+    """Nothing is written: this text is read in an answer's place, for its token rewards."""
 
     @property
     def body(self) -> dict[str, object]:
         """The JSON object that is stored with the item."""
         body = {each.name: getattr(self, each.name) for each in fields(self)}
         lists = {"stop": list(self.stop), "logit_bias": [list(pair) for pair in self.logit_bias]}
-        if self.listener is None:  # of nearly all items
-            del body["listener"]
+        for name in ("listener", "token_rewards", "given"):
+            if not body[name]:  # of nearly all items
+                del body[name]
         return {**body, **lists, "template": dict(self.template)}
 
     @classmethod

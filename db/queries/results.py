@@ -85,6 +85,16 @@ def read_results(
     return [ResultRow(*row) for row in session.execute(statement)]
 
 
+def read_token_rewards(session: Session, *, job_id: uuid.UUID, positions: range) -> dict[int, JsonObject]:
+    """What guided the tokens of these items' texts, by position, as far as it was asked for and is there."""
+    found = (
+        select(Item.position, Result.token_rewards)
+        .join(Result, Result.item_id == Item.id)
+        .where(Item.job_id == job_id, Item.position.between(positions.start, positions.stop - 1))
+    )
+    return {position: rewards for position, rewards in session.execute(found) if rewards is not None}
+
+
 def is_kept(session: Session, job_id: uuid.UUID) -> bool:
     """Whether the job is still there, and with it all of its results."""
     kept = select(Job.id).where(Job.id == job_id, Job.deleted_at.is_(None))
