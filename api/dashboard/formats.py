@@ -5,14 +5,14 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
+NOTHING = "\u2013"
 MINUTE, HOUR, DAY = 60, 3600, 86_400
-THOUSAND = 1000
 
 
 def number(value: float | None) -> str:
     """With a thin space between thousands; a dash for none."""
     if value is None:
-        return "–"
+        return NOTHING
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u202f")
     return f"{value:,.0f}".replace(",", "\u202f") if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
@@ -21,14 +21,14 @@ def number(value: float | None) -> str:
 def rate(value: float | None) -> str:
     """Items per second, or per minute where that is less than one."""
     if value is None:
-        return "–"
+        return NOTHING
     return f"{number(value)}/s" if value >= 1 else f"{number(value * MINUTE)}/min"
 
 
 def span(seconds: float | None) -> str:
     """A span of time in its two largest units: "2 h 05 min"."""
     if seconds is None:
-        return "–"
+        return NOTHING
     whole = round(seconds)
     if whole < MINUTE:
         return f"{whole} s"
@@ -42,7 +42,7 @@ def span(seconds: float | None) -> str:
 def ago(moment: dt.datetime | None) -> str:
     """How long ago a moment was, roughly: a page that stays open says the same for a while."""
     if moment is None:
-        return "–"
+        return NOTHING
     seconds = max((dt.datetime.now(dt.UTC) - moment).total_seconds(), 0)
     for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
         if seconds >= size:
@@ -52,7 +52,7 @@ def ago(moment: dt.datetime | None) -> str:
 
 def moment(value: dt.datetime | None) -> str:
     """A moment in UTC, to the second."""
-    return "–" if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
+    return NOTHING if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
 
 
 def iso(value: dt.datetime) -> str:

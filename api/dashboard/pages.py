@@ -5,10 +5,10 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from api.dashboard import jobs, sessions
+from api.dashboard import job, jobs, sessions
 from api.dashboard.rendering import HTMX_PATH, STATIC, STATIC_PATH
 
-GROUPS = (sessions, jobs)
+GROUPS = (sessions, jobs, job)
 
 
 class Assets(StaticFiles):
@@ -25,6 +25,7 @@ def install(app: FastAPI) -> None:
     """Add the pages to the application."""
     app.state.dashboard_failures = sessions.Failures()
     app.state.dashboard_lists = jobs.lists_in(app.state.services)
+    app.state.dashboard_progress = job.progress_in(app.state.services)
     app.mount(HTMX_PATH, Assets(packages=[("js_lib_htmx", "static/htmx")]))
     app.mount(STATIC_PATH, Assets(directory=STATIC))
     for group in GROUPS:
