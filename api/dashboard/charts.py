@@ -54,7 +54,7 @@ def progress_chart(
     width = WIDTH / (last + 1)
     heights = {number: sum(ends.get((number, state), 0) for state in ItemState) for number in range(last + 1)}
     most = max(heights.values(), default=0) or 1
-    bars, points, ended = [], ["0,%.1f" % HEIGHT], 0
+    bars, points, ended = [], [f"0,{HEIGHT:.1f}"], 0
     for number in range(last + 1):
         top = HEIGHT
         for state in (ItemState.SUCCEEDED, ItemState.FAILED, ItemState.CANCELLED):

@@ -1,13 +1,15 @@
 """One job: how far it is and how it went, what it wrote, and what it would have written unguided."""
 
-import datetime as dt
+import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -26,12 +28,15 @@ from api.result_rows import Shown
 from api.results import EndedState, ResultFormat
 from db.queries import job_pages
 from db.queries.job_pages import Looked, Side
-from db.queries.jobs import JobRecord
+from db.queries.jobs import Counts, JobRecord
 from db.queries.results import ResultRow
 from db.states import TERMINAL_ITEM_STATES, ItemState
 
 RESULTS_PER_PAGE = 25
 MAX_SEARCH_CHARACTERS = 200
+COUNT_SECONDS = 3.0
+"""So long a running job's chart is good enough."""
+MAX_CHARTS = 256
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -138,25 +143,47 @@ def download(
 JobQuestion = tuple[uuid.UUID, uuid.UUID]
 
 
+class Charts:
+    """How jobs went, counted anew only where items have ended since, and of one job not more often than is seen.
+
+    Counting costs time in a large job's size, and pages ask every second.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[uuid.UUID, tuple[Counts, float, Chart, tuple[Side, Side] | None]] = OrderedDict()
+
+    def of(self, session: Session, job: JobRecord) -> tuple[Chart, tuple[Side, Side] | None]:
+        """The chart of a job, and its two sides where users are held out."""
+        kept = self._kept.get(job.id)
+        if kept is not None and (kept[0] == job.counts or time.monotonic() - kept[1] < COUNT_SECONDS):
+            return kept[2], kept[3]
+        chart = _chart(session, job)
+        held_out = job.facts.holdout is not None
+        compared = job_pages.sides(session, job.id, unguided_hash=UNGUIDED.hash) if held_out else None
+        self._kept[job.id] = (job.counts, time.monotonic(), chart, compared)
+        if len(self._kept) > MAX_CHARTS:
+            self._kept.popitem(last=False)
+        return chart, compared
+
+
 def progress_in(services: Services) -> Coalescer[JobQuestion, Progress]:
     """What pages ask for again and again while a job runs; who asks at the same time shares one look."""
+    charts = Charts()
 
     def look(question: JobQuestion) -> Progress:
         with deadlines.reading_job(services.database, *question) as (session, record):
             (job,) = job_views(session, [record], redis_fails=services.publisher.is_failing)
-            since = record.started_at or record.created_at
-            until = _end(record)
-            step = bucket_seconds(max((until - since).total_seconds(), 1.0))
-            ends = job_pages.ends_over_time(session, job.id, since=since, bucket_seconds=step)
-            held_out = record.facts.holdout is not None
-            compared = job_pages.sides(session, job.id, unguided_hash=UNGUIDED.hash) if held_out else None
-        return Progress(job, progress_chart(ends, since=since, until=until, total=job.counts.total), compared)
+            return Progress(job, *charts.of(session, record))
 
     return Coalescer(look)
 
 
-def _end(record: JobRecord) -> dt.datetime:
-    return record.finished_at or record.read_at
+def _chart(session: Session, job: JobRecord) -> Chart:
+    since = job.started_at or job.created_at
+    until = job.finished_at or job.read_at
+    step = bucket_seconds(max((until - since).total_seconds(), 1.0))
+    ends = job_pages.ends_over_time(session, job.id, since=since, bucket_seconds=step)
+    return progress_chart(ends, since=since, until=until, total=job.counts.total)
 
 
 async def _progress(request: Request, viewer: Viewer, job_id: uuid.UUID) -> Progress:

@@ -50,3 +50,36 @@ for (const button of document.querySelectorAll("[data-theme-switch]")) {
     show();
   });
 }
+
+// A new job: files are dropped on the text, and an error shows its line.
+for (const area of document.querySelectorAll("[data-drop]")) {
+  const text = area.querySelector("textarea");
+  const file = document.querySelector("#file");
+  for (const name of ["dragenter", "dragover"]) area.addEventListener(name, (event) => { event.preventDefault(); area.classList.add("is-over"); });
+  for (const name of ["dragleave", "drop"]) area.addEventListener(name, () => area.classList.remove("is-over"));
+  area.addEventListener("drop", async (event) => {
+    event.preventDefault();
+    const [dropped] = event.dataTransfer.files;
+    if (!dropped) return;
+    if (dropped.size > 1_000_000) {
+      file.files = event.dataTransfer.files;
+      text.value = "";
+      say(`${dropped.name} is sent as a file.`);
+    } else {
+      text.value = await dropped.text();
+      file.value = "";
+      say(`${dropped.name} was read into the text.`);
+    }
+  });
+}
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-line]");
+  const text = document.querySelector("#rows");
+  if (!button || !text) return;
+  const lines = text.value.split("\n");
+  const number = Number(button.dataset.line);
+  const start = lines.slice(0, number - 1).join("\n").length + (number > 1 ? 1 : 0);
+  text.focus();
+  text.setSelectionRange(start, start + (lines[number - 1] ?? "").length);
+  text.scrollTop = (number - 3) * parseFloat(getComputedStyle(text).lineHeight);
+});
