@@ -22,6 +22,7 @@ from api.admission import Lanes
 from api.anthropic import batches as message_batches
 from api.anthropic import messages
 from api.bulk import Bulk, BulkThreads
+from api.dashboard import pages
 from api.dependencies import Services, callers_in
 from api.documentation import DocumentedApi
 from api.endings import Endings
@@ -80,4 +81,5 @@ def create_app(
     vendors = (files, batches, at_once, message_batches, messages)
     for resource in (*vendors, health):  # monitors and the vendors' clients add parameters of their own
         app.include_router(resource.router)
+    pages.install(app)
     return app
