@@ -74,7 +74,19 @@ def create_app(
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware)
     install_error_handlers(app)
-    own = (jobs, job_flow, job_events, results, previews, profiles, profile_previews, profile_transfer, feedback, models, webhook_routes)
+    own = (
+        jobs,
+        job_flow,
+        job_events,
+        results,
+        previews,
+        profiles,
+        profile_previews,
+        profile_transfer,
+        feedback,
+        models,
+        webhook_routes,
+    )
     for resource in own:
         checks = [Depends(refuse_broken_text), Depends(refuse_unknown_parameters)]
         app.include_router(resource.router, dependencies=checks)

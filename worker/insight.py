@@ -21,7 +21,9 @@ Spell = Callable[[Sequence[int]], str]
 """The text of tokens, control tokens included."""
 
 
-def insight(found: TokenRewards, request: Request, preference: EffectivePreference, guide: Guide, spell: Spell) -> JsonObject:
+def insight(
+    found: TokenRewards, request: Request, preference: EffectivePreference, guide: Guide, spell: Spell
+) -> JsonObject:
     """The JSON object that is stored: the tokens in order, and for `mixture` how each principle speaks for the text."""
     token_ids = [token.token_id for token in found.tokens]
     texts = pieces(token_ids, spell)

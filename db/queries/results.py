@@ -83,7 +83,6 @@ def read_results(
     return [ResultRow(*row) for row in session.execute(statement)]
 
 
-<<<<<<< HEAD
 def read_token_rewards(session: Session, *, job_id: uuid.UUID, positions: range) -> dict[int, JsonObject]:
     """What guided the tokens of these items' texts, by position, as far as it was asked for and is there."""
     found = (
@@ -92,7 +91,8 @@ def read_token_rewards(session: Session, *, job_id: uuid.UUID, positions: range)
         .where(Item.job_id == job_id, Item.position.between(positions.start, positions.stop - 1))
     )
     return {position: rewards for position, rewards in session.execute(found) if rewards is not None}
-=======
+
+
 def ended_items() -> Select[*tuple[Any, ...]]:
     """The columns of `ResultRow`, of all items that are joined to their jobs and their results: to be narrowed down."""
     return _ENDED_ITEMS
@@ -102,7 +102,6 @@ def is_among(states: Collection[ItemState]) -> ColumnElement[bool]:
     """What holds of an item that ended in one of these states, be it with its job."""
     ends = [job_state for job_state, item_state in EARLY_ENDS.items() if item_state in states]
     return or_(Item.state.in_(states), and_(_FOLLOWS, Job.state.in_(ends)))
->>>>>>> dash
 
 
 def is_kept(session: Session, job_id: uuid.UUID) -> bool:

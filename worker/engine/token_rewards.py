@@ -33,6 +33,15 @@ SHOWN_OF_ALL = 10
 
 
 @dataclass(frozen=True, slots=True)
+class _Text:
+    """A completion that passed the checks, and the streams that are to read it."""
+
+    request: Request
+    streams: tuple[GuidedStream, ...]
+    completion_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Places:
     """Some n places of the completion, as a step sees them; M streams, K candidates."""
 
@@ -64,7 +73,7 @@ def token_rewards(
     except RequestError as error:
         return Failure(request.request_id, error.code, str(error))
     try:
-        return _read(request, streams, tuple(completion_ids), models, num_tokens, on_forward)
+        return _read(_Text(request, streams, tuple(completion_ids)), models, num_tokens, on_forward)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -92,19 +101,13 @@ def _check(request: Request, completion_ids: Sequence[int], models: Models) -> N
 
 
 @torch.inference_mode()
-def _read(
-    request: Request,
-    streams: tuple[GuidedStream, ...],
-    completion_ids: tuple[int, ...],
-    models: Models,
-    num_tokens: int,
-    on_forward: Callable[[], None],
-) -> TokenRewards | Failure:
-    hidden = [_hidden(models, stream, completion_ids, num_tokens, on_forward) for stream in streams]
+def _read(text: _Text, models: Models, num_tokens: int, on_forward: Callable[[], None]) -> TokenRewards | Failure:
+    request, streams = text.request, text.streams
+    hidden = [_hidden(models, stream, text.completion_ids, num_tokens, on_forward) for stream in streams]
     tokens: list[TokenReward] = []
     totals = [0.0] * len(streams)
     at_once = max(1, LOGITS_AT_ONCE // (models.limits.vocab_size * len(streams)))
-    for start in range(0, len(completion_ids), at_once):
+    for start in range(0, len(text.completion_ids), at_once):
         part = slice(start, start + at_once)
         logits = [
             models.runners[stream.weights.model]
@@ -112,13 +115,14 @@ def _read(
             .float()
             for stream, states in zip(streams, hidden, strict=True)
         ]
-        places = _places(request, streams, completion_ids, part, logits, models)
-        found = _rewards(request, streams, completion_ids[part], places)
+        places = _places(text, part, logits, models)
+        found = _rewards(text, part, places)
         if found is None:
             message = f"A stream's logits are not finite between completion tokens {start} and {start + at_once}."
             return Failure(request.request_id, "non_finite_logits", message)
         tokens += found
-        totals = [sum(pair) for pair in zip(totals, places.log_probabilities.sum(0).tolist(), strict=True)]
+        sums = places.log_probabilities.sum(0).tolist()
+        totals = [total + of_part for total, of_part in zip(totals, sums, strict=True)]
     return TokenRewards(request.request_id, tuple(tokens), tuple(totals))
 
 
@@ -130,9 +134,8 @@ def _hidden(
     on_forward: Callable[[], None],
 ) -> Tensor:
     """[n, d], the states that predict the n tokens of the completion."""
-    piece = Piece(
-        ("token rewards", 0), stream.weights.adapter, (*stream.prompt, *completion_ids[:-1]), start=0, is_last=True
-    )
+    token_ids = (*stream.prompt, *completion_ids[:-1])
+    piece = Piece(("token rewards", 0), stream.weights.adapter, token_ids, start=0, is_last=True)
     parts = []
     for part in models.runners[stream.weights.model].read([piece], num_tokens):
         parts.append(part)
@@ -140,41 +143,31 @@ def _hidden(
     return torch.cat(parts)[len(stream.prompt) - 1 :]
 
 
-def _places(
-    request: Request,
-    streams: tuple[GuidedStream, ...],
-    completion_ids: tuple[int, ...],
-    part: slice,
-    logits: list[Tensor],
-    models: Models,
-) -> _Places:
+def _places(text: _Text, part: slice, logits: list[Tensor], models: Models) -> _Places:
     """Of the streams' logits [n, V] at these places."""
-    given = torch.tensor(completion_ids[part], device=models.device)[:, None]
-    processors = _processors(request, streams, completion_ids, part, models)
+    given = torch.tensor(text.completion_ids[part], device=models.device)[:, None]
+    processors = _processors(text, part, models)
     numbers = torch.arange(part.start, part.start + len(given), device=models.device)
     processed = processors.applied(logits[0], numbers) if processors else logits[0]
-    candidates = propose(processed, SHOWN_OF_ALL if request.k is None else request.k)
+    candidates = propose(processed, SHOWN_OF_ALL if text.request.k is None else text.request.k)
+    of_given = [of_one.gather(1, given).double() for of_one in logits]
     return _Places(
         candidates,
         torch.stack([of_one.gather(1, candidates.token_ids).double() for of_one in logits], dim=1),
-        torch.cat([of_one.gather(1, given).double() for of_one in logits], dim=1),
-        torch.cat([of_one.gather(1, given).double() - of_one.double().logsumexp(1, True) for of_one in logits], dim=1),
+        torch.cat(of_given, dim=1),
+        torch.cat(
+            [value - of_one.double().logsumexp(1, True) for value, of_one in zip(of_given, logits, strict=True)], 1
+        ),
     )
 
 
-def _processors(
-    request: Request,
-    streams: tuple[GuidedStream, ...],
-    completion_ids: tuple[int, ...],
-    part: slice,
-    models: Models,
-) -> Processors | None:
+def _processors(text: _Text, part: slice, models: Models) -> Processors | None:
     """The request's, with each place as a slot of its own, whose history is what stands before it."""
-    num_places = len(completion_ids[part])
-    copies = [Decoded(request, streams) for _ in range(num_places)]
+    num_places = len(text.completion_ids[part])
+    copies = [Decoded(text.request, text.streams) for _ in range(num_places)]
     processors = build_processors(copies, models.limits.vocab_size, models.eos_token_ids, models.device)
     if processors and processors.penalties:
-        _count_before(processors.penalties, completion_ids, part.start, num_places)
+        _count_before(processors.penalties, text.completion_ids, part.start, num_places)
     return processors
 
 
@@ -184,9 +177,7 @@ def _count_before(penalties: Penalties, completion_ids: tuple[int, ...], start: 
         penalties.histories[max(0, index + 1 - start) :, token_id] += GENERATED
 
 
-def _rewards(
-    request: Request, streams: tuple[GuidedStream, ...], given: tuple[int, ...], places: _Places
-) -> list[TokenReward] | None:
+def _rewards(text: _Text, part: slice, places: _Places) -> list[TokenReward] | None:
     """None where logits are broken."""
     candidates, stream_logits = places.candidates, places.stream_logits
     allowed = (candidates.logits > -torch.inf) & (stream_logits != -torch.inf).all(1)
@@ -194,35 +185,28 @@ def _rewards(
     if not bool((finite & places.of_given.isfinite().all(1)).all()):
         return None
     base = candidates.logits.double()
-    shares = torch.tensor([[stream.reward for stream in streams]], dtype=torch.float64, device=base.device)
+    shares = torch.tensor([[stream.reward for stream in text.streams]], dtype=torch.float64, device=base.device)
     shares = shares.expand(len(base), -1)
     # r_t is normalised over the candidates: what that subtracts is the same for all tokens of a place.
     norms = stream_logits.masked_fill(~allowed[:, None], -torch.inf).logsumexp(-1)  # [n, M]
     offset = (norms * shares).sum(1)
     of_given = (places.of_given * shares).sum(1) - offset
     rewards = scores(stream_logits, shares) - offset[:, None]
-    strength = _strengths(request, streams, base, rewards, allowed)
+    strength = _strengths(text, base, rewards, allowed)
     score = base + strength[:, None] * rewards
-    log_base, log_guided = (
-        values.masked_fill(~allowed, -torch.inf).log_softmax(-1) for values in (base, score)
+    log_base, log_guided = (values.masked_fill(~allowed, -torch.inf).log_softmax(-1) for values in (base, score))
+    shown = _candidates(allowed, candidates.token_ids, log_base, rewards, log_guided)
+    of_places = torch.stack(
+        [places.log_probabilities[:, 0], of_given, strength, divergence(score, base, allowed)], dim=1
     )
-    return list(
-        _as_values(
-            given,
-            allowed.tolist(),
-            candidates.token_ids.tolist(),
-            [values.tolist() for values in (rewards, log_base, log_guided)],
-            [values.tolist() for values in (of_given, strength, divergence(score, base, allowed))],
-            places.log_probabilities[:, 0].tolist(),
-        )
-    )
+    given = zip(text.completion_ids[part], of_places.tolist(), shown, strict=True)
+    return [TokenReward(token_id, *numbers, candidates=of_place) for token_id, numbers, of_place in given]
 
 
-def _strengths(
-    request: Request, streams: tuple[GuidedStream, ...], base: Tensor, rewards: Tensor, allowed: Tensor
-) -> Tensor:
+def _strengths(text: _Text, base: Tensor, rewards: Tensor, allowed: Tensor) -> Tensor:
     """[n], what the budget leaves of the strength at each place; 0 where nothing guides."""
-    if not any(stream.reward for stream in streams):
+    request = text.request
+    if not any(stream.reward for stream in text.streams):
         return torch.zeros_like(base[:, 0])
     strength = torch.full_like(base[:, 0], request.strength)
     if request.max_kl is None:
@@ -230,23 +214,10 @@ def _strengths(
     return strength_within(base, rewards, allowed, strength, torch.full_like(strength, request.max_kl))
 
 
-def _as_values(
-    given: tuple[int, ...],
-    allowed: list[list[bool]],
-    token_ids: list[list[int]],
-    of_candidates: list[list[list[float]]],
-    of_places: list[list[float]],
-    log_probabilities: list[float],
-) -> Iterator[TokenReward]:
-    """Numbers on the host, as what is returned."""
-    rewards, log_base, log_guided = of_candidates
-    of_given, strengths, kls = of_places
-    for place, token_id in enumerate(given):
-        shown = tuple(
-            CandidateReward(candidate, log_base[place][index], rewards[place][index], log_guided[place][index])
-            for index, candidate in enumerate(token_ids[place])
-            if allowed[place][index]
-        )
-        yield TokenReward(
-            token_id, log_probabilities[place], of_given[place], strengths[place], kls[place], candidates=shown
-        )
+def _candidates(
+    allowed: Tensor, token_ids: Tensor, log_base: Tensor, rewards: Tensor, log_guided: Tensor
+) -> Iterator[tuple[CandidateReward, ...]]:
+    """Those of each place, of tensors [n, K]."""
+    columns = (allowed, token_ids, log_base, rewards, log_guided)
+    for place in zip(*(column.tolist() for column in columns), strict=True):
+        yield tuple(CandidateReward(*numbers) for is_allowed, *numbers in zip(*place, strict=True) if is_allowed)
