@@ -66,3 +66,74 @@ def progress_chart(
         ended += heights[number]
         points.append(f"{(number + 1) * width:.1f},{HEIGHT - HEIGHT * ended / max(total, 1):.1f}")
     return Chart(bars, " ".join(points), most / step, step, seconds, ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A weight and how sure it is, from 0 to `WIDTH`; two standard deviations to either side."""
+
+    name: str
+    weight: float
+    deviation: float
+    at: float
+    low: float
+    high: float
+
+
+def intervals(names: Sequence[str], weights: Sequence[float], deviations: Sequence[float]) -> list[Interval]:
+    """All on one scale, which begins at 0 and ends with the largest weight that may be."""
+    most = max((weight + 2 * deviation for weight, deviation in zip(weights, deviations, strict=True)), default=0)
+    scale = WIDTH / max(most, 1.0)
+    return [
+        Interval(
+            name,
+            weight,
+            deviation,
+            at=weight * scale,
+            low=max(0.0, weight - 2 * deviation) * scale,
+            high=(weight + 2 * deviation) * scale,
+        )
+        for name, weight, deviation in zip(names, weights, deviations, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One setting that was tried, at its place in the plot."""
+
+    name: str
+    x: float
+    y: float
+    kl: float
+    log_odds: float
+    is_chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """What settings gained over what they cost."""
+
+    points: Sequence[Point]
+    most_kl: float
+    least: float
+    most: float
+
+
+def scatter(tried: Sequence[tuple[str, float, float]], chosen: str) -> Scatter:
+    """Of names, KL and log-odds; a margin of a twentieth on each side."""
+    most_kl = max((kl for _, kl, _ in tried), default=0) or 1.0
+    gains = [gain for _, _, gain in tried]
+    least, most = min([0.0, *gains]), max([0.0, *gains])
+    height = (most - least) or 1.0
+    points = [
+        Point(
+            name,
+            x=WIDTH * (0.05 + 0.9 * kl / most_kl),
+            y=2 * HEIGHT * (0.95 - 0.9 * (gain - least) / height),
+            kl=kl,
+            log_odds=gain,
+            is_chosen=name == chosen,
+        )
+        for name, kl, gain in tried
+    ]
+    return Scatter(points, most_kl, least, most)

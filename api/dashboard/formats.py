@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 NOTHING = "\u2013"
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -70,6 +71,11 @@ def short(identifier: object) -> str:
     return str(identifier)[-8:]
 
 
+def part(text: str) -> str:
+    """A text as one part of a path."""
+    return quote(text, safe="")
+
+
 FILTERS: MappingProxyType[str, Callable[..., Any]] = MappingProxyType(
-    {each.__name__: each for each in (number, rate, span, ago, moment, iso, percent, short)}
+    {each.__name__: each for each in (number, rate, span, ago, moment, iso, percent, short, part)}
 )

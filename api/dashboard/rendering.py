@@ -43,6 +43,8 @@ class Section:
 SECTIONS = (
     Section("jobs", "/", "Jobs", Scope.JOBS_READ),
     Section("new", "/jobs/new", "New job", Scope.JOBS_WRITE),
+    Section("profiles", "/profiles", "Profiles", Scope.PROFILES_READ),
+    Section("strength", "/strength", "Strength", Scope.JOBS_WRITE),
     Section("models", "/models", "Models & health"),
     Section("account", "/account", "Keys & webhooks"),
 )

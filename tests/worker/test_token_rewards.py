@@ -1,11 +1,12 @@
 """What guided each token of a text, with its texts: the real engine and tokenizer on a tiny random model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from db.preferences import Method
+from db.preferences import EffectivePreference, Method
 from db.queries.claims import ClaimedItem, Outcome
 from db.queries.feedback import Pair
 from tests.builders import preference
@@ -32,6 +33,12 @@ def ended(decoder: TextDecoder, item: ClaimedItem) -> Outcome:
     return outcome
 
 
+def reading(item_id: int, guided: EffectivePreference, text: str) -> ClaimedItem:
+    """An item whose text is given."""
+    item = an_item(item_id, "tea", guided, token_rewards=True, max_tokens=100)
+    return replace(item, sampling={**item.sampling, "given": text})
+
+
 def tokens_of(outcome: Outcome) -> list[dict[str, object]]:
     """As they are stored."""
     assert outcome.error_code is None, outcome.error_message
@@ -49,7 +56,10 @@ def test_a_text_that_was_written_comes_with_what_guided_each_of_its_tokens(
 
     tokens = tokens_of(outcome)
 
-    assert "".join(str(token["text"]) for token in tokens).rstrip("\N{REPLACEMENT CHARACTER}") == outcome.text
+    whole = "".join(str(token["text"]) for token in tokens)
+    for control in ("<|assistant|>", "<|user|>", "<|system|>"):  # which the tokens show, and the text does not
+        whole = whole.replace(control, "")
+    assert whole.rstrip("\N{REPLACEMENT CHARACTER}") == (outcome.text or "").rstrip("\N{REPLACEMENT CHARACTER}")
     rewards = [token["reward"] for token in tokens]
     assert rewards == pytest.approx((outcome.rewards or [0.0] * len(tokens))[: len(tokens)], abs=1e-4)
     assert all(len(token["candidates"]) == 10 for token in tokens)  # type: ignore[arg-type] # JSON
@@ -58,7 +68,7 @@ def test_a_text_that_was_written_comes_with_what_guided_each_of_its_tokens(
 def test_a_text_that_is_given_is_read_and_not_written(decoder: TextDecoder) -> None:
     guided = preference("formal", method=Method.CONTRAST, strength=1.0)
 
-    outcome = ended(decoder, an_item(2, "tea", guided, token_rewards=True, given=TEXT, max_tokens=100))
+    outcome = ended(decoder, reading(2, guided, TEXT))
 
     assert "".join(str(token["text"]) for token in tokens_of(outcome)) == TEXT == outcome.text
     assert (outcome.finish_reason, outcome.num_completion_tokens) == ("given", 0)
@@ -69,7 +79,7 @@ def test_each_principle_speaks_for_a_text_as_weights_are_learnt_from_it(decoder:
     both = preference("brief", "formal", method=Method.MIXTURE, strength=1.0)
     of_texts = []
     for text in (TEXT, "Tea!"):
-        outcome = ended(decoder, an_item(3, "tea", both, token_rewards=True, given=text, max_tokens=100))
+        outcome = ended(decoder, reading(3, both, text))
         assert outcome.token_rewards is not None
         of_texts.append([each["log_ratio"] for each in outcome.token_rewards["principles"]])  # type: ignore[attr-defined] # JSON
 
@@ -83,4 +93,4 @@ def test_each_principle_speaks_for_a_text_as_weights_are_learnt_from_it(decoder:
 def test_a_character_of_several_tokens_is_added_by_its_last() -> None:
     text = "a\N{TEAPOT}b".encode()
 
-    assert pieces([*text], lambda ids: bytes(ids).decode(errors="replace")) == ["a", "", "", "\N{TEAPOT}", "b"]
+    assert pieces([*text], lambda ids: bytes(ids).decode(errors="replace")) == ["a", "", "", "", "\N{TEAPOT}", "b"]
