@@ -5,6 +5,7 @@ Keys are made and revoked on the command line, as the API has no route for it: h
 
 import datetime as dt
 import uuid
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -61,7 +62,7 @@ async def add_webhook(request: Request, viewer: JobsWriter, services: ServicesDe
             raise InvalidRequestError(errors=line_errors(error)) from None
         created = await routes.create_webhook(viewer.caller, services, body)
     except ApiError as error:
-        return await _account(request, viewer, services, error=error, given=given)
+        return await _account(request, viewer, services, error=error, given=defaultdict(str, given))
     return await _account(request, viewer, services, secret=created.secret, secret_of=created.url)
 
 
@@ -118,7 +119,7 @@ async def _account(request: Request, viewer: Viewer, services: Services, **shown
     found = await run_in_threadpool(_looked, services, viewer)
     error = shown.get("error")
     status_code = error.status if isinstance(error, ApiError) else 200
-    nothing = {"error": None, "given": {}, "secret": None, "secret_of": None, "event_types": list(EventType)}
+    nothing = {"error": None, "given": defaultdict(str), "secret": None, "secret_of": None, "event_types": list(EventType)}
     return page(
         request,
         "account.html",

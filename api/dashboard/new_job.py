@@ -1,6 +1,7 @@
 """The form for a new job: rows or a campaign, checked with an estimate, and submitted as the API does it."""
 
 import secrets
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -117,7 +118,7 @@ def _form_page(
         section="new",
         status_code=422 if outcome is not None and outcome.error is not None else 200,
         kind=kind,
-        given=given,
+        given=defaultdict(str, given),
         outcome=outcome,
         models=names,
         priorities=list(Priority),

@@ -14,6 +14,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from api.dashboard import formats
@@ -146,6 +147,11 @@ class PageRoute(APIRoute):
             except DATABASE_ERRORS as error:
                 log_unexpected("database_unavailable", error)
                 return protect(_failure(request, UnavailableError()))
+            except HTTPException:
+                raise
+            except Exception as error:  # noqa: BLE001 - people get a page, whatever happened
+                log_unexpected("page_failed", error)
+                return protect(_failure(request, ApiError()))
             finally:
                 await request.close()
 
