@@ -2,7 +2,8 @@
 
 The answer is modelled as where weights are learnt (`worker.preference_fit`):
 
-    P(first > second) = sigmoid(BETA * u),  u = sum_k w_k * (phi_k(first) - phi_k(second)),  w_k ~ N(mean_k, deviation_k^2)
+    P(first > second) = sigmoid(BETA * u),  u = sum_k w_k * (phi_k(first) - phi_k(second))
+    w_k ~ N(mean_k, deviation_k^2)
 
 What is to be learnt is the mutual information of answer and weights (BALD, Houlsby et al. 2011):
 `H(E[p]) - E[H(p)]`, in nats. It is large where the outcome is open *because* the weights are uncertain, and 0 for two

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from api import profiles
@@ -41,6 +42,33 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which profiles a page shows."""
+
+    find: str
+    tag: str
+    after: str | None
+
+
+def wanted(
+    find: Annotated[str, Query(max_length=MAX_USER_ID_CHARACTERS)] = "",
+    tag: Annotated[str, Query(max_length=MAX_TAG_CHARACTERS)] = "",
+    after: Annotated[str | None, Query(max_length=MAX_USER_ID_CHARACTERS)] = None,
+) -> Wanted:
+    """A dependency: what the address asks for."""
+    return Wanted(find.strip(), tag, after)
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A user's profile as it is stored, and the form as it is to be shown."""
+
+    user_id: str
+    stored: StoredProfile | None
+    form: ProfileForm
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """A page of the list."""
 
@@ -64,16 +92,15 @@ def profiles_page(
     request: Request,
     viewer: ProfilesReader,
     services: ServicesDep,
-    find: Annotated[str, Query(max_length=MAX_USER_ID_CHARACTERS)] = "",
-    tag: Annotated[str, Query(max_length=MAX_TAG_CHARACTERS)] = "",
-    after: Annotated[str | None, Query(max_length=MAX_USER_ID_CHARACTERS)] = None,
+    asked: Annotated[Wanted, Depends(wanted)],
 ) -> Response:
     """The profiles by user id, as far as they are looked for."""
-    listed = _listed(services, viewer, find.strip(), tag, after)
-    more = urlencode({"find": find, "tag": tag, "after": listed.profiles[-1].user_id}) if listed.has_more else ""
-    return page(
-        request, "profiles.html", viewer=viewer, section="profiles", listed=listed, find=find, tag=tag, more=more
-    )
+    listed = _listed(services, viewer, asked)
+    more = ""
+    if listed.has_more:
+        more = urlencode({"find": asked.find, "tag": asked.tag, "after": listed.profiles[-1].user_id})
+    shown = {"listed": listed, "find": asked.find, "tag": asked.tag, "more": more}
+    return page(request, "profiles.html", viewer=viewer, section="profiles", **shown)
 
 
 @router.post("/profiles")
@@ -87,7 +114,8 @@ def open_profile(request: Request, viewer: ProfilesWriter, fields: Form) -> Resp
 def editor(request: Request, user_id: UserId, viewer: ProfilesReader, services: ServicesDep) -> Response:
     """The profile as a form; an empty one where the user has none."""
     stored = find(services, viewer, user_id)
-    return _editor(request, services, viewer, user_id, stored, form_of_body(stored.body if stored else {}))
+    edited = Edited(user_id, stored, form_of_body(stored.body if stored else {}))
+    return _editor(request, services, viewer, edited)
 
 
 @router.post("/profiles/{user_id}")
@@ -95,8 +123,7 @@ async def save(
     request: Request, user_id: UserId, viewer: ProfilesWriter, services: ServicesDep, fields: Form
 ) -> Response:
     """Store the form, unless somebody else has changed the profile since it was opened: then both are shown."""
-    expected = str(fields.get("etag") or "")
-    return await run_in_threadpool(_save, request, services, viewer, user_id, fields, expected)
+    return await run_in_threadpool(_save, request, services, viewer, user_id, fields)
 
 
 @router.get("/profiles/{user_id}/history")
@@ -164,16 +191,16 @@ def path_of(user_id: str) -> str:
     return f"/profiles/{quote(user_id, safe='')}"
 
 
-def _listed(services: Services, viewer: Viewer, containing: str, tag: str, after: str | None) -> Listed:
+def _listed(services: Services, viewer: Viewer, asked: Wanted) -> Listed:
     tenant_id = viewer.caller.tenant_id
     with services.database.reading() as session:
         found = stored_profiles.list_profiles(
             session,
             tenant_id,
-            tags=[tag] if tag else (),
-            after=after,
+            tags=[asked.tag] if asked.tag else (),
+            after=asked.after,
             limit=PROFILES_PER_PAGE + 1,
-            containing=containing,
+            containing=asked.find,
         )
         number = profile_pages.num_profiles(session, tenant_id)
         tags = profile_pages.frequent_tags(session, tenant_id, limit=TAGS_SHOWN)
@@ -187,25 +214,20 @@ def _user_id(given: str) -> str:
         raise InvalidRequestError(errors=[LineError("user_id", str(error), "/user_id")]) from None
 
 
-def _save(
-    request: Request,
-    services: Services,
-    viewer: Viewer,
-    user_id: str,
-    fields: Any,
-    expected: str,
-) -> Response:
+def _save(request: Request, services: Services, viewer: Viewer, user_id: str, fields: FormData) -> Response:
     stored = find(services, viewer, user_id)
     form = form_as_sent(fields)
     try:
         body = body_as_sent(fields, stored_metadata(stored.body if stored else None))
-        _put(services, viewer, user_id, body, expected)
+        _put(services, viewer, user_id, body, str(fields.get("etag") or ""))
     except PreconditionFailedError:
         stored = find(services, viewer, user_id)
         theirs = differences(body.canonical(), stored.body if stored else {})
-        return _editor(request, services, viewer, user_id, stored, form, conflict=theirs, status_code=409)
+        edited = Edited(user_id, stored, form)
+        return _editor(request, services, viewer, edited, conflict=theirs)
     except ApiError as error:
-        return _editor(request, services, viewer, user_id, stored, form, error=error, status_code=error.status)
+        edited = Edited(user_id, stored, form)
+        return _editor(request, services, viewer, edited, error=error)
     return see_other(request, f"{path_of(user_id)}?saved=1")
 
 
@@ -226,22 +248,18 @@ def _editor(
     request: Request,
     services: Services,
     viewer: Viewer,
-    user_id: str,
-    stored: StoredProfile | None,
-    form: ProfileForm,
+    edited: Edited,
     *,
     error: ApiError | None = None,
     conflict: Sequence[Difference] | None = None,
-    status_code: int = 200,
 ) -> Response:
-    known = known_methods(services.database)
+    known, stored, form = known_methods(services.database), edited.stored, edited.form
     return page(
         request,
         "profile.html",
         viewer=viewer,
         section="profiles",
-        status_code=status_code,
-        user_id=user_id,
+        user_id=edited.user_id,
         profile=stored,
         etag=etag(stored) if stored else "",
         form=form,

@@ -77,9 +77,9 @@ def test_two_versions_differ_in_what_somebody_changed() -> None:
     found = {each.name: (each.before, each.after) for each in differences(before, after)}
 
     assert found == {
-        "“a”": ("1", "–"),
-        "“b”": ("1", "0.5"),
-        "Strength": ("–", "0"),
-        "Learning": ("–", "yes"),
-        "Example": ("–", "x"),
+        "\N{LEFT DOUBLE QUOTATION MARK}a\N{RIGHT DOUBLE QUOTATION MARK}": ("1", "\N{EN DASH}"),
+        "\N{LEFT DOUBLE QUOTATION MARK}b\N{RIGHT DOUBLE QUOTATION MARK}": ("1", "0.5"),
+        "Strength": ("\N{EN DASH}", "0"),
+        "Learning": ("\N{EN DASH}", "yes"),
+        "Example": ("\N{EN DASH}", "x"),
     }

@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from typing import Self
 
 import pytest
 from sqlalchemy import func, select
@@ -17,10 +18,8 @@ from tests.api.submissions import give_profile
 from tests.builders import a_description
 
 CANDIDATE = {"token_id": 7, "text": "tea", "base_log_probability": 0.0, "reward": 0.5, "guided_log_probability": 0.0}
-TOKEN = {
-    **{"token_id": 7, "text": "tea", "log_probability": -1.0, "reward": 0.5, "strength": 1.0, "kl": 0.1},
-    **{"is_changed": False, "candidates": [CANDIDATE]},
-}
+NUMBERS = {"log_probability": -1.0, "reward": 0.5, "strength": 1.0, "kl": 0.1}
+TOKEN = {"token_id": 7, "text": "tea", **NUMBERS, "is_changed": False, "candidates": [CANDIDATE]}
 INSIGHT: JsonObject = {"strength": 1.0, "max_kl": None, "principles": [], "tokens": [TOKEN]}
 
 
@@ -33,7 +32,7 @@ class Working:
         self._num_items = num_items
         self._thread = threading.Thread(target=self._work)
 
-    def __enter__(self) -> "Working":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -131,5 +130,3 @@ def test_without_a_worker_it_says_so_at_once(api: Api, client: TestClient) -> No
 
     assert body["data"][0]["error"]["code"] == "no_worker"
     assert not body["complete"]
-
-
