@@ -10,10 +10,9 @@ from api.job_schemas import ItemErrorOut, Messages, Overrides, Prompt
 from api.preview_schemas import MAX_WAIT_SECONDS
 from api.profile_schemas import MaxKl, StrictModel
 from db.preferences import MAX_STRENGTH, Method
+from db.sampling import MAX_TOKENS_SHOWN
 
 MAX_VARIANTS = 8
-MAX_TOKENS_SHOWN = 512
-"""Of a text whose tokens are shown: each brings its candidates along."""
 MAX_GIVEN_CHARACTERS = 8000
 
 
@@ -39,7 +38,8 @@ class ProfilePreviewIn(Overrides):
         description=f"Say of each token what guided it. Texts then have at most {MAX_TOKENS_SHOWN} tokens.",
     )
     text: Annotated[str, StringConstraints(min_length=1, max_length=MAX_GIVEN_CHARACTERS)] | None = Field(
-        default=None, description="Nothing is written: this text is read, and its token rewards are given."
+        default=None,
+        description="Nothing is written: this text is read, as far as it fits, and its token rewards are given.",
     )
     wait_seconds: int = Field(default=60, ge=1, le=MAX_WAIT_SECONDS, description="So long texts are waited for.")
 

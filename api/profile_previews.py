@@ -35,7 +35,6 @@ from api.jobs import Writer
 from api.passing_jobs import ends, passing
 from api.previews import NO_WORKER, NOT_IN_TIME
 from api.profile_preview_schemas import (
-    MAX_TOKENS_SHOWN,
     PROFILE_PREVIEW_EXAMPLE,
     PreviewedText,
     ProfilePreviewIn,
@@ -147,8 +146,6 @@ def _own(body: ProfilePreviewIn, variant: Variant) -> Overrides:
     said = {name: getattr(body, name) for name in OWN_FIELDS & body.model_fields_set}
     said |= {name: getattr(variant, name) for name in variant.model_fields_set if getattr(variant, name) is not None}
     said.setdefault("seed", 0)
-    if body.shows_tokens and said.get("max_tokens") is None and body.text is not None:
-        said["max_tokens"] = MAX_TOKENS_SHOWN
     return Overrides.model_construct(_fields_set=set(said), **said)
 
 

@@ -12,7 +12,7 @@ from db.model_descriptions import ModelDescription
 from db.preferences import METHODS_WITH_POLICY, EffectivePreference, Method
 from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.queries.feedback import Pair
-from db.sampling import Sampling
+from db.sampling import MAX_TOKENS_SHOWN, Sampling
 from worker.answers import Answers, RequestId
 from worker.card import Card, CardError, find_card
 from worker.comparison import Comparison
@@ -139,9 +139,11 @@ class TextDecoder:
         return answers.requests(streams, preference, self._engine.generation_defaults, self._engine.vocab_size)
 
     def _read(self, answers: Answers, given: str) -> Outcome:
-        """What guides each token of a text that is given, as if it had been written."""
+        """What guides each token of a text that is given, as far as it fits, as if it had been written."""
         token_ids = self._tokenizer.encode(given, add_special_tokens=False, split_special_tokens=True)
-        return self._with_token_rewards(answers, token_ids[: answers.sampling.max_tokens], answers.read(given))
+        longest = max(len(stream.prompt) for stream in self._requests(answers)[0].streams)
+        room = max(1, min(MAX_TOKENS_SHOWN, self._engine.max_length - longest))
+        return self._with_token_rewards(answers, token_ids[:room], answers.read(given))
 
     def _with_token_rewards(self, answers: Answers, token_ids: Sequence[int], outcome: Outcome) -> Outcome:
         """The outcome with what guided each token of its text; a failure where that cannot be said."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from transformers import PreTrainedTokenizerBase
 
 from db.preferences import EffectivePreference, Method
 from db.queries.claims import ClaimedItem, Outcome
@@ -35,7 +36,7 @@ def ended(decoder: TextDecoder, item: ClaimedItem) -> Outcome:
 
 def reading(item_id: int, guided: EffectivePreference, text: str) -> ClaimedItem:
     """An item whose text is given."""
-    item = an_item(item_id, "tea", guided, token_rewards=True, max_tokens=100)
+    item = an_item(item_id, "tea", guided, token_rewards=True)
     return replace(item, sampling={**item.sampling, "given": text})
 
 
@@ -75,7 +76,9 @@ def test_a_text_that_is_given_is_read_and_not_written(decoder: TextDecoder) -> N
     assert not decoder.has_work
 
 
-def test_each_principle_speaks_for_a_text_as_weights_are_learnt_from_it(decoder: TextDecoder) -> None:
+def test_each_principle_speaks_for_a_text_as_weights_are_learnt_from_it_but_for_its_end(
+    decoder: TextDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     both = preference("brief", "formal", method=Method.MIXTURE, strength=1.0)
     of_texts = []
     for text in (TEXT, "Tea!"):
@@ -83,11 +86,14 @@ def test_each_principle_speaks_for_a_text_as_weights_are_learnt_from_it(decoder:
         assert outcome.token_rewards is not None
         of_texts.append([each["log_ratio"] for each in outcome.token_rewards["principles"]])  # type: ignore[attr-defined] # JSON
 
+    monkeypatch.setattr(
+        decoder._tokenizer, "_special_tokens_map", {**decoder._tokenizer._special_tokens_map, "eos_token": None}
+    )  # noqa: SLF001 - its end is not read then
     (features,) = decoder.compare([Pair([{"role": "user", "content": "tea"}], TEXT, "Tea!")], ["brief", "formal"])
 
     assert features is not None
     differences = [one - other for one, other in zip(*of_texts, strict=True)]
-    assert differences == pytest.approx(features, abs=2.0)  # which reads the end of each text, too
+    assert differences == pytest.approx(features, abs=1e-3)
 
 
 def test_a_character_of_several_tokens_is_added_by_its_last() -> None:
