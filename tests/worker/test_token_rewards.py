@@ -3,9 +3,9 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from transformers import PreTrainedTokenizerBase
 
 from db.preferences import EffectivePreference, Method
 from db.queries.claims import ClaimedItem, Outcome
@@ -13,6 +13,7 @@ from db.queries.feedback import Pair
 from tests.builders import preference
 from tests.tiny_model import write_tiny_model, write_tiny_policy
 from tests.worker.items import an_item, settings_for
+from worker.comparison import Comparison
 from worker.decoder import TextDecoder, load_decoder
 from worker.insight import pieces
 
@@ -38,6 +39,10 @@ def reading(item_id: int, guided: EffectivePreference, text: str) -> ClaimedItem
     """An item whose text is given."""
     item = an_item(item_id, "tea", guided, token_rewards=True)
     return replace(item, sampling={**item.sampling, "given": text})
+
+
+def completion_without_end(self: Any, text: str) -> tuple[int, ...]:  # noqa: ANN401 - a method's own object
+    return tuple(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
 
 def tokens_of(outcome: Outcome) -> list[dict[str, object]]:
@@ -86,9 +91,7 @@ def test_each_principle_speaks_for_a_text_as_weights_are_learnt_from_it_but_for_
         assert outcome.token_rewards is not None
         of_texts.append([each["log_ratio"] for each in outcome.token_rewards["principles"]])  # type: ignore[attr-defined] # JSON
 
-    monkeypatch.setattr(
-        decoder._tokenizer, "_special_tokens_map", {**decoder._tokenizer._special_tokens_map, "eos_token": None}
-    )  # noqa: SLF001 - its end is not read then
+    monkeypatch.setattr(Comparison, "_completion", completion_without_end)
     (features,) = decoder.compare([Pair([{"role": "user", "content": "tea"}], TEXT, "Tea!")], ["brief", "formal"])
 
     assert features is not None
