@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api.dashboard.rendering import PageRoute, done, page, see_other
 from api.bounds import MAX_INTEGER
+from api.dashboard.rendering import PageRoute, done, page, see_other
 from api.dashboard.sessions import AnyViewer, Form, JobsReader, JobsWriter, Viewer
 from api.dependencies import Scope, Services, ServicesDep
 from api.errors import ApiError, InvalidRequestError, NotFoundError, line_errors
@@ -119,7 +119,13 @@ async def _account(request: Request, viewer: Viewer, services: Services, **shown
     found = await run_in_threadpool(_looked, services, viewer)
     error = shown.get("error")
     status_code = error.status if isinstance(error, ApiError) else 200
-    nothing = {"error": None, "given": defaultdict(str), "secret": None, "secret_of": None, "event_types": list(EventType)}
+    nothing = {
+        "error": None,
+        "given": defaultdict(str),
+        "secret": None,
+        "secret_of": None,
+        "event_types": list(EventType),
+    }
     return page(
         request,
         "account.html",

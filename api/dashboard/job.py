@@ -34,8 +34,8 @@ from db.states import TERMINAL_ITEM_STATES, ItemState
 
 RESULTS_PER_PAGE = 25
 MAX_SEARCH_CHARACTERS = 200
-COUNT_SECONDS = 3.0
-"""So long a running job's chart is good enough."""
+COUNT_SHARE = 0.1
+"""At most so much of the time is spent counting one running job's ends."""
 MAX_CHARTS = 256
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -140,6 +140,16 @@ def download(
     return response
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What was counted of a job."""
+
+    counts: Counts
+    good_until: float
+    chart: Chart
+    sides: tuple[Side, Side] | None
+
+
 JobQuestion = tuple[uuid.UUID, uuid.UUID]
 
 
@@ -150,17 +160,19 @@ class Charts:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[uuid.UUID, tuple[Counts, float, Chart, tuple[Side, Side] | None]] = OrderedDict()
+        self._kept: OrderedDict[uuid.UUID, _Kept] = OrderedDict()
 
     def of(self, session: Session, job: JobRecord) -> tuple[Chart, tuple[Side, Side] | None]:
         """The chart of a job, and its two sides where users are held out."""
         kept = self._kept.get(job.id)
-        if kept is not None and (kept[0] == job.counts or time.monotonic() - kept[1] < COUNT_SECONDS):
-            return kept[2], kept[3]
+        began = time.monotonic()
+        if kept is not None and (kept.counts == job.counts or began < kept.good_until):
+            return kept.chart, kept.sides
         chart = _chart(session, job)
         held_out = job.facts.holdout is not None
         compared = job_pages.sides(session, job.id, unguided_hash=UNGUIDED.hash) if held_out else None
-        self._kept[job.id] = (job.counts, time.monotonic(), chart, compared)
+        ended = time.monotonic()
+        self._kept[job.id] = _Kept(job.counts, ended + (ended - began) / COUNT_SHARE, chart, compared)
         if len(self._kept) > MAX_CHARTS:
             self._kept.popitem(last=False)
         return chart, compared

@@ -1,4 +1,4 @@
-"""What the form for a new job holds, as the body and the options that the API reads. Knows no page and stores nothing."""
+"""What the form for a new job holds, as the body and options that the API reads. Knows no page and stores nothing."""
 
 import csv
 import hashlib
@@ -99,6 +99,8 @@ def options_of(fields: FormData) -> dict[str, object]:
         options["defaults"] = said
     if holdout is not None:
         options["holdout"] = holdout / 100
+        if (seed := _text(fields, "holdout_seed")).isdecimal():  # of the estimate: the same users
+            options["holdout_seed"] = int(seed)
     return options
 
 

@@ -67,11 +67,12 @@ async def unguided(
 
 def unguided_as(sampling: Mapping[str, Any]) -> Overrides:
     """What an item with these stored settings says itself, and that nothing steers it."""
-    stored = {name: value for name, value in sampling.items() if name in Overrides.model_fields and value is not None}
+    stated = {name: value for name, value in sampling.items() if name in Overrides.model_fields and value is not None}
     bias = {str(token_id): value for token_id, value in sampling.get("logit_bias") or ()}
-    further = {"logit_bias": bias or None, "chat_template_kwargs": sampling.get("template") or None, "n": 1}
-    stated = stored | {name: value for name, value in further.items() if value is not None}
-    return Overrides.model_construct(_fields_set={*stated, "method"}, **{**stated, "method": Method.NONE})
+    stated.pop("logit_bias", None)
+    further = {"logit_bias": bias, "chat_template_kwargs": sampling.get("template")}
+    stated |= {name: value for name, value in further.items() if value}
+    return Overrides.model_validate({**stated, "n": 1, "rewards": False, "method": Method.NONE})
 
 
 def _asked(services: Services, viewer: Viewer, job_id: uuid.UUID, position: int) -> tuple[Asked, str]:
