@@ -11,16 +11,18 @@ from starlette.responses import Response
 
 from api.dashboard.charts import Scatter, scatter
 from api.dashboard.rendering import PageRoute, page
-from api.dashboard.sessions import Form, JobsWriter
-from api.dependencies import Services, ServicesDep
+from api.dashboard.sessions import Form, JobsWriter, Viewer
+from api.dependencies import Scope, Services, ServicesDep
 from api.errors import ApiError, InvalidRequestError, LineError, line_errors
 from api.profile_preview_schemas import PreviewedText, ProfilePreviewIn
 from api.profile_previews import previewed
 from api.profile_schemas import check_user_id
 from db.queries.models import RegisteredModel, list_models
+from db.queries.profiles import list_profiles
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 NUM_PROMPTS = 3
+USERS_OFFERED = 20
 TOKENS = 48
 WAIT_SECONDS = 180
 USUAL_PROMPTS = (
@@ -52,7 +54,7 @@ def strength_page(
     model: Annotated[str, Query(max_length=256)] = "",
 ) -> Response:
     """How the strength of a model was chosen, and where to try others."""
-    known = _models(services)
+    known, users = _looked(services, viewer)
     found = next((each for each in known if each.name == model), known[0] if known else None)
     return page(
         request,
@@ -63,6 +65,7 @@ def strength_page(
         calibrated=None if found is None else calibrated(found),
         strengths=STRENGTHS,
         prompts=USUAL_PROMPTS,
+        users=users,
     )
 
 
@@ -129,6 +132,11 @@ def _chosen(model: RegisteredModel) -> str:
     return f"{own.default_method}, {own.format}{strength}{budget}"
 
 
-def _models(services: Services) -> list[RegisteredModel]:
+def _looked(services: Services, viewer: Viewer) -> tuple[list[RegisteredModel], list[str]]:
+    """The models, those that are served first, and some users to try, as far as the key may see them."""
     with services.database.reading() as session:
-        return sorted(list_models(session), key=lambda model: (not model.is_ready, model.name))
+        models = sorted(list_models(session), key=lambda model: (not model.is_ready, model.name))
+        if not viewer.may(Scope.PROFILES_READ):
+            return models, []
+        found = list_profiles(session, viewer.caller.tenant_id, limit=USERS_OFFERED)
+        return models, [profile.user_id for profile in found]
