@@ -87,12 +87,12 @@ function showCandidates(token) {
   token.classList.add("is-shown");
 }
 
-document.addEventListener("focusin", (event) => { const token = event.target.closest("button.t"); if (token) showCandidates(token); });
-document.addEventListener("mouseover", (event) => { const token = event.target.closest("button.t"); if (token) showCandidates(token); });
+document.addEventListener("focusin", (event) => { const token = event.target.closest("[data-candidates]"); if (token) showCandidates(token); });
+document.addEventListener("mouseover", (event) => { const token = event.target.closest("[data-candidates]"); if (token) showCandidates(token); });
 document.addEventListener("keydown", (event) => {
-  const token = event.target.closest?.("button.t");
+  const token = event.target.closest?.("[data-candidates]");
   if (!token) return;
-  const all = [...token.parentElement.querySelectorAll("button.t")];
+  const all = [...token.parentElement.querySelectorAll("[data-candidates]")];
   const here = all.indexOf(token);
   const next = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: all.length - 1 }[event.key];
   if (next === undefined || !all[next]) return;
