@@ -5,11 +5,24 @@ import time
 from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
-from api import feedback, health, job_events, job_flow, jobs, models, previews, profile_transfer, profiles, results
+from api import (
+    feedback,
+    health,
+    job_events,
+    job_flow,
+    jobs,
+    models,
+    previews,
+    profile_previews,
+    profile_transfer,
+    profiles,
+    results,
+)
 from api.admission import Lanes
 from api.anthropic import batches as message_batches
 from api.anthropic import messages
 from api.bulk import Bulk, BulkThreads
+from api.dashboard import pages
 from api.dependencies import Services, callers_in
 from api.documentation import DocumentedApi
 from api.endings import Endings
@@ -61,11 +74,24 @@ def create_app(
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware)
     install_error_handlers(app)
-    own = (jobs, job_flow, job_events, results, previews, profiles, profile_transfer, feedback, models, webhook_routes)
+    own = (
+        jobs,
+        job_flow,
+        job_events,
+        results,
+        previews,
+        profiles,
+        profile_previews,
+        profile_transfer,
+        feedback,
+        models,
+        webhook_routes,
+    )
     for resource in own:
         checks = [Depends(refuse_broken_text), Depends(refuse_unknown_parameters)]
         app.include_router(resource.router, dependencies=checks)
     vendors = (files, batches, at_once, message_batches, messages)
     for resource in (*vendors, health):  # monitors and the vendors' clients add parameters of their own
         app.include_router(resource.router)
+    pages.install(app)
     return app

@@ -10,7 +10,14 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from api import campaign_schemas, feedback_schemas, job_schemas, preview_schemas, profile_schemas
+from api import (
+    campaign_schemas,
+    feedback_schemas,
+    job_schemas,
+    preview_schemas,
+    profile_preview_schemas,
+    profile_schemas,
+)
 from api.anthropic import batch_schemas as message_batch_schemas
 from api.anthropic import failures
 from api.openai import batch_schemas
@@ -80,6 +87,7 @@ class DocumentedApi(FastAPI):
                 *job_schemas.DOCUMENTED_SCHEMAS,
                 *campaign_schemas.DOCUMENTED_SCHEMAS,
                 *preview_schemas.DOCUMENTED_SCHEMAS,
+                *profile_preview_schemas.DOCUMENTED_SCHEMAS,
                 *profile_schemas.DOCUMENTED_SCHEMAS,
                 *feedback_schemas.DOCUMENTED_SCHEMAS,
                 *batch_schemas.DOCUMENTED_SCHEMAS,

@@ -16,6 +16,7 @@ from db.sampling import MAX_SEED, Sampling
 
 NUM_REMEMBERED = 1024
 SAMPLING_FIELDS = frozenset(SamplingFields.model_fields)
+UNSAID = Sampling()
 GUIDANCE_FIELDS = frozenset(Overrides.model_fields) - SAMPLING_FIELDS
 
 
@@ -38,10 +39,10 @@ class ModelDefaults:
 class Guidance:
     """Resolves the items of one job. Pure: the same item and profile give the same answer."""
 
-    def __init__(self, model: ModelDefaults, defaults: Overrides, listener: str | None = None) -> None:
+    def __init__(self, model: ModelDefaults, defaults: Overrides, hidden: Sampling = UNSAID) -> None:
         self._model = model
         self._defaults = defaults
-        unsaid = Sampling(max_tokens=model.max_tokens, listener=listener)
+        unsaid = replace(hidden, max_tokens=model.max_tokens)
         self._sampling = replace(unsaid, **stated_sampling(defaults))
         self._text_after_seed = _without_seed(self._sampling)
         # Most items of a job share a few preferences, and each costs a hash.

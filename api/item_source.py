@@ -55,6 +55,10 @@ class ReadOptions:
     errors: Sequence[LineError] = ()
     listener: str | None = None
     """Who is to hear the texts while they grow."""
+    token_rewards: bool = False
+    """Whether to keep what guided each token."""
+    given: str | None = None
+    """The text that is read where none is to be written."""
 
 
 class ItemSource(Protocol):

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from api.guidance import Guidance, ModelDefaults
 from api.inspection import Inspection
 from api.item_checks import SETTINGS, ItemChecks, ResolvedItem
-from api.item_source import Candidate, ItemSource
+from api.item_source import Candidate, ItemSource, ReadOptions
 from api.job_schemas import Options, Overrides
 from api.settings import Settings
 from db.holdouts import MAX_SEED, Holdout
@@ -33,7 +33,7 @@ class Planner:
         self._source = source
         self._checks = ItemChecks(model, settings.max_prompt_characters)
         head = source.head
-        self._guidance = Guidance(ModelDefaults.of(model.description), head.options.defaults, head.listener)
+        self._guidance = Guidance(ModelDefaults.of(model.description), head.options.defaults, _hidden(head))
         self.inspection = Inspection(settings.max_items)
         self._holdout = drawn_holdout(head.options)
         self._num_holdout = 0
@@ -81,6 +81,11 @@ def drawn_holdout(options: Options) -> Holdout | None:
         return None
     seed = secrets.randbelow(MAX_SEED + 1) if options.holdout_seed is None else options.holdout_seed
     return Holdout(options.holdout, seed)
+
+
+def _hidden(head: ReadOptions) -> Sampling:
+    """What no client states of its items' sampling."""
+    return Sampling(listener=head.listener, token_rewards=head.token_rewards, given=head.given)
 
 
 def _stated(own: Overrides) -> frozenset[str]:

@@ -278,6 +278,8 @@ class Result(Base):
     rewards: Mapped[list[float] | None]
     kl: Mapped[float | None]
     choices: Mapped[list[JsonObject] | None] = mapped_column(JSON(none_as_null=True))
+    token_rewards: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
+    """What guided each token of the text; of previews that ask for it."""
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
 

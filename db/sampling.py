@@ -9,6 +9,8 @@ GUIDED_CANDIDATES = 10
 WHOLE_VOCABULARY = 0
 """As `k`: whatever the model's generation_config says, an unguided token is one of all. A guided one is one of
 GUIDED_CANDIDATES, as if unsaid."""
+MAX_TOKENS_SHOWN = 512
+"""Of a text with token rewards: each token brings its candidates along."""
 # What `apply_chat_template` takes itself, and what a template is given by padserve or the tokenizer.
 RESERVED_TEMPLATE_ARGUMENTS = frozenset(
     {
@@ -56,14 +58,19 @@ class Sampling:
     """Further arguments of the chat template."""
     listener: str | None = None
     """Who is to hear the texts while they grow; None is nobody."""
+    token_rewards: bool = False
+    """Keep what guided each token of the first answer."""
+    given: str | None = None
+    """Nothing is written: this text is read in an answer's place, for its token rewards."""
 
     @property
     def body(self) -> dict[str, object]:
         """The JSON object that is stored with the item."""
         body = {each.name: getattr(self, each.name) for each in fields(self)}
         lists = {"stop": list(self.stop), "logit_bias": [list(pair) for pair in self.logit_bias]}
-        if self.listener is None:  # of nearly all items
-            del body["listener"]
+        for name in ("listener", "token_rewards", "given"):
+            if not body[name]:  # of nearly all items
+                del body[name]
         return {**body, **lists, "template": dict(self.template)}
 
     @classmethod

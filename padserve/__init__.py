@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         UnreachableError,
         UnreadableAnswerError,
     )
+    from padserve.profile_previews import PreviewedText, ProfilePreview, Token, TokenCandidate, TokenRewards
 
 _MODULES = {
     "AsyncClient": "async_client",
@@ -52,6 +53,7 @@ _MODULES = {
     "Campaign": "endpoints",
     "Preview": "campaigns",
     "PreviewedUser": "campaigns",
+    **dict.fromkeys(("PreviewedText", "ProfilePreview", "Token", "TokenCandidate", "TokenRewards"), "profile_previews"),
     "Trial": "comparison",
 }
 _ANSWERS = frozenset(
@@ -87,15 +89,20 @@ __all__ = [
     "NotFoundError",
     "PadserveError",
     "Preview",
+    "PreviewedText",
     "PreviewedUser",
     "Principle",
     "Profile",
+    "ProfilePreview",
     "RateLimitedError",
     "Result",
     "ServerError",
     "SettingsError",
     "SourceError",
     "StackError",
+    "Token",
+    "TokenCandidate",
+    "TokenRewards",
     "Trial",
     "UnreachableError",
     "UnreadableAnswerError",

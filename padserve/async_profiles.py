@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
-from padserve import endpoints
+from padserve import endpoints, profile_previews
 from padserve.answers import Feedback, ImportReport, Principle, Profile
 from padserve.async_sources import opened_profiles
 from padserve.async_transport import AsyncTransport
 from padserve.errors import ApiError
 from padserve.ndjson import Source
+from padserve.profile_previews import ProfilePreview, Variant
 
 
 class AsyncProfiles:
@@ -83,6 +84,32 @@ class AsyncProfiles:
     async def withdraw_feedback(self, user_id: str) -> None:
         """Forget every stored pair and rating; the profile keeps the weights that were learnt so far."""
         await self._transport.ask(endpoints.withdraw_feedback(user_id))
+
+    async def preview(
+        self,
+        user_id: str,
+        prompt: str,
+        *,
+        variants: Iterable[Variant] = (),
+        token_rewards: bool = False,
+        text: str | None = None,
+        model: str | None = None,
+        wait_seconds: int = profile_previews.WAIT_SECONDS,
+        settings: Mapping[str, object] | None = None,
+    ) -> ProfilePreview:
+        """As `Profiles.preview`."""
+        return await self._transport.ask(
+            profile_previews.ask(
+                user_id,
+                prompt,
+                variants=variants,
+                token_rewards=token_rewards,
+                text=text,
+                model=model,
+                wait_seconds=wait_seconds,
+                settings=settings,
+            )
+        )
 
     async def list(self, *, tags: Sequence[str] = (), page_size: int = 100) -> AsyncIterator[Profile]:
         """Every profile, or those with any of the tags, by user id; pages are read as they are needed."""

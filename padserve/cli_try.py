@@ -11,6 +11,7 @@ import typer
 
 from padserve import offers
 from padserve.cli_options import ItemOptions, as_flag, with_options
+from padserve.cli_tokens import show_tokens
 from padserve.context import CommandContext, context_of
 from padserve.display import job_progress, say, show_json, show_text
 from padserve.errors import ApiError
@@ -38,6 +39,7 @@ def try_(
     max_kl: Annotated[
         list[str] | None, typer.Option(metavar="NUMBERS", help="How far guidance may go, as in 0.05,0.2.")
     ] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Below each text, what guided each token.")] = False,
     timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long to wait.")] = 60,
     options: ItemOptions,
 ) -> None:
@@ -48,6 +50,11 @@ def try_(
     """
     given = context_of(context)
     settings = {"strengths": _numbers("--strength", strength), "max_kls": _numbers("--max-kl", max_kl)}
+    if tokens:
+        from padserve.comparison import Comparison
+
+        show_tokens(given, Comparison(prompt, user, _parts(method), **settings), options, round(timeout))
+        return
     try:
         with _ended_by_signals(), given.client() as client, job_progress(given.notes, ended=False) as on_progress:
             trials = client.compare(

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from padserve import endpoints, ndjson
+from padserve import endpoints, ndjson, profile_previews
 from padserve.answers import Feedback, ImportReport, Principle, Profile
 from padserve.errors import ApiError
 from padserve.ndjson import Source
+from padserve.profile_previews import ProfilePreview, Variant
 from padserve.transport import Transport
 
 
@@ -82,6 +83,36 @@ class Profiles:
     def withdraw_feedback(self, user_id: str) -> None:
         """Forget every stored pair and rating; the profile keeps the weights that were learnt so far."""
         self._transport.ask(endpoints.withdraw_feedback(user_id))
+
+    def preview(
+        self,
+        user_id: str,
+        prompt: str,
+        *,
+        variants: Iterable[Variant] = (),
+        token_rewards: bool = False,
+        text: str | None = None,
+        model: str | None = None,
+        wait_seconds: int = profile_previews.WAIT_SECONDS,
+        settings: Mapping[str, object] | None = None,
+    ) -> ProfilePreview:
+        """Write the prompt under each of the variants, ahead of the tenant's jobs; nothing of it is kept.
+
+        With `token_rewards`, each text comes with what guided each of its tokens. With `text` nothing is written: that
+        text is read. `settings` are those of an item, and go before the profile's.
+        """
+        return self._transport.ask(
+            profile_previews.ask(
+                user_id,
+                prompt,
+                variants=variants,
+                token_rewards=token_rewards,
+                text=text,
+                model=model,
+                wait_seconds=wait_seconds,
+                settings=settings,
+            )
+        )
 
     def list(self, *, tags: Sequence[str] = (), page_size: int = 100) -> Iterator[Profile]:
         """Every profile, or those with any of the tags, by user id; pages are read as they are needed."""

@@ -23,6 +23,11 @@ share_compiled_statements()
 gc.disable()  # until all is imported and collected: nothing of that is garbage, and looking for some took a third of it
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the tests of the dashboard keep pictures of its pages."""
+    parser.addoption("--screenshots", metavar="FOLDER", help="keep pictures of the dashboard's pages here")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Of tests side by side, each process computes on one thread: two on as many processors only wait for each other.
 

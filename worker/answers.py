@@ -39,6 +39,15 @@ class Answers:
         """The requests of the item whose completions are still to come."""
         return [request_id for request_id in self.request_ids if request_id not in self.completions]
 
+    @property
+    def first(self) -> Completion:
+        """What became of the first answer, once it has ended."""
+        return self.completions[self.request_ids[0]]
+
+    def read(self, given: str) -> Outcome:
+        """What becomes of an item whose text is given: nothing was written."""
+        return Outcome(self.item.item_id, self.item.attempt, text=given, finish_reason="given", num_completion_tokens=0)
+
     def requests(
         self,
         streams: tuple[Stream, ...],

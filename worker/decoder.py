@@ -1,6 +1,7 @@
 """The real decoder: text on the outside, token ids on the inside. Lives in the engine's process."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -11,15 +12,26 @@ from db.model_descriptions import ModelDescription
 from db.preferences import METHODS_WITH_POLICY, EffectivePreference, Method
 from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.queries.feedback import Pair
-from db.sampling import Sampling
+from db.sampling import MAX_TOKENS_SHOWN, Sampling
 from worker.answers import Answers, RequestId
 from worker.card import Card, CardError, find_card
 from worker.comparison import Comparison
 from worker.description import describe
-from worker.engine import Completion, Engine, Failure, ModelError, Request, RequestError, load_engine, local_folder
+from worker.engine import (
+    Completion,
+    Engine,
+    Failure,
+    ModelError,
+    Request,
+    RequestError,
+    TokenRewards,
+    load_engine,
+    local_folder,
+)
 from worker.formats import INSTRUCTION, PAD, SYSTEM, Message
 from worker.growing import GrowingTexts
 from worker.identity import model_digest
+from worker.insight import insight
 from worker.methods import BASE_GUIDE, MODEL_GUIDE, POLICY_GUIDE, Guide, streams_of
 from worker.pieces import Piece
 from worker.prompts import PromptError, encode, shows_system, trial_warnings
@@ -73,6 +85,8 @@ class TextDecoder:
         sampling = Sampling.from_body(item.sampling)
         answers = Answers(item, sampling, StopTexts(self._tokenizer, sampling.stop, sampling.min_tokens))
         try:
+            if sampling.given is not None:
+                return self._read(answers, sampling.given)
             for request in self._requests(answers):
                 self._engine.add(request)
         except RequestError as error:
@@ -124,6 +138,25 @@ class TextDecoder:
         streams = streams_of(preference, messages, encode_turns, self.card.format, self._guide)
         return answers.requests(streams, preference, self._engine.generation_defaults, self._engine.vocab_size)
 
+    def _read(self, answers: Answers, given: str) -> Outcome:
+        """What guides each token of a text that is given, as far as it fits, as if it had been written."""
+        token_ids = self._tokenizer.encode(given, add_special_tokens=False, split_special_tokens=True)
+        longest = max(len(stream.prompt) for stream in self._requests(answers)[0].streams)
+        room = max(1, min(MAX_TOKENS_SHOWN, self._engine.max_length - longest))
+        return self._with_token_rewards(answers, token_ids[:room], answers.read(given))
+
+    def _with_token_rewards(self, answers: Answers, token_ids: Sequence[int], outcome: Outcome) -> Outcome:
+        """The outcome with what guided each token of its text; a failure where that cannot be said."""
+        request = self._requests(answers)[0]
+        found: TokenRewards | Failure = TokenRewards(request.request_id, (), ())
+        if token_ids:
+            found = self._engine.token_rewards(request, token_ids)
+        if isinstance(found, Failure):
+            return answers.failure(found.code, found.message)
+        preference = EffectivePreference.from_body(answers.item.preference)
+        spell = partial(answers.stops.decoded, with_special=True)
+        return replace(outcome, token_rewards=insight(found, request, preference, self._guide, spell))
+
     def _outcomes(self, ended: Sequence[Completion | Failure]) -> Iterator[Outcome]:
         for end in ended:
             attempt = self._owners.pop(end.request_id, None)
@@ -140,7 +173,10 @@ class TextDecoder:
             if not answers.missing:
                 del self._answers[attempt]
                 self._growing.pop(attempt, None)
-                yield answers.outcome()
+                outcome = answers.outcome()
+                if answers.sampling.token_rewards:
+                    outcome = self._with_token_rewards(answers, answers.first.token_ids, outcome)
+                yield outcome
 
 
 def load_decoder(settings: WorkerSettings) -> TextDecoder:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from db.anthropic_models import MessageBatch
 from db.base import UtcDateTime
+from db.dashboard_models import DashboardSession
 from db.models import Tenant
 from db.openai_models import Batch
 from db.session import Database
@@ -18,6 +19,7 @@ METADATA = {
     Batch.metadata,
     MessageBatch.metadata,
     Webhook.metadata,
+    DashboardSession.metadata,
 }.pop()  # one, through the models, so that every table is known
 
 

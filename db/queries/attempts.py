@@ -50,6 +50,8 @@ class Outcome:
     error_message: str | None = None
     stop_text: str | None = None
     """Before which of the item's stop texts the text ends; None where it ends otherwise."""
+    token_rewards: JsonObject | None = None
+    """What guided each token, where that was asked for: `worker.insight` makes it."""
 
     @property
     def key(self) -> Attempt:

@@ -103,10 +103,11 @@ def _result_row(outcome: Outcome) -> tuple[object, ...]:
         outcome.error_code,
         outcome.error_message,
         outcome.stop_text,
+        None if outcome.token_rewards is None else json.dumps(outcome.token_rewards),
     )
 
 
 _RESULT_COLUMNS = (
     *("item_id", "text", "finish_reason", "num_prompt_tokens", "num_completion_tokens", "reward", "rewards", "kl"),
-    *("choices", "error_code", "error_message", "stop_text"),
+    *("choices", "error_code", "error_message", "stop_text", "token_rewards"),
 )

@@ -76,15 +76,16 @@ def caller_of(session: Session, secret: str) -> ApiKey | None:
 
 def valid_among(session: Session, key_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
     """Which of these keys are neither expired nor revoked."""
-    return set(session.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), *_is_valid())))
+    return set(session.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), *is_valid())))
 
 
 @cache  # every request asks
 def _valid_key() -> Select[ApiKey]:
-    return select(ApiKey).where(ApiKey.digest == bindparam("the_digest"), *_is_valid())
+    return select(ApiKey).where(ApiKey.digest == bindparam("the_digest"), *is_valid())
 
 
-def _is_valid() -> tuple[ColumnElement[bool], ...]:
+def is_valid() -> tuple[ColumnElement[bool], ...]:
+    """What holds of a key that is neither expired nor revoked."""
     return ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > clock())
 
 

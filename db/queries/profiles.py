@@ -76,10 +76,21 @@ def list_versions(
 
 
 def list_profiles(
-    session: Session, tenant_id: uuid.UUID, *, tags: Sequence[str] = (), after: str | None = None, limit: int
+    session: Session,
+    tenant_id: uuid.UUID,
+    *,
+    tags: Sequence[str] = (),
+    after: str | None = None,
+    limit: int,
+    containing: str = "",
 ) -> list[StoredProfile]:
-    """Profiles in the order of their user ids, from behind `after`; with `tags`, those that have any of them."""
+    """Profiles in the order of their user ids, from behind `after`; with `tags`, those that have any of them.
+
+    `containing`: only those whose user id has this part, in upper or lower case.
+    """
     query = _newest(tenant_id)
+    if containing:
+        query = query.where(Profile.user_id.icontains(containing, autoescape=True))
     if tags:
         tagged = select(ProfileTag.profile_id).where(ProfileTag.tenant_id == tenant_id, ProfileTag.tag.in_(tags))
         query = query.where(Profile.id.in_(tagged))

@@ -3,9 +3,9 @@
 import datetime as dt
 import uuid
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, case, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, or_, select
 from sqlalchemy.orm import Session
 
 from db.base import JsonObject
@@ -75,14 +75,33 @@ def read_results(
 
     A range of positions, not a limit: it is what keeps PostgreSQL from sorting the whole job for each page.
     """
-    ends = [job_state for job_state, item_state in EARLY_ENDS.items() if item_state in states]
-    is_wanted: ColumnElement[bool] = or_(Item.state.in_(states), and_(_FOLLOWS, Job.state.in_(ends)))
     at_positions = Item.position.between(positions.start, positions.stop - 1)
-    statement = _ENDED_ITEMS.where(Item.job_id == job_id, at_positions, is_wanted)
+    statement = _ENDED_ITEMS.where(Item.job_id == job_id, at_positions, is_among(states))
     statement = statement.order_by(Item.position)
     if with_messages:
         return [ResultRow(*row) for row in session.execute(statement.add_columns(Item.messages))]
     return [ResultRow(*row) for row in session.execute(statement)]
+
+
+def read_token_rewards(session: Session, *, job_id: uuid.UUID, positions: range) -> dict[int, JsonObject]:
+    """What guided the tokens of these items' texts, by position, as far as it was asked for and is there."""
+    found = (
+        select(Item.position, Result.token_rewards)
+        .join(Result, Result.item_id == Item.id)
+        .where(Item.job_id == job_id, Item.position.between(positions.start, positions.stop - 1))
+    )
+    return {position: rewards for position, rewards in session.execute(found) if rewards is not None}
+
+
+def ended_items() -> Select[*tuple[Any, ...]]:
+    """The columns of `ResultRow`, of all items that are joined to their jobs and their results: to be narrowed down."""
+    return _ENDED_ITEMS
+
+
+def is_among(states: Collection[ItemState]) -> ColumnElement[bool]:
+    """What holds of an item that ended in one of these states, be it with its job."""
+    ends = [job_state for job_state, item_state in EARLY_ENDS.items() if item_state in states]
+    return or_(Item.state.in_(states), and_(_FOLLOWS, Job.state.in_(ends)))
 
 
 def is_kept(session: Session, job_id: uuid.UUID) -> bool:

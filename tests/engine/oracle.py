@@ -31,6 +31,19 @@ class Answer:
     """KL(guided || base) over the candidates, at each token."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What guides one token of a text that is given."""
+
+    token_id: int
+    log_probability: float
+    reward: float
+    strength: float
+    kl: float
+    candidates: dict[int, tuple[float, float, float]]
+    """Log-probability under the base, reward, log-probability under guidance; the most likely first."""
+
+
 class Oracle:
     """Plain transformers and PEFT, one model per name that streams use."""
 
@@ -72,6 +85,32 @@ class Oracle:
         chosen = _draw(request, score, len(token_ids))
         token_reward = sum(c * lp[chosen] for c, lp in zip(coefficients, over_candidates, strict=True))
         return chosen, token_reward, _kl(score, base)
+
+    def place(self, request: Request, before: Sequence[int], token_id: int) -> Place:
+        """What guides a token behind these."""
+        logits = [self._logits(stream.weights, [*stream.prompt, *before]) for stream in request.streams]
+        proposed = _processed(request, logits[0], list(before))
+        candidates = sorted(proposed, key=lambda a: (-proposed[a], a))[: request.k]
+        norms = [_log_sum([z[a] for a in candidates]) for z in logits]
+
+        def reward(a: int) -> float:
+            streams = zip(request.streams, logits, norms, strict=True)
+            return sum(stream.reward * (z[a] - norm) for stream, z, norm in streams)
+
+        base = dict(zip(candidates, _log_softmax([proposed[a] for a in candidates]), strict=True))
+        rewards = {a: reward(a) for a in candidates}
+        guides = any(stream.reward for stream in request.streams)
+        strength = _affordable(request, base, rewards) if guides else 0.0
+        score = {a: base[a] + strength * rewards[a] for a in candidates}
+        guided = dict(zip(score, _log_softmax(list(score.values())), strict=True))
+        return Place(
+            token_id,
+            logits[0][token_id] - _log_sum(logits[0]),
+            reward(token_id),
+            strength,
+            _kl(score, base),
+            {a: (base[a], rewards[a], guided[a]) for a in candidates},
+        )
 
     @torch.no_grad()
     def _logits(self, weights: str, prefix: list[int]) -> list[float]:
@@ -171,9 +210,13 @@ def _draw(request: Request, score: dict[int, float], position: int) -> int:
     return max(likely, key=lambda a: scaled[a] + _gumbel(request.seed, position, a))
 
 
-def _log_softmax(values: Sequence[float]) -> list[float]:
+def _log_sum(values: Sequence[float]) -> float:
     largest = max(values)
-    total = math.log(sum(math.exp(value - largest) for value in values)) + largest
+    return math.log(sum(math.exp(value - largest) for value in values)) + largest
+
+
+def _log_softmax(values: Sequence[float]) -> list[float]:
+    total = _log_sum(values)
     return [value - total for value in values]
 
 

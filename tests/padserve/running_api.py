@@ -20,6 +20,18 @@ from tests.api.apps import create_app, take_back
 from tests.builders import DIGEST, a_model
 
 MODEL = "hub/tiny-model"
+CANDIDATES = [
+    {"token_id": 1, "text": "HI", "base_log_probability": -0.1, "reward": -1.0, "guided_log_probability": -2.0},
+    {"token_id": 2, "text": "HO", "base_log_probability": -2.0, "reward": 1.0, "guided_log_probability": -0.1},
+]
+NUMBERS = {"log_probability": -2.5, "reward": 1.0, "strength": 0.5, "kl": 0.2, "is_changed": True}
+INSIGHT: dict[str, object] = {
+    "strength": 1.0,
+    "max_kl": 0.2,
+    "principles": [],
+    "tokens": [{"token_id": 2, "text": "HO", "candidates": CANDIDATES, **NUMBERS}],
+}
+"""What every text's tokens were guided by."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class Server:
                 finish_reason="stop",
                 num_prompt_tokens=3,
                 num_completion_tokens=4,
+                token_rewards=INSIGHT if item.sampling.get("token_rewards") else None,
             )
             for item in claimed
         ]

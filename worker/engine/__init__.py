@@ -15,6 +15,7 @@ from worker.engine.generation import GenerationDefaults
 from worker.engine.hub import local_folder
 from worker.engine.loading import load_engine
 from worker.engine.request import (
+    CandidateReward,
     Completion,
     Failure,
     FinishReason,
@@ -23,9 +24,12 @@ from worker.engine.request import (
     ScoreRequest,
     StopCondition,
     Stream,
+    TokenReward,
+    TokenRewards,
 )
 
 __all__ = [
+    "CandidateReward",
     "Checkpoint",
     "Completion",
     "Engine",
@@ -41,6 +45,8 @@ __all__ = [
     "ScoreRequest",
     "StopCondition",
     "Stream",
+    "TokenReward",
+    "TokenRewards",
     "load_engine",
     "local_folder",
 ]

@@ -5,6 +5,7 @@ lockstep and gives them all the token that the sum chose. Token ids only; no tex
 """
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Sequence as Values
 from dataclasses import dataclass
 
 import torch
@@ -18,12 +19,13 @@ from worker.engine.memory import ROWS_PER_SLOT, is_out_of_memory
 from worker.engine.models import Models
 from worker.engine.prefixes import PrefixKey
 from worker.engine.reading import Prompts
-from worker.engine.request import Completion, Failure, Request, Score, ScoreRequest
+from worker.engine.request import Completion, Failure, Request, Score, ScoreRequest, TokenRewards
 from worker.engine.scheduler import Plan, Scheduler, Ticket
 from worker.engine.scoring import score
 from worker.engine.sequence import Sequence
 from worker.engine.slots import Slots, build_slots
 from worker.engine.streams import guided_streams
+from worker.engine.token_rewards import token_rewards
 from worker.engine.validation import check_candidates, check_request
 
 
@@ -177,6 +179,18 @@ class Engine:
             num_tokens=self._prefill_budget,
             num_rows=ROWS_PER_SLOT * self.num_slots,
             on_forward=on_forward,
+        )
+
+    def token_rewards(
+        self, request: Request, completion_ids: Values[int], on_forward: Callable[[], None] = lambda: None
+    ) -> TokenRewards | Failure:
+        """What guided each token of a completion that this request has given, or of any other text.
+
+        Nothing is decoded; the request's own length, seed and temperature are of no account. `on_forward` is called
+        after each forward. Requests that are being decoded go on afterwards as if nothing had been.
+        """
+        return token_rewards(
+            request, completion_ids, self._models, num_tokens=self._prefill_budget, on_forward=on_forward
         )
 
     def _take(self, untaken: Iterator[Request], taken: set[int | str]) -> Iterator[Failure]:

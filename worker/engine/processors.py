@@ -16,7 +16,7 @@ from worker.engine.request import Request
 from worker.engine.sequence import Sequence
 
 _IN_PROMPT = 1
-_GENERATED = 2
+GENERATED = 2
 """What a history holds of a token: 1 if it is in the prompt, plus 2 for each time that it was chosen."""
 
 
@@ -41,13 +41,13 @@ class Penalties:
         if self.frequency is not None:
             logits = logits - self.frequency * (self.histories >> 1)
         if self.presence is not None:
-            logits = logits - self.presence * (self.histories >= _GENERATED)
+            logits = logits - self.presence * (self.histories >= GENERATED)
         return logits
 
     def count(self, token_ids: Tensor) -> None:
         """Take note of what was chosen for all slots [S]."""
         self.histories.scatter_add_(
-            1, token_ids[self.slots][:, None], torch.full_like(self.histories[:, :1], _GENERATED)
+            1, token_ids[self.slots][:, None], torch.full_like(self.histories[:, :1], GENERATED)
         )
 
 

@@ -121,6 +121,50 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateReward:
+    """One of the k tokens among which a step decides. Log-probabilities are over these k alone, at temperature 1."""
+
+    token_id: int
+    base_log_probability: float
+    reward: float
+    """r_t(a), in nats."""
+    guided_log_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenReward:
+    """One token of a completion, and the step that it stands for."""
+
+    token_id: int
+    log_probability: float
+    """`log pi_base(a)` over the whole vocabulary, in nats."""
+    reward: float
+    """r_t of it, in nats; also of a token that was none of the candidates."""
+    strength: float
+    """What the step used: less than the request's where the budget cut it, 0 where nothing guides."""
+    kl: float
+    """KL(guided || base) over the candidates, in nats."""
+    candidates: tuple[CandidateReward, ...]
+    """The base's most likely tokens, the most likely first."""
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether guidance prefers another candidate than the base does."""
+        guided = max(self.candidates, key=lambda candidate: candidate.guided_log_probability)
+        return guided.guided_log_probability > self.candidates[0].guided_log_probability
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRewards:
+    """What guided each token of a completion."""
+
+    request_id: int | str
+    tokens: tuple[TokenReward, ...]
+    log_likelihoods: tuple[float, ...]
+    """`sum_t log pi_s(y_t)` over the whole vocabulary, of each stream that was run, the base stream first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A request that was refused or failed while it was decoded or scored; the others are not affected."""
 

@@ -1,0 +1,139 @@
+"""Charts as numbers: where lines and bars of an SVG are. Pure; what they look like is the templates' business."""
+
+import datetime as dt
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from db.states import ItemState
+
+WIDTH, HEIGHT = 600.0, 140.0
+MAX_BARS = 60
+STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 86_400)
+"""Seconds that a bar may stand for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One rectangle."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    kind: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """How a job went: a bar for each stretch of time, and the line of all that has ended."""
+
+    bars: Sequence[Bar]
+    line: str
+    """The points of a polyline."""
+    most_per_second: float
+    bucket_seconds: int
+    seconds: float
+    num_ended: int
+
+
+def bucket_seconds(seconds: float) -> int:
+    """How long a bar stands for, so that there are at most `MAX_BARS`."""
+    wanted = seconds / MAX_BARS
+    return next((step for step in STEPS if step >= wanted), math.ceil(wanted / STEPS[-1]) * STEPS[-1])
+
+
+def progress_chart(
+    ends: Mapping[tuple[int, ItemState], int], *, since: dt.datetime, until: dt.datetime, total: int
+) -> Chart:
+    """From how many ended when and how."""
+    seconds = max((until - since).total_seconds(), 1.0)
+    step = bucket_seconds(seconds)
+    last = max([int(seconds // step), *(number for number, _ in ends)])
+    width = WIDTH / (last + 1)
+    heights = {number: sum(ends.get((number, state), 0) for state in ItemState) for number in range(last + 1)}
+    most = max(heights.values(), default=0) or 1
+    bars, points, ended = [], [f"0,{HEIGHT:.1f}"], 0
+    for number in range(last + 1):
+        top = HEIGHT
+        for state in (ItemState.SUCCEEDED, ItemState.FAILED, ItemState.CANCELLED):
+            count = ends.get((number, state), 0)
+            if count:
+                height = HEIGHT * count / most
+                top -= height
+                bars.append(Bar(number * width + width * 0.1, top, width * 0.8, height, state, f"{count} {state}"))
+        ended += heights[number]
+        points.append(f"{(number + 1) * width:.1f},{HEIGHT - HEIGHT * ended / max(total, 1):.1f}")
+    return Chart(bars, " ".join(points), most / step, step, seconds, ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A weight and how sure it is, from 0 to `WIDTH`; two standard deviations to either side."""
+
+    name: str
+    weight: float
+    deviation: float
+    at: float
+    low: float
+    high: float
+
+
+def intervals(names: Sequence[str], weights: Sequence[float], deviations: Sequence[float]) -> list[Interval]:
+    """All on one scale, which begins at 0 and ends with the largest weight that may be."""
+    most = max((weight + 2 * deviation for weight, deviation in zip(weights, deviations, strict=True)), default=0)
+    scale = WIDTH / max(most, 1.0)
+    return [
+        Interval(
+            name,
+            weight,
+            deviation,
+            at=weight * scale,
+            low=max(0.0, weight - 2 * deviation) * scale,
+            high=(weight + 2 * deviation) * scale,
+        )
+        for name, weight, deviation in zip(names, weights, deviations, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One setting that was tried, at its place in the plot."""
+
+    name: str
+    x: float
+    y: float
+    kl: float
+    log_odds: float
+    is_chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """What settings gained over what they cost."""
+
+    points: Sequence[Point]
+    most_kl: float
+    least: float
+    most: float
+
+
+def scatter(tried: Sequence[tuple[str, float, float]], chosen: str) -> Scatter:
+    """Of names, KL and log-odds; a margin of a twentieth on each side."""
+    most_kl = max((kl for _, kl, _ in tried), default=0) or 1.0
+    gains = [gain for _, _, gain in tried]
+    least, most = min([0.0, *gains]), max([0.0, *gains])
+    height = (most - least) or 1.0
+    points = [
+        Point(
+            name,
+            x=WIDTH * (0.05 + 0.9 * kl / most_kl),
+            y=2 * HEIGHT * (0.95 - 0.9 * (gain - least) / height),
+            kl=kl,
+            log_odds=gain,
+            is_chosen=name == chosen,
+        )
+        for name, kl, gain in tried
+    ]
+    return Scatter(points, most_kl, least, most)

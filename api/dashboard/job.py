@@ -1,0 +1,214 @@
+"""One job: how far it is and how it went, what it wrote, and what it would have written unguided."""
+
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api import deadlines, results
+from api.bounds import Position
+from api.coalescing import Coalescer
+from api.dashboard.charts import Chart, bucket_seconds, progress_chart
+from api.dashboard.rendering import PageRoute, live_part, page, render, version_of
+from api.dashboard.sessions import JobsReader, Viewer
+from api.dependencies import Scope, Services, ServicesDep
+from api.job_schemas import JobOut
+from api.job_views import job_views
+from api.jobs import JobId
+from api.planning import UNGUIDED
+from api.result_rows import Shown
+from api.results import EndedState, ResultFormat
+from db.queries import job_pages
+from db.queries.job_pages import Looked, Side
+from db.queries.jobs import Counts, JobRecord
+from db.queries.results import ResultRow
+from db.states import TERMINAL_ITEM_STATES, ItemState
+
+RESULTS_PER_PAGE = 25
+MAX_SEARCH_CHARACTERS = 200
+COUNT_SHARE = 0.1
+"""At most so much of the time is spent counting one running job's ends."""
+MAX_CHARTS = 256
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which results are asked for."""
+
+    text: str
+    state: EndedState | None
+    after: int | None
+    before: int | None
+
+    @property
+    def looked(self) -> Looked:
+        """As the database is asked."""
+        states = TERMINAL_ITEM_STATES if self.state is None else (ItemState(self.state),)
+        return Looked(self.text, states)
+
+    def query(self, **changes: object) -> str:
+        """As the query of an address that shows the first page, or the one behind or in front of a position."""
+        values = {"q": self.text, "state": self.state, **changes}
+        said = {name: str(value) for name, value in values.items() if value not in {None, ""}}
+        return f"?{urlencode(said)}" if said else ""
+
+
+def search(
+    q: Annotated[str, Query(max_length=MAX_SEARCH_CHARACTERS)] = "",
+    state: Annotated[str, Query(max_length=16)] = "",
+    after: Position | None = None,
+    before: Position | None = None,
+) -> Search:
+    """A dependency: what the address asks for. A state that is none is every state."""
+    return Search(q.strip(), EndedState(state) if state in set(EndedState) else None, after, before)
+
+
+Searched = Annotated[Search, Depends(search)]
+Seen = Annotated[str | None, Query(max_length=32)]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A job, and how it went."""
+
+    job: JobOut
+    chart: Chart
+    sides: tuple[Side, Side] | None
+    """Guided and unguided, where users are held out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of results."""
+
+    rows: Sequence[ResultRow]
+    has_more: bool
+    has_before: bool
+
+
+@router.get("/jobs/{job_id}")
+async def job_page(
+    request: Request, job_id: JobId, viewer: JobsReader, services: ServicesDep, searched: Searched
+) -> Response:
+    """The job and the results that are asked for."""
+    progress = await _progress(request, viewer, job_id)
+    found = await run_in_threadpool(_found, services, viewer, job_id, searched)
+    shown = {"job": progress.job, "progress": progress}
+    version = version_of(render(request, "job_live.html", viewer=viewer, **shown))
+    results_shown = {"found": found, "searched": searched, "states": list(EndedState)}
+    return page(
+        request, "job.html", viewer=viewer, section="jobs", version=version, is_new=False, **shown, **results_shown
+    )
+
+
+@router.get("/live/jobs/{job_id}")
+async def job_live(request: Request, job_id: JobId, viewer: JobsReader, seen: Seen = None) -> Response:
+    """How far the job is, when that has changed."""
+    progress = await _progress(request, viewer, job_id)
+    return live_part(request, "job_live.html", viewer=viewer, seen=seen, job=progress.job, progress=progress)
+
+
+@router.get("/live/jobs/{job_id}/results")
+async def results_live(
+    request: Request, job_id: JobId, viewer: JobsReader, services: ServicesDep, searched: Searched, seen: Seen = None
+) -> Response:
+    """The results that are asked for, when they have changed."""
+    found = await run_in_threadpool(_found, services, viewer, job_id, searched)
+    job = (await _progress(request, viewer, job_id)).job
+    return live_part(request, "job_results.html", viewer=viewer, seen=seen, found=found, searched=searched, job=job)
+
+
+@router.get("/jobs/{job_id}/download")
+def download(
+    job_id: JobId, viewer: JobsReader, services: ServicesDep, as_format: Annotated[ResultFormat, Query(alias="format")]
+) -> Response:
+    """All results as a file: NDJSON, or CSV as Excel reads it. With the prompts, where the key may read profiles."""
+    beside = Shown(prompt=viewer.may(Scope.PROFILES_READ))
+    response = results.read_job_results(job_id, viewer.caller, services, as_format, beside, bom=True)
+    ending = "csv" if as_format is ResultFormat.CSV else "ndjson"
+    response.headers["Content-Disposition"] = f'attachment; filename="{job_id}.{ending}"'
+    return response
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What was counted of a job."""
+
+    counts: Counts
+    good_until: float
+    chart: Chart
+    sides: tuple[Side, Side] | None
+
+
+JobQuestion = tuple[uuid.UUID, uuid.UUID]
+
+
+class Charts:
+    """How jobs went, counted anew only where items have ended since, and of one job not more often than is seen.
+
+    Counting costs time in a large job's size, and pages ask every second.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[uuid.UUID, _Kept] = OrderedDict()
+
+    def of(self, session: Session, job: JobRecord) -> tuple[Chart, tuple[Side, Side] | None]:
+        """The chart of a job, and its two sides where users are held out."""
+        kept = self._kept.get(job.id)
+        began = time.monotonic()
+        if kept is not None and (kept.counts == job.counts or began < kept.good_until):
+            return kept.chart, kept.sides
+        chart = _chart(session, job)
+        held_out = job.facts.holdout is not None
+        compared = job_pages.sides(session, job.id, unguided_hash=UNGUIDED.hash) if held_out else None
+        ended = time.monotonic()
+        self._kept[job.id] = _Kept(job.counts, ended + (ended - began) / COUNT_SHARE, chart, compared)
+        if len(self._kept) > MAX_CHARTS:
+            self._kept.popitem(last=False)
+        return chart, compared
+
+
+def progress_in(services: Services) -> Coalescer[JobQuestion, Progress]:
+    """What pages ask for again and again while a job runs; who asks at the same time shares one look."""
+    charts = Charts()
+
+    def look(question: JobQuestion) -> Progress:
+        with deadlines.reading_job(services.database, *question) as (session, record):
+            (job,) = job_views(session, [record], redis_fails=services.publisher.is_failing)
+            return Progress(job, *charts.of(session, record))
+
+    return Coalescer(look)
+
+
+def _chart(session: Session, job: JobRecord) -> Chart:
+    since = job.started_at or job.created_at
+    until = job.finished_at or job.read_at
+    step = bucket_seconds(max((until - since).total_seconds(), 1.0))
+    ends = job_pages.ends_over_time(session, job.id, since=since, bucket_seconds=step)
+    return progress_chart(ends, since=since, until=until, total=job.counts.total)
+
+
+async def _progress(request: Request, viewer: Viewer, job_id: uuid.UUID) -> Progress:
+    coalescer: Coalescer[JobQuestion, Progress] = request.app.state.dashboard_progress
+    return await coalescer.ask((viewer.caller.tenant_id, job_id))
+
+
+def _found(services: Services, viewer: Viewer, job_id: uuid.UUID, searched: Search) -> Found:
+    with deadlines.reading_job(services.database, viewer.caller.tenant_id, job_id) as (session, _):
+        more = RESULTS_PER_PAGE + 1
+        if searched.before is not None:
+            rows = job_pages.find_results(session, job_id, searched.looked, limit=more, before=searched.before)
+            return Found(rows[-RESULTS_PER_PAGE:], has_more=True, has_before=len(rows) == more)
+        after = -1 if searched.after is None else searched.after
+        rows = job_pages.find_results(session, job_id, searched.looked, limit=more, after=after)
+        return Found(rows[:RESULTS_PER_PAGE], has_more=len(rows) == more, has_before=searched.after is not None)

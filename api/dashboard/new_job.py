@@ -1,0 +1,126 @@
+"""The form for a new job: rows or a campaign, checked with an estimate, and submitted as the API does it."""
+
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.responses import Response
+
+from api import accepting
+from api.accepting import accept_body
+from api.dashboard.rendering import PageRoute, is_of_script, page, see_other
+from api.dashboard.sessions import Form, JobsWriter, Viewer
+from api.dashboard.submitted import Sent, read_campaign_form, read_rows
+from api.dependencies import Scope, Services, ServicesDep
+from api.errors import ApiError, LineError
+from api.submission import Answer
+from db.priorities import Priority
+from db.queries.idempotency import RequestKey
+from db.queries.models import list_models
+
+ROUTE = "dashboard: new job"
+MAX_FORM_ID = 64
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+READERS: dict[str, Callable[[FormData, accepting.Form], Sent]] = {"rows": read_rows, "campaign": read_campaign_form}
+
+
+@dataclass(frozen=True, slots=True)
+class WrongLine:
+    """One thing that is wrong, and the line it is in as it was sent."""
+
+    number: int | None
+    text: str | None
+    pointer: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a form: what the job would be, or what is wrong with it."""
+
+    estimate: object = None
+    error: ApiError | None = None
+    wrong: Sequence[WrongLine] = ()
+
+
+@router.get("/jobs/new")
+def new_job_page(
+    request: Request, viewer: JobsWriter, services: ServicesDep, kind: Annotated[str, Query(max_length=16)] = "rows"
+) -> Response:
+    """The empty form."""
+    return _form_page(request, viewer, services, kind if kind in READERS else "rows", {})
+
+
+@router.post("/jobs/new")
+async def submit(request: Request, viewer: JobsWriter, services: ServicesDep, fields: Form) -> Response:
+    """Check the form, and submit it unless it is only to be checked."""
+    kind = str(fields.get("kind"))
+    kind = kind if kind in READERS else "rows"
+    is_dry_run = fields.get("do") != "submit"
+    sent: Sent | None = None
+    try:
+        form = accepting.Form(viewer.may(Scope.PROFILES_READ), is_dry_run=is_dry_run)
+        sent = await run_in_threadpool(READERS[kind], fields, form)
+        answer = await _accepted(services, viewer, sent, str(fields.get("form_id") or "")[:MAX_FORM_ID])
+        if not is_dry_run:
+            return see_other(request, f"/jobs/{answer.job['id']}")
+        outcome = Outcome(estimate=answer.job)
+    except ApiError as error:
+        outcome = Outcome(error=error, wrong=await run_in_threadpool(_wrong, sent, error.errors))
+    finally:
+        if sent is not None:
+            sent.body.file.close()
+    if is_of_script(request):
+        return page(request, "new_outcome.html", viewer=viewer, outcome=outcome)
+    given = {name: value for name, value in fields.items() if isinstance(value, str)}
+    return await run_in_threadpool(_form_page, request, viewer, services, kind, given, outcome)
+
+
+async def _accepted(services: Services, viewer: Viewer, sent: Sent, form_id: str) -> Answer:
+    """A form that is sent twice, as by a second click, makes one job."""
+    key = None
+    if not sent.form.is_dry_run and form_id:
+        key = RequestKey(viewer.caller.tenant_id, ROUTE, f"{form_id}-{sent.digest[:32]}", sent.digest)
+    async with services.lanes.receiving.slot(viewer.caller.tenant_id):
+        return await accept_body(services, viewer.caller.tenant_id, sent.body, key, sent.form)
+
+
+def _wrong(sent: Sent | None, errors: Sequence[LineError]) -> list[WrongLine]:
+    added = 0 if sent is None else sent.num_lines_added
+    numbers = [None if each.line is None or each.line <= added else each.line - added for each in errors]
+    texts = {} if sent is None or sent.body.file.closed else sent.lines({number for number in numbers if number})
+    return [
+        WrongLine(number, texts.get(number or 0), each.pointer, each.message)
+        for number, each in zip(numbers, errors, strict=True)
+    ]
+
+
+def _form_page(
+    request: Request,
+    viewer: Viewer,
+    services: Services,
+    kind: str,
+    given: dict[str, str],
+    outcome: Outcome | None = None,
+) -> Response:
+    with services.database.reading() as session:
+        names = sorted({model.name for model in list_models(session)})
+    return page(
+        request,
+        "new_job.html",
+        viewer=viewer,
+        section="new",
+        status_code=422 if outcome is not None and outcome.error is not None else 200,
+        kind=kind,
+        given=defaultdict(str, given),
+        outcome=outcome,
+        models=names,
+        priorities=list(Priority),
+        form_id=secrets.token_urlsafe(16),
+    )

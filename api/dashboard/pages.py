@@ -1,0 +1,32 @@
+"""The dashboard's routes together, as the application includes them. A new group of pages is one line more here."""
+
+from fastapi import FastAPI
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from api.dashboard import account, health, job, jobs, new_job, preview, profiles, sessions, strength, teaching, unguided
+from api.dashboard.rendering import HTMX_PATH, STATIC, STATIC_PATH
+
+GROUPS = (sessions, jobs, new_job, job, unguided, profiles, preview, teaching, strength, health, account)
+
+
+class Assets(StaticFiles):
+    """Files that a browser may keep: whenever one changes, so does its address."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """One of them."""
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "public, max-age=604800"
+        return response
+
+
+def install(app: FastAPI) -> None:
+    """Add the pages to the application."""
+    app.state.dashboard_failures = sessions.Failures()
+    app.state.dashboard_lists = jobs.lists_in(app.state.services)
+    app.state.dashboard_progress = job.progress_in(app.state.services)
+    app.mount(HTMX_PATH, Assets(packages=[("js_lib_htmx", "static/htmx")]))
+    app.mount(STATIC_PATH, Assets(directory=STATIC))
+    for group in GROUPS:
+        app.include_router(group.router)

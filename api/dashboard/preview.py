@@ -1,0 +1,163 @@
+"""The preview of a profile: one prompt unguided, asked for, and guided at several strengths, each with its tokens.
+
+The page asks for each text by itself, all at once, so that each is shown as soon as it is there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.responses import Response
+
+from api.dashboard.profiles import find
+from api.dashboard.rendering import PageRoute, page
+from api.dashboard.sessions import Form, JobsWriter, ProfilesReader, Viewer
+from api.dashboard.token_view import SHADES, token_view
+from api.dependencies import Services, ServicesDep
+from api.errors import ApiError, InvalidRequestError, LineError, NoSuchProfileError, line_errors
+from api.model_choice import known_methods
+from api.profile_preview_schemas import PreviewedText, ProfilePreviewIn
+from api.profile_previews import previewed
+from api.profile_schemas import UserId
+from db.preferences import METHODS_WITH_STRENGTH, Method
+from db.queries.models import list_models
+
+USUAL_STRENGTHS = "0.5, 1, 2"
+USUAL_TOKENS = 64
+MAX_STRENGTHS = 5
+WAIT_SECONDS = 120
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One of the texts of a page, and what is sent to have it written."""
+
+    number: int
+    title: str
+    fields: dict[str, str]
+
+
+@router.get("/profiles/{user_id}/preview")
+def preview_page(request: Request, user_id: UserId, viewer: ProfilesReader, services: ServicesDep) -> Response:
+    """Where to type a prompt."""
+    stored = find(services, viewer, user_id)
+    if stored is None:
+        raise NoSuchProfileError
+    with services.database.reading() as session:
+        names = sorted({model.name for model in list_models(session)})
+    known = known_methods(services.database)
+    return page(
+        request,
+        "preview.html",
+        viewer=viewer,
+        section="profiles",
+        user_id=user_id,
+        profile=stored,
+        models=names,
+        methods=[method for method in Method if method in known & METHODS_WITH_STRENGTH],
+        strengths=USUAL_STRENGTHS,
+        max_tokens=USUAL_TOKENS,
+        shades=SHADES,
+    )
+
+
+@router.post("/profiles/{user_id}/preview")
+def begin(request: Request, user_id: UserId, viewer: JobsWriter, fields: Form) -> Response:
+    """The places of all texts; each then asks for its own."""
+    try:
+        tried = tries(fields)
+    except ApiError as error:
+        return page(request, "preview_texts.html", viewer=viewer, user_id=user_id, error=error, tried=[])
+    return page(request, "preview_texts.html", viewer=viewer, user_id=user_id, error=None, tried=tried)
+
+
+@router.post("/profiles/{user_id}/preview/text")
+async def text(request: Request, user_id: UserId, viewer: JobsWriter, services: ServicesDep, fields: Form) -> Response:
+    """One text with what guided each of its tokens."""
+    return await token_part(request, services, viewer, user_id, fields)
+
+
+async def token_part(request: Request, services: Services, viewer: Viewer, user_id: str, fields: FormData) -> Response:
+    """The part of a page that shows one text."""
+    error: ApiError | None = None
+    found: PreviewedText | None = None
+    try:
+        body = preview_body(fields)
+        (found,) = (await previewed(request, viewer.caller, services, user_id, body)).data
+    except ApiError as raised:
+        error = raised
+    view = token_view(found.token_rewards) if found is not None and found.token_rewards is not None else None
+    number = str(fields.get("number") or "0")
+    is_own = fields.get("read") != "1"
+    shown = {"found": found, "view": view, "error": error, "number": number if number.isdecimal() else "0"}
+    given = {name: value for name, value in fields.items() if isinstance(value, str) and name != "csrf"}
+    return await run_in_threadpool(
+        page, request, "preview_text.html", viewer=viewer, user_id=user_id, given=given, is_own=is_own, **shown
+    )
+
+
+def tries(fields: FormData) -> list[Tried]:
+    """Unguided, asked for, and guided at each of the strengths. Raises InvalidRequestError."""
+    strengths = _strengths(str(fields.get("strengths") or ""))
+    names = ("prompt", "max_tokens", "model")
+    same = {name: value for name in names if (value := str(fields.get(name) or "").strip())}
+    preview_body(FormData(same))
+    method = str(fields.get("method") or "")
+    guided = {"method": method} if method in METHODS_WITH_STRENGTH else {}
+    settings: list[tuple[str, dict[str, str]]] = [
+        ("Unguided", {"method": "none"}),
+        ("Only asked for", {"method": "prompt"}),
+        *((f"Guided, strength {strength}", {**guided, "strength": strength}) for strength in strengths),
+    ]
+    return [Tried(number, title, {**same, **own}) for number, (title, own) in enumerate(settings)]
+
+
+def preview_body(fields: FormData) -> ProfilePreviewIn:
+    """What the API would be sent. Raises InvalidRequestError."""
+    errors: list[LineError] = []
+    numbers = {name: _number(fields, name, errors) for name in ("strength", "max_tokens", "max_kl")}
+    variant = {"method": _given(fields, "method"), "strength": numbers["strength"], "max_kl": numbers["max_kl"]}
+    body: dict[str, Any] = {
+        "prompt": str(fields.get("prompt") or "").replace("\r\n", "\n"),
+        "model": _given(fields, "model"),
+        "text": _given(fields, "text"),
+        "max_tokens": None if numbers["max_tokens"] is None else int(numbers["max_tokens"]),
+        "variants": [{name: value for name, value in variant.items() if value is not None}],
+        "token_rewards": True,
+        "wait_seconds": WAIT_SECONDS,
+    }
+    if errors:
+        raise InvalidRequestError(errors=errors)
+    try:
+        return ProfilePreviewIn.model_validate({name: value for name, value in body.items() if value is not None})
+    except ValidationError as error:
+        raise InvalidRequestError(errors=line_errors(error)) from None
+
+
+def _strengths(given: str) -> Sequence[str]:
+    parts = list(dict.fromkeys(part.strip() for part in given.split(",") if part.strip()))
+    if len(parts) > MAX_STRENGTHS:
+        message = f"At most {MAX_STRENGTHS} strengths are shown beside one another."
+        raise InvalidRequestError(errors=[LineError("too_many_strengths", message, "/strengths")])
+    for part in parts:
+        preview_body(FormData({"prompt": "-", "strength": part}))
+    return parts
+
+
+def _given(fields: FormData, name: str) -> str | None:
+    return str(fields.get(name) or "").replace("\r\n", "\n").strip() or None
+
+
+def _number(fields: FormData, name: str, errors: list[LineError]) -> float | None:
+    text = _given(fields, name)
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        errors.append(LineError("not_a_number", f"\u201c{text[:40]}\u201d is not a number.", f"/{name}"))
+        return None

@@ -1,0 +1,270 @@
+"""Profiles: the list, the editor, the versions and their differences. Previews and feedback have files of their own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.responses import Response
+
+from api import profiles
+from api.bounds import Version
+from api.dashboard.profile_forms import (
+    Difference,
+    ProfileForm,
+    body_as_sent,
+    differences,
+    form_as_sent,
+    form_of_body,
+    stored_metadata,
+)
+from api.dashboard.rendering import PageRoute, page, see_other
+from api.dashboard.sessions import Form, ProfilesReader, ProfilesWriter, Viewer
+from api.dependencies import Services, ServicesDep
+from api.errors import ApiError, InvalidRequestError, LineError, NoSuchProfileError, PreconditionFailedError
+from api.etags import Preconditions
+from api.model_choice import known_methods
+from api.profile_schemas import MAX_USER_ID_CHARACTERS, ProfileBody, ProfileResource, UserId, check_user_id, etag
+from db.preferences import Method
+from db.queries import profile_pages
+from db.queries import profiles as stored_profiles
+from db.queries.profiles import StoredProfile
+
+PROFILES_PER_PAGE = 50
+VERSIONS_PER_PAGE = 20
+TAGS_SHOWN = 30
+MAX_TAG_CHARACTERS = 64
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which profiles a page shows."""
+
+    find: str
+    tag: str
+    after: str | None
+
+
+def wanted(
+    find: Annotated[str, Query(max_length=MAX_USER_ID_CHARACTERS)] = "",
+    tag: Annotated[str, Query(max_length=MAX_TAG_CHARACTERS)] = "",
+    after: Annotated[str | None, Query(max_length=MAX_USER_ID_CHARACTERS)] = None,
+) -> Wanted:
+    """A dependency: what the address asks for."""
+    return Wanted(find.strip(), tag, after)
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A user's profile as it is stored, and the form as it is to be shown."""
+
+    user_id: str
+    stored: StoredProfile | None
+    form: ProfileForm
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of the list."""
+
+    profiles: Sequence[StoredProfile]
+    has_more: bool
+    num_profiles: int
+    tags: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A version, and how it differs from the one before."""
+
+    version: StoredProfile
+    differences: Sequence[Difference]
+    is_first: bool
+
+
+@router.get("/profiles")
+def profiles_page(
+    request: Request,
+    viewer: ProfilesReader,
+    services: ServicesDep,
+    asked: Annotated[Wanted, Depends(wanted)],
+) -> Response:
+    """The profiles by user id, as far as they are looked for."""
+    listed = _listed(services, viewer, asked)
+    more = ""
+    if listed.has_more:
+        more = urlencode({"find": asked.find, "tag": asked.tag, "after": listed.profiles[-1].user_id})
+    shown = {"listed": listed, "find": asked.find, "tag": asked.tag, "more": more}
+    return page(request, "profiles.html", viewer=viewer, section="profiles", **shown)
+
+
+@router.post("/profiles")
+def open_profile(request: Request, viewer: ProfilesWriter, fields: Form) -> Response:
+    """Go to the editor of a user who may have no profile yet."""
+    del viewer
+    return see_other(request, path_of(_user_id(str(fields.get("user_id") or ""))))
+
+
+@router.get("/profiles/{user_id}")
+def editor(request: Request, user_id: UserId, viewer: ProfilesReader, services: ServicesDep) -> Response:
+    """The profile as a form; an empty one where the user has none."""
+    stored = find(services, viewer, user_id)
+    edited = Edited(user_id, stored, form_of_body(stored.body if stored else {}))
+    return _editor(request, services, viewer, edited)
+
+
+@router.post("/profiles/{user_id}")
+async def save(
+    request: Request, user_id: UserId, viewer: ProfilesWriter, services: ServicesDep, fields: Form
+) -> Response:
+    """Store the form, unless somebody else has changed the profile since it was opened: then both are shown."""
+    return await run_in_threadpool(_save, request, services, viewer, user_id, fields)
+
+
+@router.get("/profiles/{user_id}/history")
+def history(
+    request: Request,
+    user_id: UserId,
+    viewer: ProfilesReader,
+    services: ServicesDep,
+    after: Annotated[Version | None, Query()] = None,
+) -> Response:
+    """Every version with what it changed, the newest first."""
+    with services.database.reading() as session:
+        stored = stored_profiles.find_profile(session, viewer.caller.tenant_id, user_id)
+        if stored is None:
+            raise NoSuchProfileError
+        found = stored_profiles.list_versions(
+            session, viewer.caller.tenant_id, user_id, before=after, limit=VERSIONS_PER_PAGE + 1
+        )
+    befores = [*found[1:], None]
+    changes = [
+        Change(version, differences(before.body if before else {}, version.body), is_first=before is None)
+        for version, before in zip(found[:VERSIONS_PER_PAGE], befores, strict=False)
+    ]
+    more = found[VERSIONS_PER_PAGE - 1].version if len(found) > VERSIONS_PER_PAGE else None
+    shown = {"profile": stored, "changes": changes, "more": more, "etag": etag(stored)}
+    return page(request, "profile_history.html", viewer=viewer, section="profiles", user_id=user_id, **shown)
+
+
+@router.post("/profiles/{user_id}/restore")
+async def restore(
+    request: Request, user_id: UserId, viewer: ProfilesWriter, services: ServicesDep, fields: Form
+) -> Response:
+    """Write an earlier version again, as the newest."""
+    number = str(fields.get("version") or "")
+    if not number.isdecimal():
+        raise InvalidRequestError
+    before = await run_in_threadpool(profiles.read_version, user_id, int(number), viewer.caller, services, Response())
+    body = ProfileBody.model_validate(
+        {**before.model_dump(include=set(ProfileBody.model_fields)), "method": before.method}
+    )
+    await run_in_threadpool(_put, services, viewer, user_id, body, str(fields.get("etag") or ""))
+    return see_other(request, f"{path_of(user_id)}/history")
+
+
+@router.post("/profiles/{user_id}/erase")
+async def erase(
+    request: Request, user_id: UserId, viewer: ProfilesWriter, services: ServicesDep, fields: Form
+) -> Response:
+    """Remove the profile, its versions and its feedback, once the user id was typed."""
+    if str(fields.get("confirm") or "").strip() != user_id:
+        message = "To erase the profile, type its user id as it is written."
+        raise InvalidRequestError(errors=[LineError("not_confirmed", message, "/confirm")])
+    await run_in_threadpool(profiles.delete_profile, user_id, viewer.caller, services, Preconditions())
+    return see_other(request, "/profiles")
+
+
+def find(services: Services, viewer: Viewer, user_id: str) -> StoredProfile | None:
+    """The newest version of a user's profile."""
+    with services.database.reading() as session:
+        return stored_profiles.find_profile(session, viewer.caller.tenant_id, user_id)
+
+
+def path_of(user_id: str) -> str:
+    """Where a user's profile is."""
+    return f"/profiles/{quote(user_id, safe='')}"
+
+
+def _listed(services: Services, viewer: Viewer, asked: Wanted) -> Listed:
+    tenant_id = viewer.caller.tenant_id
+    with services.database.reading() as session:
+        found = stored_profiles.list_profiles(
+            session,
+            tenant_id,
+            tags=[asked.tag] if asked.tag else (),
+            after=asked.after,
+            limit=PROFILES_PER_PAGE + 1,
+            containing=asked.find,
+        )
+        number = profile_pages.num_profiles(session, tenant_id)
+        tags = profile_pages.frequent_tags(session, tenant_id, limit=TAGS_SHOWN)
+    return Listed(found[:PROFILES_PER_PAGE], len(found) > PROFILES_PER_PAGE, number, tags)
+
+
+def _user_id(given: str) -> str:
+    try:
+        return check_user_id(given)
+    except ValueError as error:
+        raise InvalidRequestError(errors=[LineError("user_id", str(error), "/user_id")]) from None
+
+
+def _save(request: Request, services: Services, viewer: Viewer, user_id: str, fields: FormData) -> Response:
+    stored = find(services, viewer, user_id)
+    form = form_as_sent(fields)
+    try:
+        body = body_as_sent(fields, stored_metadata(stored.body if stored else None))
+        _put(services, viewer, user_id, body, str(fields.get("etag") or ""))
+    except PreconditionFailedError:
+        stored = find(services, viewer, user_id)
+        theirs = differences(body.canonical(), stored.body if stored else {})
+        edited = Edited(user_id, stored, form)
+        return _editor(request, services, viewer, edited, conflict=theirs)
+    except ApiError as error:
+        edited = Edited(user_id, stored, form)
+        return _editor(request, services, viewer, edited, error=error)
+    return see_other(request, f"{path_of(user_id)}?saved=1")
+
+
+def _put(services: Services, viewer: Viewer, user_id: str, body: ProfileBody, expected: str) -> ProfileResource:
+    """Only while the stored state is the one that was shown: `expected` is empty where there was none."""
+    conditions = Preconditions(if_match=(expected,)) if expected else Preconditions(if_none_match=("*",))
+    return profiles.put_profile(
+        user_id=user_id,
+        caller=viewer.caller,
+        services=services,
+        conditions=conditions,
+        body=body,
+        response=Response(),
+    )
+
+
+def _editor(
+    request: Request,
+    services: Services,
+    viewer: Viewer,
+    edited: Edited,
+    *,
+    error: ApiError | None = None,
+    conflict: Sequence[Difference] | None = None,
+) -> Response:
+    known, stored, form = known_methods(services.database), edited.stored, edited.form
+    return page(
+        request,
+        "profile.html",
+        viewer=viewer,
+        section="profiles",
+        user_id=edited.user_id,
+        profile=stored,
+        etag=etag(stored) if stored else "",
+        form=form,
+        methods=[method for method in Method if method in known or method == form.method],
+        error=error,
+        conflict=conflict,
+        is_saved=request.query_params.get("saved") == "1" and error is None and conflict is None,
+    )

@@ -1,0 +1,178 @@
+"""From values to pages: the templates with everything escaped, and the route class that shows failures as pages."""
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from api.dashboard import formats
+from api.dashboard.security import protect
+from api.dependencies import Scope
+from api.errors import ApiError, UnauthorizedError, UnavailableError
+from api.problems import DATABASE_ERRORS, from_fastapi, log_unexpected
+
+STATIC = Path(__file__).parent / "static"
+STATIC_PATH = "/assets"
+HTMX_PATH = f"{STATIC_PATH}/htmx"
+THEME_COOKIE = "padserve_theme"
+THEMES = ("light", "dark")
+SEE_OTHER = 303
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One entry of the menu; `name` is what its pages call themselves, and `scope` what a key needs to see it."""
+
+    name: str
+    path: str
+    label: str
+    scope: Scope | None = None
+
+
+SECTIONS = (
+    Section("jobs", "/", "Jobs", Scope.JOBS_READ),
+    Section("new", "/jobs/new", "New job", Scope.JOBS_WRITE),
+    Section("profiles", "/profiles", "Profiles", Scope.PROFILES_READ),
+    Section("strength", "/strength", "Strength", Scope.JOBS_WRITE),
+    Section("models", "/models", "Models & health"),
+    Section("account", "/account", "Keys & webhooks"),
+)
+
+
+@cache
+def templates() -> Environment:
+    """The environment of all templates. Everything that goes into a page is escaped; what is not given is an error."""
+    environment = Environment(
+        loader=PackageLoader("api.dashboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(formats.FILTERS)
+    environment.globals.update(asset=asset, sections=SECTIONS, htmx_path=HTMX_PATH)
+    return environment
+
+
+def page(request: Request, template: str, *, viewer: object = None, status_code: int = 200, **values: Any) -> Response:  # noqa: ANN401 - whatever the template shows
+    """A whole page, or a part of one."""
+    return HTMLResponse(render(request, template, viewer=viewer, **values), status_code=status_code)
+
+
+def live_part(request: Request, template: str, *, viewer: object, seen: str | None, **values: Any) -> Response:  # noqa: ANN401 - as above
+    """A part that a page asks for again and again; 204, which changes nothing in it, while it is as it was `seen`."""
+    html = render(request, template, viewer=viewer, **values)
+    version = version_of(html)
+    if version == seen:
+        return Response(status_code=204)
+    return HTMLResponse(html, headers={"X-Part-Version": version})
+
+
+def version_of(html: str) -> str:
+    """Equal for equal parts."""
+    return hashlib.sha256(html.encode()).hexdigest()[:16]
+
+
+def render(request: Request, template: str, *, viewer: object = None, **values: Any) -> str:  # noqa: ANN401 - as above
+    """The template as HTML."""
+    theme = request.cookies.get(THEME_COOKIE)
+    given = {"root": root_of(request), "theme": theme if theme in THEMES else None, "viewer": viewer, "section": None}
+    return (
+        templates()
+        .get_template(template)
+        .render({**given, "now": dt.datetime.now(dt.UTC), "path": request.url.path, **values})
+    )
+
+
+def root_of(request: Request) -> str:
+    """Where the application lies below its host, as a proxy in front says."""
+    root: str = request.scope.get("root_path", "")
+    return root.rstrip("/")
+
+
+def see_other(request: Request, path: str) -> Response:
+    """Go on at `path`, which is one of ours. A request of the page's script is told so in its own way."""
+    target = root_of(request) + path
+    if is_of_script(request):
+        return Response(status_code=200, headers={"HX-Redirect": target})
+    return RedirectResponse(target, status_code=SEE_OTHER)
+
+
+def done(request: Request, message: str, path: str) -> Response:
+    """Something was done: the page's script shows the message and asks anew for what is live; else go on at `path`."""
+    if not is_of_script(request):
+        return see_other(request, path)
+    return Response(status_code=204, headers={"HX-Trigger": json.dumps({"changed": None, "say": message})})
+
+
+def is_of_script(request: Request) -> bool:
+    """Whether the page's script asks, and not the browser for a page."""
+    return request.headers.get("hx-request") == "true"
+
+
+@cache
+def asset(name: str) -> str:
+    """The address of a static file, another one whenever the file is."""
+    return f"{STATIC_PATH}/{name}?v={hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]}"
+
+
+class PageRoute(APIRoute):
+    """A route that answers with a page, also where it fails. Nobody signed in: the page to sign in."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+        """As FastAPI asks for it."""
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return protect(await handle(request))
+            except UnauthorizedError as error:
+                return protect(_to_sign_in(request, error))
+            except ApiError as error:
+                return protect(_failure(request, error))
+            except RequestValidationError as error:
+                return protect(_failure(request, from_fastapi(error.errors())))
+            except DATABASE_ERRORS as error:
+                log_unexpected("database_unavailable", error)
+                return protect(_failure(request, UnavailableError()))
+            except HTTPException:
+                raise
+            except Exception as error:  # noqa: BLE001 - people get a page, whatever happened
+                log_unexpected("page_failed", error)
+                return protect(_failure(request, ApiError()))
+            finally:
+                await request.close()
+
+        return answer
+
+
+def _to_sign_in(request: Request, error: UnauthorizedError) -> Response:
+    del error
+    if request.method != "GET" or request.url.path == "/" or is_of_script(request):
+        return see_other(request, "/sign-in")
+    return see_other(request, f"/sign-in?next={quote(request.url.path)}")
+
+
+def _failure(request: Request, error: ApiError) -> Response:
+    headers: Mapping[str, str] = {name: value for name, value in error.headers.items() if name != "WWW-Authenticate"}
+    if is_of_script(request):
+        said = {"say": _sentence(error)}
+        return Response(status_code=error.status, headers={**headers, "HX-Trigger": json.dumps(said)})
+    html = render(request, "failure.html", error=error)
+    return HTMLResponse(html, status_code=error.status, headers=dict(headers))
+
+
+def _sentence(error: ApiError) -> str:
+    return error.errors[0].message if error.errors else error.detail

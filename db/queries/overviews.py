@@ -1,0 +1,114 @@
+"""What people look at to see how things stand: workers, a tenant's queue by group, its last failures. Reads only."""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.base import JsonObject
+from db.models import Item, Job, Preference, Result, Worker
+from db.queries.workers import ALIVE_SECONDS
+from db.session import clock
+from db.states import ItemState, WorkerState
+
+JOBS_LOOKED_AT = 100
+"""The newest jobs with failures, in which the last failures are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """One incarnation of a worker, as it last said."""
+
+    id: uuid.UUID
+    model: str
+    digest: str | None
+    state: WorkerState
+    message: str | None
+    tokens_per_second: float | None
+    started_at: dt.datetime
+    seen_at: dt.datetime
+    is_alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedGroup:
+    """The queued items of a tenant that share a preference."""
+
+    model: str
+    preference: JsonObject | None
+    num_items: int
+    num_jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An item that failed."""
+
+    job_id: uuid.UUID
+    job_name: str | None
+    position: int
+    custom_id: str
+    code: str | None
+    message: str | None
+    failed_at: dt.datetime | None
+
+
+def list_workers(session: Session, *, limit: int) -> list[WorkerRow]:
+    """The incarnations that are remembered, those that are alive first, then the newest."""
+    is_alive = Worker.seen_at >= clock(-ALIVE_SECONDS)
+    rows = session.execute(select(Worker, is_alive).order_by(is_alive.desc(), Worker.id.desc()).limit(limit))
+    return [
+        WorkerRow(
+            *(row.id, row.model, row.model_digest, row.state, row.message),
+            *(row.tokens_per_second, row.started_at, row.seen_at, bool(alive)),
+        )
+        for row, alive in rows
+    ]
+
+
+def queued_groups(session: Session, tenant_id: uuid.UUID, *, limit: int) -> list[QueuedGroup]:
+    """The tenant's largest groups."""
+    counted = (
+        select(Item.model, Item.preference_hash, func.count().label("items"), func.count(Item.job_id.distinct()))
+        .join(Job, Job.id == Item.job_id)
+        .where(
+            Job.tenant_id == tenant_id,
+            Job.finished_at.is_(None),
+            Job.deleted_at.is_(None),
+            Item.state == ItemState.QUEUED,
+        )
+        .group_by(Item.model, Item.preference_hash)
+        .order_by(func.count().desc(), Item.preference_hash)
+        .limit(limit)
+    )
+    groups = session.execute(counted).all()
+    hashes = {row.preference_hash for row in groups}
+    stored = select(Preference.hash, Preference.body).where(
+        Preference.tenant_id == tenant_id, Preference.hash.in_(hashes)
+    )
+    bodies = dict(session.execute(stored).tuples().all())
+    return [QueuedGroup(model, bodies.get(group), items, jobs) for model, group, items, jobs in groups]
+
+
+def last_failures(session: Session, tenant_id: uuid.UUID, *, limit: int) -> list[Failure]:
+    """The tenant's last failures, the newest first, of the newest jobs that have any."""
+    jobs = (
+        select(Job.id)
+        .where(Job.tenant_id == tenant_id, Job.num_failed > 0, Job.deleted_at.is_(None))
+        .order_by(Job.id.desc())
+        .limit(JOBS_LOOKED_AT)
+    )
+    failed = (
+        select(
+            *(Item.job_id, Job.name, Item.position, Item.custom_id),
+            *(Result.error_code, Result.error_message, Item.finished_at),
+        )
+        .join(Job, Job.id == Item.job_id)
+        .outerjoin(Result, Result.item_id == Item.id)
+        .where(Item.job_id.in_(jobs.scalar_subquery()), Item.state == ItemState.FAILED)
+        .order_by(Item.finished_at.desc(), Item.id.desc())
+        .limit(limit)
+    )
+    return [Failure(*row) for row in session.execute(failed)]

@@ -1,0 +1,223 @@
+"""What guided each token of a completion that is there already: rewards, candidates, and what the budget left.
+
+The completion is read in one forward per stream, and every number is what a decoding step at that place has: the same
+candidates, processors and budget, made by the same functions. Token ids only; nothing is decoded.
+
+    r_t(a) = sum_s reward_s * log pi_s(a)       guided_t(a) ~ base_t(a) exp(strength_t * r_t(a))
+
+base and pi_s are normalised over the k candidates of the place, as in decoding.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from worker.engine.budget import divergence, strength_within
+from worker.engine.errors import EmptyTextError, OutOfMemoryError, RequestError
+from worker.engine.layout import Piece
+from worker.engine.memory import is_out_of_memory
+from worker.engine.models import Models
+from worker.engine.processors import GENERATED, Penalties, Processors, build_processors
+from worker.engine.request import CandidateReward, Failure, Request, ScoreRequest, TokenReward, TokenRewards
+from worker.engine.sequence import Sequence as Decoded
+from worker.engine.steering import Candidates, all_finite, propose, scores
+from worker.engine.streams import GuidedStream, guided_streams
+from worker.engine.validation import check_candidates, check_request, check_score_request
+
+LOGITS_AT_ONCE = 2**24
+"""Logits that exist at once, of all streams: 64 MiB in float32."""
+SHOWN_OF_ALL = 10
+"""Candidates of a request that decides among the whole vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A completion that passed the checks, and the streams that are to read it."""
+
+    request: Request
+    streams: tuple[GuidedStream, ...]
+    completion_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Some n places of the completion, as a step sees them; M streams, K candidates."""
+
+    candidates: Candidates
+    stream_logits: Tensor
+    """[n, M, K], float64, unprocessed."""
+    of_given: Tensor
+    """[n, M], the same of the token that stands there."""
+    log_probabilities: Tensor
+    """[n, M], of that token, over the whole vocabulary."""
+
+
+def token_rewards(
+    request: Request,
+    completion_ids: Sequence[int],
+    models: Models,
+    *,
+    num_tokens: int,
+    on_forward: Callable[[], None] = lambda: None,
+) -> TokenRewards | Failure:
+    """What guided each token of the completion under the request, whose own length and seed are of no account.
+
+    `on_forward` is called after each forward, which reads up to `num_tokens`.
+    """
+    try:
+        _check(request, completion_ids, models)
+        streams = guided_streams(request, models.weights)
+        check_candidates(request, streams)
+    except RequestError as error:
+        return Failure(request.request_id, error.code, str(error))
+    try:
+        return _read(_Text(request, streams, tuple(completion_ids)), models, num_tokens, on_forward)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    # Outside the block: the error's traceback keeps the forward's tensors alive.
+    for runner in models.runners:
+        runner.shrink()
+    if models.device.type == "cuda":
+        torch.cuda.empty_cache()
+    reason = OutOfMemoryError()
+    return Failure(request.request_id, reason.code, str(reason))
+
+
+def _check(request: Request, completion_ids: Sequence[int], models: Models) -> None:
+    if not completion_ids:
+        raise EmptyTextError
+    num_tokens = len(completion_ids)
+    as_long = replace(request, max_tokens=num_tokens, min_tokens=min(request.min_tokens, num_tokens))
+    check_request(as_long, models.limits)
+    check_score_request(
+        ScoreRequest(
+            request_id=request.request_id, prompt_ids=request.streams[0].prompt, completion_ids=tuple(completion_ids)
+        ),
+        models.limits,
+    )
+
+
+@torch.inference_mode()
+def _read(text: _Text, models: Models, num_tokens: int, on_forward: Callable[[], None]) -> TokenRewards | Failure:
+    request, streams = text.request, text.streams
+    hidden = [_hidden(models, stream, text.completion_ids, num_tokens, on_forward) for stream in streams]
+    tokens: list[TokenReward] = []
+    totals = [0.0] * len(streams)
+    at_once = max(1, LOGITS_AT_ONCE // (models.limits.vocab_size * len(streams)))
+    for start in range(0, len(text.completion_ids), at_once):
+        part = slice(start, start + at_once)
+        logits = [
+            models.runners[stream.weights.model]
+            .logits_of_text(states[part], stream.weights.adapter)[:, : models.limits.vocab_size]
+            .float()
+            for stream, states in zip(streams, hidden, strict=True)
+        ]
+        places = _places(text, part, logits, models)
+        found = _rewards(text, part, places)
+        if found is None:
+            message = f"A stream's logits are not finite between completion tokens {start} and {start + at_once}."
+            return Failure(request.request_id, "non_finite_logits", message)
+        tokens += found
+        sums = places.log_probabilities.sum(0).tolist()
+        totals = [total + of_part for total, of_part in zip(totals, sums, strict=True)]
+    return TokenRewards(request.request_id, tuple(tokens), tuple(totals))
+
+
+def _hidden(
+    models: Models,
+    stream: GuidedStream,
+    completion_ids: tuple[int, ...],
+    num_tokens: int,
+    on_forward: Callable[[], None],
+) -> Tensor:
+    """[n, d], the states that predict the n tokens of the completion."""
+    token_ids = (*stream.prompt, *completion_ids[:-1])
+    piece = Piece(("token rewards", 0), stream.weights.adapter, token_ids, start=0, is_last=True)
+    parts = []
+    for part in models.runners[stream.weights.model].read([piece], num_tokens):
+        parts.append(part)
+        on_forward()
+    return torch.cat(parts)[len(stream.prompt) - 1 :]
+
+
+def _places(text: _Text, part: slice, logits: list[Tensor], models: Models) -> _Places:
+    """Of the streams' logits [n, V] at these places."""
+    given = torch.tensor(text.completion_ids[part], device=models.device)[:, None]
+    processors = _processors(text, part, models)
+    numbers = torch.arange(part.start, part.start + len(given), device=models.device)
+    processed = processors.applied(logits[0], numbers) if processors else logits[0]
+    candidates = propose(processed, SHOWN_OF_ALL if text.request.k is None else text.request.k)
+    of_given = [of_one.gather(1, given).double() for of_one in logits]
+    return _Places(
+        candidates,
+        torch.stack([of_one.gather(1, candidates.token_ids).double() for of_one in logits], dim=1),
+        torch.cat(of_given, dim=1),
+        torch.cat(
+            [value - of_one.double().logsumexp(1, True) for value, of_one in zip(of_given, logits, strict=True)], 1
+        ),
+    )
+
+
+def _processors(text: _Text, part: slice, models: Models) -> Processors | None:
+    """The request's, with each place as a slot of its own, whose history is what stands before it."""
+    num_places = len(text.completion_ids[part])
+    copies = [Decoded(text.request, text.streams) for _ in range(num_places)]
+    processors = build_processors(copies, models.limits.vocab_size, models.eos_token_ids, models.device)
+    if processors and processors.penalties:
+        _count_before(processors.penalties, text.completion_ids, part.start, num_places)
+    return processors
+
+
+def _count_before(penalties: Penalties, completion_ids: tuple[int, ...], start: int, num_places: int) -> None:
+    """Give each place's history, in place, the tokens of the completion before it."""
+    for index, token_id in enumerate(completion_ids[: start + num_places - 1]):
+        penalties.histories[max(0, index + 1 - start) :, token_id] += GENERATED
+
+
+def _rewards(text: _Text, part: slice, places: _Places) -> list[TokenReward] | None:
+    """None where logits are broken."""
+    candidates, stream_logits = places.candidates, places.stream_logits
+    allowed = (candidates.logits > -torch.inf) & (stream_logits != -torch.inf).all(1)
+    finite = candidates.finite & allowed.any(-1) & all_finite(stream_logits, allowed)
+    if not bool((finite & places.of_given.isfinite().all(1)).all()):
+        return None
+    base = candidates.logits.double()
+    shares = torch.tensor([[stream.reward for stream in text.streams]], dtype=torch.float64, device=base.device)
+    shares = shares.expand(len(base), -1)
+    # r_t is normalised over the candidates: what that subtracts is the same for all tokens of a place.
+    norms = stream_logits.masked_fill(~allowed[:, None], -torch.inf).logsumexp(-1)  # [n, M]
+    offset = (norms * shares).sum(1)
+    of_given = (places.of_given * shares).sum(1) - offset
+    rewards = scores(stream_logits, shares) - offset[:, None]
+    strength = _strengths(text, base, rewards, allowed)
+    score = base + strength[:, None] * rewards
+    log_base, log_guided = (values.masked_fill(~allowed, -torch.inf).log_softmax(-1) for values in (base, score))
+    shown = _candidates(allowed, candidates.token_ids, log_base, rewards, log_guided)
+    of_places = torch.stack(
+        [places.log_probabilities[:, 0], of_given, strength, divergence(score, base, allowed)], dim=1
+    )
+    given = zip(text.completion_ids[part], of_places.tolist(), shown, strict=True)
+    return [TokenReward(token_id, *numbers, candidates=of_place) for token_id, numbers, of_place in given]
+
+
+def _strengths(text: _Text, base: Tensor, rewards: Tensor, allowed: Tensor) -> Tensor:
+    """[n], what the budget leaves of the strength at each place; 0 where nothing guides."""
+    request = text.request
+    if not any(stream.reward for stream in text.streams):
+        return torch.zeros_like(base[:, 0])
+    strength = torch.full_like(base[:, 0], request.strength)
+    if request.max_kl is None:
+        return strength
+    return strength_within(base, rewards, allowed, strength, torch.full_like(strength, request.max_kl))
+
+
+def _candidates(
+    allowed: Tensor, token_ids: Tensor, log_base: Tensor, rewards: Tensor, log_guided: Tensor
+) -> Iterator[tuple[CandidateReward, ...]]:
+    """Those of each place, of tensors [n, K]."""
+    columns = (allowed, token_ids, log_base, rewards, log_guided)
+    for place in zip(*(column.tolist() for column in columns), strict=True):
+        yield tuple(CandidateReward(*numbers) for is_allowed, *numbers in zip(*place, strict=True) if is_allowed)
