@@ -22,6 +22,7 @@ from db import fault_points
 from db.fault_points import FaultPointError
 from db.logs import LogLevelError, configure_logs
 from db.session import Database, DatabaseUnreachableError
+from telemetry.metrics import watch
 from worker.queue import QueueUnreachableError, check_queue
 
 SHUTDOWN_SECONDS = 10
@@ -45,6 +46,7 @@ def main() -> int:
         fault_points.arm()
         settings = read_settings()
         database = Database(settings.database_url)
+        watch(database)
         database.check()
         check_queue(settings.redis_url)
         listener = listen(settings.host, settings.port)

@@ -5,7 +5,19 @@ import time
 from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
-from api import feedback, health, job_events, job_flow, jobs, models, previews, profile_transfer, profiles, results
+from api import (
+    feedback,
+    health,
+    job_events,
+    job_flow,
+    jobs,
+    metrics,
+    models,
+    previews,
+    profile_transfer,
+    profiles,
+    results,
+)
 from api.admission import Lanes
 from api.anthropic import batches as message_batches
 from api.anthropic import messages
@@ -55,6 +67,7 @@ def create_app(
         lanes=Lanes(),
         bulk=bulk or BulkThreads(settings, database),
         readiness=ReadinessChecks(lambda: Round(settings, database)),
+        metrics=metrics.registry(database),
     )
     app.state.started_at = int(time.time())
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_FROM_BYTES, compresslevel=FASTEST_LEVEL)

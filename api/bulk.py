@@ -24,6 +24,7 @@ from api.settings import Settings
 from db import fault_points
 from db.logs import LogLevelError, configure_logs
 from db.session import Database
+from telemetry.metrics import Counted, FaultsSince, add, watch
 
 MOST_PROCESSES = 4
 """As many as `Lanes.heavy` lets in. Each is started, in a second or two, when work finds all others busy."""
@@ -85,11 +86,13 @@ class BulkProcesses:
         """What `work` returns or raises."""
         pool, future = await run_in_threadpool(self._submitted, work, args, kwargs)
         try:
-            return await asyncio.wrap_future(future)
+            answer, counted = await asyncio.wrap_future(future)
         except BrokenProcessPool as error:
             log.warning("bulk_process_died")
             await run_in_threadpool(self._replace, pool)
             raise UnavailableError("The process that was storing this has died. Send the request again.") from error
+        add(counted)
+        return answer
 
     def close(self) -> None:
         """End the processes; work that has begun is waited for."""
@@ -97,7 +100,7 @@ class BulkProcesses:
 
     def _submitted(
         self, work: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> tuple[ProcessPoolExecutor, Future[T]]:
+    ) -> tuple[ProcessPoolExecutor, "Future[tuple[T, Counted]]"]:
         pool = self._pool
         try:
             try:
@@ -131,6 +134,7 @@ def _close_what_nobody_fetched() -> None:
 
 _database: Database
 _settings: Settings
+_faults = FaultsSince()
 
 
 def _begin(settings: Settings) -> None:
@@ -143,6 +147,7 @@ def _begin(settings: Settings) -> None:
         configure_logs()
     fault_points.arm()
     _settings, _database = settings, Database(settings.database_url)
+    watch(_database)
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
 
@@ -155,5 +160,7 @@ def _end_with_the_api() -> None:
         os._exit(1)
 
 
-def _run(work: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> T:
-    return work(_settings, _database, *args, **kwargs)
+def _run(work: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[T, Counted]:
+    """The answer, and what this process has counted since it last gave one: nobody scrapes it."""
+    answer = work(_settings, _database, *args, **kwargs)
+    return answer, _faults.take()

@@ -13,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import metrics
 from api.anthropic import failures
 from api.documentation import ASSETS_PATH
 from api.errors import ApiError
@@ -60,8 +61,11 @@ class RequestMiddleware:
                 log_unexpected("request_failed", error)
                 if not status:
                     await problem_response(Request(scope, receive), ApiError())(scope, receive, send_with_id)
-            duration_ms = round((time.perf_counter() - started) * 1000, 1)
-            log.info("request", method=scope["method"], route=_route(scope), status=status, duration_ms=duration_ms)
+            route, seconds = _route(scope), time.perf_counter() - started
+            metrics.count_request(scope["method"], route, status, seconds)
+            log.info(
+                "request", method=scope["method"], route=route, status=status, duration_ms=round(seconds * 1000, 1)
+            )
 
 
 def _request_id(headers: Headers) -> str:

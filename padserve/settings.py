@@ -36,6 +36,9 @@ _SERVICE_NAMES = frozenset(
         *(
             "RECONCILE_SECONDS",
             "LOG_LEVEL",
+            "METRICS_HOST",
+            "METRICS_PORT",
+            "METRICS_TOKEN",
             "FAULT",
             "MAX_BODY_BYTES",
             "MAX_JSON_BYTES",

@@ -17,6 +17,7 @@ from db.queries import claims, fits, losses
 from db.queries.claims import Attempt
 from db.queries.positions import Positions
 from db.session import Database
+from worker import metrics
 from worker.pace import Pace
 from worker.saving import Saving
 from worker.supervisor import EngineSupervisor
@@ -151,6 +152,7 @@ class Decoding:
         wanted = self._pace.wanted(num_slots=self._supervisor.num_slots, num_held=self._supervisor.num_items)
         if not wanted:
             return 0
+        began = time.perf_counter()
         with self._database.transaction() as session:
             items = claims.claim(
                 session,
@@ -160,6 +162,7 @@ class Decoding:
                 lease_seconds=self._policy.lease_seconds,
                 positions=self._positions,
             )
+        metrics.count_claim(items, time.perf_counter() - began)
         fault_points.reach(FaultPoint.AFTER_CLAIM)
         self._supervisor.submit(items)
         self.throughput.observe(num_slots=self._supervisor.num_slots, num_held=self._supervisor.num_items, outcomes=())
@@ -189,6 +192,7 @@ class Decoding:
         if lost := inside - held:
             self._supervisor.cancel(lost)
         if orphans or lost:
+            metrics.LOST_LEASES.inc(len(lost))
             log.warning("leases_compared", num_released=len(orphans), num_lost=len(lost))
         self._next_heartbeat.restart(self._policy.heartbeat_seconds)
 
@@ -204,6 +208,7 @@ class Decoding:
     def _release(self, attempts: set[Attempt]) -> None:
         with self._database.transaction() as session:
             claims.release(session, owner=self.owner, attempts=attempts)
+        metrics.RELEASED_ITEMS.inc(len(attempts))
         log.info("leases_released", num_items=len(attempts))
 
     def _waiting_out(self, act: Callable[[], T]) -> T | None:

@@ -3,6 +3,7 @@
 It is used by one thread, which hears of an error when it asks next. Until an outcome is written it is in `attempts`.
 """
 
+import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -16,6 +17,7 @@ from db.faults import describe, is_passing
 from db.queries import claims, jobs
 from db.queries.claims import Attempt, Outcome
 from db.session import Database
+from worker import metrics
 
 log = structlog.get_logger(__name__)
 
@@ -84,10 +86,13 @@ class Saving:
 
     def _save_together(self, outcomes: list[Outcome]) -> None:
         fault_points.reach(FaultPoint.BEFORE_SAVE)
+        began, stale = time.perf_counter(), set[Attempt]()
         with self._database.transaction() as session:
-            job_ids = claims.save(session, owner=self._owner, outcomes=outcomes)
+            job_ids = claims.save(session, owner=self._owner, outcomes=outcomes, on_stale=stale.update)
             ends_a_job = fault_points.is_armed() and jobs.any_ended(session, job_ids)
             fault_points.reach(FaultPoint.BEFORE_FINALISE, when=ends_a_job)
+        saved = [outcome for outcome in outcomes if outcome.key not in stale]
+        metrics.count_save(saved, len(stale), time.perf_counter() - began)
         fault_points.reach(FaultPoint.AFTER_SAVE)
         fault_points.reach(FaultPoint.AFTER_FINALISE, when=ends_a_job)
 

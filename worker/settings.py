@@ -33,6 +33,10 @@ class WorkerSettings(BaseSettings):
     time_slice_seconds: float = Field(default=600.0, gt=0)
     drain_seconds: float = Field(default=20.0, ge=0)
     reconcile_seconds: float = Field(default=2.0, gt=0)
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Where Prometheus finds what this worker counts, at `/metrics`; nowhere without it."""
+    metrics_host: str = "127.0.0.1"
+    """The address of that port: whoever reaches it may read it."""
 
     @property
     def name(self) -> str | None:

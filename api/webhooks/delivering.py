@@ -15,6 +15,7 @@ from contextlib import suppress
 
 import structlog
 
+from api import metrics
 from api.webhooks.retries import Answer, Delivered, Postponed, decide
 from api.webhooks.sending import MAX_CONNECTIONS, Sender
 from db.faults import describe, is_passing
@@ -146,6 +147,7 @@ class Deliverer:
         with self._database.transaction() as session:
             if isinstance(decision, Delivered):
                 deliveries.succeed(session, claimed, answer.status_code or 0)
+                metrics.WEBHOOK_ATTEMPTS.labels(metrics.DELIVERED).inc()
                 return
             status_code, fault, disabled = answer.status_code, answer.said, None
             if isinstance(decision, Postponed):
@@ -154,8 +156,12 @@ class Deliverer:
                 disabled = deliveries.give_up(
                     session, claimed, status_code=status_code, fault=fault, disables=decision.disables
                 )
+        metrics.WEBHOOK_ATTEMPTS.labels(
+            metrics.POSTPONED if isinstance(decision, Postponed) else metrics.GIVEN_UP
+        ).inc()
         log.info("webhook_attempt_failed", **said, num_tries=claimed.num_tries)
         if disabled is not None:
+            metrics.DISABLED_WEBHOOKS.inc()
             log.warning("webhook_disabled", **said)
 
     def _forget(self) -> None:
