@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import TypeAlias
 
-from prometheus_client import CollectorRegistry, Counter, Info, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Info, ProcessCollector, disable_created_metrics
 from prometheus_client.registry import Collector
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
@@ -35,6 +35,7 @@ Counted: TypeAlias = dict[str, float]
 
 def new_registry(collectors: Iterable[Collector]) -> CollectorRegistry:
     """These collectors, with what every process counts and with its processor time, memory and open files."""
+    disable_created_metrics()  # a moment for each series would double them, and nobody asks for it
     for kind in (PASSES, REFUSED):
         DATABASE_FAULTS.labels(kind)  # 0 is shown: a series that begins with its first fault shows no increase
     BUILD.info({"version": version("padserve")})
