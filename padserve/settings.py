@@ -35,6 +35,7 @@ _SERVICE_NAMES = frozenset(
         *("ENGINE_START_SECONDS", "ENGINE_SILENCE_SECONDS", "TIME_SLICE_SECONDS", "DRAIN_SECONDS"),
         *(
             "RECONCILE_SECONDS",
+            "LOG_FORMAT",
             "LOG_LEVEL",
             "METRICS_HOST",
             "METRICS_PORT",

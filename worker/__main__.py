@@ -141,6 +141,7 @@ class _Worker:
     def _serve(self, description: ModelDescription) -> None:
         queue = create_queue(self._settings.redis_url)
         decoding = Decoding(self._database, self._supervisor, self._policy(description))
+        log.info("serving", model_digest=description.digest, owner=str(decoding.owner))
         self._presence.tell_speed(lambda: decoding.throughput.tokens_per_second)
         metrics.tell_speed(lambda: decoding.throughput.tokens_per_second)
         learning = Learning(self._database, self._supervisor, self._learning_policy(description), decoding.stopping)
