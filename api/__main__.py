@@ -23,6 +23,7 @@ from db.fault_points import FaultPointError
 from db.logs import LogLevelError, configure_logs
 from db.session import Database, DatabaseUnreachableError
 from telemetry.metrics import watch
+from telemetry.tracing import TracingError, configure_tracing
 from worker.queue import QueueUnreachableError, check_queue
 
 SHUTDOWN_SECONDS = 10
@@ -43,6 +44,7 @@ def main() -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         configure_logs()
+        configure_tracing("padserve-api")
         fault_points.arm()
         settings = read_settings()
         database = Database(settings.database_url)
@@ -53,7 +55,7 @@ def main() -> int:
     except FaultPointError as error:
         sys.stderr.write(f"padserve api: {fault_points.VARIABLE}: {error}\n")
         return 1
-    except (LogLevelError, StartError, DatabaseUnreachableError, QueueUnreachableError) as error:
+    except (LogLevelError, TracingError, StartError, DatabaseUnreachableError, QueueUnreachableError) as error:
         sys.stderr.write(f"padserve api: {error}\n")
         return 1
     bulk = BulkProcesses(settings)

@@ -23,6 +23,7 @@ from db.model_descriptions import ModelDescription
 from db.session import Database
 from db.states import WorkerState
 from telemetry.metrics import watch
+from telemetry.tracing import TracingError, configure_tracing
 from worker import metrics
 from worker.decoding import Decoding, DecodingPolicy
 from worker.engine_process import load_text_decoder
@@ -53,6 +54,7 @@ def main() -> int:
     """Run one worker; returns the exit code."""
     try:
         configure_logs()
+        configure_tracing("padserve-worker")
         fault_points.arm()
         settings = WorkerSettings()
         database = Database(settings.database_url, statement_seconds=STATEMENT_SECONDS)
@@ -65,7 +67,7 @@ def main() -> int:
         return _refuse(NOT_A_URL)
     except FaultPointError as error:
         return _refuse(f"{fault_points.VARIABLE}: {error}")
-    except (ImportError, LogLevelError, QueueUrlError, MetricsPortError) as error:
+    except (ImportError, LogLevelError, QueueUrlError, MetricsPortError, TracingError) as error:
         return _refuse(str(error))
     try:
         return _Worker(settings, database).run()

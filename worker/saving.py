@@ -18,6 +18,7 @@ from db.faults import describe, is_passing
 from db.queries import claims, jobs
 from db.queries.claims import Attempt, Outcome
 from db.session import Database
+from telemetry import tracing
 from worker import metrics
 
 MOST_NAMED = 20
@@ -91,9 +92,11 @@ class Saving:
     def _save_together(self, outcomes: list[Outcome]) -> None:
         fault_points.reach(FaultPoint.BEFORE_SAVE)
         began, stale = time.perf_counter(), set[Attempt]()
-        with self._database.transaction() as session:
+        with tracing.span("save", num_items=len(outcomes)) as span, self._database.transaction() as session:
             job_ids = claims.save(session, owner=self._owner, outcomes=outcomes, on_stale=stale.update)
             ends_a_job = fault_points.is_armed() and jobs.any_ended(session, job_ids)
+            if span is not None:
+                tracing.link_jobs(span, job_ids)
             fault_points.reach(FaultPoint.BEFORE_FINALISE, when=ends_a_job)
         saved = [outcome for outcome in outcomes if outcome.key not in stale]
         metrics.count_save(saved, len(stale), time.perf_counter() - began)
