@@ -102,7 +102,7 @@ class RowCache(Cache):
         return sum(tensor.shape[1] * tensor.shape[3] * tensor.itemsize for tensor in self._tensors)
 
     @property
-    def num_bytes(self) -> int:
+    def bytes_reserved(self) -> int:
         """Of all rows, filled or not."""
         return sum(tensor.numel() * tensor.itemsize for tensor in self._tensors)
 

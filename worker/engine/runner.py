@@ -75,8 +75,8 @@ class Runner:
 
     @property
     def cache_bytes_reserved(self) -> int:
-        """What the cache takes, filled or not."""
-        return self._cache.num_bytes
+        """Memory that the cache has, whether it holds tokens or not."""
+        return self._cache.bytes_reserved
 
     @torch.inference_mode()
     def run(self, pieces: Sequence[Piece]) -> Tensor:
