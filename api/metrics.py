@@ -18,6 +18,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.webhooks.retries import Delivered, GivenUp, Postponed
 from db.faults import describe
 from db.queries.queue_lengths import QueueLengths, queue_lengths
 from db.session import Database
@@ -70,6 +71,13 @@ def count_request(method: str, route: str | None, status: int, seconds: float) -
     method, route = method if method in METHODS else OTHER, route or UNMATCHED
     HTTP_REQUESTS.labels(method, route, str(status)).inc()
     HTTP_SECONDS.labels(method, route).observe(seconds)
+
+
+def count_webhook(decision: Delivered | Postponed | GivenUp, *, is_disabled: bool) -> None:
+    """An attempt to deliver an event, once what became of it is committed."""
+    outcome = {Delivered: DELIVERED, Postponed: POSTPONED, GivenUp: GIVEN_UP}[type(decision)]
+    WEBHOOK_ATTEMPTS.labels(outcome).inc()
+    DISABLED_WEBHOOKS.inc(is_disabled)
 
 
 def is_token(given: str, token: str) -> bool:
