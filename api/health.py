@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import metrics
 from api.dependencies import ServicesDep
-from api.errors import MetricsTokenError, NoMetricsError
+from api.errors import MetricsTokenError, NoMetricsError, responses
 from api.readiness import Readiness
 
 router = APIRouter(tags=["health"])
@@ -39,7 +39,10 @@ async def readyz(services: ServicesDep, response: Response) -> Readiness:
     "/metrics",
     summary="What is counted, for Prometheus",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}, "description": "Prometheus' exposition format."}},
+    responses={
+        200: {"content": {"text/plain": {}}, "description": "Prometheus' exposition format."},
+        **responses(MetricsTokenError, NoMetricsError),
+    },
 )
 async def show_metrics(services: ServicesDep, request: Request) -> Response:
     """Across all tenants, so no API key opens it: only the token of `PADSERVE_METRICS_TOKEN`, where one is set."""
