@@ -22,6 +22,8 @@ from db import fault_points
 from db.fault_points import FaultPointError
 from db.logs import LogLevelError, configure_logs
 from db.session import Database, DatabaseUnreachableError
+from telemetry.metrics import watch
+from telemetry.tracing import TracingError, configure_tracing
 from worker.queue import QueueUnreachableError, check_queue
 
 SHUTDOWN_SECONDS = 10
@@ -42,16 +44,18 @@ def main() -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         configure_logs()
+        configure_tracing("padserve-api")
         fault_points.arm()
         settings = read_settings()
         database = Database(settings.database_url)
+        watch(database)
         database.check()
         check_queue(settings.redis_url)
         listener = listen(settings.host, settings.port)
     except FaultPointError as error:
         sys.stderr.write(f"padserve api: {fault_points.VARIABLE}: {error}\n")
         return 1
-    except (LogLevelError, StartError, DatabaseUnreachableError, QueueUnreachableError) as error:
+    except (LogLevelError, TracingError, StartError, DatabaseUnreachableError, QueueUnreachableError) as error:
         sys.stderr.write(f"padserve api: {error}\n")
         return 1
     bulk = BulkProcesses(settings)

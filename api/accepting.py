@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+import structlog
 from starlette.concurrency import run_in_threadpool
 
 from api.admission import LIGHT_BYTES
@@ -25,6 +26,8 @@ from db import fault_points
 from db.fault_points import FaultPoint
 from db.queries.idempotency import RequestKey
 from db.session import Database
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ async def make_known(services: Services, job: StoredJob | None) -> None:
     """Wake a worker for a job that has just been stored, if one has."""
     if job is None:
         return
+    log.info("job_stored", job_id=str(job.id))
     fault_points.reach(FaultPoint.AFTER_COMMIT_BEFORE_PUBLISH)
     if job.is_awaited:
         await run_in_threadpool(services.publisher.wake, job.id, job.model_digest)

@@ -11,6 +11,7 @@ from api import (
     job_events,
     job_flow,
     jobs,
+    metrics,
     models,
     previews,
     profile_previews,
@@ -33,7 +34,7 @@ from api.listening import Listeners
 from api.openai import at_once, batches, files
 from api.parameters import refuse_broken_text, refuse_unknown_parameters
 from api.problems import install_error_handlers
-from api.readiness import ReadinessChecks, Round
+from api.readiness import ReadinessChecks, new_round
 from api.requests import RequestMiddleware
 from api.settings import Settings
 from api.webhooks import routes as webhook_routes
@@ -67,7 +68,8 @@ def create_app(
         listeners=Listeners(database, publisher),
         lanes=Lanes(),
         bulk=bulk or BulkThreads(settings, database),
-        readiness=ReadinessChecks(lambda: Round(settings, database)),
+        readiness=ReadinessChecks(lambda: new_round(settings, database)),
+        metrics=metrics.registry(database),
     )
     app.state.started_at = int(time.time())
     app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_FROM_BYTES, compresslevel=FASTEST_LEVEL)

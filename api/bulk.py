@@ -24,6 +24,9 @@ from api.settings import Settings
 from db import fault_points
 from db.logs import LogLevelError, configure_logs
 from db.session import Database
+from telemetry import tracing
+from telemetry.metrics import Counted, FaultsSince, add, watch
+from telemetry.tracing import TracingError, configure_tracing
 
 MOST_PROCESSES = 4
 """As many as `Lanes.heavy` lets in. Each is started, in a second or two, when work finds all others busy."""
@@ -85,11 +88,13 @@ class BulkProcesses:
         """Call `work` with settings, database and these arguments; returns or raises what it does."""
         pool, future = await run_in_threadpool(self._submitted, work, args, kwargs)
         try:
-            return await asyncio.wrap_future(future)
+            answer, counted = await asyncio.wrap_future(future)
         except BrokenProcessPool as error:
             log.warning("bulk_process_died")
             await run_in_threadpool(self._replace, pool)
             raise UnavailableError("The process that was storing this has died. Send the request again.") from error
+        add(counted)
+        return answer
 
     def close(self) -> None:
         """End the processes; work that has begun is waited for."""
@@ -97,14 +102,14 @@ class BulkProcesses:
 
     def _submitted(
         self, work: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> tuple[ProcessPoolExecutor, Future[T]]:
+    ) -> tuple[ProcessPoolExecutor, "Future[tuple[T, Counted]]"]:
         pool = self._pool
         try:
             try:
-                return pool, pool.submit(_run, work, args, kwargs)
+                return pool, pool.submit(_run, work, args, kwargs, tracing.carried())
             except BrokenProcessPool:  # it died while it had nothing to do
                 pool = self._replace(pool)
-                return pool, pool.submit(_run, work, args, kwargs)
+                return pool, pool.submit(_run, work, args, kwargs, tracing.carried())
         except (OSError, BrokenProcessPool) as error:
             # A process could not be started, or another has just died. Work may be in the queue: it is not given twice.
             log.warning("bulk_process_not_started", error=type(error).__name__)
@@ -131,6 +136,7 @@ def _close_what_nobody_fetched() -> None:
 
 _database: Database
 _settings: Settings
+_faults = FaultsSince()
 
 
 def _begin(settings: Settings) -> None:
@@ -139,10 +145,12 @@ def _begin(settings: Settings) -> None:
     os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the API ends its own processes
     threading.Thread(target=_end_with_the_api, daemon=True).start()
-    with suppress(LogLevelError):  # the API has said so
+    with suppress(LogLevelError, TracingError):  # the API has said so
         configure_logs()
+        configure_tracing("padserve-api")
     fault_points.arm()
     _settings, _database = settings, Database(settings.database_url)
+    watch(_database)
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
 
@@ -155,5 +163,10 @@ def _end_with_the_api() -> None:
         os._exit(1)
 
 
-def _run(work: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> T:
-    return work(_settings, _database, *args, **kwargs)
+def _run(
+    work: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object], carrier: dict[str, str]
+) -> tuple[T, Counted]:
+    """The answer, and what this process has counted since it last gave one: nobody scrapes it."""
+    with tracing.working_for(carrier):
+        answer = work(_settings, _database, *args, **kwargs)
+    return answer, _faults.take()

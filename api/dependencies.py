@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CollectorRegistry
 
 from api.admission import Lanes
 from api.bulk import Bulk
@@ -54,6 +55,7 @@ class Services:
     database: Database
     publisher: Publisher
     readiness: ReadinessChecks
+    metrics: CollectorRegistry
     lanes: Lanes
     bulk: Bulk
     statuses: Coalescer[JobOfTenant, Status]

@@ -72,7 +72,8 @@ class DocumentedApi(FastAPI):
             redoc_url=None,
             redirect_slashes=False,  # the address would be made of what the client says our host is
             swagger_ui_oauth2_redirect_url=None,
-            telemetry={"logs": False},  # it would record exception messages, which may quote user text
+            # It would record paths, queries and messages, which name users: `telemetry.tracing` has the spans.
+            telemetry={"logs": False, "metrics": False, "tracing": False},
         )
         self.mount(ASSETS_PATH, StaticFiles(packages=[("fastapi_swagger", "resources")]))
         self.get("/docs", include_in_schema=False)(interactive_page)

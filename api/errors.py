@@ -106,6 +106,14 @@ class NotFoundError(ApiError):
     title = "Not found"
 
 
+class NoMetricsError(NotFoundError):
+    """Metrics are not shown here: set PADSERVE_METRICS_TOKEN, and send it as `Authorization: Bearer <token>`."""
+
+
+class MetricsTokenError(UnauthorizedError):
+    """The token of PADSERVE_METRICS_TOKEN is needed: send it as `Authorization: Bearer <token>`."""
+
+
 class NoSuchProfileError(NotFoundError):
     """There is no profile of this user."""
 

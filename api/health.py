@@ -1,11 +1,15 @@
-"""For load balancers and people: is the process alive, and can it do its work?"""
+"""For load balancers, monitors and people: is the process alive, can it do its work, and what has it counted?"""
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
+from api import metrics
 from api.dependencies import ServicesDep
+from api.errors import MetricsTokenError, NoMetricsError, responses
 from api.readiness import Readiness
 
 router = APIRouter(tags=["health"])
@@ -29,3 +33,24 @@ async def readyz(services: ServicesDep, response: Response) -> Readiness:
     readiness = await services.readiness.current()
     response.status_code = 200 if readiness.ready else 503
     return readiness
+
+
+@router.get(
+    "/metrics",
+    summary="What is counted, for Prometheus",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/plain": {}}, "description": "Prometheus' exposition format."},
+        **responses(MetricsTokenError, NoMetricsError),
+    },
+)
+async def show_metrics(services: ServicesDep, request: Request) -> Response:
+    """Across all tenants, so no API key opens it: only the token of `PADSERVE_METRICS_TOKEN`, where one is set."""
+    token = services.settings.metrics_token
+    if token is None:
+        raise NoMetricsError
+    if not metrics.is_token(request.headers.get("Authorization", ""), token.get_secret_value()):
+        raise MetricsTokenError(headers={"WWW-Authenticate": 'Bearer realm="metrics"'})
+    metrics.READY.set((await services.readiness.current()).ready)
+    encode, media_type = choose_encoder(request.headers.get("Accept", ""))
+    return Response(await run_in_threadpool(encode, services.metrics), media_type=media_type)

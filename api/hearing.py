@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 from starlette.concurrency import run_in_threadpool
 
+from telemetry.metrics import REDIS_FAULTS
 from worker.pieces import Piece, channel_of, listener_of, unpacked
 from worker.queue import redis_client
 
@@ -94,6 +95,7 @@ class Ear:
             try:
                 self._listen()
             except Exception as error:  # noqa: BLE001 - this thread outlives every error: without it nobody hears
+                REDIS_FAULTS.inc()
                 if not self._is_failing:
                     log.warning("not_listening", error=type(error).__name__)
                 self._is_failing = True

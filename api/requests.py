@@ -6,6 +6,7 @@ The log line holds the route's template, not the path that was asked for: paths 
 import re
 import time
 import uuid
+from typing import TYPE_CHECKING
 
 import structlog
 from fastapi import Request
@@ -13,10 +14,15 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import metrics
 from api.anthropic import failures
 from api.documentation import ASSETS_PATH
 from api.errors import ApiError
 from api.problems import log_unexpected, problem_response
+from telemetry import tracing
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 REQUEST_ID_HEADER = "X-Request-ID"
 ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -51,7 +57,10 @@ class RequestMiddleware:
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            tracing.request_span(scope["method"], Headers(scope=scope)) as span,
+        ):
             try:
                 await self.app(scope, receive, send_with_id)
             except ClientDisconnect:
@@ -60,8 +69,20 @@ class RequestMiddleware:
                 log_unexpected("request_failed", error)
                 if not status:
                     await problem_response(Request(scope, receive), ApiError())(scope, receive, send_with_id)
-            duration_ms = round((time.perf_counter() - started) * 1000, 1)
-            log.info("request", method=scope["method"], route=_route(scope), status=status, duration_ms=duration_ms)
+            route, seconds = _route(scope), time.perf_counter() - started
+            if span is not None:
+                _describe(span, scope["method"], route, status, request_id)
+            metrics.count_request(scope["method"], route, status, seconds)
+            log.info(
+                "request", method=scope["method"], route=route, status=status, duration_ms=round(seconds * 1000, 1)
+            )
+
+
+def _describe(span: "Span", method: str, route: str | None, status: int, request_id: str) -> None:
+    span.update_name(f"{method} {route}" if route else method)
+    span.set_attribute("http.route", route or "")
+    span.set_attribute("http.response.status_code", status)
+    span.set_attribute("padserve.request_id", request_id)
 
 
 def _request_id(headers: Headers) -> str:

@@ -1,6 +1,6 @@
 """The API's settings. Built once, at the entry, and passed down; nothing here is read at import."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db.states import UnknownUsers
@@ -35,3 +35,5 @@ class Settings(BaseSettings):
     """Of tenants for whom nothing else was set."""
     webhook_private_addresses: bool = False
     """Whether events may be sent to addresses that are not public, and without TLS: for development."""
+    metrics_token: SecretStr | None = Field(default=None, min_length=16)
+    """What Prometheus must send to read `/metrics`; without it nobody may."""

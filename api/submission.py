@@ -4,6 +4,7 @@ Knows no HTTP, and no form of submission. Judging reads only: a refused job, how
 one writer, and an accepted one holds it no longer than its rows take.
 """
 
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from db.queries.items import NewItem
 from db.queries.jobs import Facts
 from db.queries.models import RegisteredModel
 from db.session import Database
+from telemetry import tracing
 
 ITEMS_PER_INSERT = 10_000
 PREFERENCES_PER_INSERT = 10_000
@@ -70,6 +72,7 @@ def accept(
 
     `is_announced`: whether webhooks are told of its end.
     """
+    began_ns = time.time_ns()
     with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES) as file:
         planned = PlannedItems(file)
         with database.reading() as session:
@@ -95,6 +98,7 @@ def accept(
             answer = Answer(ACCEPTED, job | _about_the_audience(planner.inspection.audience))
             if key is not None:
                 idempotency.answer(session, key, status_code=answer.status_code, response=answer.job)
+        tracing.submitted(job_id, began_ns=began_ns, num_items=planned.num_items)
         return replace(answer, stored=StoredJob(job_id, model.digest, is_awaited=model.is_ready))
 
 

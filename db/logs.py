@@ -1,4 +1,4 @@
-"""Logs of every process: one JSON object a line on standard error, ours and the libraries' alike.
+"""Logs of every process: one JSON object a line on standard error, ours and the libraries' alike; at a terminal, text.
 
 An exception is logged as its type and its places, never as its message: database errors quote the values they were
 given, and those are prompts and profiles. That is why logging lives beside the database.
@@ -17,24 +17,47 @@ LEVEL_VARIABLE = "PADSERVE_LOG_LEVEL"
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
+FORMAT_VARIABLE = "PADSERVE_LOG_FORMAT"
+JSON, CONSOLE = "json", "console"
+
+_process: dict[str, str] = {}
+"""What every line of this process says."""
+
+
 class LogLevelError(ValueError):
-    """PADSERVE_LOG_LEVEL is none of the levels; the message is a sentence."""
+    """PADSERVE_LOG_LEVEL or PADSERVE_LOG_FORMAT is none of its values; the message is a sentence."""
 
 
 def configure_logs() -> None:
     """Send everything through one formatter; libraries speak from WARNING up, we from `PADSERVE_LOG_LEVEL` or INFO.
 
-    Logs work afterwards even where it raises `LogLevelError`.
+    `PADSERVE_LOG_FORMAT` is `json` or `console`; where it is not set, `console` if standard error is a terminal. Logs
+    work afterwards even where it raises `LogLevelError`.
     """
     named = os.environ.get(LEVEL_VARIABLE, "").lower() or "info"
-    _configure(LEVELS.get(named, logging.INFO))
+    form = os.environ.get(FORMAT_VARIABLE, "").lower() or (CONSOLE if sys.stderr.isatty() else JSON)
+    _configure(LEVELS.get(named, logging.INFO), in_json=form != CONSOLE)
     if named not in LEVELS:
         raise LogLevelError(f"{LEVEL_VARIABLE} must be one of {', '.join(LEVELS)}; it is {named!r}.")
+    if form not in {JSON, CONSOLE}:
+        raise LogLevelError(f"{FORMAT_VARIABLE} must be {JSON} or {CONSOLE}; it is {form!r}.")
 
 
-def _configure(level: int) -> None:
+def identify(**fields: str) -> None:
+    """Have every line of this process, whichever thread writes it, say who speaks."""
+    _process.update(fields)
+
+
+def _name_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for name, value in _process.items():
+        event.setdefault(name, value)
+    return event
+
+
+def _configure(level: int, *, in_json: bool) -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _name_process,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -50,12 +73,12 @@ def _configure(level: int) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 without_exception_message,
-                structlog.processors.JSONRenderer(),
+                structlog.processors.JSONRenderer() if in_json else structlog.dev.ConsoleRenderer(),
             ],
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    for ours in ("api", "db", "worker"):
+    for ours in ("api", "db", "telemetry", "worker"):
         logging.getLogger(ours).setLevel(level)
 
 

@@ -11,6 +11,7 @@ COPY api api
 COPY db db
 COPY evaluation evaluation
 COPY padserve padserve
+COPY telemetry telemetry
 COPY worker worker
 RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt ".[postgres,worker]"
 

@@ -18,11 +18,7 @@ def find_server(environ: Mapping[str, str], url: str | None = None, api_key: str
 
     The key of a local stack is never sent to another machine. Raises `SettingsError`.
     """
-    home = Home(Path(environ.get("PADSERVE_HOME") or DEFAULT_HOME).absolute())
-    found = url or environ.get("PADSERVE_URL") or home.url
-    if not found:
-        raise SettingsError(NO_SERVER)
-    found = checked_url(found)
+    home, found = _home(environ), server_url(environ, url)
     if key := api_key or environ.get("PADSERVE_API_KEY"):
         return found, key
     if home.api_key is None:
@@ -30,3 +26,15 @@ def find_server(environ: Mapping[str, str], url: str | None = None, api_key: str
     if found != home.url and not is_on_this_machine(found):
         raise SettingsError(FOREIGN_SERVER.format(home=home.path, url=found))
     return found, home.api_key
+
+
+def server_url(environ: Mapping[str, str], url: str | None = None) -> str:
+    """The URL alone, as `find_server` finds it. Raises `SettingsError`."""
+    found = url or environ.get("PADSERVE_URL") or _home(environ).url
+    if not found:
+        raise SettingsError(NO_SERVER)
+    return checked_url(found)
+
+
+def _home(environ: Mapping[str, str]) -> Home:
+    return Home(Path(environ.get("PADSERVE_HOME") or DEFAULT_HOME).absolute())

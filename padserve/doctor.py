@@ -1,5 +1,10 @@
-"""What a stack needs, looked at one by one: whether it is there, and what to do where it is not."""
+"""What a stack needs, looked at one by one: whether it is there, and what to do where it is not.
 
+Whether jobs are decoded now is said by the checks behind `/readyz`, in its words: by the server that runs, or by the
+same checks made from here where none answers.
+"""
+
+import os
 import shutil
 import subprocess
 import sys
@@ -9,19 +14,25 @@ from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
-from sqlalchemy.exc import SQLAlchemyError
+import httpx
+from pydantic import ValidationError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from db import schema
+from db.session import Database
 from padserve import database, redis_server
 from padserve.client import Client
+from padserve.discovery import server_url
 from padserve.errors import PadserveError
 from padserve.home import Home
 from padserve.settings import Settings
+from telemetry.readiness import Readiness, Round
 
 GIBIBYTE = 2**30
 LEAST_BYTES = GIBIBYTE // 2
 FEW_BYTES = 5 * GIBIBYTE
 DEVICE_SECONDS = 120.0
+READY_SECONDS = 10.0
 SAY_DEVICE = (
     "import torch; print(f'{torch.cuda.device_count()} GPU, {torch.cuda.get_device_name(0)}' "
     "if torch.cuda.is_available() else 'CPU')"
@@ -56,6 +67,7 @@ def examine(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]
     yield _device(environ)
     yield _model(settings)
     yield from _server()
+    yield from _ready(settings, home)
 
 
 def _disk(home: Home) -> Finding:
@@ -154,3 +166,39 @@ def _server() -> Iterator[Finding]:
     else:
         states = ", ".join(f"{model.id} is {model.state}" for model in known) or "no worker has registered one"
         yield Finding("models", Health.WRONG, f"None is served: {states}.", "Look into worker.log under the logs.")
+
+
+def _ready(settings: Settings, home: Home) -> Iterator[Finding]:
+    """What `/readyz` says; where nobody answers, what it would say of the database and the Redis that are set."""
+    readiness = _said_by_the_server() or _found_from_here(settings, home)
+    if readiness is None:
+        return  # nothing runs here, which was said above
+    if readiness.ready:
+        yield Finding("ready", Health.OK, "Jobs that are submitted now are decoded now.")
+    else:
+        yield Finding("ready", Health.WRONG, readiness.reason or "", "This is what /readyz says; the log says more.")
+
+
+def _said_by_the_server() -> Readiness | None:
+    try:
+        answer = httpx.get(f"{server_url(os.environ)}/readyz", timeout=READY_SECONDS)
+        return Readiness.model_validate_json(answer.content)
+    except (PadserveError, httpx.HTTPError, ValidationError):
+        return None
+
+
+def _found_from_here(settings: Settings, home: Home) -> Readiness | None:
+    """The same checks. A stack's own Redis ends with its server, so without a URL there is nothing to ask."""
+    if settings.redis_url is None or (settings.database_url is None and not home.database.exists()):
+        return None
+    url = settings.redis_url
+    try:
+        opened = Database(settings.database_url or home.database_url, pool_size=1)
+    except (ArgumentError, ImportError):
+        return None  # said above
+    try:
+        checks = Round(opened, lambda: None if redis_server.answers(url) else "no answer")
+        checks.run()
+        return checks.readiness()
+    finally:
+        opened.dispose()

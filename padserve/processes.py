@@ -1,6 +1,7 @@
 """Child processes of the local stack: started with a log, watched, ended for certain. Does not know what they do."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,12 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from padserve import guarded_exec
+from padserve.errors import StackError
 from padserve.home import create_private
 
 NUM_LAST_LINES = 5
 MAX_LINE_CHARACTERS = 300
 OTHERS_HAVE_NOTHING = 0o077
 _TAIL_BYTES = 16_384
+MOST_LOG_BYTES = 10 * 2**20
+"""A log that is longer is put aside, and begins anew."""
+KEPT_LOGS = 4
+"""Of those put aside; the oldest goes."""
 
 
 class Child:
@@ -75,9 +81,36 @@ class Child:
         """The end of what it has logged since it started."""
         with self.log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(self._log_start, size - _TAIL_BYTES))
+            start = self._log_start if self._log_start <= size else 0  # it has begun anew since
+            file.seek(max(start, size - _TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
         return [line[:MAX_LINE_CHARACTERS] for line in lines if line.strip()][-NUM_LAST_LINES:]
+
+
+def rotate(log: Path, *, most_bytes: int = MOST_LOG_BYTES, kept: int = KEPT_LOGS) -> None:
+    """Put a log that has grown too long aside as `<name>.1`, older ones a number further, `kept` of them.
+
+    Whoever writes holds the file open, to append: it is copied and emptied. What is written in between is copied too,
+    but for what comes between the last look and the emptying. A disk that cannot hold the copy keeps the log as it is.
+    """
+    try:
+        if log.stat().st_size <= most_bytes:
+            return
+        for number in range(kept - 1, 0, -1):
+            older = aside(log, number)
+            if older.exists():
+                older.replace(aside(log, number + 1))
+        create_private(aside(log, 1))
+        with log.open("rb+") as source, aside(log, 1).open("wb") as copy:
+            shutil.copyfileobj(source, copy)
+            source.truncate(0)
+    except (OSError, StackError):
+        return
+
+
+def aside(log: Path, number: int) -> Path:
+    """Where a log lies that was put aside so many times ago."""
+    return log.with_name(f"{log.name}.{number}")
 
 
 def describe_exit(exit_code: int) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from db.model_names import model_name
@@ -22,15 +22,18 @@ class ServedModel:
     model: str
     policy: str | None
     name: str
+    metrics_port: int | None = None
+    """Its worker's own, where one is set: no two workers can have the same."""
 
     @property
     def settings(self) -> dict[str, str]:
         """What its worker is told beside what all processes are told; empty is not set."""
-        return {
+        settings = {
             "PADSERVE_MODEL": self.model,
             "PADSERVE_POLICY": self.policy or "",
             "PADSERVE_MODEL_NAME": self.name,
         }
+        return settings if self.metrics_port is None else settings | {"PADSERVE_METRICS_PORT": str(self.metrics_port)}
 
     @property
     def file_name(self) -> str:
@@ -39,7 +42,10 @@ class ServedModel:
 
 
 def read_served(texts: Sequence[str], environ: Mapping[str, str]) -> tuple[ServedModel, ...]:
-    """The models of `--model [NAME=]PATH[+POLICY]`; raises `StackError` where two would have one name."""
+    """The models of `--model [NAME=]PATH[+POLICY]`; raises `StackError` where two would have one name.
+
+    Of a metrics port that is set, the first model's worker has that one, and each other the next.
+    """
     served = tuple(map(_read, texts))
     for setting in ("PADSERVE_MODEL_NAME", "PADSERVE_MODEL_ALIASES"):
         if served and environ.get(setting):
@@ -48,7 +54,10 @@ def read_served(texts: Sequence[str], environ: Mapping[str, str]) -> tuple[Serve
     for model in reversed(served):
         if counts[model.name] > 1:
             raise StackError(SAME_NAME.format(name=model.name, model=model.model))
-    return served
+    first_port = environ.get("PADSERVE_METRICS_PORT", "")
+    if not first_port.isdecimal():
+        return served
+    return tuple(replace(model, metrics_port=int(first_port) + place) for place, model in enumerate(served))
 
 
 def _read(text: str) -> ServedModel:

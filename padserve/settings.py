@@ -35,7 +35,11 @@ _SERVICE_NAMES = frozenset(
         *("ENGINE_START_SECONDS", "ENGINE_SILENCE_SECONDS", "TIME_SLICE_SECONDS", "DRAIN_SECONDS"),
         *(
             "RECONCILE_SECONDS",
+            "LOG_FORMAT",
             "LOG_LEVEL",
+            "METRICS_HOST",
+            "METRICS_PORT",
+            "METRICS_TOKEN",
             "FAULT",
             "MAX_BODY_BYTES",
             "MAX_JSON_BYTES",

@@ -15,7 +15,7 @@ from padserve import database, redis_server
 from padserve.errors import StackError
 from padserve.home import Home, create_private
 from padserve.network import claim_port, url_of
-from padserve.processes import Child, describe_exit
+from padserve.processes import Child, describe_exit, rotate
 from padserve.served import ServedModel
 from padserve.settings import Settings, child_environment
 from padserve.supervision import EndStack, LeaveStopped, Restart, Role, after_exit
@@ -157,6 +157,8 @@ class Stack:
         """Look after every process once; raises `StackError` when one is lost that the stack cannot be without."""
         for service in (self._api, self._redis, *self._workers):
             self._look_after(service)
+            if service.child is not None:
+                rotate(service.child.log)
         waiting = [worker for worker in self._workers if worker.child is not None and not worker.was_ready]
         if waiting and time.monotonic() >= self._next_probe:
             self._next_probe = time.monotonic() + PROBE_SECONDS

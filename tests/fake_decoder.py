@@ -13,6 +13,7 @@ from db.queries.feedback import Pair
 from tests.builders import a_description
 from worker.pieces import Piece
 from worker.protocol import DecoderUnavailableError, Features
+from worker.statistics import Statistics
 
 ENDLESS_STEPS = 40
 SLOW_SECONDS = 0.05
@@ -35,6 +36,10 @@ class EchoDecoder:
         self._num_steps = 0
         self._num_words_said: dict[Attempt, int] = {}
         self._pieces: list[Piece] = []
+
+    @property
+    def statistics(self) -> Statistics:
+        return Statistics(num_slots=self.num_slots, num_active=min(len(self._items), self.num_slots))
 
     @property
     def has_work(self) -> bool:

@@ -22,6 +22,9 @@ from db.logs import LogLevelError, configure_logs
 from db.model_descriptions import ModelDescription
 from db.session import Database
 from db.states import WorkerState
+from telemetry.metrics import watch
+from telemetry.tracing import TracingError, configure_tracing
+from worker import metrics
 from worker.decoding import Decoding, DecodingPolicy
 from worker.engine_process import load_text_decoder
 from worker.learning import Learning, LearningPolicy
@@ -51,10 +54,12 @@ def main() -> int:
     """Run one worker; returns the exit code."""
     try:
         configure_logs()
+        configure_tracing("padserve-worker")
         fault_points.arm()
         settings = WorkerSettings()
         database = Database(settings.database_url, statement_seconds=STATEMENT_SECONDS)
         check_queue_url(settings.redis_url)
+        _serve_metrics(settings, database)
     except ValidationError as error:
         first = error.errors()[0]
         return _refuse(f"PADSERVE_{str(first['loc'][0]).upper()}: {first['msg']}")
@@ -62,13 +67,28 @@ def main() -> int:
         return _refuse(NOT_A_URL)
     except FaultPointError as error:
         return _refuse(f"{fault_points.VARIABLE}: {error}")
-    except (ImportError, LogLevelError, QueueUrlError) as error:
+    except (ImportError, LogLevelError, QueueUrlError, MetricsPortError, TracingError) as error:
         return _refuse(str(error))
     try:
         return _Worker(settings, database).run()
     except Exception:
         log.exception("worker_lost")
         return LOST
+
+
+class MetricsPortError(Exception):
+    """What the worker counts cannot be shown where the settings say."""
+
+
+def _serve_metrics(settings: WorkerSettings, database: Database) -> None:
+    watch(database)
+    if settings.metrics_port is None:
+        return
+    try:
+        metrics.serve(settings.metrics_host, settings.metrics_port)
+    except OSError as error:
+        where = f"PADSERVE_METRICS_HOST {settings.metrics_host}, PADSERVE_METRICS_PORT {settings.metrics_port}"
+        raise MetricsPortError(f"Cannot serve metrics at {where}: {error.strerror}.") from error
 
 
 class _ToldToEndError(BaseException):
@@ -123,7 +143,9 @@ class _Worker:
     def _serve(self, description: ModelDescription) -> None:
         queue = create_queue(self._settings.redis_url)
         decoding = Decoding(self._database, self._supervisor, self._policy(description))
+        log.info("serving", model_digest=description.digest, owner=str(decoding.owner))
         self._presence.tell_speed(lambda: decoding.throughput.tokens_per_second)
+        metrics.tell_speed(lambda: decoding.throughput.tokens_per_second)
         learning = Learning(self._database, self._supervisor, self._learning_policy(description), decoding.stopping)
         turns = Turns(decoding, learning, on_failure=self._refuse_and_end)
         reconciler = Reconciler(

@@ -1,7 +1,7 @@
 """The real decoder: text on the outside, token ids on the inside. Lives in the engine's process."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import cast
 
@@ -37,6 +37,7 @@ from worker.pieces import Piece
 from worker.prompts import PromptError, encode, shows_system, trial_warnings
 from worker.protocol import DecoderUnavailableError, Features
 from worker.settings import WorkerSettings
+from worker.statistics import Statistics
 from worker.stops import StopTexts
 
 log = structlog.get_logger(__name__)
@@ -74,6 +75,11 @@ class TextDecoder:
     def num_slots(self) -> int:
         """Items decoded at once."""
         return self._engine.num_slots
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the engine has done and what it holds now."""
+        return Statistics(**asdict(self._engine.statistics))
 
     @property
     def has_work(self) -> bool:

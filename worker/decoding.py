@@ -14,9 +14,12 @@ from db import fault_points
 from db.fault_points import FaultPoint
 from db.faults import describe, is_passing
 from db.queries import claims, fits, losses
-from db.queries.claims import Attempt
+from db.queries.claims import Attempt, ClaimedItem
 from db.queries.positions import Positions
 from db.session import Database
+from telemetry import tracing
+from worker import metrics
+from worker.attempt_spans import AttemptSpans
 from worker.pace import Pace
 from worker.saving import Saving
 from worker.supervisor import EngineSupervisor
@@ -71,6 +74,7 @@ class Decoding:
         self._policy = policy
         self._saving = Saving(database, self.owner)
         self._pace = Pace()
+        self._spans = AttemptSpans()
         self._unrecorded_deaths: set[Attempt] = set()
         self._positions = Positions()
         self._slice_end = _Timer()
@@ -136,6 +140,7 @@ class Decoding:
             self.throughput.observe(
                 num_slots=self._supervisor.num_slots, num_held=self._supervisor.num_items, outcomes=outcomes
             )
+            self._spans.end(outcomes)
             self._saving.add(outcomes)
         else:
             self._waiting_out(lambda: self._saving.hear(POLL_SECONDS))
@@ -151,8 +156,21 @@ class Decoding:
         wanted = self._pace.wanted(num_slots=self._supervisor.num_slots, num_held=self._supervisor.num_items)
         if not wanted:
             return 0
+        began = time.perf_counter()
+        with tracing.span("claim") as span:
+            items = self._claimed(wanted)
+            if span is not None:
+                tracing.link_jobs(span, {item.job_id for item in items})
+        self._spans.begin(items)
+        metrics.count_claim(items, time.perf_counter() - began)
+        fault_points.reach(FaultPoint.AFTER_CLAIM)
+        self._supervisor.submit(items)
+        self.throughput.observe(num_slots=self._supervisor.num_slots, num_held=self._supervisor.num_items, outcomes=())
+        return len(items)
+
+    def _claimed(self, wanted: int) -> list[ClaimedItem]:
         with self._database.transaction() as session:
-            items = claims.claim(
+            return claims.claim(
                 session,
                 owner=self.owner,
                 model_digest=self._policy.model_digest,
@@ -160,15 +178,12 @@ class Decoding:
                 lease_seconds=self._policy.lease_seconds,
                 positions=self._positions,
             )
-        fault_points.reach(FaultPoint.AFTER_CLAIM)
-        self._supervisor.submit(items)
-        self.throughput.observe(num_slots=self._supervisor.num_slots, num_held=self._supervisor.num_items, outcomes=())
-        return len(items)
 
     def _record_deaths(self) -> None:
         with self._database.transaction() as session:
             given_up = losses.record_deaths(session, owner=self.owner, attempts=self._unrecorded_deaths)
         self._supervisor.cancel(given_up)
+        self._spans.abandon(given_up)
         self._unrecorded_deaths.clear()
 
     def _keep_leases(self) -> None:
@@ -188,7 +203,9 @@ class Decoding:
                 claims.release(session, owner=self.owner, attempts=orphans)
         if lost := inside - held:
             self._supervisor.cancel(lost)
+            self._spans.abandon(lost)
         if orphans or lost:
+            metrics.LOST_LEASES.inc(len(lost))
             log.warning("leases_compared", num_released=len(orphans), num_lost=len(lost))
         self._next_heartbeat.restart(self._policy.heartbeat_seconds)
 
@@ -196,6 +213,7 @@ class Decoding:
         """Save what is finished and release the rest, so that nobody has to wait for a lease to run out."""
         left = self._supervisor.attempts
         self._supervisor.cancel(left)
+        self._spans.abandon(left)
         self._waiting_out(lambda: self._saving.hear(None))
         self._waiting_out(self._saving.finish)
         if left:
@@ -204,6 +222,7 @@ class Decoding:
     def _release(self, attempts: set[Attempt]) -> None:
         with self._database.transaction() as session:
             claims.release(session, owner=self.owner, attempts=attempts)
+        metrics.RELEASED_ITEMS.inc(len(attempts))
         log.info("leases_released", num_items=len(attempts))
 
     def _waiting_out(self, act: Callable[[], T]) -> T | None:

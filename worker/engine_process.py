@@ -30,12 +30,14 @@ from worker.protocol import (
     Grown,
     LoadDecoder,
     LoadFailed,
+    Measured,
     Ready,
     Stop,
 )
 from worker.settings import WorkerSettings
 
 BEAT_SECONDS = 1.0
+MEASURE_SECONDS = 1.0
 
 
 def load_text_decoder(settings: WorkerSettings) -> Decoder:
@@ -84,12 +86,14 @@ class _Loop:
         self._decoder = decoder
         self._stopping = False
         self._last_beat = 0.0
+        self._measured_at = 0.0
 
     def run(self) -> None:
         while not self._stopping:
             if self._decoder.has_work:
                 fault_points.reach(FaultPoint.MID_DECODE)
                 outcomes = self._decoder.step()
+                self._measure(is_last=not self._decoder.has_work)
                 if pieces := self._decoder.take_pieces():
                     self._connection.send(Grown(tuple(pieces)))
                 self._tell(outcomes)
@@ -121,6 +125,12 @@ class _Loop:
                 self._connection.send(Compared(number, tuple(features)))
             case Stop():
                 self._stopping = True
+
+    def _measure(self, *, is_last: bool) -> None:
+        """Say now and then how the engine is, and with its last outcome: nobody listens to an idle one."""
+        if is_last or time.monotonic() - self._measured_at >= MEASURE_SECONDS:
+            self._connection.send(Measured(self._decoder.statistics))
+            self._measured_at = time.monotonic()
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
         if outcomes:

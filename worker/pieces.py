@@ -14,6 +14,7 @@ from typing import NamedTuple
 import redis
 import structlog
 
+from telemetry.metrics import REDIS_FAULTS
 from worker.queue import REST_SECONDS, redis_client
 
 MOST_PENDING = 512
@@ -109,6 +110,8 @@ class PieceSender:
         with redis_client(self._redis_url) as client:
             while pieces := self._next():
                 error = _publish(client, pieces)
+                if error is not None:
+                    REDIS_FAULTS.inc()
                 if error is not None and not is_failing:
                     log.warning("pieces_not_sent", error=type(error).__name__)
                 is_failing = error is not None

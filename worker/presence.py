@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from db.base import new_id
 from db.faults import describe
+from db.logs import identify
 from db.model_descriptions import ModelDescription
 from db.queries import workers
 from db.queries.models import register_model
@@ -27,6 +28,7 @@ class Presence:
 
     def __init__(self, database: Database, model: str, aliases: tuple[str, ...] = ()) -> None:
         self.worker_id: uuid.UUID = new_id()
+        identify(worker=str(self.worker_id))
         self._database = database
         self._model = model
         self._aliases = aliases

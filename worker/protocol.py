@@ -8,6 +8,7 @@ from db.model_descriptions import ModelDescription
 from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.queries.feedback import Pair
 from worker.pieces import Piece
+from worker.statistics import Statistics
 
 Features = tuple[float, ...]
 """Of a pair, for each principle: `phi(chosen) - phi(rejected)` in nats (see `worker.preference_fit`)."""
@@ -27,6 +28,10 @@ class Decoder(Protocol):
     @property
     def description(self) -> ModelDescription:
         """What was loaded, and what it can do."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the engine has done and what it holds now. Asked about every second."""
 
     @property
     def has_work(self) -> bool:
@@ -119,9 +124,16 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """From the engine process: what it has done and what it holds now."""
+
+    statistics: Statistics
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """From the engine process: steps are being made."""
 
 
 Command = Decode | Cancel | Compare | Stop
-Report = Ready | LoadFailed | Ended | Grown | Compared | Beat
+Report = Ready | LoadFailed | Ended | Grown | Compared | Measured | Beat

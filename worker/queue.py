@@ -17,6 +17,8 @@ from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from telemetry.metrics import REDIS_FAULTS
+
 Queue: TypeAlias = Celery  # for signatures elsewhere: only this module and `worker.tasks` know that it is Celery
 
 DECODE = "padserve.decode"
@@ -207,6 +209,7 @@ def _send(queue: Queue, wakeup: Wakeup) -> bool:
             retry=False,
         )
     except (OperationalError, redis.RedisError, OSError) as error:
+        REDIS_FAULTS.inc()
         log.warning("enqueue_failed", task=wakeup.task, id=str(wakeup.id), error=type(error).__name__)
         return False
     return True

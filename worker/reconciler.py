@@ -10,6 +10,7 @@ import structlog
 from db.faults import describe, is_passing
 from db.queries import audit, cancelling, claims, deadlines, deleting, files, fits, idempotency, losses
 from db.session import Database
+from worker import metrics
 
 AUDIT_SECONDS = 30.0
 """Between audits of jobs that look well: each counts the items of a few jobs."""
@@ -60,6 +61,8 @@ class Reconciler:
             num_items = losses.expire(session)
         with self._database.transaction() as session:
             num_fits = fits.expire(session, max_attempts=self._max_attempts)
+        metrics.EXPIRED_LEASES.labels(metrics.ITEMS).inc(num_items)
+        metrics.EXPIRED_LEASES.labels(metrics.FITS).inc(num_fits)
         if num_items or num_fits:
             log.warning("leases_expired", num_items=num_items, num_fits=num_fits)
 
@@ -115,6 +118,7 @@ class Reconciler:
             return
         with self._database.transaction() as session:
             mended = audit.audit(session, differing)
+        metrics.MENDED_COUNTERS.inc(len(mended))
         for job in mended:
             log.error("counters_mended", job_id=str(job.job_id), before=job.before, after=job.after)
 

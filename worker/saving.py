@@ -3,7 +3,9 @@
 It is used by one thread, which hears of an error when it asks next. Until an outcome is written it is in `attempts`.
 """
 
+import time
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
@@ -16,6 +18,11 @@ from db.faults import describe, is_passing
 from db.queries import claims, jobs
 from db.queries.claims import Attempt, Outcome
 from db.session import Database
+from telemetry import tracing
+from worker import metrics
+
+MOST_NAMED = 20
+"""Attempts in one line."""
 
 log = structlog.get_logger(__name__)
 
@@ -84,10 +91,16 @@ class Saving:
 
     def _save_together(self, outcomes: list[Outcome]) -> None:
         fault_points.reach(FaultPoint.BEFORE_SAVE)
-        with self._database.transaction() as session:
-            job_ids = claims.save(session, owner=self._owner, outcomes=outcomes)
+        began, stale = time.perf_counter(), set[Attempt]()
+        with tracing.span("save", num_items=len(outcomes)) as span, self._database.transaction() as session:
+            job_ids = claims.save(session, owner=self._owner, outcomes=outcomes, on_stale=stale.update)
             ends_a_job = fault_points.is_armed() and jobs.any_ended(session, job_ids)
+            if span is not None:
+                tracing.link_jobs(span, job_ids)
             fault_points.reach(FaultPoint.BEFORE_FINALISE, when=ends_a_job)
+        saved = [outcome for outcome in outcomes if outcome.key not in stale]
+        metrics.count_save(saved, len(stale), time.perf_counter() - began)
+        _say_what_failed(saved, stale)
         fault_points.reach(FaultPoint.AFTER_SAVE)
         fault_points.reach(FaultPoint.AFTER_FINALISE, when=ends_a_job)
 
@@ -99,8 +112,20 @@ class Saving:
             except StatementError as error:
                 if is_passing(error):
                     raise
-                log.error("result_refused", item_id=outcome.item_id, **describe(error))  # noqa: TRY400 - holds the text
+                log.error("result_refused", item_id=outcome.item_id, attempt=outcome.attempt, **describe(error))  # noqa: TRY400 - holds the text
                 self._save_together([_refused(outcome)])
+
+
+def _say_what_failed(saved: list[Outcome], stale: set[Attempt]) -> None:
+    """One line for a write, however many failed: their attempts, and codes without words."""
+    failed = [outcome for outcome in saved if outcome.error_code is not None]
+    if failed:
+        codes = Counter(outcome.error_code for outcome in failed)
+        log.info("items_failed", codes=dict(codes), attempts=[list(one.key) for one in failed[:MOST_NAMED]])
+    if stale:
+        log.warning(
+            "stale_writes_refused", num_items=len(stale), attempts=[list(one) for one in sorted(stale)][:MOST_NAMED]
+        )
 
 
 def _refused(outcome: Outcome) -> Outcome:

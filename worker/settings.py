@@ -49,6 +49,10 @@ class WorkerSettings(BaseSettings):
     """How long a worker that is told to end goes on with what it holds; the rest is given back."""
     reconcile_seconds: float = Field(default=2.0, gt=0)
     """How often a worker looks for lost leases, missed wake-ups and jobs that should have ended."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Where Prometheus finds what this worker counts, at `/metrics`; nowhere without it."""
+    metrics_host: str = "127.0.0.1"
+    """The address of that port: whoever reaches it may read it."""
 
     @property
     def name(self) -> str | None:

@@ -12,7 +12,7 @@ import structlog
 from db.model_descriptions import ModelDescription
 from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.queries.feedback import Pair
-from worker import engine_process
+from worker import engine_process, metrics
 from worker.pieces import Piece
 from worker.protocol import (
     Cancel,
@@ -26,6 +26,7 @@ from worker.protocol import (
     Grown,
     LoadDecoder,
     LoadFailed,
+    Measured,
     Ready,
     Report,
     Stop,
@@ -66,6 +67,7 @@ class EngineSupervisor:
         self._engine: _Engine | None = None
         self._failed_starts = 0
         self._num_comparisons = 0
+        self._meter = metrics.EngineMeter()
         self._deaths: set[Attempt] = set()
         self._told_deaths: set[Attempt] = set()
         self.num_slots = 0
@@ -102,6 +104,8 @@ class EngineSupervisor:
         """Forget attempts whose lease was lost: no outcome of theirs will be returned."""
         gone = tuple(attempts)
         self._triage.end(gone)
+        if not self.num_items:
+            self._meter.rest()
         if gone and self._engine is not None:
             self._engine.send(Cancel(gone))
 
@@ -117,9 +121,9 @@ class EngineSupervisor:
         try:
             outcomes = self._outcomes(engine.reports(timeout_seconds))
         except (EOFError, ConnectionResetError):
-            return self._recover(engine, "died")
+            return self._recover(engine, metrics.DIED)
         patience = self._silence_seconds if engine.ready else self._start_seconds
-        return outcomes if engine.silent_seconds <= patience else outcomes + self._recover(engine, "fell silent")
+        return outcomes if engine.silent_seconds <= patience else outcomes + self._recover(engine, metrics.FELL_SILENT)
 
     def take_deaths(self) -> set[Attempt]:
         """What the engine was decoding when it died, since this was last asked; each attempt once.
@@ -149,20 +153,25 @@ class EngineSupervisor:
         try:
             while engine.silent_seconds <= self._silence_seconds:
                 for report in engine.reports(WAIT_SECONDS):
+                    if isinstance(report, Measured):
+                        self._meter.measure(report.statistics)
                     if isinstance(report, Compared) and report.number == self._num_comparisons:
                         return list(report.features)
                 on_wait()
         except (EOFError, ConnectionResetError):
-            self._recover(engine, "died")
+            self._recover(engine, metrics.DIED)
         else:
-            self._recover(engine, "fell silent")
+            self._recover(engine, metrics.FELL_SILENT)
         raise EngineLostError
 
     def _outcomes(self, reports: Iterable[Report]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for report in reports:
             match report:
+                case Measured(statistics):
+                    self._meter.measure(statistics)
                 case Ready(num_slots, description):
+                    self._meter.begin()
                     self._check_identity(description)
                     self.num_slots, self._failed_starts = num_slots, 0
                 case LoadFailed(message):
@@ -186,6 +195,7 @@ class EngineSupervisor:
         """Bury the process and plan the trials of what was inside; a poisoned item gets its outcome here."""
         self._engine = None
         exit_code = engine.bury()
+        metrics.count_lost_engine(why)
         log.error("engine_lost", why=why, exit_code=exit_code, ready=engine.ready, num_items=self.num_items)
         if not engine.ready:
             self._failed_starts += 1
@@ -229,7 +239,7 @@ class _Engine:
     def reports(self, timeout_seconds: float) -> Iterator[Report]:
         """What the process said: waits for the first report, then takes whatever else is there.
 
-        Texts that grow are no reason to wait no longer: they are told of at each step.
+        Texts that grow and measurements are no reason to wait no longer.
         """
         began, patience = time.monotonic(), timeout_seconds
         while self._connection.poll(patience):
@@ -237,7 +247,7 @@ class _Engine:
             self.silent_seconds = 0.0
             self.ready = self.ready or isinstance(report, Ready)
             yield report
-            goes_on = patience > 0 and isinstance(report, Grown)
+            goes_on = patience > 0 and isinstance(report, Grown | Measured)
             patience = max(0.0, timeout_seconds - (time.monotonic() - began)) if goes_on else 0.0
         self.silent_seconds += min(time.monotonic() - began, patience)
 

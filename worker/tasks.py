@@ -9,6 +9,7 @@ from celery import bootsteps
 from celery.signals import worker_shutting_down
 from celery.worker.components import Hub
 
+from telemetry.metrics import REDIS_FAULTS
 from worker.queue import DECODE, LEARN, Queue, enqueue, enqueue_fit, queue_name
 from worker.turns import Turns
 
@@ -78,5 +79,6 @@ def consume(app: Queue, model_digest: str, stopping: threading.Event) -> None:
         except (Exception, SystemExit):
             log.exception("consumer_failed")
         if not stopping.is_set():
+            REDIS_FAULTS.inc()
             log.error("consumer_ended", restart_seconds=RESTART_SECONDS)
             stopping.wait(RESTART_SECONDS)

@@ -3,6 +3,7 @@
 Knows no HTTP. A batch is stored with its job in one transaction, or refused with all that is wrong with it.
 """
 
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ from db.queries import batches, idempotency, message_batches
 from db.queries.idempotency import RequestKey
 from db.queries.models import RegisteredModel
 from db.session import Database
+from telemetry import tracing
 
 OK = 200
 
@@ -81,6 +83,7 @@ def accept_batch(
     settings: Settings, database: Database, tenant_id: uuid.UUID, body: SpooledBody, asked: Asked
 ) -> Accepted:
     """Store the batch, or raise all that is wrong with it. A repeated request gets the first batch."""
+    began_ns = time.time_ns()
     with _text_of(body) as text, SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES) as file:
         planned = PlannedItems(file)
         with database.reading() as session:
@@ -102,6 +105,7 @@ def accept_batch(
                 session, tenant_id=tenant_id, job_id=job_id, fingerprint=asked.fingerprint
             )
             _answer(session, asked, batch_id)
+    tracing.submitted(job_id, began_ns=began_ns, num_items=planned.num_items)
     return Accepted(batch_id, StoredJob(job_id, model.digest, is_awaited=model.is_ready))
 
 

@@ -3,6 +3,7 @@
 Knows no HTTP. What is wrong with the file makes a batch that has failed; what is wrong with us makes none.
 """
 
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,7 @@ from db.queries.idempotency import RequestKey
 from db.queries.jobs import Facts
 from db.queries.models import RegisteredModel
 from db.session import Database
+from telemetry import tracing
 
 OK = 200
 CODES = {
@@ -153,6 +155,7 @@ class _Reading:
 
     def accepted(self, file: IO[bytes]) -> Accepted:
         """The batch with its job; or without, where it was cancelled meanwhile."""
+        began_ns = time.time_ns()
         with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES) as spool:
             planned = PlannedItems(spool)
             with self.database.reading() as session:
@@ -163,6 +166,7 @@ class _Reading:
                 job_id = self._stored(planned, lines.head.options, model, planner.facts)
             except _NotWantedAnyMore:
                 return Accepted(self.batch_id)
+        tracing.submitted(job_id, began_ns=began_ns, num_items=planned.num_items)
         return Accepted(self.batch_id, job=StoredJob(job_id, model.digest, is_awaited=model.is_ready))
 
     def _stored(self, planned: PlannedItems, options: Options, model: RegisteredModel, facts: Facts) -> uuid.UUID:

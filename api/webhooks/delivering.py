@@ -15,7 +15,8 @@ from contextlib import suppress
 
 import structlog
 
-from api.webhooks.retries import Answer, Delivered, Postponed, decide
+from api import metrics
+from api.webhooks.retries import Answer, Delivered, GivenUp, Postponed, decide
 from api.webhooks.sending import MAX_CONNECTIONS, Sender
 from db.faults import describe, is_passing
 from db.queries import deliveries
@@ -143,18 +144,20 @@ class Deliverer:
     def _note(self, claimed: ClaimedDelivery, answer: Answer) -> None:
         decision = decide(answer, claimed.num_tries)
         said = {"webhook_id": str(claimed.webhook_id), "delivery_id": claimed.id, "status": answer.status_code}
+        status_code, fault, disabled = answer.status_code, answer.said, None
         with self._database.transaction() as session:
-            if isinstance(decision, Delivered):
-                deliveries.succeed(session, claimed, answer.status_code or 0)
-                return
-            status_code, fault, disabled = answer.status_code, answer.said, None
-            if isinstance(decision, Postponed):
-                deliveries.postpone(session, claimed, status_code=status_code, fault=fault, seconds=decision.seconds)
-            else:
-                disabled = deliveries.give_up(
-                    session, claimed, status_code=status_code, fault=fault, disables=decision.disables
-                )
-        log.info("webhook_attempt_failed", **said, num_tries=claimed.num_tries)
+            match decision:
+                case Delivered():
+                    deliveries.succeed(session, claimed, status_code or 0)
+                case Postponed(seconds):
+                    deliveries.postpone(session, claimed, status_code=status_code, fault=fault, seconds=seconds)
+                case GivenUp(disables):
+                    disabled = deliveries.give_up(
+                        session, claimed, status_code=status_code, fault=fault, disables=disables
+                    )
+        metrics.count_webhook(decision, is_disabled=disabled is not None)
+        if not isinstance(decision, Delivered):
+            log.info("webhook_attempt_failed", **said, num_tries=claimed.num_tries)
         if disabled is not None:
             log.warning("webhook_disabled", **said)
 

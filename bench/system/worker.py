@@ -15,6 +15,7 @@ from tests.builders import a_description
 from worker.pieces import Piece
 from worker.protocol import Features
 from worker.settings import WorkerSettings
+from worker.statistics import Statistics
 
 NUM_SLOTS = 16
 
@@ -26,6 +27,11 @@ class Echo:
         self.num_slots = num_slots
         self.description = a_description()
         self._items: dict[Attempt, ClaimedItem] = {}
+
+    @property
+    def statistics(self) -> Statistics:
+        """Only what every engine has."""
+        return Statistics(num_slots=self.num_slots, num_active=min(len(self._items), self.num_slots))
 
     @property
     def has_work(self) -> bool:

@@ -25,6 +25,8 @@ class ClaimedItem:
     messages: list[JsonObject]
     preference: JsonObject
     sampling: JsonObject
+    waited_seconds: float | None = None
+    """From when its job could begin until this claim, by the database's clock; None where nobody asked."""
 
     @property
     def attempt_key(self) -> Attempt:

@@ -7,7 +7,7 @@ whatever it likes: its writes change nothing. The counters of the jobs move with
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import ColumnElement, Double, Integer, Row, Select, bindparam, select, tuple_, update
@@ -57,19 +57,27 @@ def claim(
     """
     plan_anew(session, in_order=True)
     lease = _Lease(owner, model_digest, lease_seconds)
-    taken = _take_in_turn(session, limit, lease, positions or Positions())
+    taken, waited = _take_in_turn(session, limit, lease, positions or Positions())
     say(Said.CLAIMED, ((row.id, row.attempt) for _, row in taken), owner)
     bodies = _preferences(session, {(job.tenant_id, row.preference_hash) for job, row in taken})
     ended = settle(session, [Moved(row.id, job.id, ItemState.QUEUED, ItemState.RUNNING) for job, row in taken])
     return [
-        ClaimedItem(row.id, job.id, row.attempt, row.messages, bodies[job.tenant_id, row.preference_hash], row.sampling)
+        ClaimedItem(
+            *(row.id, job.id, row.attempt, row.messages, bodies[job.tenant_id, row.preference_hash], row.sampling),
+            waited_seconds=waited[job.id],
+        )
         for job, row in taken
         if job.id not in ended
     ]
 
 
-def _take_in_turn(session: Session, limit: int, lease: _Lease, reached: Positions) -> list[tuple[ClaimableJob, _Row]]:
-    """Items of the jobs whose turn it is. A job may yield less than was planned, where others are just taking of it."""
+def _take_in_turn(
+    session: Session, limit: int, lease: _Lease, reached: Positions
+) -> tuple[list[tuple[ClaimableJob, _Row]], dict[uuid.UUID, float | None]]:
+    """Items of the jobs whose turn it is, and how many seconds each job has waited.
+
+    A job may yield less than was planned, where others are just taking of it.
+    """
     taken: list[tuple[ClaimableJob, _Row]] = []
     looked_at: list[Candidate] = []
     passed: list[uuid.UUID] = []
@@ -84,7 +92,7 @@ def _take_in_turn(session: Session, limit: int, lease: _Lease, reached: Position
             break
     num_taken = Counter(job.id for job, _ in taken)
     fairness.charge(session, model_digest=lease.model_digest, wanting=looked_at, taken=num_taken)
-    return taken
+    return taken, {each.job.id: each.waited_seconds for each in looked_at}
 
 
 def _take(session: Session, job_id: uuid.UUID, limit: int, lease: _Lease, reached: Positions) -> list[_Row]:
@@ -142,15 +150,23 @@ def extend(session: Session, *, owner: uuid.UUID, lease_seconds: float) -> set[A
     return {Attempt(*row) for row in extended}
 
 
-def save(session: Session, *, owner: uuid.UUID, outcomes: Iterable[Outcome]) -> set[uuid.UUID]:
+def save(
+    session: Session,
+    *,
+    owner: uuid.UUID,
+    outcomes: Iterable[Outcome],
+    on_stale: Callable[[set[Attempt]], None] = lambda _: None,
+) -> set[uuid.UUID]:
     """Keep each outcome whose attempt this owner still holds; return the jobs that moved on.
 
-    A job whose last item it was is completed with it.
+    A job whose last item it was is completed with it. `on_stale` is told of the attempts that are held no longer.
     """
     plan_anew(session)
     given = {outcome.key: outcome for outcome in outcomes}
     held = lock_held(session, owner=owner, attempts=given)
     say(Said.SAVED, (one.attempt for one in held), owner)
+    if len(held) < len(given):
+        on_stale(given.keys() - {one.attempt for one in held})
     moved = end_items(session, {one.item_id: one for one in held}, [given[one.attempt] for one in held])
     return {one.job_id for one in moved} - settle(session, moved)
 

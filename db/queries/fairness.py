@@ -80,6 +80,13 @@ class Candidate:
     since: dt.datetime
     """Since when nothing was claimed of its tenant's jobs of this priority."""
     read_at: dt.datetime
+    wanted_at: dt.datetime | None = None
+    """When the job could begin: as it was stored, or at its `not_before`."""
+
+    @property
+    def waited_seconds(self) -> float | None:
+        """How long its items have waited."""
+        return None if self.wanted_at is None else (self.read_at - self.wanted_at).total_seconds()
 
 
 def may_be_claimed(job: Any = Job) -> tuple[ColumnElement[bool], ...]:  # noqa: ANN401 - the table or an alias of it
@@ -134,6 +141,7 @@ def _candidates() -> Select[*tuple[Any, ...]]:
             (func.sum(Job.num_queued).over(partition_by=Job.tenant_id) / Tenant.weight).label("wanted"),
             func.coalesce(last_claim, first_wanted).label("since"),
             func.row_number().over(partition_by=of_class, order_by=Job.id).label("place"),
+            func.coalesce(Job.not_before, Job.created_at).label("wanted_at"),
         )
         .join(Tenant, Tenant.id == Job.tenant_id)
         .outerjoin(
@@ -144,7 +152,9 @@ def _candidates() -> Select[*tuple[Any, ...]]:
     )
     of = ranked.subquery().c
     start = _start(now=of.now, served_to=of.served_to, wanted=of.wanted).label("start")
-    found = select(of.id, of.tenant_id, of.num_queued, of.rank, of.weight, of.now, start, of.since, clock())
+    found = select(
+        *(of.id, of.tenant_id, of.num_queued, of.rank, of.weight, of.now, start, of.since, clock(), of.wanted_at)
+    )
     return found.order_by(of.place, start, of.id).limit(JOBS_PER_LOOK)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from db.logs import LogLevelError, configure_logs
+from db.logs import LogLevelError, configure_logs, identify
 from db.queries.history import Said, say
 
 
@@ -70,3 +70,38 @@ def test_an_exception_is_logged_by_type_and_place_and_without_its_message(
     assert (line["event"], line["error"]) == ("turn_failed", "ValueError")
     assert "test_logs_say.py" in line["where"][-1]
     assert "a prompt" not in str(line)
+
+
+@pytest.mark.parametrize(
+    ("form", "at_terminal", "is_json"), [("", False, True), ("", True, False), ("json", True, True)]
+)
+def test_lines_are_json_but_at_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: str, *, at_terminal: bool, is_json: bool
+) -> None:
+    monkeypatch.setenv("PADSERVE_LOG_FORMAT", form)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: at_terminal)
+    configure_logs()
+
+    structlog.get_logger("worker.turns").info("turned")
+
+    assert capsys.readouterr().err.startswith('{"') is is_json
+
+
+def test_every_line_says_which_process_speaks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("db.logs._process", {})
+    configure_logs()
+
+    identify(worker="an-incarnation")
+    structlog.get_logger("worker.turns").info("turned")
+    logging.getLogger("celery.worker").warning("said")
+
+    assert [json.loads(line)["worker"] for line in capsys.readouterr().err.splitlines()] == ["an-incarnation"] * 2
+
+
+def test_a_format_that_does_not_exist_is_refused_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PADSERVE_LOG_FORMAT", "xml")
+
+    with pytest.raises(LogLevelError, match=r"^PADSERVE_LOG_FORMAT must be json or console; it is 'xml'\.$"):
+        configure_logs()

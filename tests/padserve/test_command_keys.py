@@ -101,7 +101,7 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(
     ill = padserve("doctor")
 
     healths = {finding["name"]: finding["health"] for finding in json.loads(well.output)}
-    assert healths.keys() == {"disk", "redis", "database", "migrations", "device", "model", "server", "models"}
+    assert healths.keys() == {"disk", "redis", "database", "migrations", "device", "model", "server", "models", "ready"}
     assert (well.exit_code, "wrong" in healths.values()) == (0, False)
     assert ill.exit_code == 1
     assert [line.split()[1] for line in ill.output.splitlines() if line.startswith("wrong")] == [

@@ -38,7 +38,7 @@ def make_up(*arguments: str, **settings: str) -> str:
 
 
 def test_every_service_is_started_and_watched() -> None:
-    assert set(SERVICES) == {"api", "worker", "worker-cpu", "migrate", "postgres", "redis"}
+    assert set(SERVICES) == {"api", "worker", "worker-cpu", "migrate", "postgres", "redis", "prometheus", "grafana"}
     assert all("healthcheck" in service for service in SERVICES.values())
 
 
@@ -58,6 +58,18 @@ def test_one_worker_has_a_gpu_and_the_other_has_none() -> None:
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
     assert "deploy" not in SERVICES["worker-cpu"]
     assert (SERVICES["worker"]["profiles"], SERVICES["worker-cpu"]["profiles"]) == (["gpu"], ["cpu"])
+
+
+def test_logs_of_every_service_are_bounded() -> None:
+    for service in SERVICES.values():
+        assert set(service["logging"]["options"]) == {"max-size", "max-file"}
+
+
+def test_monitoring_is_started_only_where_it_is_asked_for_and_reached_from_this_machine_only() -> None:
+    for name in ("prometheus", "grafana"):
+        assert SERVICES[name]["profiles"] == ["monitoring"]
+        assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+", SERVICES[name]["image"])
+        assert all(port.startswith("127.0.0.1:") for port in SERVICES[name]["ports"])
 
 
 def test_redis_forgets_nothing() -> None:
@@ -82,7 +94,8 @@ def test_every_folder_that_a_service_mounts_or_builds_from_is_in_a_checkout_or_m
             assert (ROOT / service["build"]["dockerfile"]).is_file()
         for volume in service.get("volumes", ()):
             source = volume.split(":")[0]
-            assert source == "./models" or source in COMPOSE["volumes"]
+            is_ours = source.startswith("./docker/") and (ROOT / source).is_file()
+            assert source == "./models" or is_ours or source in COMPOSE["volumes"]
 
 
 def test_the_api_image_has_no_torch_and_the_worker_image_has() -> None:

@@ -51,3 +51,10 @@ def test_a_name_for_one_model_is_not_given_to_several(setting: str) -> None:
 def test_no_model_is_refused(text: str) -> None:
     with pytest.raises(StackError, match="names no model"):
         read_served([text], {})
+
+
+def test_each_worker_shows_its_metrics_at_a_port_of_its_own() -> None:
+    served = read_served(["hub/a", "hub/b"], {"PADSERVE_METRICS_PORT": "9400"})
+
+    assert [model.settings["PADSERVE_METRICS_PORT"] for model in served] == ["9400", "9401"]
+    assert "PADSERVE_METRICS_PORT" not in read_served(["hub/a"], {})[0].settings

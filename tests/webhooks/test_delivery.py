@@ -11,6 +11,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
+from api import metrics
 from api.webhooks import delivering
 from api.webhooks.delivering import Deliverer
 from api.webhooks.retries import PAUSES_SECONDS
@@ -20,6 +21,7 @@ from db.session import Database, clock, now
 from db.states import DeliveryState
 from db.webhook_models import Webhook
 from tests.api.conftest import Api
+from tests.counts import counted
 from tests.webhooks.conftest import a_completed_job, add_webhook, bring_forward, deliveries_of
 from tests.webhooks.receiver import Receiver, until
 
@@ -175,9 +177,15 @@ def test_410_disables_the_webhook(database: Database, client: TestClient, receiv
     a_completed_job(database)
     receiver.status = 410
 
-    deliver()
-    until(lambda: ended(database, DeliveryState.FAILED))
+    with counted(metrics.WEBHOOK_ATTEMPTS, metrics.DISABLED_WEBHOOKS) as counts:
+        deliverer = deliver()
+        until(lambda: ended(database, DeliveryState.FAILED))
+        deliverer.close(30)
 
+    assert counts.changed == {
+        'padserve_webhook_attempts_total{outcome="given_up"}': 1,
+        "padserve_disabled_webhooks_total": 1,
+    }
     disabled = client.get(f"/v1/webhooks/{webhook['id']}").json()
     assert (disabled["enabled"], disabled["disabled_reason"]) == (False, "The receiver answered 410 Gone.")
     enabled = client.patch(f"/v1/webhooks/{webhook['id']}", json={"enabled": True}).json()

@@ -101,6 +101,11 @@ class RowCache(Cache):
         """Of one row, over all layers."""
         return sum(tensor.shape[1] * tensor.shape[3] * tensor.itemsize for tensor in self._tensors)
 
+    @property
+    def bytes_reserved(self) -> int:
+        """Of all rows, filled or not."""
+        return sum(tensor.numel() * tensor.itemsize for tensor in self._tensors)
+
     def reserve(self, num_rows: int, length: int) -> None:
         """Make room for rows 0 to num_rows - 1 with columns 0 to length - 1."""
         if num_rows > self.num_rows:

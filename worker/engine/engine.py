@@ -24,6 +24,7 @@ from worker.engine.scheduler import Plan, Scheduler, Ticket
 from worker.engine.scoring import score
 from worker.engine.sequence import Sequence
 from worker.engine.slots import Slots, build_slots
+from worker.engine.statistics import EngineStatistics
 from worker.engine.streams import guided_streams
 from worker.engine.token_rewards import token_rewards
 from worker.engine.validation import check_candidates, check_request
@@ -55,6 +56,7 @@ class Engine:
         self._in_flight: list[_InFlight] = []
         self._is_feeding = False  # true from here on where a step failed in the middle of it: no row is to be trusted
         self._slots: Slots | None = None  # None: a request has joined or left since they were built
+        self._total_steps = self._total_slot_steps = 0
 
     @property
     def num_slots(self) -> int:
@@ -70,6 +72,22 @@ class Engine:
     def num_waiting(self) -> int:
         """Requests that wait for a slot."""
         return self._scheduler.num_waiting
+
+    @property
+    def statistics(self) -> EngineStatistics:
+        """What it has done and what it holds, at this moment; costs no more than a look."""
+        return EngineStatistics(
+            num_slots=self.num_slots,
+            num_active=self.num_active,
+            num_waiting=self.num_waiting,
+            total_steps=self._total_steps,
+            total_slot_steps=self._total_slot_steps,
+            total_prompt_tokens_read=self._prompts.total_tokens_read,
+            total_prompt_tokens_reused=self._prompts.total_tokens_reused,
+            cache_bytes_reserved=sum(runner.cache_bytes_reserved for runner in self._models.runners),
+            cache_bytes_used=sum(runner.cache_bytes_used for runner in self._models.runners),
+            cache_tokens=sum(runner.cache_tokens for runner in self._models.runners),
+        )
 
     @property
     def vocab_size(self) -> int:
@@ -138,6 +156,8 @@ class Engine:
         if not plan.decoding and not plan.chunks:
             self._in_flight.clear()
             return []
+        self._total_steps += 1
+        self._total_slot_steps += self._scheduler.num_active
         if not self._has_run(plan):
             outcomes = self._settle(self._in_flight)
             self._make_room(plan)

@@ -47,6 +47,10 @@ class Prompts:
     def __init__(self) -> None:
         self._requests: dict[int | str, _Request] = {}
         self._prefixes = Prefixes(MAX_PREFIX_TOKENS)
+        self.total_tokens_read = 0
+        """Of prompts and shared prefixes, since the beginning; what has to be read again counts again."""
+        self.total_tokens_reused = 0
+        """Of prompts, because a shared prefix held them."""
 
     def add(self, request_id: int | str, streams: Sequence[GuidedStream]) -> None:
         """A request waits."""
@@ -76,12 +80,15 @@ class Prompts:
     def num_tokens(self, request_id: TicketId) -> int:
         """What its longest stream has to run. The request waits no more: its prefixes are settled."""
         if isinstance(request_id, PrefixKey):
+            self.total_tokens_read += len(request_id.token_ids)
             return len(request_id.token_ids)
         request = self._requests[request_id]
         if request.is_waiting:
             self._stop_waiting(request)
             for prompt in request.prompts:
                 prompt.prefix = self._prefixes.find(prompt.stream.weights, prompt.stream.prompt)
+                self.total_tokens_read += prompt.num_unread
+                self.total_tokens_reused += prompt.start
         return request.num_tokens
 
     def pieces(self, chunk: Chunk) -> Iterator[tuple[int, Piece]]:

@@ -63,6 +63,21 @@ class Runner:
         """What a token of a row takes in the cache; known once the runner has run."""
         return self._cache.bytes_per_column
 
+    @property
+    def cache_tokens(self) -> int:
+        """Tokens that the rows in use hold in the cache."""
+        return sum(self._lengths)
+
+    @property
+    def cache_bytes_used(self) -> int:
+        """What these tokens take."""
+        return self.cache_tokens * self._cache.bytes_per_column
+
+    @property
+    def cache_bytes_reserved(self) -> int:
+        """Memory that the cache has, whether it holds tokens or not."""
+        return self._cache.bytes_reserved
+
     @torch.inference_mode()
     def run(self, pieces: Sequence[Piece]) -> Tensor:
         """Hidden states [n, d] of the rows that decode, those whose last piece this is behind the others."""

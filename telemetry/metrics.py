@@ -1,0 +1,80 @@
+"""What every process counts, and how it is shown to Prometheus. Knows no job, no item and no tenant.
+
+Labels have few values, all of them ours: none holds a tenant, a user, a job, a model or a path that somebody asked for.
+"""
+
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from typing import TypeAlias
+
+from prometheus_client import CollectorRegistry, Counter, Info, ProcessCollector, disable_created_metrics
+from prometheus_client.registry import Collector
+from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
+
+from db.faults import is_passing
+from db.session import Database
+
+PASSES, REFUSED = "passes", "refused"
+
+DATABASE_FAULTS = Counter(
+    "padserve_database_faults_total",
+    "Statements and connections that failed. `passes`: the database is away, full, locked or migrated; `refused`: "
+    "it did not take what it was given, which uniqueness does on purpose.",
+    ["kind"],
+    registry=None,
+)
+REDIS_FAULTS = Counter(
+    "padserve_redis_faults_total", "Messages, subscriptions and consumers that Redis did not serve.", registry=None
+)
+BUILD = Info("padserve_build", "The version that runs.", registry=None)
+
+Counted: TypeAlias = dict[str, float]
+"""Faults of the database by kind."""
+
+
+def new_registry(collectors: Iterable[Collector]) -> CollectorRegistry:
+    """These collectors, with what every process counts and with its processor time, memory and open files."""
+    disable_created_metrics()  # a moment for each series would double them, and nobody asks for it
+    for kind in (PASSES, REFUSED):
+        DATABASE_FAULTS.labels(kind)  # 0 is shown: a series that begins with its first fault shows no increase
+    BUILD.info({"version": version("padserve")})
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector(registry=None), DATABASE_FAULTS, REDIS_FAULTS, BUILD, *collectors):
+        registry.register(collector)
+    return registry
+
+
+def watch(database: Database) -> None:
+    """Count what goes wrong in this database from now on."""
+    event.listen(database.engine, "handle_error", _count)
+
+
+def _count(context: ExceptionContext) -> None:
+    error = context.sqlalchemy_exception or context.original_exception
+    DATABASE_FAULTS.labels(PASSES if is_passing(error) else REFUSED).inc()
+
+
+class FaultsSince:
+    """What a process that nobody scrapes has counted, for the one that is scraped."""
+
+    def __init__(self) -> None:
+        self._told: Mapping[str, float] = {}
+
+    def take(self) -> Counted:
+        """What was counted since this was last asked."""
+        counted = {
+            sample.labels["kind"]: sample.value
+            for family in DATABASE_FAULTS.collect()
+            for sample in family.samples
+            if sample.name.endswith("_total")
+        }
+        new = {kind: value - self._told.get(kind, 0.0) for kind, value in counted.items()}
+        self._told = counted
+        return {kind: value for kind, value in new.items() if value}
+
+
+def add(counted: Counted) -> None:
+    """Count what another process has counted."""
+    for kind, value in counted.items():
+        DATABASE_FAULTS.labels(kind).inc(value)

@@ -1,0 +1,55 @@
+"""The logs that `padserve up` keeps are bounded, and nothing that is kept can be read by others."""
+
+import stat
+import sys
+import time
+from pathlib import Path
+
+from padserve.processes import Child, aside, rotate
+
+WRITES = "import sys, time; [print('line', number, flush=True) or time.sleep(0.001) for number in range(400)]"
+
+
+def test_a_log_that_has_grown_is_put_aside_in_numbered_files_of_which_a_few_are_kept(tmp_path: Path) -> None:
+    log = tmp_path / "api.log"
+
+    for number in range(5):
+        log.write_text(f"{number}" * 11)
+        rotate(log, most_bytes=10, kept=3)
+
+    assert log.read_text() == ""
+    assert [aside(log, number).read_text()[0] for number in (1, 2, 3)] == ["4", "3", "2"]
+    assert not aside(log, 4).exists()
+    assert stat.S_IMODE(aside(log, 1).stat().st_mode) == 0o600
+
+
+def test_a_short_log_stays_and_one_that_cannot_be_put_aside_is_kept(tmp_path: Path) -> None:
+    log = tmp_path / "api.log"
+    log.write_text("0123456789")
+
+    rotate(log, most_bytes=10, kept=3)
+    aside(log, 1).mkdir()
+    rotate(log, most_bytes=5, kept=1)
+
+    assert log.read_text() == "0123456789"
+
+
+def test_a_process_goes_on_writing_to_a_log_that_is_put_aside_and_its_last_lines_are_found(tmp_path: Path) -> None:
+    log = tmp_path / "api.log"
+    log.write_text("of an earlier life\n" * 100)
+    child = Child("API", (sys.executable, "-c", WRITES), {}, log)
+
+    while child.exit_code is None:
+        rotate(log, most_bytes=1000, kept=100)
+        time.sleep(0.05)
+
+    kept = "".join(file.read_text() for file in [*sorted(tmp_path.glob("api.log.*"), key=_number, reverse=True), log])
+    lines = [line for line in kept.splitlines() if line.startswith("line")]
+    assert child.last_lines()[-1] == "line 399"
+    assert lines == sorted(set(lines), key=lambda line: int(line.split()[1]))
+    assert len(lines) > 350
+    assert log.stat().st_size < 5000
+
+
+def _number(file: Path) -> int:
+    return int(file.suffix[1:])
