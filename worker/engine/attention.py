@@ -33,6 +33,8 @@ class SharedPrefix:
     keys: Mapping[int, Tensor]
     """Of each layer [heads, tokens, head size], as the values."""
     values: Mapping[int, Tensor]
+    states: Mapping[tuple[int, int, bool], Tensor] = field(default_factory=dict)
+    """Of recurrent layers, behind the last token."""
 
     def __len__(self) -> int:
         return len(self.token_ids)
