@@ -100,7 +100,10 @@ def test_rows_that_move_when_others_leave_keep_their_state(engine: Engine, famil
 
 
 def test_texts_are_scored_as_they_are_alone_beside_rows_that_decode(engine: Engine, family: Family) -> None:
-    texts = [ScoreRequest(request_id=i, prompt_ids=prompt(i, 2 + 7 * i), completion_ids=prompt(50 + i, 3 + i)) for i in range(5)]
+    texts = [
+        ScoreRequest(request_id=i, prompt_ids=prompt(i, 2 + 7 * i), completion_ids=prompt(50 + i, 3 + i))
+        for i in range(5)
+    ]
     requests = ragged(num_requests=3)
     for request in requests:
         engine.add(request)

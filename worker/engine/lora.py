@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+MERGE_IT = "merge it into its base (PEFT's merge_and_unload) and give the merged model instead"
+"""What to do with an adapter that cannot be stacked."""
+
 
 class AdapterRows:
     """Which adapter each token of the coming forward uses; shared by all adapted layers of a model."""
@@ -99,7 +102,7 @@ class RowAdaptedLinear(nn.Module):
         low = low.flatten(0, -2)
         if len(low) != len(excluded):
             message = "an adapter changes a layer that runs on what the cache holds, where tokens of all rows lie"
-            raise NotImplementedError(message)
+            raise NotImplementedError(f"{message}: {MERGE_IT}")
         # Filled, not multiplied: a token that the adapter must not touch stays exact even where A x overflows.
         return low.masked_fill_(excluded if self._rows.num_adapters == 1 else excluded[:, self.owner], 0)
 

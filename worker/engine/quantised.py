@@ -61,6 +61,10 @@ def _stated(config: PreTrainedConfig) -> dict[str, Any] | None:
 def _unpack_tensors(model: PreTrainedModel, dtype: torch.dtype) -> None:
     """Of layers that are ordinary but for their weight, which is a tensor of a type of its own."""
     for module in model.modules():
-        if type(module) is nn.Linear and hasattr(module.weight, "dequantize") and type(module.weight.data) is not torch.Tensor:
+        if (
+            type(module) is nn.Linear
+            and hasattr(module.weight, "dequantize")
+            and type(module.weight.data) is not torch.Tensor
+        ):
             plain = module.weight.dequantize().to(dtype)
             module.weight = nn.Parameter(plain, requires_grad=False)

@@ -18,7 +18,7 @@ from worker.engine.head import VocabularyHead
 from worker.engine.layout import Piece, Row, RowKey, compacted, ends, parts_of, piece_block, readers_of, written
 from worker.engine.lora import AdapterRows
 from worker.engine.prefixes import PrefixKey
-from worker.engine.recurrent import cache_name, run_by_stretches, stretches
+from worker.engine.recurrent import by_length, cache_name, run_by_stretches, stretches
 
 NUM_BLOCKS_ON_CPU = 4
 """Parts in which the rows attend on a CPU, each over as many columns as its longest row has."""
@@ -208,8 +208,10 @@ class Runner:
     def _place(self, pieces: Sequence[Piece]) -> list[Piece]:
         """Give every new stream a row behind the others, with its shared prefix in it or beside it; in row order."""
         begun = {row.key: index for index, row in enumerate(self.rows[self.num_decoding :])}
-        new = [piece for piece in pieces if piece.key not in begun]
         pieces = sorted(pieces, key=lambda piece: begun.get(piece.key, len(begun)))
+        if self.is_recurrent:
+            pieces = pieces[: len(begun)] + by_length(pieces[len(begun) :])
+        new = [piece for piece in pieces if piece.key not in begun]
         for piece in new:
             in_place = piece.prefix is not None and self._is_read_in_place(piece.prefix)
             self.rows.append(Row(piece.key, piece.adapter, piece.prefix if in_place else None))
