@@ -135,7 +135,7 @@ def test_a_step_that_failed_half_way_changes_no_answer(hybrid: Family, monkeypat
     forward, failures = last.forward, [OUT_OF_MEMORY[1]]
 
     def failing(hidden_states: torch.Tensor, **others: object) -> torch.Tensor:
-        if hidden_states.shape[1] == 3 and failures:
+        if hidden_states.shape[1] == 4 and failures:
             raise failures.pop()
         output: torch.Tensor = forward(hidden_states, **others)
         return output

@@ -158,12 +158,14 @@ class Proof:
         errors = []
         for step in range(len(self._texts[0].expected)):
             if step:
-                runner.feed(torch.tensor([text.continuation[step - 1] for text in self._texts], device=device))
+                runner.feed(torch.tensor([text.continuation[step - 1] for text in texts], device=device))
             hidden = runner.run([] if step else pieces)
-            expected = torch.stack([text.expected[step] for text in self._texts])
+            numbers = [key[1] for key in runner.decoding_keys]  # the runner puts them in an order of its own
+            texts = [self._texts[number] for number in numbers]
+            expected = torch.stack([text.expected[step] for text in texts])
             of_all = _errors(runner.logits(hidden, rows), expected)
             of_columns = _errors(runner.columns(hidden, rows, columns), expected.gather(1, columns))
-            errors.append(torch.maximum(of_all, of_columns))
+            errors.append(torch.maximum(of_all, of_columns)[torch.tensor(numbers, device=device).argsort()])
         of_kinds = torch.stack(errors, dim=1).view(-1, _NUM_TEXTS, len(errors))  # [kinds, texts, steps]
         return float(of_kinds.median(dim=1).values.max())
 

@@ -17,6 +17,7 @@ from worker.engine.graphs import DecodeGraphs, rows_of_graph
 from worker.engine.head import VocabularyHead
 from worker.engine.layout import Piece, Row, RowKey, compacted, ends, parts_of, piece_block, readers_of, written
 from worker.engine.lora import AdapterRows
+from worker.engine.packed import PackedLinear
 from worker.engine.prefixes import PrefixKey
 from worker.engine.recurrent import by_length, cache_name, run_by_stretches, stretches
 
@@ -319,6 +320,8 @@ class Runner:
 
 
 def _decoder_of(model: PreTrainedModel) -> nn.Module:
-    """What lies below the vocabulary head. Llama 4 gives itself when it is asked."""
+    """What lies below the vocabulary head. Llama 4 gives itself when it is asked, ModernBERT its head."""
     decoder: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    if isinstance(decoder, nn.Linear | PackedLinear):
+        return model.base_model
     return model.get_submodule("model") if decoder is model else decoder
