@@ -155,7 +155,7 @@ class Proof:
             pieces.append(Piece(("proof", row), text.adapter, text.prompt[start:], start, is_last=True, prefix=prefix))
         rows = torch.arange(len(pieces), device=device)
         columns = torch.tensor([*islice(self.token_ids, _NUM_COLUMNS)], device=device).expand(len(pieces), -1)
-        errors = []
+        errors, texts = [], self._texts
         for step in range(len(self._texts[0].expected)):
             if step:
                 runner.feed(torch.tensor([text.continuation[step - 1] for text in texts], device=device))
