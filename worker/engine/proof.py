@@ -103,9 +103,12 @@ class Proof:
         try:
             error = self._error(runner, {})
         except Exception as failure:  # noqa: BLE001 (whatever a foreign architecture raises, it cannot be decoded here)
-            said = str(failure)  # by a layer of this engine, which knows what it cannot do; or by anything else
+            said, kind = (
+                first_line(failure),
+                type(failure).__name__,
+            )  # by a layer of this engine, which knows what it cannot do; or by anything else
             is_known = isinstance(failure, NotImplementedError)
-            return said if is_known else f"its forward pass refuses the cache ({type(failure).__name__}: {said})"
+            return said if is_known else f"its forward pass does not take the cache that rows share ({kind}: {said})"
         _clear(runner)
         if runner.is_recurrent and error <= _TOLERANCE[model.dtype]:
             error = self._error_behind_a_state(runner, error)
