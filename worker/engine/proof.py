@@ -103,12 +103,10 @@ class Proof:
         try:
             error = self._error(runner, {})
         except Exception as failure:  # noqa: BLE001 (whatever a foreign architecture raises, it cannot be decoded here)
-            said, kind = (
-                first_line(failure),
-                type(failure).__name__,
-            )  # by a layer of this engine, which knows what it cannot do; or by anything else
-            is_known = isinstance(failure, NotImplementedError)
-            return said if is_known else f"its forward pass does not take the cache that rows share ({kind}: {said})"
+            if isinstance(failure, NotImplementedError):  # of a layer of this engine, which knows what it cannot do
+                return first_line(failure)
+            said = f"{type(failure).__name__}: {first_line(failure)}"
+            return f"its forward pass does not take the cache that rows share ({said})"
         _clear(runner)
         if runner.is_recurrent and error <= _TOLERANCE[model.dtype]:
             error = self._error_behind_a_state(runner, error)
