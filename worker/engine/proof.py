@@ -103,10 +103,7 @@ class Proof:
         try:
             error = self._error(runner, {})
         except Exception as failure:  # noqa: BLE001 (whatever a foreign architecture raises, it cannot be decoded here)
-            if isinstance(failure, NotImplementedError):  # of a layer of this engine, which knows what it cannot do
-                return first_line(failure)
-            said = f"{type(failure).__name__}: {first_line(failure)}"
-            return f"its forward pass does not take the cache that rows share ({said})"
+            return _in_words(failure)
         _clear(runner)
         if runner.is_recurrent and error <= _TOLERANCE[model.dtype]:
             error = self._error_behind_a_state(runner, error)
@@ -180,6 +177,14 @@ def _read_prefixes(runner: Runner, texts: Sequence[_Text]) -> dict[int, SharedPr
     }
     runner.run([Piece((key, 0), key.weights.adapter, key.token_ids, 0, is_last=False) for key in keys.values()])
     return {number: runner.take_prefix(key) for number, key in keys.items()}
+
+
+def _in_words(failure: Exception) -> str:
+    """What a forward of rows said: a layer of this engine knows what it cannot do, anything else knows no rows."""
+    if isinstance(failure, NotImplementedError):
+        return first_line(failure)
+    said = f"{type(failure).__name__}: {first_line(failure)}"
+    return f"its forward pass does not take the cache that rows share ({said})"
 
 
 def _clear(runner: Runner) -> None:
