@@ -154,7 +154,7 @@ _ALL = ARCHITECTURES | CACHED_OTHERWISE | OUT_OF_LINE
 
 def tiny(model_type: str, seed: int, **changes: Any) -> PreTrainedModel:  # noqa: ANN401 (whatever a configuration takes)
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(model_type, **(_ALL[model_type] | changes))
+    config = AutoConfig.for_model(model_type, **(_ALL.get(model_type, {}) | changes))
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # transformers'
     model.train(mode=False)
     return model

@@ -3,8 +3,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
-from tests.engine.models import Family, change, llama, save_adapter
+from tests.engine.models import Family, change, llama, save, save_adapter
 from worker.engine import load_engine
 from worker.engine.errors import AdapterError
 
@@ -81,3 +82,25 @@ def test_an_adapter_without_its_weights(families: dict[str, Family], tmp_path: P
     (policy / "adapter_model.safetensors").unlink()
 
     assert refusal(families["llama"].base, str(policy)).code == "adapter_unsupported"
+
+
+def test_embeddings_beside_an_update_of_the_head_may_repeat_the_bases_and_not_change_them(tmp_path: Path) -> None:
+    """PEFT saves them without being asked wherever the head is adapted."""
+    model = llama(seed=0, tie_word_embeddings=False)
+    base = save(model, tmp_path / "base")
+    embeddings = {
+        "base_model.model.model.embed_tokens.weight": model.get_parameter("model.embed_tokens.weight").detach().clone(),
+        "base_model.model.lm_head.base_layer.weight": model.get_parameter("lm_head.weight").detach().clone(),
+    }
+    policy = save_adapter(model, tmp_path / "policy", seed=1, target_modules=["q_proj", "lm_head"])
+    file = tmp_path / "policy" / "adapter_model.safetensors"
+    updates = load_file(file)
+
+    save_file(updates | embeddings, file)
+    assert load_engine(base, policy).weights == ("base", "policy")
+
+    embeddings["base_model.model.model.embed_tokens.weight"][5] += 1
+    save_file(updates | embeddings, file)
+    assert "embed_tokens.weight and 0 more tensors that are not low-rank updates: merge it" in str(
+        refusal(base, policy)
+    )

@@ -8,9 +8,8 @@ from transformers import (
     BloomConfig,
     GPTNeoConfig,
     LlamaConfig,
-    MambaConfig,
-    MambaForCausalLM,
     PreTrainedConfig,
+    RwkvConfig,
     T5Config,
 )
 
@@ -90,10 +89,10 @@ def test_an_unknown_architecture_or_one_without_a_language_model(base: str, tmp_
     assert refusal(str(copy)).code == "model_unsupported"
 
 
-def test_a_recurrent_model(tmp_path: Path) -> None:
-    model = MambaForCausalLM(MambaConfig(vocab_size=97, hidden_size=8, num_hidden_layers=1, state_size=4))
+def test_a_recurrent_model_with_a_cache_of_its_own(tmp_path: Path) -> None:
+    RwkvConfig().save_pretrained(tmp_path)
 
-    assert "keeps a recurrent state that rows" in str(refusal(save(model, tmp_path), max_length=64))
+    assert "keeps a recurrent state in a cache of its own" in str(refusal(str(tmp_path), max_length=64))
 
 
 @pytest.mark.parametrize("config", [GPTNeoConfig(), BloomConfig()], ids=["local layers", "slopes"])
@@ -115,10 +114,10 @@ def test_a_model_that_states_a_window_and_does_not_heed_it_is_decoded_up_to_that
 
 def test_an_encoder_decoder_and_mixed_attention_are_ruled_out_by_their_configuration() -> None:
     mixed = LlamaConfig()
-    mixed.layer_types = ["full_attention", "linear_attention"]
+    mixed.layer_types = ["full_attention", "indexed_attention"]
 
     assert "encoder-decoder" in (why_unsupported(T5Config()) or "")
-    assert "linear_attention" in (why_unsupported(mixed) or "")
+    assert "indexed_attention" in (why_unsupported(mixed) or "")
     assert why_unsupported(LlamaConfig()) is None
 
 

@@ -5,15 +5,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
+import torch
 from peft import LoraConfig, PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
 from peft.tuners.lora.layer import Linear as PeftLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from worker.engine.errors import AdapterError, first_line
-from worker.engine.lora import AdapterRows, adapt_rows
+from worker.engine.lora import MERGE_IT, AdapterRows, adapt_rows
 
 # Initialisations that leave the base weights alone; PiSSA, OLoRA and the like move part of them into the adapter.
 _NEUTRAL_INITS = (True, False, "gaussian", "eva", "orthogonal")
@@ -71,9 +72,9 @@ def _why_not_plain(config: PeftConfig) -> str | None:
         return f"it is of type {config.peft_type}, and only LoRA is stacked"
     used = [name for name in _BEYOND_LOW_RANK if getattr(config, name, None)]
     if used:
-        return f"it uses {', '.join(used)}, which is more than a low-rank update"
+        return f"it uses {', '.join(used)}, which is more than a low-rank update: {MERGE_IT}"
     if config.bias != "none":
-        return f"it trained biases (bias={config.bias!r}), which is more than a low-rank update"
+        return f"it trained biases (bias={config.bias!r}), which is more than a low-rank update: {MERGE_IT}"
     if config.init_lora_weights not in _NEUTRAL_INITS:
         return (
             f"init_lora_weights={config.init_lora_weights!r} changes the base weights; convert it to plain LoRA first"
@@ -92,15 +93,27 @@ def _load(
     else:
         stack.add_adapter(name, config, autocast_adapter_dtype=False)
     weights = load_peft_weights(path, device=str(model.device))
+    copied = [key for key in weights if ".lora_" not in key and _is_the_models_own(model, key, weights[key])]
+    weights = {key: tensor for key, tensor in weights.items() if key not in copied}
     others = [key for key in weights if ".lora_" not in key]
     if others:
-        return stack, f"it holds {others[0]} and {len(others) - 1} more tensors that are not low-rank updates"
+        what = f"{others[0]} and {len(others) - 1} more tensors that are not low-rank updates"
+        return stack, f"it holds {what}: {MERGE_IT}"
     # PEFT annotates the pair of (missing, unexpected) keys by a word that is no type.
     missing, unexpected = cast("tuple[list[str], list[str]]", set_peft_model_state_dict(stack, weights, name))
     foreign = [*unexpected, *(key for key in missing if f".{name}." in key)]
     if foreign:
         return stack, f"it was made for another model: {foreign[0]} and {len(foreign) - 1} more tensors do not match"
     return stack, None
+
+
+def _is_the_models_own(model: PreTrainedModel, key: str, tensor: Tensor) -> bool:
+    """Whether an adapter only repeats a weight of its base, as PEFT saves embeddings beside an update of the head."""
+    name = key.removeprefix("base_model.model.")
+    parts = dict(model.named_parameters(remove_duplicate=False))
+    module, _, last = name.rpartition(".")
+    own = next((parts[n] for n in (name, f"{module}.base_layer.{last}") if n in parts), None)
+    return own is not None and own.shape == tensor.shape and torch.equal(own, tensor.to(own))
 
 
 @contextmanager
@@ -116,7 +129,7 @@ def _why_not_linear(model: PreTrainedModel) -> str | None:
         if not isinstance(module, BaseTunerLayer):
             continue
         if type(module) is not PeftLinear or not isinstance(module.base_layer, nn.Linear | Conv1D):
-            return f"it adapts {path}, which is not a linear layer"
+            return f"it adapts {path}, which is not a linear layer: {MERGE_IT}"
         if module.lora_variant:
-            return f"it adapts {path} by more than a low-rank update"
+            return f"it adapts {path} by more than a low-rank update: {MERGE_IT}"
     return None

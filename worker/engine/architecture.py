@@ -2,16 +2,21 @@
 
 A cache row holds every token of its stream, and attention sees all of them or those in a sliding window. Layers that
 see them in chunks, or position encodings that change with the longest row of a batch, agree with that up to some
-length, which becomes the limit. Models with other state are refused. What no configuration tells, the proof at load
+length, which becomes the limit. A row holds a recurrent state as well where transformers' cache does; models that keep
+it elsewhere, or keep something else, are refused. What no configuration tells, the proof at load
 does (`worker.engine.proof`).
 """
 
+import sys
 from typing import Any  # a configuration holds whatever its JSON held
 
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 _CHUNKS = {"chunked_attention": "attention_chunk_size"}
+_RECURRENT = {"linear_attention", "conv", "hybrid", "hybrid_sliding"}
+_STATELESS = {"mlp", "moe"}
+_ATTENTION = {"full_attention", "sliding_attention", *_CHUNKS}
 _ROPE_LENGTHS = {"dynamic": "max_position_embeddings", "longrope": "original_max_position_embeddings"}
 
 
@@ -24,13 +29,15 @@ def why_unsupported(config: PreTrainedConfig) -> str | None:
     if model_class is None:
         return f"transformers has no causal language model of type {config.model_type!r}"
     # transformers marks recurrent models, and those whose attention can be replaced, so; there are no public names.
-    if getattr(model_class, "_is_stateful", False):
-        return f"{model_class.__name__} keeps a recurrent state that rows of a key-value cache cannot hold"
-    if not getattr(model_class, "_supports_attention_backend", False):
-        return f"{model_class.__name__} does not let its attention be replaced, so rows of a cache cannot be told apart"
-    unknown = sorted(set(_layer_types(text)) - {"full_attention", "sliding_attention"} - _CHUNKS.keys())
+    kinds = set(_layer_types(text))
+    unknown = sorted(kinds - _ATTENTION - _RECURRENT - _STATELESS)
     if unknown:
         return f"its layers of type {', '.join(unknown)} keep a state that rows of a key-value cache cannot hold"
+    if getattr(model_class, "_is_stateful", False) and not kinds & _RECURRENT:
+        return f"{model_class.__name__} keeps a recurrent state in a cache of its own, which rows cannot share"
+    attends = kinds - {"linear_attention", "conv"} - _STATELESS
+    if attends and not _attention_can_be_replaced(model_class):
+        return f"{model_class.__name__} does not let its attention be replaced, so rows of a cache cannot be told apart"
     return None
 
 
@@ -50,12 +57,19 @@ def longest_exact(config: PreTrainedConfig) -> int | None:
 def window(config: PreTrainedConfig) -> int | None:
     """The sliding window of those layers that have one."""
     text = config.get_text_config()
-    return getattr(text, "sliding_window", None) if "sliding_attention" in _layer_types(text) else None
+    windowed = {"sliding_attention", "hybrid_sliding"} & {*_layer_types(text)}
+    return getattr(text, "sliding_window", None) if windowed else None
 
 
 def _model_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
     found = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     return found[0] if isinstance(found, tuple) else found
+
+
+def _attention_can_be_replaced(model_class: type[PreTrainedModel]) -> bool:
+    """Whether the class says so, or its code asks transformers which attention to call."""
+    code = sys.modules[model_class.__module__]
+    return getattr(model_class, "_supports_attention_backend", False) or hasattr(code, "ALL_ATTENTION_FUNCTIONS")
 
 
 def _layer_types(text: PreTrainedConfig) -> list[str]:

@@ -33,6 +33,8 @@ class SharedPrefix:
     keys: Mapping[int, Tensor]
     """Of each layer [heads, tokens, head size], as the values."""
     values: Mapping[int, Tensor]
+    states: Mapping[tuple[int, int, bool], Tensor] = field(default_factory=dict)
+    """Of recurrent layers, behind the last token."""
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -141,9 +143,13 @@ def attend_rows(
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
+    position_bias: Tensor | None = None,
     **_others: object,
 ) -> tuple[Tensor, None]:
     """Query [1, heads, tokens, size]; key and value [rows, key heads, capacity, size] -> [1, tokens, heads, size]."""
+    if position_bias is not None:
+        message = "its attention adds a bias that is counted along the line of all rows, and not along each row"
+        raise NotImplementedError(message)
     row_pass = CURRENT_PASS.get()
     row_pass.windows.add(sliding_window)
     scoring = Scoring(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap, s_aux)

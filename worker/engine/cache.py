@@ -8,9 +8,10 @@ nor which of its columns are filled: the pass of a forward says so.
 from collections.abc import Collection, Sequence
 
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import CacheLayerMixin
 
 from worker.engine.attention import RowPass, SharedPrefix
+from worker.engine.recurrent import RowStates, StateCache
 
 MIN_CAPACITY = 64
 
@@ -78,12 +79,13 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
         return self.capacity
 
 
-class RowCache(Cache):
+class RowCache(StateCache):
     """The layers of one model. Rows and capacity at least double when they grow, and stay below their limits."""
 
     def __init__(self, num_layers: int, max_length: int) -> None:
         self.rows = [RowLayer() for _ in range(num_layers)]
         super().__init__(layers=list(self.rows))
+        self.states = RowStates()
         self._max_length = max_length
         self.num_rows = 0
         self.capacity = 0
@@ -124,6 +126,7 @@ class RowCache(Cache):
             if (layer.num_rows, layer.capacity) != (self.num_rows, self.capacity):
                 layer.resize(self.num_rows, self.capacity)
                 self.has_moved = True
+        self.states.resize(self.num_rows)
 
     def expect(self, row_pass: RowPass) -> None:
         """Say what the coming forward writes."""
@@ -134,6 +137,7 @@ class RowCache(Cache):
         """Forget what is in these rows [m]: a masked NaN would still spoil whoever comes to lie there."""
         for tensor in self._tensors:
             tensor[rows] = 0
+        self.states.scrub(rows)
 
     def move(self, moves: Sequence[tuple[int, int, int]], unproved: Collection[int] = ()) -> None:
         """Copy (source, target, number of columns) of rows over other rows, as if all at once; targets ascend.
@@ -143,6 +147,7 @@ class RowCache(Cache):
         """
         sources, targets, lengths = zip(*moves, strict=True)
         longest = max(lengths)
+        self.states.move(sources, targets, unproved)
         for tensor in self._tensors:
             if tensor.is_cuda:  # a launch costs more than columns copied in vain
                 moved = tensor[list(sources), :, :longest]
@@ -164,10 +169,11 @@ class RowCache(Cache):
             token_ids=tuple(token_ids),
             keys={index: layer.keys[row, :, :length].clone() for index, layer in layers.items()},
             values={index: layer.values[row, :, :length].clone() for index, layer in layers.items()},
+            states=self.states.read(row),
         )
 
     def write(self, row: int, prefix: SharedPrefix) -> None:
-        """Begin a row with a copy of a shared prefix."""
+        """Begin a row with a copy of a shared prefix; its state is not written."""
         for index, keys in prefix.keys.items():
             self.rows[index].keys[row, :, : len(prefix)] = keys
             self.rows[index].values[row, :, : len(prefix)] = prefix.values[index]

@@ -24,6 +24,7 @@ from worker.engine.errors import (
 )
 from worker.engine.head import ValueHead
 from worker.engine.hub import local_folder
+from worker.engine.quantised import method_of, unpack_at_load, unpacked, why_unreadable
 from worker.engine.tokenizer_files import TokenizerFiles
 
 
@@ -76,12 +77,12 @@ class Checkpoint:
         """The configuration, once it is known that the engine can decode such a model."""
         if self.is_base and files.found(self.folder, files.ADAPTER_CONFIG) and not files.weight_files(self.folder):
             raise AdapterAsBaseError(path=self.path, base=self._base_of_adapter())
-        if not files.found(self.folder, files.CONFIG):
+        if not files.found(self.folder, files.CONFIG) and not self._gguf_file:
             raise ModelConfigError(path=self.path, cause="there is none")
         self._check_generation_config()
         try:
             config: PreTrainedConfig = AutoConfig.from_pretrained(
-                self.folder, local_files_only=True, trust_remote_code=False
+                self.folder, local_files_only=True, trust_remote_code=False, **self._gguf_file
             )
         except OSError as error:
             raise ModelConfigError(path=self.path, cause=first_line(error)) from error
@@ -94,6 +95,7 @@ class Checkpoint:
 
     def model(self, config: PreTrainedConfig, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
         """The model with its weights, in evaluation mode on the device."""
+        unpack_at_load(config)
         try:
             loaded = AutoModelForCausalLM.from_pretrained(
                 self.folder,
@@ -105,8 +107,12 @@ class Checkpoint:
                 output_loading_info=True,
                 # transformers puts an adapter that lies beside the weights on the model: it shall find none.
                 adapter_kwargs={"subfolder": "no adapter"},
+                **self._gguf_file,
             )
         except Exception as error:  # the readers of the weight formats have no common error
+            method = method_of(config)
+            if method is not None:
+                raise UnsupportedModelError(path=self.path, cause=why_unreadable(method, error)) from error
             raise ModelWeightsError(path=self.path, cause=first_line(error)) from error
         model, report = cast("tuple[PreTrainedModel, dict[str, set[str]]]", loaded)  # as output_loading_info has it
         unread = sorted(key for key in report["unexpected_keys"] if key.startswith(files.VALUE_HEAD_PREFIX))
@@ -118,10 +124,17 @@ class Checkpoint:
             raise ModelWeightsError(path=self.path, cause=f"{missing[0]} and {len(missing) - 1} more are missing")
         if model.get_output_embeddings() is None:  # type: ignore[no-untyped-call]  # transformers leaves it untyped
             raise UnsupportedModelError(path=self.path, cause="it has no vocabulary head")
+        model = unpacked(model, dtype)
         model.requires_grad_(requires_grad=False)
         model.train(mode=False)
         placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]  # its decorator hides the signature
         return placed
+
+    @property
+    def _gguf_file(self) -> dict[str, str]:
+        """The argument that names a GGUF file, which holds configuration and weights, where there are no others."""
+        file = files.gguf_file(self.folder)
+        return {} if file is None else {"gguf_file": file.name}
 
     def value_head(self, model: PreTrainedModel) -> ValueHead | None:
         """The d x d matrix of a PAD policy, beside the weights of model or adapter or among them; None without one."""

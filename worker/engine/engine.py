@@ -299,7 +299,8 @@ class Engine:
 
     def _make_room(self, plan: Plan) -> None:
         """Halve the slots after the device ran out of memory; requests that lose theirs start again from the prompt."""
-        evicted = self._scheduler.halve(plan, keep_none=self._is_feeding)
+        no_row_is_known = self._is_feeding or any(runner.is_recurrent for runner in self._models.runners)
+        evicted = self._scheduler.halve(plan, keep_none=no_row_is_known)
         self._is_feeding = False
         for request_id in evicted:
             if not isinstance(request_id, PrefixKey):

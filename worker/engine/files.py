@@ -36,7 +36,15 @@ def weight_files(folder: Path) -> list[Path]:
         if index.is_file():
             shards = [folder / shard for shard in shards_of(index)]
             return [index, *shards] if shards and all(shard.is_file() for shard in shards) else []
-    return []
+    gguf = gguf_file(folder)
+    return [] if gguf is None else [gguf]
+
+
+def gguf_file(folder: Path) -> Path | None:
+    """The one GGUF file of a folder without other weights: of several, nobody knows which is meant."""
+    others = (*_WEIGHTS, *(f"{name}.index.json" for name in _WEIGHTS))
+    ggufs = sorted(folder.glob("*.gguf"))
+    return ggufs[0] if len(ggufs) == 1 and not found(folder, *others) else None
 
 
 def shards_of(index: Path) -> list[str]:

@@ -24,7 +24,7 @@ from worker.engine.fused import fuse_norms
 from worker.engine.generation import GenerationDefaults
 from worker.engine.head import ValueHead, vocabulary_layer
 from worker.engine.lora import AdapterRows
-from worker.engine.memory import ROWS_PER_SLOT, free_bytes, room
+from worker.engine.memory import ROWS_PER_SLOT, bytes_per_token, free_bytes, room
 from worker.engine.models import Models
 from worker.engine.packed import can_pack, pack
 from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
@@ -112,8 +112,9 @@ def assemble(
     limit = _max_length(loaded.paths[0], loaded.models, max_length)
     runners = _runners(loaded, limit)
     # Two streams of one model, or one of each.
-    bytes_per_token = max(ROWS_PER_SLOT * runners[0].bytes_per_token, sum(runner.bytes_per_token for runner in runners))
-    fitting = room(free_bytes(first.device), bytes_per_token, limit, first.device.type)
+    each = [bytes_per_token(runner.bytes_per_token, runner.bytes_per_row) for runner in runners]
+    of_slot = max(ROWS_PER_SLOT * each[0], sum(each))
+    fitting = room(free_bytes(first.device), of_slot, limit, first.device.type)
     if max_length is None:
         limit = fitting.max_length
     slots = fitting.num_slots if num_slots is None else num_slots

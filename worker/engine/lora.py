@@ -4,7 +4,8 @@ A forward pass thus runs rows with and without an adapter, or with different one
 PEFT reads the adapter; this module then takes its layers' place.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -12,6 +13,9 @@ from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+
+MERGE_IT = "merge it into its base (PEFT's merge_and_unload) and give the merged model instead"
+"""What to do with an adapter that cannot be stacked."""
 
 
 class AdapterRows:
@@ -36,6 +40,14 @@ class AdapterRows:
             return
         self._numbers = self._numbers.to(adapters.device)
         self.excluded = adapters[:, None] != self._numbers
+
+    @contextmanager
+    def only(self, tokens: slice) -> Iterator[None]:
+        """Let layers run on these tokens of the line alone, whatever their shape."""
+        excluded = self.excluded
+        self.excluded = None if excluded is None else excluded[tokens]
+        yield
+        self.excluded = excluded
 
 
 class RowAdaptedLinear(nn.Module):
@@ -87,9 +99,10 @@ class RowAdaptedLinear(nn.Module):
         excluded = self._rows.excluded
         if excluded is None:
             return low
-        if low.shape[-2] != len(excluded):
+        low = low.flatten(0, -2)
+        if len(low) != len(excluded):
             message = "an adapter changes a layer that runs on what the cache holds, where tokens of all rows lie"
-            raise NotImplementedError(message)
+            raise NotImplementedError(f"{message}: {MERGE_IT}")
         # Filled, not multiplied: a token that the adapter must not touch stays exact even where A x overflows.
         return low.masked_fill_(excluded if self._rows.num_adapters == 1 else excluded[:, self.owner], 0)
 

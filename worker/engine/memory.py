@@ -34,6 +34,11 @@ def room(free_bytes: int, bytes_per_token: int, max_length: int, device_type: st
     return Room(max(1, min(most, num_tokens // min(longest, USUAL_LENGTH))), longest)
 
 
+def bytes_per_token(of_token: int, of_row: int) -> int:
+    """Of a row of the usual length: its keys and values, and its share of a state that no length changes."""
+    return of_token - (-of_row // USUAL_LENGTH)
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory that nobody uses: of the device, or of this machine within the limits of its control group."""
     if device.type == "cuda":

@@ -24,7 +24,7 @@ class PackedLinear(nn.Module):
         # oneDNN's own layout, reached as torch.compile reaches it on a CPU: there is no public name.
         self._packed = torch.ops.mkldnn._reorder_linear_weight(matrix, None)  # noqa: SLF001
         bias: Tensor | None = layer.bias
-        self._bias = None if bias is None else bias.detach()
+        self.bias = None if bias is None else bias.detach()
 
     @cached_property
     def weight(self) -> Tensor:
@@ -34,7 +34,7 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, "none", [], "")  # noqa: SLF001
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")  # noqa: SLF001
         return product
 
 

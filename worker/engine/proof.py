@@ -24,6 +24,8 @@ from worker.engine.streams import Weights
 
 # Relative error of logits that rounding explains; a wrong position or mask gives errors near 1.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
+# Further off than that, a text read in two pieces differs from the same text read at once by more than rounding.
+_STATE_TOLERANCE, _STATE_FACTOR = 1e-5, 10
 _LONG, _LONGEST, _SHORT = 7, 64, 2  # tokens
 _ADAPTED = 5
 _NUM_TEXTS = 3  # of each kind: one may be a text whose logits are rounding and nothing else
@@ -101,10 +103,10 @@ class Proof:
         try:
             error = self._error(runner, {})
         except Exception as failure:  # noqa: BLE001 (whatever a foreign architecture raises, it cannot be decoded here)
-            said = str(failure)  # by a layer of this engine, which knows what it cannot do; or by anything else
-            is_known = isinstance(failure, NotImplementedError)
-            return said if is_known else f"its forward pass refuses the cache ({type(failure).__name__}: {said})"
+            return _in_words(failure)
         _clear(runner)
+        if runner.is_recurrent and error <= _TOLERANCE[model.dtype]:
+            error = self._error_behind_a_state(runner, error)
         if not error <= _TOLERANCE[model.dtype]:  # an error that is no number is none to tolerate
             return f"its cached logits differ from its uncached ones by {error:.0%}"
         hidden_from = window(model.config)
@@ -112,6 +114,21 @@ class Proof:
             return f"its layers do not pass on their window of {hidden_from} tokens; a max_length of at most that works"
         runner.reads_in_place = None if self._prefixes_can_be_read_in_place(model, runner) else False
         return None
+
+    def _error_behind_a_state(self, runner: Runner, plain: float) -> float:
+        """The same for prompts that are read in two pieces; several tokens behind a state are read one by one at need.
+
+        `plain` is the error of prompts read at once: what exceeds it is a state that was not taken up.
+        """
+        runner.reads_in_place = False
+        error = self._error(runner, _read_prefixes(runner, self._texts))
+        _clear(runner)
+        if error <= _STATE_TOLERANCE + _STATE_FACTOR * plain:
+            return error
+        runner.go_on_by_token()
+        error = self._error(runner, _read_prefixes(runner, self._texts))
+        _clear(runner)
+        return error
 
     def _prefixes_can_be_read_in_place(self, model: PreTrainedModel, runner: Runner) -> bool:
         """They cannot where layers share keys, keep latents in their place or change them behind the cache."""
@@ -136,15 +153,17 @@ class Proof:
             pieces.append(Piece(("proof", row), text.adapter, text.prompt[start:], start, is_last=True, prefix=prefix))
         rows = torch.arange(len(pieces), device=device)
         columns = torch.tensor([*islice(self.token_ids, _NUM_COLUMNS)], device=device).expand(len(pieces), -1)
-        errors = []
+        errors, texts = [], self._texts
         for step in range(len(self._texts[0].expected)):
             if step:
-                runner.feed(torch.tensor([text.continuation[step - 1] for text in self._texts], device=device))
+                runner.feed(torch.tensor([text.continuation[step - 1] for text in texts], device=device))
             hidden = runner.run([] if step else pieces)
-            expected = torch.stack([text.expected[step] for text in self._texts])
+            numbers = [key[1] for key in runner.decoding_keys]  # the runner puts them in an order of its own
+            texts = [self._texts[number] for number in numbers]
+            expected = torch.stack([text.expected[step] for text in texts])
             of_all = _errors(runner.logits(hidden, rows), expected)
             of_columns = _errors(runner.columns(hidden, rows, columns), expected.gather(1, columns))
-            errors.append(torch.maximum(of_all, of_columns))
+            errors.append(torch.maximum(of_all, of_columns)[torch.tensor(numbers, device=device).argsort()])
         of_kinds = torch.stack(errors, dim=1).view(-1, _NUM_TEXTS, len(errors))  # [kinds, texts, steps]
         return float(of_kinds.median(dim=1).values.max())
 
@@ -158,6 +177,14 @@ def _read_prefixes(runner: Runner, texts: Sequence[_Text]) -> dict[int, SharedPr
     }
     runner.run([Piece((key, 0), key.weights.adapter, key.token_ids, 0, is_last=False) for key in keys.values()])
     return {number: runner.take_prefix(key) for number, key in keys.items()}
+
+
+def _in_words(failure: Exception) -> str:
+    """What a forward of rows said: a layer of this engine knows what it cannot do, anything else knows no rows."""
+    if isinstance(failure, NotImplementedError):
+        return first_line(failure)
+    said = f"{type(failure).__name__}: {first_line(failure)}"
+    return f"its forward pass does not take the cache that rows share ({said})"
 
 
 def _clear(runner: Runner) -> None:

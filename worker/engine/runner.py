@@ -17,7 +17,9 @@ from worker.engine.graphs import DecodeGraphs, rows_of_graph
 from worker.engine.head import VocabularyHead
 from worker.engine.layout import Piece, Row, RowKey, compacted, ends, parts_of, piece_block, readers_of, written
 from worker.engine.lora import AdapterRows
+from worker.engine.packed import PackedLinear
 from worker.engine.prefixes import PrefixKey
+from worker.engine.recurrent import by_length, cache_name, run_by_stretches, stretches
 
 NUM_BLOCKS_ON_CPU = 4
 """Parts in which the rows attend on a CPU, each over as many columns as its longest row has."""
@@ -34,6 +36,7 @@ class Runner:
 
     def __init__(self, model: PreTrainedModel, adapters: AdapterRows | None, max_length: int) -> None:
         self._decoder = _decoder_of(model)
+        self._cache_name = cache_name(self._decoder)
         self._adapters = adapters
         self._device = model.device
         self._cache = RowCache(model.config.get_text_config().num_hidden_layers, max_length)
@@ -55,8 +58,16 @@ class Runner:
         self._offsets = self._index([])
         self._nothing = torch.empty(0, model.config.get_text_config().hidden_size, device=self._device)
         self._readers: list[list[Readers]] = []  # of each decoding block
-        self._graphs = DecodeGraphs(self._forward_decoding, self._device) if self._device.type == "cuda" else None
+        self.is_recurrent = run_by_stretches(model, self._cache.states, adapters)
+        """Whether rows carry a state, which a step changes: then a step that failed cannot be run again."""
+        can_replay = self._device.type == "cuda" and not self.is_recurrent
+        self._graphs = DecodeGraphs(self._forward_decoding, self._device) if can_replay else None
         self._num_blocks = NUM_BLOCKS_ON_CPU if self._device.type == "cpu" else 1
+
+    @property
+    def bytes_per_row(self) -> int:
+        """What a row takes whatever its length: its recurrent state."""
+        return self._cache.states.bytes_per_row
 
     @property
     def bytes_per_token(self) -> int:
@@ -93,6 +104,7 @@ class Runner:
         positions = [piece.start + index for piece in pieces for index in range(len(piece.token_ids))]
         adapters = self._adapters_of_tokens(pieces)
         rows, columns = written(blocks, self._device)
+        self._stretch(num_decoding, pieces, num_decoding)
         self._select(torch.cat([self._adapter_of_row, adapters]), {row.adapter for row in self.rows})
         hidden = self._forward(
             torch.cat([self._tokens, self._index(tokens)]),
@@ -146,6 +158,7 @@ class Runner:
             num_keys=max(piece.start + len(piece.token_ids) for piece in pieces),
             device=self._device,
         )
+        self._stretch(0, pieces, first_row)
         self._select(self._adapters_of_tokens(pieces), {piece.adapter for piece in pieces})
         return self._forward(
             self._index([token for piece in pieces for token in piece.token_ids]),
@@ -211,8 +224,10 @@ class Runner:
     def _place(self, pieces: Sequence[Piece]) -> list[Piece]:
         """Give every new stream a row behind the others, with its shared prefix in it or beside it; in row order."""
         begun = {row.key: index for index, row in enumerate(self.rows[self.num_decoding :])}
-        new = [piece for piece in pieces if piece.key not in begun]
         pieces = sorted(pieces, key=lambda piece: begun.get(piece.key, len(begun)))
+        if self.is_recurrent:
+            pieces = pieces[: len(begun)] + by_length(pieces[len(begun) :])
+        new = [piece for piece in pieces if piece.key not in begun]
         for piece in new:
             in_place = piece.prefix is not None and self._is_read_in_place(piece.prefix)
             self.rows.append(Row(piece.key, piece.adapter, piece.prefix if in_place else None))
@@ -221,8 +236,10 @@ class Runner:
             self._lengths[index] = piece.start + len(piece.token_ids) - self.rows[index].offset
         self._cache.reserve(len(self.rows), max(self._lengths, default=0))
         for index, piece in enumerate(new, start=len(self.rows) - len(new)):
-            if piece.prefix is not None and self.rows[index].prefix is None:
-                self._cache.write(index, piece.prefix)
+            if piece.prefix is not None:
+                self._cache.states.write(index, piece.prefix.states)
+                if self.rows[index].prefix is None:
+                    self._cache.write(index, piece.prefix)
         return pieces
 
     def _is_read_in_place(self, prefix: SharedPrefix) -> bool:
@@ -261,6 +278,14 @@ class Runner:
             num_keys=max(self._lengths[rows]),
             device=self._device,
         )
+
+    def go_on_by_token(self) -> None:
+        """From now on, rows that hold a state take one token at a time: recurrent layers begin anew with several."""
+        self._cache.states.goes_on_by_token = True
+
+    def _stretch(self, num_decoding: int, pieces: Sequence[Piece], first_row: int) -> None:
+        if self.is_recurrent:
+            self._cache.states.stretches = stretches(num_decoding, pieces, first_row)
 
     def _adapters_of_tokens(self, pieces: Sequence[Piece]) -> Tensor:
         return self._index([piece.adapter for piece in pieces for _ in piece.token_ids])
@@ -302,14 +327,16 @@ class Runner:
         output = self._decoder(
             input_ids=tokens[None],
             position_ids=positions[None],
-            past_key_values=self._cache,
             use_cache=True,
+            **{self._cache_name: self._cache},
         )
         hidden: Tensor = output.last_hidden_state[0]
         return hidden
 
 
 def _decoder_of(model: PreTrainedModel) -> nn.Module:
-    """What lies below the vocabulary head. Llama 4 gives itself when it is asked."""
+    """What lies below the vocabulary head. Llama 4 gives itself when it is asked, ModernBERT its head."""
     decoder: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    if isinstance(decoder, nn.Linear | PackedLinear):
+        return model.base_model
     return model.get_submodule("model") if decoder is model else decoder

@@ -1,0 +1,70 @@
+"""Quantised checkpoints: their weights are unpacked at load wherever transformers can do that on this machine.
+
+What is unpacked is a matrix like any other: adapters are stacked on it, and the kernels of the engine run it. It takes
+the memory of a model that was never quantised. What cannot be unpacked stays as transformers runs it.
+"""
+
+import inspect
+from typing import Any  # a configuration holds whatever its JSON held
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+from worker.engine.errors import first_line
+
+_IN_WORDS = {"fp8": "FP8", "gptq": "GPTQ", "awq": "AWQ", "gguf": "GGUF"}
+
+
+def method_of(config: PreTrainedConfig) -> str | None:
+    """What a checkpoint calls the way that its weights are quantised in; None where they are not."""
+    stated = _stated(config)
+    return None if stated is None else str(stated.get("quant_method", "an unnamed method"))
+
+
+def unpack_at_load(config: PreTrainedConfig) -> None:
+    """Ask for ordinary weights in this configuration, where its method has that choice."""
+    stated = _stated(config)
+    known = AUTO_QUANTIZATION_CONFIG_MAPPING.get(str(stated.get("quant_method")) if stated else "")
+    if stated is not None and known is not None and "dequantize" in inspect.signature(known).parameters:
+        config.quantization_config = stated | {"dequantize": True}
+
+
+def unpacked(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """The model with ordinary weights where it can have them, in this dtype."""
+    if getattr(model, "hf_quantizer", None) is None:
+        return model
+    try:
+        model = model.dequantize(dtype)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    except NotImplementedError:  # of the methods that know no way back
+        _unpack_tensors(model, dtype)
+    return model
+
+
+def why_unreadable(method: str, error: Exception) -> str:
+    """What is in the way of a quantised checkpoint, and what to do."""
+    name = _IN_WORDS.get(method, method)
+    return (
+        f"its weights are quantised ({name}), and transformers cannot read them here ({first_line(error)}): "
+        "install what is missing, or give the unquantised checkpoint"
+    )
+
+
+def _stated(config: PreTrainedConfig) -> dict[str, Any] | None:
+    stated = getattr(config, "quantization_config", None)
+    if stated is None or isinstance(stated, dict):
+        return stated
+    return dict(stated.to_dict())
+
+
+def _unpack_tensors(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Of layers that are ordinary but for their weight, which is a tensor of a type of its own."""
+    for module in model.modules():
+        if (
+            type(module) is nn.Linear
+            and hasattr(module.weight, "dequantize")
+            and type(module.weight.data) is not torch.Tensor
+        ):
+            plain = module.weight.dequantize().to(dtype)
+            module.weight = nn.Parameter(plain, requires_grad=False)
