@@ -61,7 +61,7 @@ def _count(context: ExceptionContext) -> None:
 
 
 class CountedHistogram(Collector):
-    """A histogram that takes many equal observations at once; the library's own takes one by one, a microsecond each."""
+    """A histogram that takes many equal observations at once; the library's takes one by one, a microsecond each."""
 
     def __init__(self, name: str, documentation: str, bounds: Sequence[float]) -> None:
         self._name = name
