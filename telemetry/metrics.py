@@ -40,7 +40,7 @@ Counted: TypeAlias = dict[str, float]
 
 def new_registry(collectors: Iterable[Collector]) -> CollectorRegistry:
     """These collectors, with what every process counts and with its processor time, memory and open files."""
-    disable_created_metrics()  # a moment for each series would double them, and nobody asks for it
+    disable_created_metrics()  # type: ignore[no-untyped-call] # a moment for each series would double them, and nobody asks for it
     for kind in (PASSES, REFUSED):
         DATABASE_FAULTS.labels(kind)  # 0 is shown: a series that begins with its first fault shows no increase
     BUILD.info({"version": version("padserve")})
