@@ -12,6 +12,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -57,7 +58,8 @@ class JobTracer:
 
     def context_of(self, job_id: uuid.UUID) -> SpanContext:
         """The first span of a job's trace. Every process decides alike whether it is sampled: by the trace's id."""
-        is_sampled = self._sampler.should_sample(Context(), job_id.int, "submission").decision.is_sampled()
+        decision = self._sampler.should_sample(Context(), job_id.int, "submission").decision
+        is_sampled = decision is Decision.RECORD_AND_SAMPLE
         flags = TraceFlags(TraceFlags.SAMPLED if is_sampled else TraceFlags.DEFAULT)
         return SpanContext(job_id.int, job_id.int & SPAN_BITS, is_remote=True, trace_flags=flags)
 

@@ -23,8 +23,9 @@ class AttemptSpans:
         if not tracing.is_on():
             return
         for item in items:
-            named = {"job_id": str(item.job_id), "item_id": item.item_id, "attempt": item.attempt}
-            self._spans[item.attempt_key] = tracing.begin("decode", item.job_id, **named)
+            self._spans[item.attempt_key] = tracing.begin(
+                "decode", item.job_id, job_id=str(item.job_id), item_id=item.item_id, attempt=item.attempt
+            )
 
     def end(self, outcomes: Iterable[Outcome]) -> None:
         """The engine has ended these."""

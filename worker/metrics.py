@@ -1,13 +1,14 @@
 """What a worker counts. Each is counted where it happens, once what it tells of is committed."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter as Tally
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from db.queries.claims import ClaimedItem, Outcome
 from db.states import ItemState
-from telemetry.metrics import new_registry
+from telemetry.metrics import CountedHistogram, new_registry
 from worker.statistics import Statistics
 
 WAITS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
@@ -23,11 +24,10 @@ RECLAIMED_ITEMS = Counter(
 CLAIM_SECONDS = Histogram(
     "padserve_claim_duration_seconds", "Time that a claim that found items took.", buckets=STATEMENTS, registry=None
 )
-QUEUE_WAIT_SECONDS = Histogram(
+QUEUE_WAIT_SECONDS = CountedHistogram(
     "padserve_queue_wait_seconds",
     "Time that items waited for their first attempt, since their job could begin.",
-    buckets=WAITS,
-    registry=None,
+    WAITS,
 )
 ENDED_ITEMS = Counter("padserve_ended_items_total", "Items that this worker has ended.", ["state"], registry=None)
 STALE_WRITES = Counter(
@@ -118,29 +118,22 @@ def count_claim(items: Sequence[ClaimedItem], seconds: float) -> None:
     CLAIMS.inc()
     CLAIM_SECONDS.observe(seconds)
     CLAIMED_ITEMS.inc(len(items))
-    again = 0
-    for item in items:
-        if item.attempt > 1:
-            again += 1
-        elif item.waited_seconds is not None:
-            QUEUE_WAIT_SECONDS.observe(max(item.waited_seconds, 0.0))
-    RECLAIMED_ITEMS.inc(again)
+    waits = Tally(item.waited_seconds for item in items if item.attempt == 1)  # equal for all items of a job
+    RECLAIMED_ITEMS.inc(len(items) - waits.total())
+    for wait, num_items in waits.items():
+        if wait is not None:
+            QUEUE_WAIT_SECONDS.observe(max(wait, 0.0), num_items)
 
 
-def count_save(outcomes: Iterable[Outcome], num_stale: int, seconds: float) -> None:
+def count_save(outcomes: Sequence[Outcome], num_stale: int, seconds: float) -> None:
     """A save that is committed; `outcomes` without those that were refused."""
     SAVE_SECONDS.observe(seconds)
     STALE_WRITES.inc(num_stale)
-    failed = succeeded = generated = read = 0
-    for outcome in outcomes:
-        failed += outcome.error_code is not None
-        succeeded += outcome.error_code is None
-        generated += outcome.num_completion_tokens or 0
-        read += outcome.num_prompt_tokens or 0
-    ENDED_ITEMS.labels(ItemState.SUCCEEDED.value).inc(succeeded)
-    ENDED_ITEMS.labels(ItemState.FAILED.value).inc(failed)
-    GENERATED_TOKENS.inc(generated)
-    PROMPT_TOKENS.inc(read)
+    num_failed = sum(outcome.error_code is not None for outcome in outcomes)
+    ENDED_ITEMS.labels(ItemState.SUCCEEDED.value).inc(len(outcomes) - num_failed)
+    ENDED_ITEMS.labels(ItemState.FAILED.value).inc(num_failed)
+    GENERATED_TOKENS.inc(sum(outcome.num_completion_tokens or 0 for outcome in outcomes))
+    PROMPT_TOKENS.inc(sum(outcome.num_prompt_tokens or 0 for outcome in outcomes))
 
 
 def count_lost_engine(why: str) -> None:

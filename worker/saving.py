@@ -98,7 +98,7 @@ class Saving:
             if span is not None:
                 tracing.link_jobs(span, job_ids)
             fault_points.reach(FaultPoint.BEFORE_FINALISE, when=ends_a_job)
-        saved = [outcome for outcome in outcomes if outcome.key not in stale]
+        saved = [outcome for outcome in outcomes if outcome.key not in stale] if stale else outcomes
         metrics.count_save(saved, len(stale), time.perf_counter() - began)
         _say_what_failed(saved, stale)
         fault_points.reach(FaultPoint.AFTER_SAVE)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
-from httpx import Response
+from httpx2 import Response
 from sqlalchemy import delete
 from starlette.testclient import TestClient
 

@@ -3,6 +3,7 @@
 import socket
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from unittest.mock import patch
 
 import httpx
@@ -71,9 +72,9 @@ def test_an_outcome_that_comes_too_late_is_counted_as_refused_and_as_nothing_els
 
 def test_leases_that_run_out_and_attempts_after_them_are_counted(sqlite_database: Database) -> None:
     a_job(sqlite_database, [preference("formal")] * 2)
-    wanted = {"owner": uuid.uuid4(), "model_digest": DIGEST, "limit": 9}
+    claim = partial(claims.claim, owner=uuid.uuid4(), model_digest=DIGEST, limit=9)
     with sqlite_database.transaction() as session:
-        claims.claim(session, lease_seconds=-1, **wanted)
+        claim(session, lease_seconds=-1)
     reconciler = Reconciler(
         sqlite_database, model_digest=DIGEST, max_attempts=3, is_idle=lambda: False, wake=lambda: None
     )
@@ -81,7 +82,7 @@ def test_leases_that_run_out_and_attempts_after_them_are_counted(sqlite_database
     with counted(*metrics.COLLECTORS) as counts:
         reconciler.sweep()
         with sqlite_database.transaction() as session:
-            metrics.count_claim(claims.claim(session, lease_seconds=60, **wanted), 0.01)
+            metrics.count_claim(claim(session, lease_seconds=60), 0.01)
 
     assert counts['padserve_expired_leases_total{of="items"}'] == 2
     assert counts["padserve_reclaimed_items_total"] == counts["padserve_claimed_items_total"] == 2
