@@ -34,7 +34,7 @@ up: $(INSTALLED) ## Serve API and worker from here, data in .padserve; PADSERVE_
 	@exec env $(UP_MODEL) $(BIN)/padserve up
 
 test: $(INSTALLED_DEV) ## Run every test, in four processes side by side: many wait for processes of their own
-	@$(BIN)/python -m pytest -n 4 --dist worksteal
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist worksteal  # compiled once, not in every process
 
 chaos: $(INSTALLED_DEV) ## Kill, pause and flush every process under 20,000 items, and check that none is lost (5 minutes; CHAOS="--seed 7")
 	@$(BIN)/python -m tests.chaos $(CHAOS)

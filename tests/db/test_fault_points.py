@@ -4,11 +4,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from db import fault_points
 from db.fault_points import FaultPoint, FaultPointError, InjectedFaultError
+from tests.system.forked import API, ECHO_WORKER, ForkedProcess
 
 
 @pytest.fixture(autouse=True)
@@ -75,20 +77,16 @@ def test_a_misspelt_fault_is_refused(fault: str) -> None:
         fault_points.arm({"PADSERVE_FAULT": fault})
 
 
-@pytest.mark.parametrize("program", ["api", "worker"])
-def test_a_misspelt_fault_ends_the_start_with_a_sentence(program: str) -> None:
+@pytest.mark.parametrize(("program", "module"), [("api", API), ("worker", ECHO_WORKER)])
+def test_a_misspelt_fault_ends_the_start_with_a_sentence(program: str, module: str, tmp_path: Path) -> None:
     settings = {"DATABASE_URL": "sqlite://", "REDIS_URL": "redis://127.0.0.1:1/0", "FAULT": "after_clam:kill"}
+    environment, log = {f"PADSERVE_{name}": value for name, value in settings.items()}, tmp_path / "log"
 
-    refused = subprocess.run(
-        [sys.executable, "-m", program],
-        env={f"PADSERVE_{name}": value for name, value in settings.items()},
-        capture_output=True,
-        check=False,
-    )
+    exit_code = ForkedProcess(module, [], environment, log).wait(60)
 
-    assert refused.returncode == 1
-    assert refused.stderr.startswith(f"padserve {program}: PADSERVE_FAULT: ".encode())
-    assert refused.stderr.count(b"\n") == 1
+    assert exit_code == 1
+    assert log.read_text().startswith(f"padserve {program}: PADSERVE_FAULT: ")
+    assert log.read_text().count("\n") == 1
 
 
 def test_the_refusal_names_what_there_is() -> None:

@@ -1,10 +1,7 @@
 """Real API processes: they deliver what is due, a kill -9 loses nothing, and listeners do not hold up their end."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,33 +14,25 @@ from db.queries import keys
 from db.session import Database
 from tests.builders import a_job
 from tests.servers import free_port
+from tests.system.forked import API, ForkedProcess
 from tests.webhooks.conftest import a_completed_job, bring_forward, deliveries_of
 from tests.webhooks.receiver import Receiver, a_receiver, until
 
-ROOT = Path(__file__).parents[2]
 TENANT = "acme"
 
 
 class Process:
     """One API process."""
 
-    def __init__(self, database_url: str, redis_url: str) -> None:
+    def __init__(self, database_url: str, redis_url: str, log: Path) -> None:
         port = free_port()
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PADSERVE_")}
         told = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PORT": str(port)}
         told["WEBHOOK_PRIVATE_ADDRESSES"] = "true"
         self.url = f"http://127.0.0.1:{port}"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "api"],
-            cwd=ROOT,
-            env=kept | {f"PADSERVE_{name}": value for name, value in told.items()},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stderr is not None
-        assert json.loads(self.process.stderr.readline())["event"] == "listening"
-        self._logs = threading.Thread(target=self.process.stderr.read)
-        self._logs.start()
+        environment = kept | {f"PADSERVE_{name}": value for name, value in told.items()}
+        self.process = ForkedProcess(API, [], environment, log)
+        until(lambda: "listening" in log.read_text())
 
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
@@ -52,17 +41,15 @@ class Process:
     def remove(self) -> None:
         self.process.kill()
         self.process.wait()
-        self._logs.join()
-        assert self.process.stderr is not None
-        self.process.stderr.close()
 
 
 @pytest.fixture
-def start(database: Database, redis_url: str) -> Iterator[Callable[[], Process]]:
+def start(database: Database, redis_url: str, tmp_path: Path) -> Iterator[Callable[[], Process]]:
     started: list[Process] = []
 
     def run() -> Process:
-        started.append(Process(database.url.render_as_string(hide_password=False), redis_url))
+        log = tmp_path / f"api-{len(started)}.log"
+        started.append(Process(database.url.render_as_string(hide_password=False), redis_url, log))
         return started[-1]
 
     yield run
