@@ -8,7 +8,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = tuple(sorted(page for page in DOCS.rglob("*.md") if "decisions" not in page.parts))
-GUIDES = (DOCS / "quickstart.md", *sorted((DOCS / "how-to").glob("*.md")), DOCS / "explanation" / "method.md")
+GUIDES = (
+    ROOT / "README.md",
+    DOCS / "quickstart.md",
+    *sorted((DOCS / "how-to").glob("*.md")),
+    DOCS / "explanation" / "method.md",
+)
 """Pages whose shell and Python blocks are run, in this order."""
 _BLOCK = re.compile(
     r"(?P<why><!-- not run: [^\n]+ -->\n)?^```(?P<language>[a-z]*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE

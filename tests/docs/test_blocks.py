@@ -106,7 +106,8 @@ def _command_lines(text: str) -> Iterator[list[str]]:
         while words and ("=" in words[0] or words[0] == "export"):
             words = words[1:]
         if words[:1] == ["padserve"]:
-            yield words
+            ends = [place for place, word in enumerate(words) if word in {"|", "&&", "&", ";"}]
+            yield words[: min(ends, default=len(words))]
 
 
 def _unknown(words: list[str]) -> list[str]:
