@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -57,7 +57,7 @@ Seen = Annotated[str | None, Query(max_length=32)]
 async def jobs_page(request: Request, viewer: JobsReader, services: ServicesDep, asked: WantedJobs) -> Response:
     """The newest jobs, as far as they are asked for."""
     found = await listed(request, services, viewer, asked)
-    shown = {"jobs": found, "asked": asked}
+    shown: dict[str, Any] = {"jobs": found, "asked": asked}
     version = version_of(render(request, "jobs_live.html", viewer=viewer, **shown))
     return page(request, "jobs.html", viewer=viewer, section="jobs", states=list(JobState), version=version, **shown)
 

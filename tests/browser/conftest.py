@@ -151,7 +151,7 @@ def keep(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
 
     def check(page: Page, name: str) -> None:
         for theme in ("light", "dark"):
-            page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type] # one of those
+            page.emulate_media(color_scheme=theme, reduced_motion="reduce")
             found = Axe().run(page)
             serious = [each for each in found.response["violations"] if each["impact"] in SERIOUS]
             assert serious == [], f"{name}, {theme}: {[(each['id'], each['nodes'][0]['html']) for each in serious]}"
