@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from api import campaign_schemas, feedback_schemas, job_schemas, preview_schemas, profile_schemas
+from api import campaign_schemas, feedback_schemas, job_schemas, preview_schemas, profile_schemas, schedule_schemas
 from api.anthropic import batch_schemas as message_batch_schemas
 from api.anthropic import failures
 from api.openai import batch_schemas
@@ -78,6 +78,7 @@ class DocumentedApi(FastAPI):
             models: list[type[BaseModel]] = [
                 Problem,
                 *job_schemas.DOCUMENTED_SCHEMAS,
+                schedule_schemas.PriorityBody,
                 *campaign_schemas.DOCUMENTED_SCHEMAS,
                 *preview_schemas.DOCUMENTED_SCHEMAS,
                 *profile_schemas.DOCUMENTED_SCHEMAS,

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api import job_flow, jobs
+from api.bodies import validated
 from api.coalescing import Coalescer
 from api.dashboard.rendering import PageRoute, done, live_part, page, render, version_of
 from api.dashboard.sessions import Form, JobsReader, JobsWriter, Viewer, local_path
@@ -18,6 +19,7 @@ from api.dependencies import Caller, Services, ServicesDep
 from api.errors import NotFoundError
 from api.job_schemas import MAX_NAME_CHARACTERS, JobList, JobOut
 from api.jobs import JobId
+from api.schedule_schemas import PriorityBody
 from db.states import JobState
 
 JOBS_PER_PAGE = 25
@@ -69,6 +71,16 @@ async def jobs_live(
     """The same list, when it has changed."""
     found = await listed(request, services, viewer, asked)
     return live_part(request, "jobs_live.html", viewer=viewer, seen=seen, jobs=found, asked=asked)
+
+
+@router.post("/jobs/{job_id}/priority")
+async def prioritise(
+    request: Request, job_id: JobId, viewer: JobsWriter, services: ServicesDep, form: Form
+) -> Response:
+    """Change which of the tenant's jobs goes first."""
+    body = validated(PriorityBody, {"priority": str(form.get("priority"))})
+    await run_in_threadpool(job_flow.prioritise_job, job_id, viewer.caller, services, body)
+    return done(request, f"Its priority is {body.priority} now.", f"/jobs/{job_id}")
 
 
 @router.post("/jobs/{job_id}/{action}")

@@ -180,6 +180,9 @@ def test_buttons_do_what_the_api_does(api: Api, visitor: Visitor) -> None:
     assert visitor.send(f"/jobs/{job_id}/pause") == 303
     assert status.get(f"/v1/jobs/{job_id}").json()["paused_at"] is not None
     assert visitor.send(f"/jobs/{job_id}/resume") == 303
+    assert visitor.send(f"/jobs/{job_id}/priority", priority="interactive") == 303
+    assert status.get(f"/v1/jobs/{job_id}").json()["priority"] == "interactive"
+    assert visitor.send(f"/jobs/{job_id}/priority", priority="never") == 422
     end(api.database, error="Not finite.")
     assert "non_finite_logits" in visitor.client.get(f"/jobs/{job_id}").text
     assert visitor.send(f"/jobs/{job_id}/retry") == 303

@@ -24,10 +24,19 @@ document.body.addEventListener("htmx:beforeRequest", (event) => {
   const holdsFocus = document.activeElement?.matches("input[type=search], select");
   if (isLive && (document.hidden || (holdsFocus && event.detail.elt.contains(document.activeElement)))) event.preventDefault();
 });
+// A button that is just being pressed is not replaced under the finger.
+let isPressing = false;
+document.addEventListener("pointerdown", () => { isPressing = true; });
+for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, () => setTimeout(() => { isPressing = false; }, 50));
+document.body.addEventListener("htmx:beforeSwap", (event) => {
+  if (isPressing && event.detail.target.dataset.live !== undefined) event.detail.shouldSwap = false;
+});
 document.body.addEventListener("htmx:afterRequest", (event) => {
-  const version = event.detail.xhr?.getResponseHeader("X-Part-Version");
-  if (version) event.detail.elt.dataset.version = version;
   if (event.detail.xhr?.status > 0 && event.detail.xhr.status < 500) offline.hidden = true;
+});
+document.body.addEventListener("htmx:afterSwap", (event) => {
+  const version = event.detail.xhr?.getResponseHeader("X-Part-Version");
+  if (version) event.detail.target.dataset.version = version;
 });
 for (const name of ["htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(name, () => { offline.hidden = false; });
