@@ -136,7 +136,9 @@ async def sign_in(request: Request, services: ServicesDep) -> Response:
         failures.refuse_many(address)
         token = await _begin(services, str(form.get("key") or "").strip())
     except TooManyRequestsError as error:
-        return page(request, "sign_in.html", next=target, error=error.detail, status_code=error.status)
+        refused = page(request, "sign_in.html", next=target, error=error.detail, status_code=error.status)
+        refused.headers.update(error.headers)
+        return refused
     except UnauthorizedError:
         failures.add(address)
         error_text = "This API key is unknown, expired or revoked."

@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
@@ -44,7 +45,7 @@ def visitor(api: Api) -> Visitor:
 
 
 def put_profile(api: Api, user_id: str = "ada", tenant: str = "acme") -> None:
-    path = f"/v1/profiles/{user_id}"
+    path = f"/v1/profiles/{quote(user_id)}"
     assert api.client(tenant=tenant).put(path, json={"principles": ["formal"]}).status_code == 201
 
 
@@ -231,8 +232,9 @@ def test_another_tenant_sees_and_moves_nothing(api: Api) -> None:
 
 
 def test_markup_and_template_syntax_are_shown_as_text_everywhere(api: Api, visitor: Visitor) -> None:
-    put_profile(api, MARKUP[:60])
-    item = {"custom_id": MARKUP, "user_id": MARKUP[:60], "prompt": "x"}
+    user_id = MARKUP.rpartition("script>")[2]
+    put_profile(api, user_id)
+    item = {"custom_id": MARKUP, "user_id": user_id, "prompt": "x"}
     job = api.client().post("/v1/jobs", json={"items": [item], "name": MARKUP, "metadata": {"note": MARKUP}}).json()
     end(api.database, text=MARKUP)
     failed = submit(api, name=f"{MARKUP} failed")

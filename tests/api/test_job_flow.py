@@ -361,4 +361,4 @@ def test_a_job_that_is_given_another_priority_is_claimed_before_older_ones(api: 
     assert refused.status_code == 409
     with api.database.transaction() as session:
         (first,) = claims.claim(session, owner=WORKER, model_digest=DIGEST, limit=1, lease_seconds=60)
-    assert first.job_id == urgent
+        assert session.scalars(select(Item.job_id).where(Item.id == first.item_id)).one() == urgent
