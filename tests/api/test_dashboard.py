@@ -207,6 +207,17 @@ def test_what_a_key_may_not_do_is_neither_offered_nor_done(api: Api) -> None:
     assert Visitor(api, api.key(Scope.PROFILES_READ)).client.get("/").status_code == 403
 
 
+def test_principles_are_shown_to_keys_that_may_read_profiles_alone(api: Api) -> None:
+    submit(api)
+
+    without = Visitor(api, api.key(Scope.JOBS_READ)).client.get("/models").text
+    with_ = Visitor(api, api.key(Scope.JOBS_READ, Scope.PROFILES_READ)).client.get("/models").text
+
+    assert "1 principle" in without
+    assert "formal" not in without
+    assert "formal" in with_
+
+
 def test_only_who_administers_sees_other_keys(api: Api) -> None:
     api.key(Scope.JOBS_READ)
 

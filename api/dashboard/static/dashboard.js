@@ -92,3 +92,5 @@ document.addEventListener("click", (event) => {
   text.setSelectionRange(start, start + (lines[number - 1] ?? "").length);
   text.scrollTop = (number - 3) * parseFloat(getComputedStyle(text).lineHeight);
 });
+
+document.querySelector(".top nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
