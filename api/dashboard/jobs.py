@@ -13,9 +13,9 @@ from starlette.responses import Response
 from api import job_flow, jobs
 from api.bodies import validated
 from api.coalescing import Coalescer
-from api.dashboard.rendering import PageRoute, done, live_part, page, render, version_of
-from api.dashboard.sessions import Form, JobsReader, JobsWriter, Viewer, local_path
-from api.dependencies import Caller, Services, ServicesDep
+from api.dashboard.rendering import SECTIONS, PageRoute, done, live_part, page, render, see_other, version_of
+from api.dashboard.sessions import AnyViewer, Form, JobsReader, JobsWriter, Viewer, local_path
+from api.dependencies import Caller, Scope, Services, ServicesDep
 from api.errors import NotFoundError
 from api.job_schemas import MAX_NAME_CHARACTERS, JobList, JobOut
 from api.jobs import JobId
@@ -56,8 +56,11 @@ Seen = Annotated[str | None, Query(max_length=32)]
 
 
 @router.get("/")
-async def jobs_page(request: Request, viewer: JobsReader, services: ServicesDep, asked: WantedJobs) -> Response:
-    """The newest jobs, as far as they are asked for."""
+async def jobs_page(request: Request, viewer: AnyViewer, services: ServicesDep, asked: WantedJobs) -> Response:
+    """The newest jobs, as far as they are asked for; whose key may not read jobs goes on at what it may see."""
+    if not viewer.may(Scope.JOBS_READ):
+        allowed = next(each.path for each in SECTIONS if each.scope is None or viewer.may(each.scope))
+        return see_other(request, allowed)
     found = await listed(request, services, viewer, asked)
     shown: dict[str, Any] = {"jobs": found, "asked": asked}
     version = version_of(render(request, "jobs_live.html", viewer=viewer, **shown))

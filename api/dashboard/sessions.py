@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
@@ -19,6 +21,7 @@ from api.dashboard.rendering import PageRoute, page, see_other
 from api.dashboard.security import CSRF_FIELD, CSRF_HEADER, refuse_foreign_origin, refuse_wrong_token
 from api.dependencies import Caller, Scope, Services, ServicesDep
 from api.errors import BodyTooLargeError, ForbiddenError, MalformedBodyError, TooManyRequestsError, UnauthorizedError
+from db.faults import describe, is_passing
 from db.queries import dashboard_sessions
 from db.session import Database
 
@@ -34,6 +37,7 @@ MAX_ADDRESSES = 10_000
 NOBODY = uuid.UUID(int=0)
 MULTIPART = "multipart/form-data"
 
+log = structlog.get_logger(__name__)
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
@@ -210,6 +214,16 @@ def _found(database: Database, token: str) -> dashboard_sessions.SignedIn | None
     with database.reading() as session:
         found = dashboard_sessions.find(session, token)
     if found is not None and found.must_be_noted:
+        _note_seen(database, token)
+    return found
+
+
+def _note_seen(database: Database, token: str) -> None:
+    """A database that can only be read just now is read."""
+    try:
         with database.transaction() as session:
             dashboard_sessions.note_seen(session, token)
-    return found
+    except SQLAlchemyError as error:
+        if not is_passing(error):
+            raise
+        log.warning("session_not_noted", **describe(error))

@@ -204,7 +204,8 @@ def test_what_a_key_may_not_do_is_neither_offered_nor_done(api: Api) -> None:
     assert "New job" not in listed
     assert visitor.send(f"/jobs/{job_id}/pause") == 403
     assert visitor.client.get("/jobs/new").status_code == 403
-    assert Visitor(api, api.key(Scope.PROFILES_READ)).client.get("/").status_code == 403
+    assert Visitor(api, api.key(Scope.PROFILES_READ)).client.get("/").headers["location"] != "/"
+    assert Visitor(api, api.key(Scope.PROFILES_READ)).client.get("/live/jobs").status_code == 403
 
 
 def test_principles_are_shown_to_keys_that_may_read_profiles_alone(api: Api) -> None:
