@@ -5,10 +5,14 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import Check, Site, Watched, sign_in
 
 
-def test_the_other_pages_have_no_serious_finding_and_fit_a_phone(page: Page, site: Site, keep: Check) -> None:
+def test_the_other_pages_have_no_serious_finding_and_fit_a_phone(
+    page: Page, site: Site, watched: Watched, keep: Check
+) -> None:
     for name, path in (("campaign", "/jobs/new?kind=campaign"), ("account", "/account"), ("missing", "/jobs/none")):
         page.goto(site.url + path)
         keep(page, name)
+
+    assert "404" in watched.complaints.pop()
 
 
 def test_a_wrong_key_is_told_and_a_right_one_signs_in(
