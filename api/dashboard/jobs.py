@@ -95,6 +95,8 @@ async def act(
     if found is None:
         raise NotFoundError
     await run_in_threadpool(found.act, job_id, viewer.caller, services)
+    if found.act is job_flow.delete_job:  # its page is gone
+        return see_other(request, "/")
     return done(request, found.told, local_path(str(form.get("back") or "/")))
 
 

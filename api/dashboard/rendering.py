@@ -1,6 +1,5 @@
 """From values to pages: the templates with everything escaped, and the route class that shows failures as pages."""
 
-import datetime as dt
 import hashlib
 import json
 from collections.abc import Callable, Coroutine, Mapping
@@ -90,7 +89,7 @@ def render(request: Request, template: str, *, viewer: object = None, **values: 
     return (
         templates()
         .get_template(template)
-        .render({**given, "now": dt.datetime.now(dt.UTC), "path": request.url.path, **values})
+        .render({**given, **values})
     )
 
 
@@ -158,9 +157,10 @@ class PageRoute(APIRoute):
 
 def _to_sign_in(request: Request, error: UnauthorizedError) -> Response:
     del error
-    if request.method != "GET" or request.url.path == "/" or is_of_script(request):
+    path = request.url.path.removeprefix(root_of(request))
+    if request.method != "GET" or path == "/" or is_of_script(request):
         return see_other(request, "/sign-in")
-    return see_other(request, f"/sign-in?next={quote(request.url.path)}")
+    return see_other(request, f"/sign-in?next={quote(path)}")
 
 
 def _failure(request: Request, error: ApiError) -> Response:

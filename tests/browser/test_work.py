@@ -49,6 +49,7 @@ def test_a_pasted_job_is_checked_submitted_and_watched_to_its_end_without_a_relo
     state_of(page, "completed")
     expect(page.locator(".result")).to_have_count(12)
     assert page.evaluate("window.isTheSamePage")
+    expect(page.get_by_role("status")).to_have_text("Spring letter: completed")
 
     page.get_by_role("button", name=re.compile("Show unguided")).first.click()
     expect(page.locator(".unguided").first).to_be_visible()

@@ -37,7 +37,16 @@ document.body.addEventListener("htmx:afterRequest", (event) => {
 document.body.addEventListener("htmx:afterSwap", (event) => {
   const version = event.detail.xhr?.getResponseHeader("X-Part-Version");
   if (version) event.detail.target.dataset.version = version;
+  announce(event.detail.target);
 });
+
+// What is announced of a part, by eye and by ear, when it says something else than before.
+let announced = document.querySelector("[data-announce]")?.dataset.announce;
+function announce(part) {
+  const said = part.querySelector?.("[data-announce]")?.dataset.announce;
+  if (said && said !== announced) say(said);
+  announced = said ?? announced;
+}
 for (const name of ["htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(name, () => { offline.hidden = false; });
 }
