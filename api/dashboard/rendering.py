@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from api.dashboard import formats
 from api.dashboard.security import protect
 from api.dependencies import Scope
-from api.errors import ApiError, UnauthorizedError, UnavailableError
+from api.errors import ApiError, NotFoundError, UnauthorizedError, UnavailableError
 from api.problems import DATABASE_ERRORS, from_fastapi, log_unexpected
 
 STATIC = Path(__file__).parent / "static"
@@ -165,6 +165,8 @@ def _to_sign_in(request: Request, error: UnauthorizedError) -> Response:
 
 def _failure(request: Request, error: ApiError) -> Response:
     headers: Mapping[str, str] = {name: value for name, value in error.headers.items() if name != "WWW-Authenticate"}
+    if is_of_script(request) and request.method == "GET" and isinstance(error, NotFoundError):
+        return see_other(request, "/")  # what an open page shows was deleted
     if is_of_script(request):
         said = {"say": _sentence(error)}
         return Response(status_code=error.status, headers={**headers, "HX-Trigger": json.dumps(said)})

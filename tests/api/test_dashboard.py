@@ -193,6 +193,8 @@ def test_buttons_do_what_the_api_does(api: Api, visitor: Visitor) -> None:
     assert visitor.send(f"/jobs/{job_id}/explode") == 404
     assert visitor.send(f"/jobs/{job_id}/delete") == 303
     assert status.get(f"/v1/jobs/{job_id}").status_code == 404
+    open_page = visitor.client.get(f"/live/jobs/{job_id}", headers={"HX-Request": "true"})
+    assert open_page.headers["hx-redirect"] == "/"
 
 
 def test_what_a_key_may_not_do_is_neither_offered_nor_done(api: Api) -> None:
