@@ -176,7 +176,7 @@ def local_path(text: str) -> str:
 
 
 async def _begin(services: Services, key: str) -> str:
-    """Looked up as the API does; one at a time, so that guessing is no faster here than one guess after the other."""
+    """Looked up as the API does, and a few at a time."""
     if not key or len(key) > MAX_KEY_CHARACTERS:
         raise UnauthorizedError
     async with _LANE.slot(NOBODY):
