@@ -127,8 +127,8 @@ def test_ten_thousand_results_are_paged_light_and_quick(page: Page, site: Site) 
 def test_markup_runs_nowhere_and_is_read_as_it_was_written(page: Page, site: Site) -> None:
     markup = '<script>window.ran = 1</script>"><img src=x onerror="window.ran = 2">{{7*7}}'
     with site.client() as client:
-        client.profiles.put("<i>{{7*7}}</i>", principles=['"><img src=x>'])
-    item = {"custom_id": markup, "user_id": "<i>{{7*7}}</i>", "prompt": "Write about green tea."}
+        client.profiles.put("<i>{{7*7}}", principles=['"><img src=x>'])
+    item = {"custom_id": markup, "user_id": "<i>{{7*7}}", "prompt": "Write about green tea."}
 
     submit(page, site, json.dumps(item), markup)
     state_of(page, "completed")
