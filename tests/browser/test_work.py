@@ -75,9 +75,9 @@ def test_what_is_wrong_with_a_paste_stands_beside_it_by_line(page: Page, site: S
 
 
 def test_a_job_is_paused_and_resumed_from_the_list_by_keyboard(page: Page, site: Site, keep: Check) -> None:
-    submit(page, site, rows(400), "Long letter")
+    submit(page, site, rows(400), "Serial letter")
     page.goto(site.url)
-    row = page.get_by_role("row", name=re.compile("Long letter"))
+    row = page.get_by_role("row", name=re.compile("Serial letter"))
 
     row.get_by_role("button", name="Pause").focus()
     page.keyboard.press("Enter")
