@@ -4,6 +4,7 @@ import datetime as dt
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Integer, and_, case, cast, extract, func, or_, select
 from sqlalchemy.orm import Session
@@ -64,7 +65,10 @@ def ends_over_time(
     session: Session, job_id: uuid.UUID, *, since: dt.datetime, bucket_seconds: int
 ) -> dict[tuple[int, ItemState], int]:
     """How many items ended how, by the number of the stretch of `bucket_seconds` since `since` in which they did."""
-    seconds = cast(extract("epoch", Item.finished_at), BigInteger) - int(since.timestamp())
+    epoch: ColumnElement[Any] = extract("epoch", Item.finished_at)
+    if session.get_bind().dialect.name == "postgresql":  # which has fractions there, and rounds where it casts
+        epoch = func.floor(epoch)
+    seconds = cast(epoch, BigInteger) - int(since.timestamp())
     bucket = cast(seconds // bucket_seconds, Integer)
     counted = (
         select(bucket, Item.state, func.count())
