@@ -159,6 +159,10 @@ class AsyncClient:
         """Let a paused job go on."""
         return await self._transport.ask(endpoints.act(job_id, "resume"))
 
+    async def prioritise(self, job_id: str, priority: str) -> Job:
+        """Have the job's next items written before or after those of your others: interactive, normal or bulk."""
+        return await self._transport.ask(endpoints.act(job_id, "priority", {"priority": priority}))
+
     async def retry(self, job_id: str) -> Job:
         """Have what failed of the job done again; what has finished is never done again."""
         return await self._transport.ask(endpoints.act(job_id, "retry"))

@@ -163,6 +163,10 @@ class Client:
         """Let a paused job go on."""
         return self._transport.ask(endpoints.act(job_id, "resume"))
 
+    def prioritise(self, job_id: str, priority: str) -> Job:
+        """Have the job's next items written before or after those of your others: interactive, normal or bulk."""
+        return self._transport.ask(endpoints.act(job_id, "priority", {"priority": priority}))
+
     def retry(self, job_id: str) -> Job:
         """Have what failed of the job done again; what has finished is never done again."""
         return self._transport.ask(endpoints.act(job_id, "retry"))

@@ -181,7 +181,7 @@ def jobs(state: str | None, page_size: int, after: str | None, name: str | None 
 
 
 def act(job_id: str, action: str, body: Mapping[str, object] | None = None) -> Ask[Job]:
-    """One of `cancel`, `pause`, `resume`, `retry` and `readdress`: each may be said twice."""
+    """One of `cancel`, `pause`, `resume`, `priority`, `retry` and `readdress`: each may be said twice."""
     call = Call("POST", f"{_job_path(job_id)}/{action}", json=body, repeats_safely=True)
     return Ask(call, _JOB.validate_json)
 

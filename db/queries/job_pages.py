@@ -4,8 +4,9 @@ import datetime as dt
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, and_, case, cast, extract, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Integer, and_, case, cast, extract, func, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from db.base import JsonObject
@@ -64,8 +65,12 @@ def ends_over_time(
     session: Session, job_id: uuid.UUID, *, since: dt.datetime, bucket_seconds: int
 ) -> dict[tuple[int, ItemState], int]:
     """How many items ended how, by the number of the stretch of `bucket_seconds` since `since` in which they did."""
-    seconds = cast(extract("epoch", Item.finished_at), BigInteger) - int(since.timestamp())
-    bucket = cast(seconds // bucket_seconds, Integer)
+    epoch: ColumnElement[Any] = extract("epoch", Item.finished_at)
+    if session.get_bind().dialect.name == "postgresql":  # which has fractions there, and rounds where it casts
+        epoch = func.floor(epoch)
+    # Written out: PostgreSQL takes two parameters for two values, and what is grouped by for something else.
+    begin, size = (literal_column(str(int(number)), BigInteger) for number in (since.timestamp(), bucket_seconds))
+    bucket = cast((cast(epoch, BigInteger) - begin) // size, Integer)
     counted = (
         select(bucket, Item.state, func.count())
         .where(Item.job_id == job_id, Item.state.in_(TERMINAL_ITEM_STATES), Item.finished_at.is_not(None))

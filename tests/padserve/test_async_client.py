@@ -91,6 +91,8 @@ def test_profiles_are_moved_and_jobs_paused_resumed_cancelled_and_deleted(server
         lines = [line async for line in client.profiles.export_lines()]
         report = await client.profiles.import_([{"user_id": "bob"}])
         job = await client.submit(ITEMS)
+        prioritised = await client.prioritise(job.id, "bulk")
+        assert prioritised.priority == "bulk"
         paused, resumed = await client.pause(job.id), await client.resume(job.id)
         await client.cancel(job.id)
         await client.delete(job.id)

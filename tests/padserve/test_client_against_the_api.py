@@ -143,6 +143,7 @@ def test_a_job_says_when_it_is_wanted_and_is_paused_resumed_retried_and_deleted(
     job = client.submit(three_items(), priority="bulk", completion_window="24h", not_before=later)
     assert (job.priority, job.not_before, job.completion_window) == ("bulk", later, "1d")
 
+    assert client.prioritise(job.id, "interactive").priority == "interactive"
     paused = client.pause(job.id)
     resumed = client.resume(job.id)
     retried = client.retry(job.id)
