@@ -17,6 +17,7 @@ from api import (
     preview_schemas,
     profile_preview_schemas,
     profile_schemas,
+    schedule_schemas,
 )
 from api.anthropic import batch_schemas as message_batch_schemas
 from api.anthropic import failures
@@ -85,6 +86,7 @@ class DocumentedApi(FastAPI):
             models: list[type[BaseModel]] = [
                 Problem,
                 *job_schemas.DOCUMENTED_SCHEMAS,
+                schedule_schemas.PriorityBody,
                 *campaign_schemas.DOCUMENTED_SCHEMAS,
                 *preview_schemas.DOCUMENTED_SCHEMAS,
                 *profile_preview_schemas.DOCUMENTED_SCHEMAS,

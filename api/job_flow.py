@@ -1,24 +1,30 @@
-"""What a client does to a job that is there: pause, resume, retry, delete. Thin: each is one query."""
+"""What a client does to a job that is there: pause, resume, prioritise, retry, delete. Thin: each is one query."""
 
 import uuid
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
+from api.bodies import JSON, json_body, request_body
 from api.deadlines import reading_job, record_in_time
 from api.dependencies import ServicesDep
 from api.errors import (
+    BodyTooLargeError,
     ConflictError,
     ForbiddenError,
     InvalidRequestError,
+    MalformedBodyError,
     NotFoundError,
     UnauthorizedError,
     UnavailableError,
+    UnsupportedMediaTypeError,
     responses,
 )
 from api.job_schemas import JobOut
 from api.job_views import view_of
 from api.jobs import JobId, Writer
-from db.queries import cancelling, deleting, pausing, retrying
+from api.schedule_schemas import PriorityBody
+from db.queries import cancelling, deleting, pausing, prioritising, retrying
 from db.session import Database
 from db.states import JobState
 
@@ -53,6 +59,26 @@ def resume_job(job_id: JobId, caller: Writer, services: ServicesDep) -> JobOut:
     if job.model_digest is not None:
         services.publisher.wake(job_id, job.model_digest)
     return job
+
+
+@router.post(
+    "/v1/jobs/{job_id}/priority",
+    summary="Change a job's priority",
+    responses=responses(MalformedBodyError, BodyTooLargeError, UnsupportedMediaTypeError),
+    openapi_extra=request_body({"$ref": "#/components/schemas/PriorityBody"}, JSON, example={"priority": "bulk"}),
+)
+def prioritise_job(
+    job_id: JobId,
+    caller: Writer,
+    services: ServicesDep,
+    body: Annotated[PriorityBody, Depends(json_body(PriorityBody))],
+) -> JobOut:
+    """Have a job's next items written before or after those of your other jobs."""
+    with services.database.transaction() as session:
+        record_in_time(session, caller.tenant_id, job_id)
+        if not prioritising.prioritise(session, job_id, body.priority):
+            raise ConflictError("The job has ended: there is nothing left to write.")
+        return view_of(session, caller.tenant_id, job_id)
 
 
 @router.post("/v1/jobs/{job_id}/retry", summary="Retry what failed of a job")

@@ -69,3 +69,9 @@ class ScheduleFields(StrictModel):
         """As the database keeps it."""
         window = None if self.completion_window is None else window_seconds(self.completion_window)
         return Schedule(self.priority, self.not_before, window)
+
+
+class PriorityBody(StrictModel):
+    """Which of a tenant's jobs goes first from now on."""
+
+    priority: Priority = Field(strict=False, description="As in a job.")

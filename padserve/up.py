@@ -89,6 +89,7 @@ def announcement(stack: Stack, settings: Settings, *, num_models: int = 1) -> st
         (
             f"padserve answers at {stack.url}; {loading}.",
             "",
+            f"  dashboard   {stack.url}/ (sign in with the API key)",
             f"  docs page   {stack.url}/docs",
             f"  API key     {key_place}",
             f"  data        {home}",

@@ -8,7 +8,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import ValidationError
@@ -114,25 +114,15 @@ def replay(
     return done(request, "Sent again.", f"/account/webhooks/{webhook_id}")
 
 
-async def _account(request: Request, viewer: Viewer, services: Services, **shown: object) -> Response:
+async def _account(request: Request, viewer: Viewer, services: Services, **shown: Any) -> Response:  # noqa: ANN401
     """The page; `secret` is shown this once, and `error` says why a webhook was not added."""
     found = await run_in_threadpool(_looked, services, viewer)
     error = shown.get("error")
     status_code = error.status if isinstance(error, ApiError) else 200
-    nothing = {
-        "error": None,
-        "given": defaultdict(str),
-        "secret": None,
-        "secret_of": None,
-        "event_types": list(EventType),
-    }
+    nothing: dict[str, Any] = {"error": None, "given": defaultdict(str), "secret": None, "secret_of": None}
+    shown = {**nothing, **shown, "event_types": list(EventType)}
     return page(
-        request,
-        "account.html",
-        viewer=viewer,
-        section="account",
-        status_code=status_code,
-        **{**nothing, **shown, **found},
+        request, "account.html", viewer=viewer, section="account", status_code=status_code, **{**shown, **found}
     )
 
 

@@ -5,7 +5,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -103,12 +103,10 @@ async def job_page(
     """The job and the results that are asked for."""
     progress = await _progress(request, viewer, job_id)
     found = await run_in_threadpool(_found, services, viewer, job_id, searched)
-    shown = {"job": progress.job, "progress": progress}
+    shown: dict[str, Any] = {"job": progress.job, "progress": progress}
     version = version_of(render(request, "job_live.html", viewer=viewer, **shown))
-    results_shown = {"found": found, "searched": searched, "states": list(EndedState)}
-    return page(
-        request, "job.html", viewer=viewer, section="jobs", version=version, is_new=False, **shown, **results_shown
-    )
+    shown |= {"found": found, "searched": searched, "states": list(EndedState)}
+    return page(request, "job.html", viewer=viewer, section="jobs", version=version, **shown)
 
 
 @router.get("/live/jobs/{job_id}")

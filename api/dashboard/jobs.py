@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -11,13 +11,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api import job_flow, jobs
+from api.bodies import validated
 from api.coalescing import Coalescer
-from api.dashboard.rendering import PageRoute, done, live_part, page, render, version_of
-from api.dashboard.sessions import Form, JobsReader, JobsWriter, Viewer, local_path
-from api.dependencies import Caller, Services, ServicesDep
+from api.dashboard.rendering import SECTIONS, PageRoute, done, live_part, page, render, see_other, version_of
+from api.dashboard.sessions import AnyViewer, Form, JobsReader, JobsWriter, Viewer, local_path
+from api.dependencies import Caller, Scope, Services, ServicesDep
 from api.errors import NotFoundError
 from api.job_schemas import MAX_NAME_CHARACTERS, JobList, JobOut
 from api.jobs import JobId
+from api.schedule_schemas import PriorityBody
 from db.states import JobState
 
 JOBS_PER_PAGE = 25
@@ -54,10 +56,13 @@ Seen = Annotated[str | None, Query(max_length=32)]
 
 
 @router.get("/")
-async def jobs_page(request: Request, viewer: JobsReader, services: ServicesDep, asked: WantedJobs) -> Response:
-    """The newest jobs, as far as they are asked for."""
+async def jobs_page(request: Request, viewer: AnyViewer, services: ServicesDep, asked: WantedJobs) -> Response:
+    """The newest jobs, as far as they are asked for; whose key may not read jobs goes on at what it may see."""
+    if not viewer.may(Scope.JOBS_READ):
+        allowed = next(each.path for each in SECTIONS if each.scope is None or viewer.may(each.scope))
+        return see_other(request, allowed)
     found = await listed(request, services, viewer, asked)
-    shown = {"jobs": found, "asked": asked}
+    shown: dict[str, Any] = {"jobs": found, "asked": asked}
     version = version_of(render(request, "jobs_live.html", viewer=viewer, **shown))
     return page(request, "jobs.html", viewer=viewer, section="jobs", states=list(JobState), version=version, **shown)
 
@@ -71,6 +76,16 @@ async def jobs_live(
     return live_part(request, "jobs_live.html", viewer=viewer, seen=seen, jobs=found, asked=asked)
 
 
+@router.post("/jobs/{job_id}/priority")
+async def prioritise(
+    request: Request, job_id: JobId, viewer: JobsWriter, services: ServicesDep, form: Form
+) -> Response:
+    """Change which of the tenant's jobs goes first."""
+    body = validated(PriorityBody, {"priority": str(form.get("priority"))})
+    await run_in_threadpool(job_flow.prioritise_job, job_id, viewer.caller, services, body)
+    return done(request, f"Its priority is {body.priority} now.", f"/jobs/{job_id}")
+
+
 @router.post("/jobs/{job_id}/{action}")
 async def act(
     request: Request, job_id: JobId, action: str, viewer: JobsWriter, services: ServicesDep, form: Form
@@ -80,6 +95,8 @@ async def act(
     if found is None:
         raise NotFoundError
     await run_in_threadpool(found.act, job_id, viewer.caller, services)
+    if found.act is job_flow.delete_job:  # its page is gone
+        return see_other(request, "/")
     return done(request, found.told, local_path(str(form.get("back") or "/")))
 
 

@@ -1,9 +1,8 @@
 """From values to pages: the templates with everything escaped, and the route class that shows failures as pages."""
 
-import datetime as dt
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,7 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from api.dashboard import formats
 from api.dashboard.security import protect
 from api.dependencies import Scope
-from api.errors import ApiError, UnauthorizedError, UnavailableError
+from api.errors import ApiError, NotFoundError, UnauthorizedError, UnavailableError
 from api.problems import DATABASE_ERRORS, from_fastapi, log_unexpected
 
 STATIC = Path(__file__).parent / "static"
@@ -92,7 +91,7 @@ def render(request: Request, template: str, *, viewer: object = None, **values: 
     return (
         templates()
         .get_template(template)
-        .render({**given, "now": dt.datetime.now(dt.UTC), "path": request.url.path, **values})
+        .render({**given, **values})
     )
 
 
@@ -131,7 +130,7 @@ def asset(name: str) -> str:
 class PageRoute(APIRoute):
     """A route that answers with a page, also where it fails. Nobody signed in: the page to sign in."""
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """As FastAPI asks for it."""
         handle = super().get_route_handler()
 
@@ -160,13 +159,16 @@ class PageRoute(APIRoute):
 
 def _to_sign_in(request: Request, error: UnauthorizedError) -> Response:
     del error
-    if request.method != "GET" or request.url.path == "/" or is_of_script(request):
+    path = request.url.path.removeprefix(root_of(request))
+    if request.method != "GET" or path == "/" or is_of_script(request):
         return see_other(request, "/sign-in")
-    return see_other(request, f"/sign-in?next={quote(request.url.path)}")
+    return see_other(request, f"/sign-in?next={quote(path)}")
 
 
 def _failure(request: Request, error: ApiError) -> Response:
     headers: Mapping[str, str] = {name: value for name, value in error.headers.items() if name != "WWW-Authenticate"}
+    if is_of_script(request) and request.method == "GET" and isinstance(error, NotFoundError):
+        return see_other(request, "/")  # what an open page shows was deleted
     if is_of_script(request):
         said = {"say": _sentence(error)}
         return Response(status_code=error.status, headers={**headers, "HX-Trigger": json.dumps(said)})

@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
@@ -19,6 +21,7 @@ from api.dashboard.rendering import PageRoute, page, see_other
 from api.dashboard.security import CSRF_FIELD, CSRF_HEADER, refuse_foreign_origin, refuse_wrong_token
 from api.dependencies import Caller, Scope, Services, ServicesDep
 from api.errors import BodyTooLargeError, ForbiddenError, MalformedBodyError, TooManyRequestsError, UnauthorizedError
+from db.faults import describe, is_passing
 from db.queries import dashboard_sessions
 from db.session import Database
 
@@ -34,6 +37,7 @@ MAX_ADDRESSES = 10_000
 NOBODY = uuid.UUID(int=0)
 MULTIPART = "multipart/form-data"
 
+log = structlog.get_logger(__name__)
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
@@ -136,7 +140,9 @@ async def sign_in(request: Request, services: ServicesDep) -> Response:
         failures.refuse_many(address)
         token = await _begin(services, str(form.get("key") or "").strip())
     except TooManyRequestsError as error:
-        return page(request, "sign_in.html", next=target, error=error.detail, status_code=error.status)
+        refused = page(request, "sign_in.html", next=target, error=error.detail, status_code=error.status)
+        refused.headers.update(error.headers)
+        return refused
     except UnauthorizedError:
         failures.add(address)
         error_text = "This API key is unknown, expired or revoked."
@@ -170,7 +176,7 @@ def local_path(text: str) -> str:
 
 
 async def _begin(services: Services, key: str) -> str:
-    """Looked up as the API does; one at a time, so that guessing is no faster here than one guess after the other."""
+    """Looked up as the API does, and a few at a time."""
     if not key or len(key) > MAX_KEY_CHARACTERS:
         raise UnauthorizedError
     async with _LANE.slot(NOBODY):
@@ -208,6 +214,16 @@ def _found(database: Database, token: str) -> dashboard_sessions.SignedIn | None
     with database.reading() as session:
         found = dashboard_sessions.find(session, token)
     if found is not None and found.must_be_noted:
+        _note_seen(database, token)
+    return found
+
+
+def _note_seen(database: Database, token: str) -> None:
+    """A database that can only be read just now is read."""
+    try:
         with database.transaction() as session:
             dashboard_sessions.note_seen(session, token)
-    return found
+    except SQLAlchemyError as error:
+        if not is_passing(error):
+            raise
+        log.warning("session_not_noted", **describe(error))

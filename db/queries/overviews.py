@@ -88,7 +88,7 @@ def queued_groups(session: Session, tenant_id: uuid.UUID, *, limit: int) -> list
     stored = select(Preference.hash, Preference.body).where(
         Preference.tenant_id == tenant_id, Preference.hash.in_(hashes)
     )
-    bodies = dict(session.execute(stored).tuples().all())
+    bodies = {row.hash: row.body for row in session.execute(stored)}
     return [QueuedGroup(model, bodies.get(group), items, jobs) for model, group, items, jobs in groups]
 
 

@@ -346,3 +346,19 @@ def test_flow_is_the_same_on_postgresql(settings: object, postgresql_database: o
     assert do(client, job_id, "retry")["counts"]["queued"] == 2
     do(client, job_id, "cancel")
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
+
+
+def test_a_job_that_is_given_another_priority_is_claimed_before_older_ones(api: Api, client: TestClient) -> None:
+    a_job(client)
+    urgent = a_job(client)
+    ended = a_job(client)
+    do(client, ended, "cancel")
+
+    answer = client.post(f"/v1/jobs/{urgent}/priority", json={"priority": "interactive"})
+    refused = client.post(f"/v1/jobs/{ended}/priority", json={"priority": "bulk"})
+
+    assert answer.json()["priority"] == "interactive"
+    assert refused.status_code == 409
+    with api.database.transaction() as session:
+        (first,) = claims.claim(session, owner=WORKER, model_digest=DIGEST, limit=1, lease_seconds=60)
+        assert session.scalars(select(Item.job_id).where(Item.id == first.item_id)).one() == urgent

@@ -11,15 +11,20 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from sqlalchemy import select, update
 
 from db import schema
-from db.queries import keys
+from db.models import Item, Job, Model
+from db.queries import claims, keys
+from db.queries.claims import Outcome
 from db.session import Database
 from padserve import Client
+from tests.builders import a_job, preference
 from tests.system.processes import KEY, ROOT, Stack, a_stack
 
 DEMO = ROOT / "examples" / "demo" / "model"
@@ -29,6 +34,9 @@ PATIENCE_MS = 30_000
 """Processors are shared, and a model writes."""
 WIDTHS = {"wide": (1280, 860), "phone": (390, 844)}
 SERIOUS = {"serious", "critical"}
+ITEMS_PER_TRANSACTION = 1000
+
+Check: TypeAlias = Callable[[Page, str], None]
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -50,6 +58,35 @@ class Site:
         with self.database.transaction() as session:
             key, text = keys.create_key(session, self.tenant_id, name, scopes)
             return key.id, text
+
+    def ended_job(self, num_items: int, *, error: str | None = None, name: str | None = None) -> uuid.UUID:
+        """A job whose items have ended, each with a short text or with this error; no worker has seen it."""
+        unseen = "e" * 64
+        given = [preference("formal")] * num_items
+        prompts = ["Write about green tea."] * num_items
+        job_id = a_job(self.database, given, prompts=prompts, model="base", model_digest=unseen, name=name)
+        owner = uuid.uuid4()
+        for _ in range(0, num_items, ITEMS_PER_TRANSACTION):
+            with self.database.transaction() as session:
+                limit = ITEMS_PER_TRANSACTION
+                claimed = claims.claim(session, owner=owner, model_digest=unseen, limit=limit, lease_seconds=600)
+                text = None if error else "A short text."
+                code = "non_finite_logits" if error else None
+                ends = [
+                    Outcome(each.item_id, each.attempt, text=text, error_code=code, error_message=error)
+                    for each in claimed
+                ]
+                claims.save(session, owner=owner, outcomes=ends)
+        return job_id
+
+    def failed_job(self, name: str = "Failed letter") -> uuid.UUID:
+        """A job of two items that failed, and that the worker can write."""
+        job_id = self.ended_job(2, error="The logits were not finite.", name=name)
+        with self.database.transaction() as session:
+            digest = session.scalars(select(Model.digest)).one()
+            for table, key in ((Job, Job.id), (Item, Item.job_id)):
+                session.execute(update(table).where(key == job_id).values(model_digest=digest))
+        return job_id
 
     def revoke(self, key_id: uuid.UUID) -> None:
         with self.database.transaction() as session:
@@ -142,7 +179,7 @@ def page(context: BrowserContext, watched: Watched) -> Page:
 
 
 @pytest.fixture
-def keep(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
+def keep(request: pytest.FixtureRequest) -> Check:
     """Checks a page as it is: no serious finding of axe, in both themes, and nothing wider than a phone.
 
     With `--screenshots` its pictures are kept.
@@ -151,7 +188,7 @@ def keep(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
 
     def check(page: Page, name: str) -> None:
         for theme in ("light", "dark"):
-            page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type] # one of those
+            page.emulate_media(color_scheme=theme, reduced_motion="reduce")
             found = Axe().run(page)
             serious = [each for each in found.response["violations"] if each["impact"] in SERIOUS]
             assert serious == [], f"{name}, {theme}: {[(each['id'], each['nodes'][0]['html']) for each in serious]}"

@@ -1,39 +1,44 @@
-"""What a person does with jobs: submit, watch, look into, search, pause, retry."""
+"""What a person does with jobs in a browser: submit, watch, look into, search, pause, retry."""
 
 import json
 import re
-from collections.abc import Callable
+import uuid
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Site
+from tests.browser.conftest import Check, Site
 
-TOPIC = "Tell {user} about the new tea."
+PROMPTS = ("Write about green tea.", "Announce the new bicycle.", "Invite Ben to the garden party.")
 
 
-def rows(num_items: int, user: str = "ada", topic: str = "green tea") -> str:
+def rows(num_items: int) -> str:
     return "\n".join(
-        json.dumps({"custom_id": f"letter-{number}", "user_id": user, "prompt": f"Write about {topic} {number}."})
-        for number in range(num_items)
+        json.dumps({"custom_id": f"letter-{n}", "user_id": ("ada", "ben")[n % 2], "prompt": PROMPTS[n % 3]})
+        for n in range(num_items)
     )
 
 
-def submit(page: Page, site: Site, text: str, name: str) -> None:
+def fill_in(page: Page, site: Site, text: str, name: str) -> None:
     page.goto(f"{site.url}/jobs/new")
     page.get_by_label("Rows as NDJSON or CSV").fill(text)
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Most tokens a text").fill("24")
+
+
+def submit(page: Page, site: Site, text: str, name: str) -> None:
+    fill_in(page, site, text, name)
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(name)
 
 
-def test_a_job_that_is_pasted_is_watched_to_its_end_without_a_reload(
-    page: Page, site: Site, keep: Callable[[Page, str], None]
+def state_of(page: Page, text: str) -> None:
+    expect(page.locator("#job .state").first).to_have_text(text)
+
+
+def test_a_pasted_job_is_checked_submitted_and_watched_to_its_end_without_a_reload(
+    page: Page, site: Site, keep: Check
 ) -> None:
-    page.goto(f"{site.url}/jobs/new")
-    page.get_by_label("Rows as NDJSON or CSV").fill(rows(12))
-    page.get_by_label("Name", exact=True).fill("Spring letter")
-    page.get_by_label("Most tokens a text").fill("24")
+    fill_in(page, site, rows(12), "Spring letter")
     page.get_by_role("button", name="Check and estimate").click()
     expect(page.get_by_role("heading", name="Everything is right")).to_be_visible()
     keep(page, "new-checked")
@@ -41,24 +46,95 @@ def test_a_job_that_is_pasted_is_watched_to_its_end_without_a_reload(
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Spring letter")
     page.evaluate("window.isTheSamePage = true")
-    expect(page.locator("#job .state").first).to_have_text("completed")
+    state_of(page, "completed")
     expect(page.locator(".result")).to_have_count(12)
     assert page.evaluate("window.isTheSamePage")
+    expect(page.get_by_role("status")).to_have_text("Spring letter: completed")
+
+    page.get_by_role("button", name=re.compile("Show unguided")).first.click()
+    expect(page.locator(".unguided").first).to_be_visible()
     keep(page, "job")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="NDJSON").click()
+    assert len(download.value.path().read_text().splitlines()) == 12
+
+    page.get_by_label("Search").fill("letter-11")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator(".result")).to_have_count(1)
 
 
-def test_tour(page: Page, site: Site, keep: Callable[[Page, str], None]) -> None:
-    page.goto(site.url)
-    expect(page.get_by_role("link", name=re.compile("Spring"))).to_be_visible()
-    keep(page, "jobs")
-    page.goto(f"{site.url}/jobs/new")
-    page.get_by_label("Rows as NDJSON or CSV").fill('{"custom_id": 1}\nnonsense\n' + rows(2, user="nobody"))
-    page.get_by_role("button", name="Check and estimate").click()
-    expect(page.get_by_role("heading", name="things are wrong")).to_be_visible()
+def test_what_is_wrong_with_a_paste_stands_beside_it_by_line(page: Page, site: Site, keep: Check) -> None:
+    fill_in(page, site, rows(2) + '\n{"custom_id": "x"}\n', "Wrong")
+
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("button", name="Line 3").first.click()
+
+    selected = "(t => t.value.slice(t.selectionStart, t.selectionEnd))(document.querySelector('#rows'))"
+    assert page.evaluate(selected) == '{"custom_id": "x"}'
     keep(page, "new-wrong")
-    page.goto(f"{site.url}/jobs/new?kind=campaign")
-    keep(page, "campaign")
+
+
+def test_a_job_is_paused_and_resumed_from_the_list_by_keyboard(page: Page, site: Site, keep: Check) -> None:
+    submit(page, site, rows(400), "Long letter")
+    page.goto(site.url)
+    row = page.get_by_role("row", name=re.compile("Long letter"))
+
+    row.get_by_role("button", name="Pause").focus()
+    page.keyboard.press("Enter")
+    expect(row.locator(".state")).to_have_text("paused")
+    keep(page, "jobs")
+    row.get_by_role("button", name="Resume").focus()
+    page.keyboard.press("Enter")
+    expect(row.locator(".state")).not_to_have_text("paused")
+
+    page.once("dialog", lambda dialog: dialog.accept())
+    row.get_by_role("button", name="Cancel").click()
+    expect(row.locator(".state")).to_have_text("cancelled")
+
+
+def test_a_failure_is_shown_with_its_error_and_replayed(page: Page, site: Site, keep: Check) -> None:
+    job_id = site.failed_job()
     page.goto(f"{site.url}/models")
+    expect(page.get_by_text("non_finite_logits").first).to_be_visible()
     keep(page, "models")
-    page.goto(f"{site.url}/account")
-    keep(page, "account")
+
+    page.goto(f"{site.url}/jobs/{job_id}")
+    expect(page.locator(".result .wrong").first).to_contain_text("The logits were not finite.")
+    page.get_by_role("button", name=re.compile("Retry")).click()
+
+    state_of(page, "completed")
+    expect(page.locator(".result .state.is-succeeded")).to_have_count(2)
+
+
+def test_ten_thousand_results_are_paged_light_and_quick(page: Page, site: Site) -> None:
+    job_id = site.ended_job(10_000)
+    received: list[int] = []
+    page.on("response", lambda response: received.append(len(response.body()) if response.status < 300 else 0))
+
+    page.goto(f"{site.url}/jobs/{job_id}?after=9949", wait_until="load")
+    expect(page.get_by_text("Items 9\u202f951 to 9\u202f975 of 10\u202f000")).to_be_visible()
+    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    assert sum(received) < 300_000
+    assert paint < 1000
+
+    page.get_by_role("link", name="Next").click()
+    expect(page.locator(".result")).to_have_count(25)
+    expect(page.get_by_role("link", name="Next")).to_have_count(0)
+    page.get_by_role("link", name="Previous").click()
+    expect(page.locator(".result .mono").first).to_have_text("item-9950")
+
+
+def test_markup_runs_nowhere_and_is_read_as_it_was_written(page: Page, site: Site) -> None:
+    markup = '<script>window.ran = 1</script>"><img src=x onerror="window.ran = 2">{{7*7}}'
+    with site.client() as client:
+        client.profiles.put("<i>{{7*7}}", principles=['"><img src=x>'])
+    item = {"custom_id": markup, "user_id": "<i>{{7*7}}", "prompt": "Write about green tea."}
+
+    submit(page, site, json.dumps(item), markup)
+    state_of(page, "completed")
+    expect(page.locator(".result .mono").first).to_have_text(markup)
+    page.goto(site.url)
+    expect(page.get_by_role("link", name=markup)).to_be_visible()
+
+    assert page.evaluate("window.ran") is None
+    assert uuid.UUID(page.get_by_role("link", name=markup).get_attribute("href", timeout=1000).rpartition("/")[2])  # type: ignore[union-attr] # it is there

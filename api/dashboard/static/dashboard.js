@@ -24,11 +24,29 @@ document.body.addEventListener("htmx:beforeRequest", (event) => {
   const holdsFocus = document.activeElement?.matches("input[type=search], select");
   if (isLive && (document.hidden || (holdsFocus && event.detail.elt.contains(document.activeElement)))) event.preventDefault();
 });
+// A button that is just being pressed is not replaced under the finger.
+let isPressing = false;
+document.addEventListener("pointerdown", () => { isPressing = true; });
+for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, () => setTimeout(() => { isPressing = false; }, 50));
+document.body.addEventListener("htmx:beforeSwap", (event) => {
+  if (isPressing && event.detail.target.dataset.live !== undefined) event.detail.shouldSwap = false;
+});
 document.body.addEventListener("htmx:afterRequest", (event) => {
-  const version = event.detail.xhr?.getResponseHeader("X-Part-Version");
-  if (version) event.detail.elt.dataset.version = version;
   if (event.detail.xhr?.status > 0 && event.detail.xhr.status < 500) offline.hidden = true;
 });
+document.body.addEventListener("htmx:afterSwap", (event) => {
+  const version = event.detail.xhr?.getResponseHeader("X-Part-Version");
+  if (version) event.detail.target.dataset.version = version;
+  announce(event.detail.target);
+});
+
+// What is announced of a part, by eye and by ear, when it says something else than before.
+let announced = document.querySelector("[data-announce]")?.dataset.announce;
+function announce(part) {
+  const said = part.querySelector?.("[data-announce]")?.dataset.announce;
+  if (said && said !== announced) say(said);
+  announced = said ?? announced;
+}
 for (const name of ["htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(name, () => { offline.hidden = false; });
 }
@@ -83,3 +101,5 @@ document.addEventListener("click", (event) => {
   text.setSelectionRange(start, start + (lines[number - 1] ?? "").length);
   text.scrollTop = (number - 3) * parseFloat(getComputedStyle(text).lineHeight);
 });
+
+document.querySelector(".top nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });

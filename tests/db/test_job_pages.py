@@ -1,0 +1,101 @@
+"""What people look at of a job: results found by text, ends over time, guided beside unguided, the last failures."""
+
+import datetime as dt
+import uuid
+
+from sqlalchemy import update
+
+from db.models import Item, Job
+from db.preferences import Method
+from db.queries import claims, job_pages, overviews
+from db.queries.claims import Outcome
+from db.queries.job_pages import Looked
+from db.session import Database, now
+from db.states import ItemState
+from tests.builders import DIGEST, a_job, a_model, preference
+
+GUIDED, UNGUIDED = preference("formal"), preference(method=Method.NONE, strength=0.0)
+NOT_FINITE = "non_finite_logits"
+
+
+def ended(database: Database, texts: list[str | None]) -> uuid.UUID:
+    """A job whose items, every second of them unguided, ended with these texts, or failed."""
+    job_id = a_job(database, [(GUIDED, UNGUIDED)[number % 2] for number in range(len(texts))])
+    owner = uuid.uuid4()
+    with database.transaction() as session:
+        claimed = claims.claim(session, owner=owner, model_digest=DIGEST, limit=99, lease_seconds=60)
+    outcomes = []
+    for position, (item, text) in enumerate(zip(sorted(claimed, key=lambda each: each.item_id), texts, strict=True)):
+        error = NOT_FINITE if text is None else None
+        reward = None if position % 2 else 2.0
+        facts = {"text": text, "reward": reward, "num_completion_tokens": 4 + position % 2}
+        outcomes.append(Outcome(item.item_id, item.attempt, error_code=error, error_message=error, **facts))  # type: ignore[arg-type] # fields by name
+    with database.transaction() as session:
+        claims.save(session, owner=owner, outcomes=outcomes)
+    return job_id
+
+
+def test_results_are_found_by_any_text_literally_and_whatever_the_case(database: Database) -> None:
+    job_id = ended(database, ["Green Tea", "50% off", None, "green_tea"])
+
+    def found(text: str, **window: int) -> list[int]:
+        with database.reading() as session:
+            rows = job_pages.find_results(session, job_id, Looked(text), **{"limit": 10, **window})
+        return [row.position for row in rows]
+
+    assert found("green") == [0, 3]
+    assert found("0%") == [1]
+    assert found("n_t") == [3]
+    assert found("USER-2") == found(NOT_FINITE.upper()) == [2]
+    assert found("", limit=2) == [0, 1]
+    assert found("", limit=2, after=1) == [2, 3]
+    assert found("", limit=2, before=3) == [1, 2]
+
+
+def test_ends_are_counted_by_the_stretch_of_time_they_are_in(database: Database) -> None:
+    job_id = ended(database, ["a", "b", None])
+    since = dt.datetime(2030, 1, 1, 12, 0, 0, 900_000, tzinfo=dt.UTC)
+    for position, seconds in enumerate((0.0, 9.05, 25.0)):
+        with database.transaction() as session:
+            moment = since + dt.timedelta(seconds=seconds)
+            at = (Item.job_id == job_id, Item.position == position)
+            session.execute(update(Item).where(*at).values(finished_at=moment))
+
+    with database.reading() as session:
+        ends = job_pages.ends_over_time(session, job_id, since=since, bucket_seconds=10)
+
+    assert ends == {(0, ItemState.SUCCEEDED): 2, (2, ItemState.FAILED): 1}
+
+
+def test_the_sides_of_a_hold_out_are_summed_up(database: Database) -> None:
+    job_id = ended(database, ["a", "b", None, "d"])
+
+    with database.reading() as session:
+        guided, unguided = job_pages.sides(session, job_id, unguided_hash=UNGUIDED.hash)
+
+    assert (guided.num_items, guided.num_succeeded, guided.mean_reward, guided.mean_tokens) == (2, 1, 2.0, 4.0)
+    assert (unguided.num_items, unguided.num_succeeded, unguided.mean_reward, unguided.mean_tokens) == (2, 2, None, 5.0)
+
+
+def test_a_tenant_sees_its_own_groups_failures_and_items_alone(database: Database) -> None:
+    a_model(database)
+    job_id = ended(database, ["a", None])
+    a_job(database, [GUIDED, GUIDED, UNGUIDED])
+    with database.reading() as session:
+        mine = session.get_one(Job, job_id).tenant_id
+        stranger = uuid.uuid4()
+
+        groups = overviews.queued_groups(session, mine, limit=5)
+        failures = overviews.last_failures(session, mine, limit=5)
+
+        assert [(group.num_items, group.num_jobs) for group in groups] == [(2, 1), (1, 1)]
+        assert [(failure.custom_id, failure.code) for failure in failures] == [("item-1", NOT_FINITE)]
+        assert overviews.queued_groups(session, stranger, limit=5) == []
+        assert overviews.last_failures(session, stranger, limit=5) == []
+        asked = job_pages.find_item(session, tenant_id=mine, job_id=job_id, position=0)
+        assert asked is not None
+        assert asked.messages == [{"role": "user", "content": "prompt 0"}]
+        assert job_pages.find_item(session, tenant_id=stranger, job_id=job_id, position=0) is None
+        (worker,) = overviews.list_workers(session, limit=5)
+        assert worker.is_alive
+        assert now(session) >= worker.seen_at
