@@ -88,11 +88,7 @@ def render(request: Request, template: str, *, viewer: object = None, **values: 
     """The template as HTML."""
     theme = request.cookies.get(THEME_COOKIE)
     given = {"root": root_of(request), "theme": theme if theme in THEMES else None, "viewer": viewer, "section": None}
-    return (
-        templates()
-        .get_template(template)
-        .render({**given, **values})
-    )
+    return templates().get_template(template).render({**given, **values})
 
 
 def root_of(request: Request) -> str:
