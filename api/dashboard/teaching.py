@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -33,6 +33,8 @@ TEMPERATURE = 0.7
 TOKENS = 80
 WAIT_SECONDS = 120
 MAX_CANDIDATES = 8
+
+Seen = Annotated[str | None, Query(max_length=32)]
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -85,7 +87,7 @@ def teach_page(request: Request, user_id: UserId, viewer: ProfilesReader, servic
 
 @router.get("/profiles/{user_id}/teach/live")
 def learnt_live(
-    request: Request, user_id: UserId, viewer: ProfilesReader, services: ServicesDep, seen: str | None = None
+    request: Request, user_id: UserId, viewer: ProfilesReader, services: ServicesDep, seen: Seen = None
 ) -> Response:
     """What was learnt, when it has changed."""
     stored, learnt = _learnt(services, viewer, user_id)

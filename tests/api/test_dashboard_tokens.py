@@ -5,7 +5,7 @@ import json
 from starlette.datastructures import FormData
 
 from api.dashboard.profile_forms import body_as_sent, differences, form_as_sent, form_of_body
-from api.dashboard.token_view import BOUNDS, shade, token_view, visible
+from api.dashboard.token_view import BOUNDS, Shown, shade, token_view, visible
 from api.profile_preview_schemas import TokenRewardsOut
 
 
@@ -18,7 +18,7 @@ def a_token(text: str, *, token_id: int = 1, reward: float = 0.3, strength: floa
     return {"token_id": token_id, "text": text, "candidates": candidates, **numbers}
 
 
-def shown(*tokens: dict[str, object]) -> list[object]:
+def shown(*tokens: dict[str, object]) -> list[Shown]:
     found = {"strength": 1.0, "max_kl": 0.1, "principles": [], "tokens": [*tokens]}
     return list(token_view(TokenRewardsOut.model_validate(found)).tokens)
 
@@ -31,11 +31,11 @@ def test_a_shade_says_sign_and_size_and_is_the_same_in_every_text() -> None:
 def test_a_token_says_what_guidance_chose_it_instead_of_and_where_the_budget_cut() -> None:
     taken, other, outside = shown(a_token("x", token_id=2, strength=0.4), a_token("tea"), a_token("y", token_id=9))
 
-    assert (taken.instead_of, taken.is_cut) == ("tea", True)  # type: ignore[attr-defined] # as token_view gives it
-    assert taken.label == "x, reward +0.30, instead of tea, strength cut to 0.40"  # type: ignore[attr-defined]
-    assert (other.is_changed, other.is_cut) == (False, False)  # type: ignore[attr-defined]
-    assert (outside.base, outside.guided) == (None, None)  # type: ignore[attr-defined]
-    rows = json.loads(taken.details)["rows"]  # type: ignore[attr-defined]
+    assert (taken.instead_of, taken.is_cut) == ("tea", True)
+    assert taken.label == "x, reward +0.30, instead of tea, strength cut to 0.40"
+    assert (other.is_changed, other.is_cut) == (False, False)
+    assert (outside.base, outside.guided) == (None, None)
+    rows = json.loads(taken.details)["rows"]
     assert rows[1] == ["</b>", 13.5, 1.0, 90.5, 1]
 
 
