@@ -30,14 +30,14 @@ def why_unsupported(config: PreTrainedConfig) -> str | None:
         return f"transformers has no causal language model of type {config.model_type!r}"
     # transformers marks recurrent models, and those whose attention can be replaced, so; there are no public names.
     kinds = set(_layer_types(text))
-    unknown = sorted(kinds - _ATTENTION - _RECURRENT - _STATELESS)
-    if unknown:
-        return f"its layers of type {', '.join(unknown)} keep a state that rows of a key-value cache cannot hold"
     if getattr(model_class, "_is_stateful", False) and not kinds & _RECURRENT:
         return f"{model_class.__name__} keeps a recurrent state in a cache of its own, which rows cannot share"
     attends = kinds - {"linear_attention", "conv"} - _STATELESS
     if attends and not _attention_can_be_replaced(model_class):
         return f"{model_class.__name__} does not let its attention be replaced, so rows of a cache cannot be told apart"
+    unknown = sorted(kinds - _ATTENTION - _RECURRENT - _STATELESS)
+    if unknown:
+        return f"its layers of type {', '.join(unknown)} keep a state that rows of a key-value cache cannot hold"
     return None
 
 

@@ -238,5 +238,5 @@ def _part(value: object, stretch: Stretch, num_tokens: int) -> object:
     if isinstance(value, tuple):
         return tuple(_part(each, stretch, num_tokens) for each in value)
     if isinstance(value, Tensor) and value.shape[:2] == (1, num_tokens):
-        return value[0, stretch.tokens].unflatten(0, (stretch.num_rows, -1))
+        return value[0, stretch.tokens].reshape(stretch.num_rows, -1, *value.shape[2:])
     return value
