@@ -15,6 +15,8 @@ import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from worker.engine.native import LARGEST_HEAD, kernels
+
 HAS_KERNEL = find_spec("triton") is not None
 """Triton comes with the builds of torch that know a GPU; without it, torch's own attention has to do."""
 
@@ -153,7 +155,9 @@ def attend_rows(
     for block in row_pass.blocks:
         queries = block.take(line)
         keys, values = key[block.rows, :, : block.num_keys], value[block.rows, :, : block.num_keys]
-        if HAS_KERNEL and block.is_decoding and query.is_cuda and not block.readers and s_aux is None:
+        if block.is_decoding and not block.readers and not needs_scores and _has_own(queries[:, 0], keys, values):
+            attended = _attend_to_own_columns(queries[:, 0], keys, values, block, scoring)[:, None]
+        elif HAS_KERNEL and block.is_decoding and query.is_cuda and not block.readers and s_aux is None:
             attended = attend_to_own_columns(queries[:, 0], keys, values, block.columns[:, 0], scoring)[:, None]
         elif block.readers or needs_scores:
             layer = int(module.layer_idx)  # type: ignore[arg-type]  # as the cache is told
@@ -165,6 +169,30 @@ def attend_rows(
 
 
 AttentionInterface.register(NAME, attend_rows)
+
+
+def _has_own(query: Tensor, keys: Tensor, values: Tensor) -> bool:
+    """Whether our kernel on a processor reads tensors of this layout: [n, heads, size], [n, key heads, keys, size]."""
+    own = kernels(query.dtype) if query.is_cpu else None
+    size = query.shape[-1]
+    return (
+        own is not None
+        and keys.shape == values.shape
+        and keys.stride() == values.stride()
+        and keys.stride()[2:] == query.stride()[1:] == (size, 1)
+        and keys.dtype == values.dtype == query.dtype
+        and size % own.lanes == 0
+        and size <= LARGEST_HEAD
+    )
+
+
+def _attend_to_own_columns(query: Tensor, keys: Tensor, values: Tensor, block: Block, scoring: Scoring) -> Tensor:
+    """[n, heads, size]: each row over its own columns, and no more."""
+    own = kernels(query.dtype)
+    if own is None:
+        raise NotImplementedError
+    columns = block.columns[:, 0].contiguous()
+    return own.attend(query, keys, values, columns, scale=scoring.scale, window=scoring.window)
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, block: Block, *, scoring: Scoring) -> Tensor:

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from worker.engine.joined import JoinedLinear, can_join
+from worker.engine.native import Kernels, kernels
+
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -52,6 +55,33 @@ def pack(model: PreTrainedModel) -> None:
     """Replace every linear layer below the vocabulary head, in place; their own weights are let go."""
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     kept = set(head.modules())  # whose columns are read one by one
+    replaced = ""
     for path, module in list(model.named_modules()):
-        if type(module) in (nn.Linear, Conv1D) and module not in kept:
-            model.set_submodule(path, PackedLinear(module))
+        if module in kept or (replaced and path.startswith(replaced)):
+            continue
+        packed = _packed(module, model.dtype, model.device)
+        if packed is not None:
+            model.set_submodule(path, packed)
+            replaced = f"{path}."
+
+
+def packed_layer(layer: nn.Linear | Conv1D) -> nn.Module:
+    """This layer laid out, or as it is where nothing can do so."""
+    packed = _packed(layer, layer.weight.dtype, layer.weight.device)
+    return layer if packed is None else packed
+
+
+def _packed(layer: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module | None:
+    own = own_kernels(dtype, device)
+    if own is not None and can_join(own, layer):
+        return JoinedLinear(own, [layer])
+    if isinstance(layer, nn.Linear | Conv1D) and type(layer) in (nn.Linear, Conv1D) and can_pack(dtype, device):
+        return PackedLinear(layer)
+    return None
+
+
+def own_kernels(dtype: torch.dtype, device: torch.device) -> Kernels | None:
+    """Ours, where they are of use: a processor that multiplies bfloat16 itself does so in oneDNN's."""
+    if device.type != "cpu" or (dtype == torch.bfloat16 and can_pack(dtype, device)):
+        return None
+    return kernels(dtype)

@@ -1,0 +1,262 @@
+/* The small and the few-row operations of a forward on a processor, each as one pass over memory.
+
+   Compiled at load for this processor, once for float and once, with -DBFLOAT16, for bfloat16 (native.py). Sums are
+   made in float in one order per row: a row gets the same bits whatever rows are beside it. */
+
+#include <math.h>
+#include <stdint.h>
+
+#ifdef __AVX512F__
+#define LANES 16
+#define TILE_ROWS 12
+#else
+#define LANES 8
+#define TILE_ROWS 6
+#endif
+#define PANEL (2 * LANES)
+#define CHUNK 64 /* columns of the cache between two looks at the largest score */
+#define INLINE static inline __attribute__((always_inline))
+#define PARALLEL _Pragma("omp parallel for schedule(static)")
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t ints __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint32_t bits __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+#ifdef BFLOAT16
+typedef uint16_t element;
+typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+
+INLINE vec load(const element *p) { return (vec)(__builtin_convertvector(*(const halves *)p, bits) << 16); }
+
+INLINE void store(element *p, vec v) { /* to the nearest, of two the even one; not a number stays none */
+    bits b = (bits)v, rounded = (b + 0x7FFF + ((b >> 16) & 1)) >> 16;
+    bits broken = (bits)(v != v);
+    *(halves *)p = __builtin_convertvector((rounded & ~broken) | (broken & 0x7FC0), halves);
+}
+#else
+typedef float element;
+
+INLINE vec load(const element *p) { return *(const vec *)p; }
+
+INLINE void store(element *p, vec v) { *(vec *)p = v; }
+#endif
+
+INLINE vec all(float x) { return x - (vec){0}; }
+
+INLINE vec pick(ints mask, vec a, vec b) { return (vec)((mask & (ints)a) | (~mask & (ints)b)); }
+
+INLINE float sum(vec v) {
+    float total = 0;
+    for (int i = 0; i < LANES; i++) total += v[i];
+    return total;
+}
+
+INLINE vec exponential(vec x) { /* Cephes' expf: within two units of the last place */
+    x = pick(x > 88.3762626647949f, all(88.3762626647949f), x);
+    x = pick(x < -87.3365447504019f, all(-87.3365447504019f), x);
+    ints n = __builtin_convertvector(x * 1.44269504088896341f + pick(x < 0, all(-0.5f), all(0.5f)), ints);
+    vec whole = __builtin_convertvector(n, vec);
+    x = x - whole * 0.693359375f + whole * 2.12194440e-4f;
+    vec y = x * 1.9875691500e-4f + 1.3981999507e-3f;
+    y = y * x + 8.3334519073e-3f;
+    y = y * x + 4.1665795894e-2f;
+    y = y * x + 1.6666665459e-1f;
+    y = y * x + 5.0000001201e-1f;
+    return (y * x * x + x + 1) * (vec)((n + 127) << 23);
+}
+
+long panel(void) { return PANEL; }
+
+long lanes(void) { return LANES; }
+
+INLINE void put(element *y, vec v, long columns) {
+    if (columns >= LANES) {
+        store(y, v);
+        return;
+    }
+    element rest[LANES];
+    store(rest, v);
+    for (long i = 0; i < columns; i++) y[i] = rest[i];
+}
+
+/* rows x [rows, k] times one panel [k, PANEL], a constant number of rows: the sums stay in registers. */
+INLINE void tile(const int rows, const float *x, const element *w, const float *bias, element *y, long k, long stride,
+                 long columns) {
+    vec left[TILE_ROWS], right[TILE_ROWS];
+    for (int r = 0; r < rows; r++) left[r] = right[r] = all(0);
+    for (long i = 0; i < k; i++) {
+        vec u = load(w + PANEL * i), v = load(w + PANEL * i + LANES);
+        __builtin_prefetch(w + PANEL * (i + 64));
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) {
+            left[r] += x[r * k + i] * u;
+            right[r] += x[r * k + i] * v;
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        if (bias) left[r] += *(const vec *)bias, right[r] += *(const vec *)(bias + LANES);
+        put(y + r * stride, left[r], columns);
+        if (columns > LANES) put(y + r * stride + LANES, right[r], columns - LANES);
+    }
+}
+
+#define CASE(R) \
+    case R: tile(R, x, w, bias, y, k, stride, columns); break;
+
+static void rows_of_panel(long rows, const float *x, const element *w, const float *bias, element *y, long k,
+                          long stride, long columns) {
+    switch (rows) {
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#if TILE_ROWS == 12
+        CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+#endif
+    }
+}
+
+/* y [m, n] = x [m, k] W^T + b: W as panels [n / PANEL, k, PANEL], b [panels * PANEL] or null; `wide` [m, k] is scratch. */
+void product(const element *x, const element *w, const float *bias, element *y, float *wide, long m, long k, long n) {
+#ifdef BFLOAT16
+    PARALLEL
+    for (long r = 0; r < m; r++)
+        for (long i = 0; i < k; i++) {
+            union { uint32_t bits; float value; } both = {(uint32_t)x[r * k + i] << 16};
+            wide[r * k + i] = both.value;
+        }
+#else
+    wide = (float *)x;
+#endif
+    long panels = (n + PANEL - 1) / PANEL, tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
+    PARALLEL
+    for (long p = 0; p < panels; p++)
+        for (long t = 0; t < tiles; t++) { /* tiles of like heights */
+            long first = t * m / tiles, rows = (t + 1) * m / tiles - first;
+            rows_of_panel(rows, wide + first * k, w + p * k * PANEL, bias ? bias + p * PANEL : 0,
+                          y + first * n + p * PANEL, k, n, n - p * PANEL);
+        }
+}
+
+/* y [m, n] += low [m, ranks] up [ranks, n], both parts of rows `stride` apart, where a rank's owner applies:
+   excluded [m, adapters] or null where all do. n is a multiple of LANES. */
+void adapt(element *y, const element *low, const element *up, const uint8_t *excluded, const int64_t *owner, long m,
+           long n, long ranks, long stride, long adapters) {
+    PARALLEL
+    for (long r = 0; r < m; r++) {
+        const uint8_t *off = excluded ? excluded + r * adapters : 0;
+        float factor[ranks];
+        long used[ranks], count = 0;
+        for (long j = 0; j < ranks; j++)
+            if (!off || !off[owner[j]]) used[count++] = j;
+#ifdef BFLOAT16
+        for (long j = 0; j < count; j++) {
+            union { uint32_t bits; float value; } both = {(uint32_t)low[r * stride + used[j]] << 16};
+            factor[j] = both.value;
+        }
+#else
+        for (long j = 0; j < count; j++) factor[j] = low[r * stride + used[j]];
+#endif
+        for (long c = 0; count && c < n; c += LANES) {
+            vec total = load(y + r * stride + c);
+            for (long j = 0; j < count; j++) total += factor[j] * load(up + used[j] * n + c);
+            store(y + r * stride + c, total);
+        }
+    }
+}
+
+/* y [m, d] = gain x / sqrt(mean(x^2) + epsilon); d is a multiple of LANES. */
+void normalise(const element *x, const element *gain, element *y, long m, long d, double epsilon) {
+    PARALLEL
+    for (long r = 0; r < m; r++) {
+        vec squares = all(0);
+        for (long i = 0; i < d; i += LANES) {
+            vec v = load(x + r * d + i);
+            squares += v * v;
+        }
+        float scale = 1 / sqrtf(sum(squares) / d + (float)epsilon);
+        for (long i = 0; i < d; i += LANES) store(y + r * d + i, load(x + r * d + i) * scale * load(gain + i));
+    }
+}
+
+/* y [m, n] = silu(gate) up, of rows [gate, up, ...] `stride` apart; n is a multiple of LANES. */
+void gated(const element *x, element *y, long m, long n, long stride) {
+    PARALLEL
+    for (long r = 0; r < m; r++)
+        for (long i = 0; i < n; i += LANES) {
+            vec gate = load(x + r * stride + i), up = load(x + r * stride + n + i);
+            store(y + r * n + i, gate / (1 + exponential(-gate)) * up);
+        }
+}
+
+/* Rotary positions, in place: the first `heads` heads [size] of rows `stride` apart by cos and sin [m, size], whose
+   halves are equal; size / 2 is a multiple of LANES. */
+void rotate(element *x, const element *cosine, const element *sine, long m, long heads, long size, long stride) {
+    PARALLEL
+    for (long r = 0; r < m; r++)
+        for (long h = 0; h < heads; h++)
+            for (long i = 0; i < size / 2; i += LANES) {
+                element *first = x + r * stride + h * size + i, *second = first + size / 2;
+                vec a = load(first), b = load(second), c = load(cosine + r * size + i), s = load(sine + r * size + i);
+                store(first, a * c - b * s);
+                store(second, b * c + a * s);
+            }
+}
+
+/* One query [heads, size] per row over the columns first to last of its keys and values [key heads, columns, size]:
+   the running softmax of FlashAttention (Dao et al., 2022). size is a multiple of LANES and at most 256. */
+static void attend_one(const element *q, const element *keys, const element *values, element *y, long first, long last,
+                       long group, long size, float scale) {
+    float total[group], largest[group], scores[CHUNK];
+    vec summed[group][256 / LANES];
+    for (long g = 0; g < group; g++) {
+        total[g] = 0, largest[g] = -INFINITY;
+        for (long i = 0; i < size / LANES; i++) summed[g][i] = all(0);
+    }
+    for (long start = first; start <= last; start += CHUNK) {
+        long count = last + 1 - start < CHUNK ? last + 1 - start : CHUNK;
+        for (long g = 0; g < group; g++) {
+            float top = largest[g];
+            for (long c = 0; c < CHUNK; c++) {
+                if (c >= count) {
+                    scores[c] = -INFINITY;
+                    continue;
+                }
+                vec dot = all(0);
+                for (long i = 0; i < size; i += LANES) dot += load(q + g * size + i) * load(keys + (start + c) * size + i);
+                scores[c] = sum(dot) * scale;
+                top = scores[c] > top ? scores[c] : top;
+            }
+            float faded = top > largest[g] ? expf(largest[g] - top) : 1;
+            vec weights = all(0);
+            for (long c = 0; c < CHUNK; c += LANES) {
+                vec w = exponential(*(vec *)(scores + c) - top);
+                for (int i = 0; i < LANES; i++) w[i] = c + i < count ? w[i] : 0;
+                *(vec *)(scores + c) = w;
+                weights += w;
+            }
+            total[g] = total[g] * faded + sum(weights);
+            largest[g] = top;
+            for (long i = 0; i < size / LANES; i++) {
+                vec v = summed[g][i] * faded;
+                for (long c = 0; c < count; c++) v += scores[c] * load(values + (start + c) * size + i * LANES);
+                summed[g][i] = v;
+            }
+        }
+    }
+    for (long g = 0; g < group; g++)
+        for (long i = 0; i < size / LANES; i++) store(y + g * size + i * LANES, summed[g][i] / total[g]);
+}
+
+/* y [n, heads, size] of queries q, tokens `token_stride` and heads `size` apart; row r reads the columns up to
+   columns[r] of keys and values, rows `row_stride` and heads `head_stride` apart; window 0 is none. */
+void attend(const element *q, const element *keys, const element *values, element *y, const int64_t *columns, long n,
+            long heads, long key_heads, long size, long token_stride, long row_stride, long head_stride, double scale,
+            long window) {
+    long group = heads / key_heads;
+#pragma omp parallel for collapse(2) schedule(dynamic, 2)
+    for (long r = 0; r < n; r++)
+        for (long h = 0; h < key_heads; h++) {
+            long place = r * row_stride + h * head_stride, last = columns[r];
+            attend_one(q + r * token_stride + h * group * size, keys + place, values + place,
+                       y + (r * heads + h * group) * size, window && last >= window ? last + 1 - window : 0, last,
+                       group, size, scale);
+        }
+}
