@@ -19,8 +19,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
 from worker.engine.attention import attend_rows
 from worker.engine.joined import JoinedLinear, can_join
-from worker.engine.native import Kernels
-from worker.engine.packed import own_kernels
+from worker.engine.native import Kernels, kernels_on
 
 _TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.02, torch.float16: 0.002}  # relative: the last bit may differ
 
@@ -94,24 +93,26 @@ class FusedAttention(nn.Module):
         return self.o_proj(attended.flatten(2)), None
 
 
-@torch.inference_mode()
 def fuse(model: PreTrainedModel) -> None:
     """Replace, in place, what is known to be one of these."""
-    kernels = own_kernels(model.dtype, model.device)
-    if kernels is None and not model.device.type == "cuda":
-        return
+    kernels = kernels_on(model.dtype, model.device)
+    if kernels is not None:
+        for path, module in list(model.named_modules()):
+            if _is_gate(module, kernels):
+                model.set_submodule(path, FusedGate(kernels, module))
+            elif _is_attention(module, kernels):
+                model.set_submodule(path, FusedAttention(kernels, module))
+    if kernels is not None or model.device.type == "cuda":
+        fuse_norms(model, kernels)
+
+
+@torch.inference_mode()
+def fuse_norms(model: PreTrainedModel, kernels: Kernels | None = None) -> None:
+    """Replace, in place, every layer that proves to be a root mean square normalisation with a gain of its own."""
     for path, module in list(model.named_modules()):
-        fused = _fused(module, kernels)
+        fused = _fused_norm(module, kernels)
         if fused is not None:
             model.set_submodule(path, fused)
-
-
-def _fused(module: nn.Module, kernels: Kernels | None) -> nn.Module | None:
-    if kernels is not None and _is_gate(module, kernels):
-        return FusedGate(kernels, module)
-    if kernels is not None and _is_attention(module, kernels):
-        return FusedAttention(kernels, module)
-    return _fused_norm(module, kernels)
 
 
 def _fused_norm(module: nn.Module, kernels: Kernels | None) -> FusedRMSNorm | None:

@@ -1,19 +1,16 @@
-"""Layers that read the same x as one product of our own kernels: y = [W1; W2; ...] x, and adapters behind it.
-
-A matrix is laid out once, as panels of columns; a row gets the same bits whatever rows are beside it. In bfloat16 the
-weights are stored so and the sums made in float32, on any processor.
-"""
+"""Layers that read the same x as one product: y = [W1; W2; ...] x, and their adapters behind it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from worker.engine.lora import AdapterRows, RowAdaptedLinear
-from worker.engine.native import Kernels
+from worker.engine.lora import RowAdaptedLinear
+from worker.engine.native import Kernels, kernels_on
+from worker.engine.packed import laid_out, plain_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,43 +31,45 @@ class JoinedLinear(nn.Module):
     def __init__(self, kernels: Kernels, layers: Sequence[nn.Module]) -> None:
         super().__init__()
         self._kernels = kernels
-        self._rows: AdapterRows | None = None
-        matrices, biases = zip(*(_plain(layer) for layer in layers), strict=True)
-        self.out_features = sum(len(matrix) for matrix in matrices)
-        downs, self._updates = self._adapters(layers)
-        whole = torch.cat([*matrices, *downs])
-        self._num_out, self._num_in = whole.shape
-        self._panels = kernels.packed(whole)
-        self._bias = _joined_bias(biases, matrices, self._panels.shape[0] * kernels.panel)
+        plain = [_plain(layer) for layer in layers]
+        self.out_features = sum(len(matrix) for matrix, _ in plain)
+        self._rows = next((layer.rows for layer in layers if isinstance(layer, RowAdaptedLinear)), None)
+        self._updates: list[_Update] = []
+        downs = self._adapters(layers)
+        matrices = [matrix for matrix, _ in plain]
+        product = laid_out(torch.cat([*matrices, *downs]), _joined_bias(plain, sum(map(len, downs))))
+        if product is None:
+            raise NotImplementedError  # kernels exist: there is a layout
+        self._product = product
 
-    def _adapters(self, layers: Sequence[nn.Module]) -> tuple[list[Tensor], list[_Update]]:
-        downs, updates = [], []
+    def _adapters(self, layers: Sequence[nn.Module]) -> list[Tensor]:
+        downs = []
         start, low = 0, self.out_features
         for layer in layers:
             out = slice(start, start + len(_plain(layer)[0]))
             start = out.stop
             if isinstance(layer, RowAdaptedLinear):
-                self._rows = layer.rows
-                downs.append(layer.down)
                 ranks = slice(low, low + len(layer.down))
-                updates.append(_Update(out, ranks, layer.up.t().contiguous(), layer.owner))
                 low = ranks.stop
-        return downs, updates
+                downs.append(layer.down)
+                self._updates.append(_Update(out, ranks, layer.up.t().contiguous(), layer.owner))
+        return downs
 
-    @cached_property
+    @property
     def weight(self) -> Tensor:
-        """[out, in], laid out plainly once more, for the few models that look at a layer's weight themselves."""
-        return self._panels.transpose(1, 2).reshape(-1, self._num_in)[: self.out_features]
+        """[out, in] without adapters, for the few models that look at a layer's weight themselves."""
+        whole: Tensor = self._product.weight
+        return whole[: self.out_features]
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., tokens, in] -> [..., tokens, out], a part of wider rows where there are adapters."""
-        rows = x.reshape(-1, self._num_in).contiguous()
-        product = self._kernels.product(rows, self._panels, self._bias, self._num_out)
+        product: Tensor = self._product(x)
         if self._rows is not None and self._rows.any_adapted:
             excluded = self._rows.excluded_among(x.shape[-2])
+            rows = product.flatten(0, -2)
             for update in self._updates:
-                self._kernels.adapt(product[:, update.out], product[:, update.low], update.up, update.owner, excluded)
-        return product.view(*x.shape[:-1], self._num_out)[..., : self.out_features]
+                self._kernels.adapt(rows[:, update.out], rows[:, update.low], update.up, update.owner, excluded)
+        return product[..., : self.out_features]
 
 
 def can_join(kernels: Kernels, layer: nn.Module) -> bool:
@@ -80,23 +79,37 @@ def can_join(kernels: Kernels, layer: nn.Module) -> bool:
     return type(layer) in (nn.Linear, Conv1D)
 
 
+def pack(model: PreTrainedModel) -> None:
+    """Lay out every linear layer below the vocabulary head, in place; their own weights are let go."""
+    kernels = kernels_on(model.dtype, model.device)
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    kept = set(head.modules())  # whose columns are read one by one
+    replaced = "/"  # no path begins so
+    for path, module in list(model.named_modules()):
+        if module in kept or path.startswith(replaced):
+            continue
+        if isinstance(module, RowAdaptedLinear) and kernels is not None and can_join(kernels, module):
+            model.set_submodule(path, JoinedLinear(kernels, [module]))
+            replaced = f"{path}."
+        elif isinstance(module, nn.Linear | Conv1D) and type(module) in (nn.Linear, Conv1D):
+            packed = laid_out(*plain_of(module))
+            if packed is not None:
+                model.set_submodule(path, packed)
+
+
 def _plain(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
     """W [out, in] and b of a layer, without its adapters."""
     if isinstance(layer, RowAdaptedLinear):
         bias = layer.wide.bias
-        return layer.weight, None if bias is None else bias[: layer.out_features]
-    weight = layer.get_parameter("weight").detach()
-    bias = layer.bias
-    return (weight.t() if isinstance(layer, Conv1D) else weight), bias if isinstance(bias, Tensor) else None
+        return layer.weight, None if bias is None else bias[: layer.out_features].detach()
+    if isinstance(layer, nn.Linear | Conv1D):
+        return plain_of(layer)
+    raise NotImplementedError(type(layer).__name__)
 
 
-def _joined_bias(biases: Sequence[Tensor | None], matrices: Sequence[Tensor], width: int) -> Tensor | None:
-    """[width], float32, 0 where a layer has none; None where no layer has one."""
-    if all(bias is None for bias in biases):
+def _joined_bias(plain: Sequence[tuple[Tensor, Tensor | None]], num_ranks: int) -> Tensor | None:
+    """Of all rows, 0 where a layer has none; None where no layer has one."""
+    if all(bias is None for _, bias in plain):
         return None
-    each = [
-        torch.zeros(len(matrix)) if bias is None else bias.detach().float()
-        for bias, matrix in zip(biases, matrices, strict=True)
-    ]
-    joined = torch.cat(each)
-    return nn.functional.pad(joined, (0, width - len(joined)))
+    each = [matrix.new_zeros(len(matrix)) if bias is None else bias for matrix, bias in plain]
+    return nn.functional.pad(torch.cat(each), (0, num_ranks))

@@ -51,6 +51,25 @@ INLINE float sum(vec v) {
     return total;
 }
 
+/* Neighbouring pairs, fours, ... of lanes of a and b, added: lanes that `step` parts, of a where a bit is clear. */
+INLINE vec folded(vec a, vec b, const int step) {
+    ints low, high;
+    for (int i = 0; i < LANES; i++) {
+        low[i] = i & step ? LANES + i - step : i;
+        high[i] = i & step ? LANES + i : i + step;
+    }
+    return __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, high);
+}
+
+/* The sum of each of LANES vectors, which are overwritten. */
+INLINE vec sums(vec *v) {
+#pragma GCC unroll 4
+    for (int step = 1; step < LANES; step *= 2)
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i += 2 * step) v[i] = folded(v[i], v[i + step], step);
+    return v[0];
+}
+
 INLINE vec exponential(vec x) { /* Cephes' expf: within two units of the last place */
     x = pick(x > 88.3762626647949f, all(88.3762626647949f), x);
     x = pick(x < -87.3365447504019f, all(-87.3365447504019f), x);
@@ -200,11 +219,24 @@ void rotate(element *x, const element *cosine, const element *sine, long m, long
             }
 }
 
+/* `width` vectors of a head: sum = faded sum + weights values, of `count` columns. A constant width, so that the sums
+   stay in registers and do not wait for one another. */
+INLINE void weighed(const int width, vec *summed, float faded, const float *weights, const element *values, long count,
+                    long size) {
+    vec v[4];
+    for (int i = 0; i < width; i++) v[i] = summed[i] * faded;
+    for (long c = 0; c < count; c++)
+#pragma GCC unroll 4
+        for (int i = 0; i < width; i++) v[i] += weights[c] * load(values + c * size + i * LANES);
+    for (int i = 0; i < width; i++) summed[i] = v[i];
+}
+
 /* One query [heads, size] per row over the columns first to last of its keys and values [key heads, columns, size]:
    the running softmax of FlashAttention (Dao et al., 2022). size is a multiple of LANES and at most 256. */
 static void attend_one(const element *q, const element *keys, const element *values, element *y, long first, long last,
                        long group, long size, float scale) {
-    float total[group], largest[group], scores[CHUNK];
+    float total[group], largest[group];
+    vec scores[CHUNK / LANES];
     vec summed[group][256 / LANES];
     for (long g = 0; g < group; g++) {
         total[g] = 0, largest[g] = -INFINITY;
@@ -213,32 +245,34 @@ static void attend_one(const element *q, const element *keys, const element *val
     for (long start = first; start <= last; start += CHUNK) {
         long count = last + 1 - start < CHUNK ? last + 1 - start : CHUNK;
         for (long g = 0; g < group; g++) {
-            float top = largest[g];
-            for (long c = 0; c < CHUNK; c++) {
-                if (c >= count) {
-                    scores[c] = -INFINITY;
-                    continue;
+            vec top = all(largest[g]), weights = all(0);
+            for (long c = 0; c < count; c += LANES) {
+                vec dots[LANES];
+                for (int j = 0; j < LANES; j++) { /* behind the last column its own again, which is not counted */
+                    const element *key = keys + (start + (c + j < count ? c + j : count - 1)) * size;
+                    dots[j] = all(0);
+                    for (long i = 0; i < size; i += LANES) dots[j] += load(q + g * size + i) * load(key + i);
                 }
-                vec dot = all(0);
-                for (long i = 0; i < size; i += LANES) dot += load(q + g * size + i) * load(keys + (start + c) * size + i);
-                scores[c] = sum(dot) * scale;
-                top = scores[c] > top ? scores[c] : top;
+                scores[c / LANES] = sums(dots) * scale;
+                top = pick(scores[c / LANES] > top, scores[c / LANES], top);
             }
-            float faded = top > largest[g] ? expf(largest[g] - top) : 1;
-            vec weights = all(0);
-            for (long c = 0; c < CHUNK; c += LANES) {
-                vec w = exponential(*(vec *)(scores + c) - top);
-                for (int i = 0; i < LANES; i++) w[i] = c + i < count ? w[i] : 0;
-                *(vec *)(scores + c) = w;
+            float peak = largest[g];
+            for (int i = 0; i < LANES; i++) peak = top[i] > peak ? top[i] : peak;
+            float faded = peak > largest[g] ? expf(largest[g] - peak) : 1;
+            for (long c = 0; c < count; c += LANES) {
+                vec w = exponential(scores[c / LANES] - peak);
+                for (int j = 0; j < LANES && c + LANES > count; j++) w[j] = c + j < count ? w[j] : 0;
+                scores[c / LANES] = w;
                 weights += w;
             }
             total[g] = total[g] * faded + sum(weights);
-            largest[g] = top;
-            for (long i = 0; i < size / LANES; i++) {
-                vec v = summed[g][i] * faded;
-                for (long c = 0; c < count; c++) v += scores[c] * load(values + (start + c) * size + i * LANES);
-                summed[g][i] = v;
-            }
+            largest[g] = peak;
+            const float *weight = (const float *)scores;
+            long i = 0;
+            for (; i + 4 <= size / LANES; i += 4)
+                weighed(4, summed[g] + i, faded, weight, values + start * size + i * LANES, count, size);
+            for (; i < size / LANES; i++)
+                weighed(1, summed[g] + i, faded, weight, values + start * size + i * LANES, count, size);
         }
     }
     for (long g = 0; g < group; g++)

@@ -23,10 +23,10 @@ from worker.engine.errors import (
 from worker.engine.fused import fuse
 from worker.engine.generation import GenerationDefaults
 from worker.engine.head import ValueHead, vocabulary_layer
+from worker.engine.joined import pack
 from worker.engine.lora import AdapterRows
 from worker.engine.memory import ROWS_PER_SLOT, free_bytes, room
 from worker.engine.models import Models
-from worker.engine.packed import pack
 from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
 from worker.engine.runner import Runner
 from worker.engine.streams import Weights

@@ -134,6 +134,11 @@ def kernels(dtype: torch.dtype) -> Kernels | None:
     return None if library is None else Kernels(library, dtype)
 
 
+def kernels_on(dtype: torch.dtype, device: torch.device) -> Kernels | None:
+    """As `kernels`; none on other devices."""
+    return kernels(dtype) if device.type == "cpu" else None
+
+
 def _library(more: tuple[str, ...]) -> ctypes.CDLL | None:
     compiler = next((path for name in _COMPILERS if (path := shutil.which(name))), None)
     if compiler is None or platform.system() != "Linux":
