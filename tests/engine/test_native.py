@@ -65,9 +65,7 @@ def test_a_gate_is_the_formula_at_any_size_of_number(dtype: torch.dtype) -> None
     result = own(dtype).gated(x, 32)
 
     expected = functional.silu(x[:, :32].double()) * x[:, 32:64].double()
-    torch.testing.assert_close(
-        result.double(), expected, atol=1e-4, rtol=8 * TOLERANCE[dtype], equal_nan=True
-    )
+    torch.testing.assert_close(result.double(), expected, atol=1e-4, rtol=8 * TOLERANCE[dtype], equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -92,17 +90,18 @@ def test_each_row_attends_to_its_own_columns_and_none_behind_them(
 ) -> None:
     query = drawn(6, 7 * size, dtype=dtype)[:, : 6 * size].unflatten(1, (6, size))
     keys, values = drawn(6, 2, 200, size, dtype=dtype), drawn(6, 2, 200, size, dtype=dtype).flip(0)
-    columns = torch.tensor([0, 3, 63, 64, 130, 199])
-    for row, last in enumerate(columns):
+    rows, columns = torch.tensor([2, 0, 3, 1, 5, 4]), torch.tensor([0, 3, 63, 64, 130, 199])
+    for row, last in zip(rows, columns, strict=True):
         keys[row, :, last + 1 :] = values[row, :, last + 1 :] = torch.nan  # of nobody's concern
 
-    result = own(dtype).attend(query, keys, values, columns, scale=0.3, window=window)
+    result = own(dtype).attend(query, keys, values, (rows, columns), scale=0.3, window=window)
 
-    for row, last in enumerate(columns.tolist()):
+    assert own(dtype).attends(query, keys, values)
+    for token, (row, last) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
         seen = slice(max(0, last + 1 - window) if window else 0, last + 1)
         k, v = (whole[row, :, seen].double().repeat_interleave(3, dim=0) for whole in (keys, values))
-        scores = torch.einsum("hs,hks->hk", query[row].double(), k) * 0.3
-        assert_near(result[row], torch.einsum("hk,hks->hs", scores.softmax(-1), v))
+        scores = torch.einsum("hs,hks->hk", query[token].double(), k) * 0.3
+        assert_near(result[token], torch.einsum("hk,hks->hs", scores.softmax(-1), v))
 
 
 def test_bfloat16_is_rounded_to_the_nearest() -> None:

@@ -279,18 +279,18 @@ static void attend_one(const element *q, const element *keys, const element *val
         for (long i = 0; i < size / LANES; i++) store(y + g * size + i * LANES, summed[g][i] / total[g]);
 }
 
-/* y [n, heads, size] of queries q, tokens `token_stride` and heads `size` apart; row r reads the columns up to
-   columns[r] of keys and values, rows `row_stride` and heads `head_stride` apart; window 0 is none. */
-void attend(const element *q, const element *keys, const element *values, element *y, const int64_t *columns, long n,
-            long heads, long key_heads, long size, long token_stride, long row_stride, long head_stride, double scale,
-            long window) {
+/* y [n, heads, size] of queries q, tokens `token_stride` and heads `size` apart; token t reads the columns up to
+   columns[t] of row rows[t] of keys and values, rows `row_stride` and heads `head_stride` apart; window 0 is none. */
+void attend(const element *q, const element *keys, const element *values, element *y, const int64_t *rows,
+            const int64_t *columns, long n, long heads, long key_heads, long size, long token_stride, long row_stride,
+            long head_stride, double scale, long window) {
     long group = heads / key_heads;
 #pragma omp parallel for collapse(2) schedule(dynamic, 2)
-    for (long r = 0; r < n; r++)
+    for (long t = 0; t < n; t++)
         for (long h = 0; h < key_heads; h++) {
-            long place = r * row_stride + h * head_stride, last = columns[r];
-            attend_one(q + r * token_stride + h * group * size, keys + place, values + place,
-                       y + (r * heads + h * group) * size, window && last >= window ? last + 1 - window : 0, last,
+            long place = rows[t] * row_stride + h * head_stride, last = columns[t];
+            attend_one(q + t * token_stride + h * group * size, keys + place, values + place,
+                       y + (t * heads + h * group) * size, window && last >= window ? last + 1 - window : 0, last,
                        group, size, scale);
         }
 }

@@ -29,9 +29,9 @@ _ARGUMENTS = {
     "normalise": [_POINTER] * 3 + [_LONG] * 2 + [_DOUBLE],
     "gated": [_POINTER] * 2 + [_LONG] * 3,
     "rotate": [_POINTER] * 3 + [_LONG] * 4,
-    "attend": [_POINTER] * 5 + [_LONG] * 7 + [_DOUBLE, _LONG],
+    "attend": [_POINTER] * 6 + [_LONG] * 7 + [_DOUBLE, _LONG],
 }
-LARGEST_HEAD = 256
+_LARGEST_HEAD = 256
 
 
 class Kernels:
@@ -102,19 +102,40 @@ class Kernels:
         num_rows, size = cosine.shape
         self._library.rotate(x.data_ptr(), cosine.data_ptr(), sine.data_ptr(), num_rows, num_heads, size, x.stride(0))
 
+    def attends(self, query: Tensor, keys: Tensor, values: Tensor) -> bool:
+        """Whether `attend` reads tensors of this layout."""
+        size = query.shape[-1]
+        return (
+            keys.shape == values.shape
+            and keys.stride() == values.stride()
+            and keys.stride()[2:] == query.stride()[1:] == (size, 1)
+            and keys.dtype == values.dtype == query.dtype == self.dtype
+            and size % self.lanes == 0
+            and size <= _LARGEST_HEAD
+        )
+
     def attend(
-        self, query: Tensor, keys: Tensor, values: Tensor, columns: Tensor, *, scale: float, window: int | None
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        places: tuple[Tensor, Tensor],
+        *,
+        scale: float,
+        window: int | None,
     ) -> Tensor:
-        """Query [n, heads, size] over the columns up to `columns` [n] of [n, key heads, capacity, size]."""
-        num_rows, num_heads, size = query.shape
+        """Query [n, heads, size] over [rows, key heads, capacity, size]: up to its own place, (row, column) [n] each."""
+        rows, columns = places
+        num_tokens, num_heads, size = query.shape
         y = query.new_empty(query.shape)
         self._library.attend(
             query.data_ptr(),
             keys.data_ptr(),
             values.data_ptr(),
             y.data_ptr(),
+            rows.data_ptr(),
             columns.data_ptr(),
-            num_rows,
+            num_tokens,
             num_heads,
             keys.shape[1],
             size,
