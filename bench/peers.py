@@ -96,7 +96,7 @@ def _decode(engine: Engine, workload: Workload, *, is_guided: bool) -> tuple[flo
 
 @contextmanager
 def _vllm(options: argparse.Namespace, workload: Workload, dtype: str, num_slots: int) -> Iterator[Side | None]:
-    """vLLM in a process of its own, which runs when it is told to; None where there is none."""
+    """A process of its own with vLLM, which runs when it is told to; None where there is none."""
     if options.vllm is None:
         yield None
         return

@@ -1,4 +1,4 @@
-"""The kernels of a processor against the formulas they stand for. Skipped nowhere: without a compiler, none are tried."""
+"""The kernels of a processor against the formulas they stand for; without a compiler there are none to try."""
 
 from pathlib import Path
 

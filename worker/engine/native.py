@@ -124,7 +124,7 @@ class Kernels:
         scale: float,
         window: int | None,
     ) -> Tensor:
-        """Query [n, heads, size] over [rows, key heads, capacity, size]: up to its own place, (row, column) [n] each."""
+        """Query [n, heads, size] over [rows, key heads, capacity, size], each up to its place: (rows, columns) [n]."""
         rows, columns = places
         num_tokens, num_heads, size = query.shape
         y = query.new_empty(query.shape)

@@ -70,7 +70,7 @@ def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def laid_out(matrix: Tensor, bias: Tensor | None) -> nn.Module | None:
-    """y = x W^T + b of a matrix [out, in], laid out; None where neither library has kernels for it.
+    """The product x W^T + b of a matrix [out, in], laid out; None where neither library has kernels for it.
 
     A processor that multiplies bfloat16 itself does so in oneDNN's kernels; else ours come first.
     """
