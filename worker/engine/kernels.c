@@ -98,14 +98,15 @@ INLINE void put(element *y, vec v, long columns) {
     for (long i = 0; i < columns; i++) y[i] = rest[i];
 }
 
-/* rows x [rows, k] times one panel [k, PANEL], a constant number of rows: the sums stay in registers. */
-INLINE void tile(const int rows, const float *x, const element *w, const float *bias, element *y, long k, long stride,
-                 long columns) {
+/* rows x [rows, k] times one panel [k, PANEL], a constant number of rows: the sums stay in registers. What lies
+   `ahead` is fetched meanwhile. */
+INLINE void tile(const int rows, const float *x, const element *w, const element *ahead, const float *bias, element *y,
+                 long k, long stride, long columns) {
     vec left[TILE_ROWS], right[TILE_ROWS];
     for (int r = 0; r < rows; r++) left[r] = right[r] = all(0);
     for (long i = 0; i < k; i++) {
         vec u = load(w + PANEL * i), v = load(w + PANEL * i + LANES);
-        __builtin_prefetch(w + PANEL * (i + 64));
+        __builtin_prefetch(ahead + PANEL * i, 0, 2);
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
             left[r] += x[r * k + i] * u;
@@ -120,10 +121,10 @@ INLINE void tile(const int rows, const float *x, const element *w, const float *
 }
 
 #define CASE(R) \
-    case R: tile(R, x, w, bias, y, k, stride, columns); break;
+    case R: tile(R, x, w, ahead, bias, y, k, stride, columns); break;
 
-static void rows_of_panel(long rows, const float *x, const element *w, const float *bias, element *y, long k,
-                          long stride, long columns) {
+static void rows_of_panel(long rows, const float *x, const element *w, const element *ahead, const float *bias,
+                          element *y, long k, long stride, long columns) {
     switch (rows) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
 #if TILE_ROWS == 12
@@ -149,8 +150,9 @@ void product(const element *x, const element *w, const float *bias, element *y, 
     for (long p = 0; p < panels; p++)
         for (long t = 0; t < tiles; t++) { /* tiles of like heights */
             long first = t * m / tiles, rows = (t + 1) * m / tiles - first;
-            rows_of_panel(rows, wide + first * k, w + p * k * PANEL, bias ? bias + p * PANEL : 0,
-                          y + first * n + p * PANEL, k, n, n - p * PANEL);
+            const element *at = w + p * k * PANEL, *ahead = t + 1 < tiles || p + 1 == panels ? at : at + k * PANEL;
+            rows_of_panel(rows, wide + first * k, at, ahead, bias ? bias + p * PANEL : 0, y + first * n + p * PANEL, k,
+                          n, n - p * PANEL);
         }
 }
 
