@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker.engine import native
-from worker.engine.native import Kernels, kernels
+from worker.engine.native import Kernels, Update, Updates, kernels
 
 DTYPES = [dtype for dtype in (torch.float32, torch.bfloat16) if kernels(dtype)]
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 8e-3}  # of a result rounded once
@@ -36,12 +36,13 @@ def test_adapters_touch_the_tokens_that_use_them_and_no_others(dtype: torch.dtyp
     y[3, 50] = torch.inf  # A x of a token
     excluded[3] = True
     before, allowed = y.clone(), ~excluded[:, owner]
-    low = y[:, 48:54]
+    updates = Updates([Update(0, 48, up[:, :16].contiguous(), owner), Update(16, 54, up[:, 16:].contiguous(), owner)])
 
-    own(dtype).adapt(y[:, :48], low, up, owner, excluded)
+    own(dtype).adapt(y, updates, excluded)
 
-    expected = before[:, :48].double() + torch.where(allowed, before[:, 48:54].double(), 0) @ up.double()
-    assert_near(y[:, :48], expected)
+    first, second = (torch.where(allowed, before[:, start : start + 6].double(), 0) for start in (48, 54))
+    change = torch.cat([first @ up[:, :16].double(), second @ up[:, 16:].double()], dim=1)
+    assert_near(y[:, :48], before[:, :48].double() + change)
     assert torch.equal(y[3, :48], before[3, :48])
     assert torch.equal(y[:, 48:], before[:, 48:])
 
@@ -102,6 +103,22 @@ def test_each_row_attends_to_its_own_columns_and_none_behind_them(
         k, v = (whole[row, :, seen].double().repeat_interleave(3, dim=0) for whole in (keys, values))
         scores = torch.einsum("hs,hks->hk", query[token].double(), k) * 0.3
         assert_near(result[token], torch.einsum("hk,hks->hs", scores.softmax(-1), v))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_keys_and_values_go_to_their_places_and_nowhere_else(dtype: torch.dtype) -> None:
+    line = drawn(5, 6 * 32, dtype=dtype).unflatten(1, (6, 32))
+    states, cache = (line[:, 2:4], line[:, 4:]), (drawn(4, 2, 9, 32, dtype=dtype), drawn(4, 2, 9, 32, dtype=dtype))
+    rows, columns = torch.tensor([0, 3, 1, 1, 2]), torch.tensor([8, 0, 4, 5, 2])
+    expected = [
+        whole.index_put((rows, columns), of_line)
+        for whole, of_line in zip((each.transpose(1, 2) for each in cache), states, strict=True)
+    ]
+
+    assert own(dtype).keeps(states, cache)
+    own(dtype).keep(states, cache, rows, columns)
+
+    assert [torch.equal(one.transpose(1, 2), other) for one, other in zip(cache, expected, strict=True)] == [True, True]
 
 
 def test_bfloat16_is_rounded_to_the_nearest() -> None:

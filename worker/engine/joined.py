@@ -1,7 +1,6 @@
 """Layers that read the same x as one product: y = [W1; W2; ...] x, and their adapters behind it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -9,20 +8,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from worker.engine.lora import RowAdaptedLinear
-from worker.engine.native import Kernels, kernels_on
+from worker.engine.native import Kernels, Update, Updates, kernels_on
 from worker.engine.packed import laid_out, plain_of
-
-
-@dataclass(frozen=True, slots=True)
-class _Update:
-    """An adapted layer's part of the product, and the second halves of its adapters."""
-
-    out: slice
-    low: slice
-    up: Tensor
-    """[ranks, out]."""
-    owner: Tensor
-    """[ranks]."""
 
 
 class JoinedLinear(nn.Module):
@@ -34,26 +21,13 @@ class JoinedLinear(nn.Module):
         plain = [_plain(layer) for layer in layers]
         self.out_features = sum(len(matrix) for matrix, _ in plain)
         self._rows = next((layer.rows for layer in layers if isinstance(layer, RowAdaptedLinear)), None)
-        self._updates: list[_Update] = []
-        downs = self._adapters(layers)
+        downs, updates = _adapters(layers, self.out_features)
+        self._updates = Updates(updates)
         matrices = [matrix for matrix, _ in plain]
         product = laid_out(torch.cat([*matrices, *downs]), _joined_bias(plain, sum(map(len, downs))))
         if product is None:
             raise NotImplementedError  # kernels exist: there is a layout
         self._product = product
-
-    def _adapters(self, layers: Sequence[nn.Module]) -> list[Tensor]:
-        downs = []
-        start, low = 0, self.out_features
-        for layer in layers:
-            out = slice(start, start + len(_plain(layer)[0]))
-            start = out.stop
-            if isinstance(layer, RowAdaptedLinear):
-                ranks = slice(low, low + len(layer.down))
-                low = ranks.stop
-                downs.append(layer.down)
-                self._updates.append(_Update(out, ranks, layer.up.t().contiguous(), layer.owner))
-        return downs
 
     @property
     def weight(self) -> Tensor:
@@ -66,9 +40,7 @@ class JoinedLinear(nn.Module):
         product: Tensor = self._product(x)
         if self._rows is not None and self._rows.any_adapted:
             excluded = self._rows.excluded_among(x.shape[-2])
-            rows = product.flatten(0, -2)
-            for update in self._updates:
-                self._kernels.adapt(rows[:, update.out], rows[:, update.low], update.up, update.owner, excluded)
+            self._kernels.adapt(product.flatten(0, -2), self._updates, excluded)
         return product[..., : self.out_features]
 
 
@@ -105,6 +77,18 @@ def _plain(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
     if isinstance(layer, nn.Linear | Conv1D):
         return plain_of(layer)
     raise NotImplementedError(type(layer).__name__)
+
+
+def _adapters(layers: Sequence[nn.Module], low: int) -> tuple[list[Tensor], list[Update]]:
+    """A of each adapted layer, and what is to be done with A x, which lies behind the `low` outputs of all layers."""
+    downs, updates, out = [], [], 0
+    for layer in layers:
+        if isinstance(layer, RowAdaptedLinear):
+            updates.append(Update(out, low, layer.up.t().contiguous(), layer.owner))
+            downs.append(layer.down)
+            low += len(layer.down)
+        out += len(_plain(layer)[0])
+    return downs, updates
 
 
 def _joined_bias(plain: Sequence[tuple[Tensor, Tensor | None]], num_ranks: int) -> Tensor | None:

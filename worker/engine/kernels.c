@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __AVX512F__
 #define LANES 16
@@ -26,6 +27,14 @@ typedef uint32_t bits __attribute__((vector_size(4 * LANES), aligned(4), may_ali
 typedef uint16_t element;
 typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
 
+INLINE float number(element x) {
+    union {
+        uint32_t bits;
+        float value;
+    } both = {(uint32_t)x << 16};
+    return both.value;
+}
+
 INLINE vec load(const element *p) { return (vec)(__builtin_convertvector(*(const halves *)p, bits) << 16); }
 
 INLINE void store(element *p, vec v) { /* to the nearest, of two the even one; not a number stays none */
@@ -35,6 +44,8 @@ INLINE void store(element *p, vec v) { /* to the nearest, of two the even one; n
 }
 #else
 typedef float element;
+
+INLINE float number(element x) { return x; }
 
 INLINE vec load(const element *p) { return *(const vec *)p; }
 
@@ -138,10 +149,7 @@ void product(const element *x, const element *w, const float *bias, element *y, 
 #ifdef BFLOAT16
     PARALLEL
     for (long r = 0; r < m; r++)
-        for (long i = 0; i < k; i++) {
-            union { uint32_t bits; float value; } both = {(uint32_t)x[r * k + i] << 16};
-            wide[r * k + i] = both.value;
-        }
+        for (long i = 0; i < k; i++) wide[r * k + i] = number(x[r * k + i]);
 #else
     wide = (float *)x;
 #endif
@@ -156,31 +164,48 @@ void product(const element *x, const element *w, const float *bias, element *y, 
         }
 }
 
-/* y [m, n] += low [m, ranks] up [ranks, n], both parts of rows `stride` apart, where a rank's owner applies:
-   excluded [m, adapters] or null where all do. n is a multiple of LANES. */
-void adapt(element *y, const element *low, const element *up, const uint8_t *excluded, const int64_t *owner, long m,
-           long n, long ranks, long stride, long adapters) {
+/* Where in a row an adapted layer's output and its A x lie, and the second halves of its adapters. */
+struct update {
+    int64_t out, width, low, ranks;
+    const element *up;    /* [ranks, width] */
+    const int64_t *owner; /* [ranks] */
+};
+
+/* Adds low up to the output of each updated layer, in rows y [m, stride], for the ranks whose owner does not exclude the
+   token: excluded [m, adapters], or null where all apply. Widths are multiples of LANES. */
+void adapt(element *y, const struct update *updates, const uint8_t *excluded, long num_updates, long m, long stride,
+           long adapters) {
     PARALLEL
-    for (long r = 0; r < m; r++) {
-        const uint8_t *off = excluded ? excluded + r * adapters : 0;
-        float factor[ranks];
-        long used[ranks], count = 0;
-        for (long j = 0; j < ranks; j++)
-            if (!off || !off[owner[j]]) used[count++] = j;
-#ifdef BFLOAT16
-        for (long j = 0; j < count; j++) {
-            union { uint32_t bits; float value; } both = {(uint32_t)low[r * stride + used[j]] << 16};
-            factor[j] = both.value;
+    for (long r = 0; r < m; r++)
+        for (const struct update *one = updates; one < updates + num_updates; one++) {
+            const uint8_t *off = excluded ? excluded + r * adapters : 0;
+            float factor[one->ranks];
+            const element *up[one->ranks];
+            long count = 0;
+            for (long j = 0; j < one->ranks; j++)
+                if (!off || !off[one->owner[j]]) {
+                    factor[count] = number(y[r * stride + one->low + j]);
+                    up[count++] = one->up + j * one->width;
+                }
+            element *out = y + r * stride + one->out;
+            for (long c = 0; count && c < one->width; c += LANES) {
+                vec total = load(out + c);
+                for (long j = 0; j < count; j++) total += factor[j] * load(up[j] + c);
+                store(out + c, total);
+            }
         }
-#else
-        for (long j = 0; j < count; j++) factor[j] = low[r * stride + used[j]];
-#endif
-        for (long c = 0; count && c < n; c += LANES) {
-            vec total = load(y + r * stride + c);
-            for (long j = 0; j < count; j++) total += factor[j] * load(up + used[j] * n + c);
-            store(y + r * stride + c, total);
+}
+
+/* Keys and values of tokens [m, key heads, size], tokens `stride` apart, to (row, column) of the cache, whose rows are
+   `row_stride` and heads `head_stride` apart. */
+void keep(const element *key, const element *value, element *keys, element *values, const int64_t *rows,
+          const int64_t *columns, long m, long heads, long size, long stride, long row_stride, long head_stride) {
+    for (long t = 0; t < m; t++)
+        for (long h = 0; h < heads; h++) {
+            long to = rows[t] * row_stride + h * head_stride + columns[t] * size, from = t * stride + h * size;
+            memcpy(keys + to, key + from, size * sizeof(element));
+            memcpy(values + to, value + from, size * sizeof(element));
         }
-    }
 }
 
 /* y [m, d] = gain x / sqrt(mean(x^2) + epsilon); d is a multiple of LANES. */

@@ -11,6 +11,8 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -25,13 +27,48 @@ _SECONDS = 120
 _POINTER, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_long, ctypes.c_double
 _ARGUMENTS = {
     "product": [_POINTER] * 5 + [_LONG] * 3,
-    "adapt": [_POINTER] * 5 + [_LONG] * 5,
+    "adapt": [_POINTER] * 3 + [_LONG] * 4,
+    "keep": [_POINTER] * 6 + [_LONG] * 6,
     "normalise": [_POINTER] * 3 + [_LONG] * 2 + [_DOUBLE],
     "gated": [_POINTER] * 2 + [_LONG] * 3,
     "rotate": [_POINTER] * 3 + [_LONG] * 4,
     "attend": [_POINTER] * 6 + [_LONG] * 7 + [_DOUBLE, _LONG],
 }
 _LARGEST_HEAD = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """An adapted layer's part of a row, and the second halves of its adapters."""
+
+    out: int
+    """Where its output begins."""
+    low: int
+    """Where its A x begins."""
+    up: Tensor
+    """[ranks, out]."""
+    owner: Tensor
+    """[ranks], which adapter's."""
+
+
+class _UpdateStruct(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("out", "width", "low", "ranks")),
+        *((name, _POINTER) for name in ("up", "owner")),
+    )
+
+
+class Updates:
+    """Those of the layers of one product, as the kernel reads them."""
+
+    def __init__(self, updates: Sequence[Update]) -> None:
+        self._updates = updates  # whose memory it is
+        self.structs = (_UpdateStruct * len(updates))(
+            *(
+                _UpdateStruct(one.out, one.up.shape[1], one.low, len(one.up), one.up.data_ptr(), one.owner.data_ptr())
+                for one in updates
+            )
+        )
 
 
 class Kernels:
@@ -70,19 +107,37 @@ class Kernels:
         )
         return y
 
-    def adapt(self, y: Tensor, low: Tensor, up: Tensor, owner: Tensor, excluded: Tensor | None) -> None:
-        """Y [m, out] += low [m, ranks] up [ranks, out], for the ranks whose owner does not exclude the token."""
+    def adapt(self, y: Tensor, updates: "Updates", excluded: Tensor | None) -> None:
+        """Rows [m, out and ranks]: out += low up, for the ranks whose owner [m, adapters] does not exclude the token."""
         self._library.adapt(
             y.data_ptr(),
-            low.data_ptr(),
-            up.data_ptr(),
+            updates.structs,
             None if excluded is None else excluded.data_ptr(),
-            owner.data_ptr(),
+            len(updates.structs),
             len(y),
-            up.shape[1],
-            up.shape[0],
             y.stride(0),
             0 if excluded is None else excluded.shape[1],
+        )
+
+    def keeps(self, states: tuple[Tensor, Tensor], cache: tuple[Tensor, Tensor]) -> bool:
+        """Whether `keep` writes tensors of these layouts."""
+        (key, value), (keys, _) = states, cache
+        return key.stride() == value.stride() and key.shape[1] == keys.shape[1] and self.attends(key, *cache)
+
+    def keep(self, states: tuple[Tensor, Tensor], cache: tuple[Tensor, Tensor], rows: Tensor, columns: Tensor) -> None:
+        """Write keys and values [m, heads, size], of which `attends` is true, to their places [m] in the cache."""
+        (key, value), (keys, values) = states, cache
+        self._library.keep(
+            key.data_ptr(),
+            value.data_ptr(),
+            keys.data_ptr(),
+            values.data_ptr(),
+            rows.data_ptr(),
+            columns.data_ptr(),
+            *key.shape,
+            key.stride(0),
+            keys.stride(0),
+            keys.stride(1),
         )
 
     def normalise(self, x: Tensor, gain: Tensor, epsilon: float) -> Tensor:
