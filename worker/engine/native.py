@@ -108,7 +108,7 @@ class Kernels:
         return y
 
     def adapt(self, y: Tensor, updates: "Updates", excluded: Tensor | None) -> None:
-        """Rows [m, out and ranks]: out += low up, for the ranks whose owner [m, adapters] does not exclude the token."""
+        """Rows [m, out and ranks]: out += low up, for ranks whose owner does not exclude the token [m, adapters]."""
         self._library.adapt(
             y.data_ptr(),
             updates.structs,
