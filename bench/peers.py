@@ -68,8 +68,14 @@ def _compare(options: argparse.Namespace, policy: str, dtype: str, num_slots: in
             sides["vLLM, unguided"] = peer
         for side in sides.values():
             side()  # whatever is done once
-        runs = [{name: side() for name, side in sides.items()} for _ in range(options.rounds)]
+        runs = [_round(sides) for _ in range(options.rounds)]
     _show(f"{dtype} {num_slots:3} slots", workload, runs)
+
+
+def _round(sides: dict[str, Side]) -> dict[str, tuple[float, Answers]]:
+    run = {name: side() for name, side in sides.items()}
+    print("  seconds:", *(f"{name} {seconds:.1f};" for name, (seconds, _) in run.items()), flush=True)
+    return run
 
 
 def _show(conditions: str, workload: Workload, runs: list[dict[str, tuple[float, Answers]]]) -> None:
