@@ -50,8 +50,10 @@ class FusedGate(nn.Module):
         self.down_proj = JoinedLinear(kernels, [module.get_submodule("down_proj")])
 
     def forward(self, x: Tensor) -> Tensor:
-        """[1, tokens, d] -> [1, tokens, d]."""
-        down: Tensor = self.down_proj(self._kernels.gated(self.gate_up(x)[0], self.gate_up.out_features // 2)[None])
+        """[..., d] -> [..., d]."""
+        width = self.gate_up.out_features // 2
+        inner = self._kernels.gated(self.gate_up(x).flatten(0, -2), width)
+        down: Tensor = self.down_proj(inner.view(*x.shape[:-1], width))
         return down
 
 
@@ -140,24 +142,36 @@ def _is_gate(module: nn.Module, kernels: Kernels) -> bool:
 
 def _is_attention(module: nn.Module, kernels: Kernels) -> bool:
     forward = type(module).forward
-    if not any(_same_code(forward, known) for known in (llama.LlamaAttention.forward, *_WINDOWED)):
-        return False
-    turn = getattr(forward, "__globals__", {}).get("apply_rotary_pos_emb")
-    if turn is None or not _same_code(turn, llama.apply_rotary_pos_emb):
+    if not any(_same_code(forward, known) for known in _ATTENTIONS) or not _turns_halves(forward):
         return False
     layers = [getattr(module, name) for name in ("q_proj", "k_proj", "v_proj", "o_proj")]
     return module.head_dim % (2 * kernels.lanes) == 0 and _can_join_all(layers, kernels)
 
 
-_WINDOWED: tuple[Callable[..., object], ...] = (MistralAttention.forward, Qwen2Attention.forward)
+_ATTENTIONS: tuple[Callable[..., object], ...] = (
+    llama.LlamaAttention.forward,
+    MistralAttention.forward,
+    Qwen2Attention.forward,
+)
 
 
-def _window(module: nn.Module) -> int | None:
-    """As these forwards read it: of the layer, else of the configuration."""
-    if not any(_same_code(type(module).forward, known) for known in _WINDOWED):
-        return None
-    window: int | None = getattr(module, "sliding_window", getattr(module.config, "sliding_window", None))
-    return window
+def _turns_halves(forward: Callable[..., object]) -> bool:
+    """Whether what an attention's forward calls by these names is what Llama's calls."""
+    turn = _called(forward, "apply_rotary_pos_emb")
+    half = _called(turn, "rotate_half")
+    return _same_code(turn, llama.apply_rotary_pos_emb) and _same_code(half, llama.rotate_half)
+
+
+def _called(function: object, name: str) -> object:
+    return getattr(function, "__globals__", {}).get(name)
+
+
+def _window(module: Any) -> int | None:  # noqa: ANN401 (transformers' attributes are untyped)
+    """As the known forwards read it: nowhere, of the configuration, of the layer."""
+    forward = type(module).forward
+    if _same_code(forward, MistralAttention.forward):
+        return getattr(module.config, "sliding_window", None)
+    return module.sliding_window if _same_code(forward, Qwen2Attention.forward) else None
 
 
 def _can_join_all(layers: list[nn.Module], kernels: Kernels) -> bool:
@@ -168,12 +182,13 @@ def _num_out(layer: Any) -> int:  # noqa: ANN401 (a layer, plain or adapted)
     return int(layer.out_features if hasattr(layer, "out_features") else len(layer.weight))
 
 
-def _same_code(one: Callable[..., object], other: Callable[..., object]) -> bool:
+def _same_code(one: object, other: object) -> bool:
     """Whether two functions are copies of each other, docstrings aside."""
     codes = [getattr(function, "__code__", None) for function in (one, other)]
-    return all(isinstance(code, CodeType) for code in codes) and _meaning(codes[0]) == _meaning(codes[1])
+    return all(isinstance(code, CodeType) for code in codes) and _meaning(one) == _meaning(other)
 
 
-def _meaning(code: Any) -> tuple[object, ...]:  # noqa: ANN401 (checked by the caller)
-    constants = tuple(value for value in code.co_consts if not isinstance(value, str))
+def _meaning(function: Any) -> tuple[object, ...]:  # noqa: ANN401 (a function; checked by the caller)
+    code = function.__code__
+    constants = tuple(value for value in code.co_consts if value is None or value != function.__doc__)
     return code.co_code, code.co_names, code.co_varnames, constants
