@@ -17,11 +17,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO
 
+import psutil
 import torch
 from transformers import AutoConfig
 
@@ -31,8 +32,20 @@ from bench.workload import Workload, make_workload
 from worker.engine import Engine, load_engine
 
 Answers = list[list[int]]
-Side = Callable[[], tuple[float, Answers]]
-"""Decodes everything: seconds and answers."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One side's round."""
+
+    seconds: float
+    processor_seconds: float
+    """Of all its processes: on a machine that others use too, of one thread, it says more than the wall's."""
+    answers: Answers
+
+
+Side = Callable[[], Run]
+"""Decodes everything."""
 MAX_LENGTH = 1024
 
 
@@ -72,32 +85,36 @@ def _compare(options: argparse.Namespace, policy: str, dtype: str, num_slots: in
     _show(f"{dtype} {num_slots:3} slots", workload, runs)
 
 
-def _round(sides: dict[str, Side]) -> dict[str, tuple[float, Answers]]:
-    run = {name: side() for name, side in sides.items()}
-    print("  seconds:", *(f"{name} {seconds:.1f};" for name, (seconds, _) in run.items()), flush=True)
-    return run
+def _round(sides: dict[str, Side]) -> dict[str, Run]:
+    runs = {name: side() for name, side in sides.items()}
+    each = (f"{name} {run.seconds:.1f} s, {run.processor_seconds:.1f} s of processor;" for name, run in runs.items())
+    print(" ", *each, flush=True)
+    return runs
 
 
-def _show(conditions: str, workload: Workload, runs: list[dict[str, tuple[float, Answers]]]) -> None:
-    rates = {name: workload.num_tokens / statistics.median(run[name][0] for run in runs) for name in runs[0]}
-    peer = rates.get("vLLM, unguided")
-    for name, rate in rates.items():
-        more = ""
-        if peer is not None and name != "vLLM, unguided":
-            more = f"{rate / peer:6.2f} x vLLM unguided"
-        if peer is not None and name == "engine, unguided":
-            pairs = zip(runs[0][name][1], runs[0]["vLLM, unguided"][1], strict=True)
-            more += f", {sum(one == other for one, other in pairs)} of {len(workload.prompts)} answers equal"
-        each = " ".join(f"{workload.num_tokens / run[name][0]:.0f}" for run in runs)
-        print(f"{conditions}  {name:18} {rate:8.1f} tokens/s ({each}){more}", flush=True)
+def _show(conditions: str, workload: Workload, runs: list[dict[str, Run]]) -> None:
+    walls = {name: statistics.median(run[name].seconds for run in runs) for name in runs[0]}
+    used = {name: statistics.median(run[name].processor_seconds for run in runs) for name in runs[0]}
+    peer = "vLLM, unguided"
+    for name, seconds in walls.items():
+        line = f"{conditions}  {name:18} {workload.num_tokens / seconds:8.1f} tokens/s"
+        line += f"  {1e3 * used[name] / workload.num_tokens:6.2f} ms of processor a token"
+        if peer in walls and name != peer:
+            line += (
+                f"  {walls[peer] / seconds:5.2f} x vLLM by the wall, {used[peer] / used[name]:5.2f} x by the processor"
+            )
+        if peer in walls and name == "engine, unguided":
+            pairs = zip(runs[0][name].answers, runs[0][peer].answers, strict=True)
+            line += f"; {sum(one == other for one, other in pairs)} of {len(workload.prompts)} answers equal"
+        print(line, flush=True)
 
 
-def _decode(engine: Engine, workload: Workload, *, is_guided: bool) -> tuple[float, Answers]:
+def _decode(engine: Engine, workload: Workload, *, is_guided: bool) -> Run:
     requests = workload.guided() if is_guided else workload.unguided()
     requests = [replace(request, min_tokens=request.max_tokens) for request in requests]
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     answers = decode(engine, requests)
-    return time.perf_counter() - started, answers
+    return Run(time.perf_counter() - started, time.process_time() - used, answers)
 
 
 @contextmanager
@@ -127,19 +144,26 @@ def _vllm(options: argparse.Namespace, workload: Workload, dtype: str, num_slots
         if process.stdin is None or process.stdout is None:
             raise RuntimeError
         process.stdin.write(json.dumps([workload.prompts, workload.lengths]) + "\n")
-        yield partial(_ask, process.stdin, process.stdout)
+        yield partial(_ask, psutil.Process(process.pid), process.stdin, process.stdout)
         process.stdin.close()
 
 
-def _ask(to_peer: IO[str], from_peer: IO[str]) -> tuple[float, Answers]:
+def _ask(process: psutil.Process, to_peer: IO[str], from_peer: IO[str]) -> Run:
+    used = _processor_seconds(process)
     to_peer.write("run\n")
     to_peer.flush()
     for line in from_peer:
         if line.startswith("{"):  # whatever else it prints
             answer = json.loads(line)
-            return answer["seconds"], answer["answers"]
+            return Run(answer["seconds"], _processor_seconds(process) - used, answer["answers"])
     message = "vLLM ended; PEER_LOG=1 shows why"
     raise RuntimeError(message)
+
+
+def _processor_seconds(process: psutil.Process) -> float:
+    """Of a process and all that it has started, so far."""
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 if __name__ == "__main__":
