@@ -10,7 +10,7 @@ import time
 
 def main() -> None:
     """Command line."""
-    from vllm import LLM, SamplingParams  # noqa: PLC0415 (only this Python has it, and its workers import this file)
+    from vllm import LLM, SamplingParams  # type: ignore[import-not-found]  # noqa: PLC0415 (only this Python has it, and its workers import this file)
 
     llm = LLM(**json.loads(sys.argv[1]), enable_prefix_caching=False)
     prompts, lengths = json.loads(sys.stdin.readline())

@@ -89,7 +89,7 @@ def test_the_first_heads_are_turned_and_the_others_left(dtype: torch.dtype) -> N
 def test_each_row_attends_to_its_own_columns_and_none_behind_them(
     dtype: torch.dtype, size: int, window: int | None
 ) -> None:
-    query = drawn(6, 7 * size, dtype=dtype)[:, : 6 * size].unflatten(1, (6, size))
+    query = drawn(6, 7 * size, dtype=dtype)[:, : 6 * size].view(6, 6, size)
     keys, values = drawn(6, 2, 200, size, dtype=dtype), drawn(6, 2, 200, size, dtype=dtype).flip(0)
     rows, columns = torch.tensor([2, 0, 3, 1, 5, 4]), torch.tensor([0, 3, 63, 64, 130, 199])
     for row, last in zip(rows, columns, strict=True):
@@ -107,7 +107,7 @@ def test_each_row_attends_to_its_own_columns_and_none_behind_them(
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_keys_and_values_go_to_their_places_and_nowhere_else(dtype: torch.dtype) -> None:
-    line = drawn(5, 6 * 32, dtype=dtype).unflatten(1, (6, 32))
+    line = drawn(5, 6 * 32, dtype=dtype).view(5, 6, 32)
     states, cache = (line[:, 2:4], line[:, 4:]), (drawn(4, 2, 9, 32, dtype=dtype), drawn(4, 2, 9, 32, dtype=dtype))
     rows, columns = torch.tensor([0, 3, 1, 1, 2]), torch.tensor([8, 0, 4, 5, 2])
     expected = [

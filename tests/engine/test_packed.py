@@ -21,9 +21,9 @@ def layer_of(num_in: int, num_out: int, *, bias: bool = True) -> nn.Linear:
     return nn.Linear(num_in, num_out, bias=bias)
 
 
-def packed_by(kind: type[nn.Module], layer: nn.Linear | Conv1D) -> nn.Module:
+def packed_by(kind: type[nn.Module], layer: nn.Linear | Conv1D) -> PackedLinear | PanelLinear:
     own = kernels(layer.weight.dtype)
-    return kind(own, *plain_of(layer)) if kind is PanelLinear else kind(*plain_of(layer))
+    return PanelLinear(own, *plain_of(layer)) if own and kind is PanelLinear else PackedLinear(*plain_of(layer))
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -140,12 +140,13 @@ def _is_gate(module: nn.Module, kernels: Kernels) -> bool:
     return is_even and isinstance(module.act_fn, SiLUActivation | nn.SiLU) and _can_join_all(layers, kernels)
 
 
-def _is_attention(module: nn.Module, kernels: Kernels) -> bool:
+def _is_attention(module: Any, kernels: Kernels) -> bool:  # noqa: ANN401 (as above)
     forward = type(module).forward
     if not any(_same_code(forward, known) for known in _ATTENTIONS) or not _turns_halves(forward):
         return False
     layers = [getattr(module, name) for name in ("q_proj", "k_proj", "v_proj", "o_proj")]
-    return module.head_dim % (2 * kernels.lanes) == 0 and _can_join_all(layers, kernels)
+    size: int = module.head_dim
+    return size % (2 * kernels.lanes) == 0 and _can_join_all(layers, kernels)
 
 
 _ATTENTIONS: tuple[Callable[..., object], ...] = (

@@ -72,7 +72,7 @@ def pack(model: PreTrainedModel) -> None:
 def _plain(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
     """W [out, in] and b of a layer, without its adapters."""
     if isinstance(layer, RowAdaptedLinear):
-        bias = layer.wide.bias
+        bias: Tensor | None = layer.wide.bias
         return layer.weight, None if bias is None else bias[: layer.out_features].detach()
     if isinstance(layer, nn.Linear | Conv1D):
         return plain_of(layer)

@@ -69,7 +69,7 @@ def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
     return has_library
 
 
-def laid_out(matrix: Tensor, bias: Tensor | None) -> nn.Module | None:
+def laid_out(matrix: Tensor, bias: Tensor | None) -> PackedLinear | PanelLinear | None:
     """The product x W^T + b of a matrix [out, in], laid out; None where neither library has kernels for it.
 
     A processor that multiplies bfloat16 itself does so in oneDNN's kernels; else ours come first.
