@@ -6,7 +6,14 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 RANK = 16
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -108,6 +115,12 @@ def add_adapter(model: PreTrainedModel, targets: list[str] | None = None) -> Pef
             if "lora_B" in name:
                 parameter.normal_(std=0.02)
     return adapted.requires_grad_(requires_grad=False)
+
+
+def add_adapter_to(base: str, folder: str) -> str:
+    """Save such an adapter for a model that exists: the folder."""
+    add_adapter(AutoModelForCausalLM.from_pretrained(base)).save_pretrained(folder, save_embedding_layers=False)
+    return folder
 
 
 @dataclass(frozen=True)

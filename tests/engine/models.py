@@ -33,13 +33,15 @@ _SHAPE: dict[str, Any] = {
     "eos_token_id": EOS,
     "pad_token_id": None,
 }
+_WIDE_HEADS = _SHAPE | {"head_dim": 32}
+"""As wide as the kernels of any processor take them."""
 _ONE_OF_EACH = ["sliding_attention", "full_attention"]
 # Some heads are untied that are tied in practice: at random weights, a tied one repeats the last token.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "llama": _SHAPE,
-    "qwen2": _SHAPE | {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1},
+    "llama": _WIDE_HEADS,
+    "qwen2": _WIDE_HEADS | {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1},
     "qwen3": _SHAPE,
-    "mistral": _SHAPE | {"sliding_window": WINDOW},
+    "mistral": _WIDE_HEADS | {"sliding_window": WINDOW},
     "gemma2": _SHAPE
     | {
         "sliding_window": WINDOW,

@@ -8,6 +8,7 @@ from transformers.utils import logging
 from tests.engine.models import EOS, Family, gpt2, llama, save
 from tests.engine.requests import decode, mixed_batch, plain, prompt
 from worker.engine import FinishReason, Request, load_engine
+from worker.engine.native import kernels
 from worker.engine.packed import can_pack
 
 
@@ -37,6 +38,18 @@ def test_half_precision_parts_from_a_plain_forward_within_rounding_only(family: 
         logits = logits[0, len(text) - 1 : -1]
         margin = logits.max(1).values - logits.gather(1, torch.tensor(chosen)[:, None])[:, 0]
         assert margin.max() <= 16 * torch.finfo(dtype).eps * logits.abs().max()
+
+
+def test_in_bfloat16_an_answer_is_the_same_alone_and_among_others(tmp_path: Path) -> None:
+    if kernels(torch.bfloat16) is None:  # a library's kernels are chosen by the number of rows
+        return
+    base = save(llama(seed=0), tmp_path / "base")
+    engine = load_engine(base, dtype="bfloat16", num_slots=7)
+    requests = [Request(i, plain(prompt(i, 2 + 5 * i)), max_tokens=12) for i in range(9)]
+
+    together = decode(engine, requests)
+
+    assert all(decode(engine, [request])[request.request_id] == together[request.request_id] for request in requests)
 
 
 def test_a_processor_without_kernels_for_a_dtype_decodes_it_all_the_same(

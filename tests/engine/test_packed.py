@@ -4,11 +4,15 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from tests.engine.models import gpt2, llama, tiny
-from worker.engine.packed import PackedLinear, can_pack, pack
+from worker.engine.joined import pack
+from worker.engine.native import kernels
+from worker.engine.packed import PackedLinear, PanelLinear, can_pack, plain_of
 
 SIZES = [(32, 97), (64, 64), (200, 333), (768, 192)]
-# Processors without kernels for bfloat16 cannot pack it, and do not.
-DTYPES = [dtype for dtype in (torch.float32, torch.bfloat16) if can_pack(dtype, torch.device("cpu"))]
+OWN = [dtype for dtype in (torch.float32, torch.bfloat16) if kernels(dtype)]
+# Processors without kernels for bfloat16 cannot pack it by oneDNN's, and do not.
+ONEDNN = [dtype for dtype in (torch.float32, torch.bfloat16) if can_pack(dtype, torch.device("cpu"))]
+KINDS = [*((PanelLinear, dtype) for dtype in OWN), *((PackedLinear, dtype) for dtype in ONEDNN)]
 NUM_NEIGHBOURS = [1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 64, 100, 129]
 
 
@@ -17,35 +21,48 @@ def layer_of(num_in: int, num_out: int, *, bias: bool = True) -> nn.Linear:
     return nn.Linear(num_in, num_out, bias=bias)
 
 
+def packed_by(kind: type[nn.Module], layer: nn.Linear | Conv1D) -> PackedLinear | PanelLinear:
+    own = kernels(layer.weight.dtype)
+    return PanelLinear(own, *plain_of(layer)) if own and kind is PanelLinear else PackedLinear(*plain_of(layer))
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("num_in", "num_out"), SIZES)
-def test_a_packed_layer_equals_the_plain_one(num_in: int, num_out: int, *, bias: bool) -> None:
-    layer = layer_of(num_in, num_out, bias=bias)
-    x = torch.randn(1, 37, num_in)
+@pytest.mark.parametrize(("kind", "dtype"), KINDS)
+def test_a_packed_layer_equals_the_plain_one(
+    kind: type[nn.Module], dtype: torch.dtype, num_in: int, num_out: int, *, bias: bool
+) -> None:
+    layer = layer_of(num_in, num_out, bias=bias).to(dtype)
+    x = torch.randn(1, 37, num_in).to(dtype)
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
 
-    packed = PackedLinear(layer)
+    packed = packed_by(kind, layer)
 
     with torch.inference_mode():
-        torch.testing.assert_close(packed(x), layer(x), atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(packed(x[0]), layer(x[0]), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(packed(x), layer(x), atol=tolerance, rtol=tolerance)
+        torch.testing.assert_close(packed(x[0]), layer(x[0]), atol=tolerance, rtol=tolerance)
+    assert torch.equal(packed.weight, layer.weight)
 
 
-def test_a_packed_convolution_equals_the_plain_one() -> None:
+@pytest.mark.parametrize("kind", [PanelLinear, PackedLinear])
+def test_a_packed_convolution_equals_the_plain_one(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
     layer = Conv1D(nf=97, nx=32)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     layer.bias.data.normal_()
     x = torch.randn(1, 9, 32)
 
-    packed = PackedLinear(layer)
+    packed = packed_by(kind, layer)
 
     with torch.inference_mode():
         torch.testing.assert_close(packed(x), layer(x), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("num_in", "num_out"), SIZES)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_row_has_the_same_bits_beside_any_number_of_neighbours(num_in: int, num_out: int, dtype: torch.dtype) -> None:
-    packed = PackedLinear(layer_of(num_in, num_out).to(dtype))
+@pytest.mark.parametrize(("kind", "dtype"), KINDS)
+def test_a_row_has_the_same_bits_beside_any_number_of_neighbours(
+    kind: type[nn.Module], dtype: torch.dtype, num_in: int, num_out: int
+) -> None:
+    packed = packed_by(kind, layer_of(num_in, num_out).to(dtype))
     x = torch.randn(1, max(NUM_NEIGHBOURS), num_in).to(dtype)
 
     with torch.inference_mode():

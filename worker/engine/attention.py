@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from math import inf
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, nn
 from transformers import AttentionInterface
+
+from worker.engine.native import Kernels, kernels_on
 
 HAS_KERNEL = find_spec("triton") is not None
 """Triton comes with the builds of torch that know a GPU; without it, torch's own attention has to do."""
@@ -22,6 +25,8 @@ if HAS_KERNEL:
     from worker.engine.decode_kernel import attend_to_own_columns
 
 NAME = "padserve_rows"
+LONGEST_PROMPT_BY_TOKENS = 1024
+"""Columns of a prompt up to which a processor's kernel reads it, one query at a time; longer ones go by blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,11 @@ class Block:
     def is_decoding(self) -> bool:
         """Whether each row has one token, the newest."""
         return self.tokens is None
+
+    @property
+    def longest_of_own(self) -> float:
+        """Columns up to which a processor's own kernel, one query at a time, is as good as blocks of queries."""
+        return inf if self.is_decoding else LONGEST_PROMPT_BY_TOKENS
 
     @property
     def rows(self) -> slice:
@@ -154,8 +164,12 @@ def attend_rows(
     row_pass.windows.add(sliding_window)
     scoring = Scoring(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap, s_aux)
     line = query[0].transpose(0, 1)
-    parts = []
     needs_scores = softcap is not None or s_aux is not None
+    own = None if needs_scores else _own_kernels(row_pass, line, key, value)
+    if own is not None:
+        places = (row_pass.rows, row_pass.columns)
+        return own.attend(line, key, value, places, scale=scoring.scale, window=sliding_window)[None], None
+    parts = []
     for block in row_pass.blocks:
         queries = block.take(line)
         keys, values = key[block.rows, :, : block.num_keys], value[block.rows, :, : block.num_keys]
@@ -171,6 +185,14 @@ def attend_rows(
 
 
 AttentionInterface.register(NAME, attend_rows)
+
+
+def _own_kernels(row_pass: RowPass, line: Tensor, key: Tensor, value: Tensor) -> Kernels | None:
+    """A processor's, where they attend as this pass needs it: without shared prefixes or prompts that are long."""
+    own = kernels_on(line.dtype, line.device)
+    if own is None or any(block.readers or block.num_keys > block.longest_of_own for block in row_pass.blocks):
+        return None
+    return own if own.attends(line, key, value) else None
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, block: Block, *, scoring: Scoring) -> Tensor:

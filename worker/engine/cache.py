@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers.cache_utils import CacheLayerMixin
 
 from worker.engine.attention import RowPass, SharedPrefix
+from worker.engine.native import kernels_on
 from worker.engine.recurrent import RowStates, StateCache
 
 MIN_CAPACITY = 64
@@ -60,8 +61,12 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         rows, columns = self.row_pass.rows, self.row_pass.columns
-        self.keys[rows, :, columns] = key_states[0].transpose(0, 1)
-        self.values[rows, :, columns] = value_states[0].transpose(0, 1)
+        own = kernels_on(key_states.dtype, key_states.device)
+        states = key_states[0].transpose(0, 1), value_states[0].transpose(0, 1)
+        if own is not None and own.keeps(states, (self.keys, self.values)):
+            own.keep(states, (self.keys, self.values), rows, columns)
+            return self.keys, self.values
+        self.keys[rows, :, columns], self.values[rows, :, columns] = states
         return self.keys, self.values
 
     # What transformers asks of a cache to build masks and positions: not used, since both are given.

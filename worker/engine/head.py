@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from worker.engine.lora import RowAdaptedLinear
-from worker.engine.packed import PackedLinear, can_pack
+from worker.engine.packed import laid_out, plain_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,7 @@ class VocabularyHead:
         plain = layer.wide if isinstance(layer, RowAdaptedLinear) else layer
         self._weight = layer.weight
         self._bias = plain.bias
-        self._product: nn.Module = plain
-        if can_pack(self._weight.dtype, self._weight.device):
-            self._product = PackedLinear(plain)
+        self._product = laid_out(*plain_of(plain)) or plain
         self._scale = LogitScale.of(model.config)
         self.values: Mapping[int, ValueHead] = {}
         """Of the model (0) and of adapters on it (by number); an adapter without one has the model's."""

@@ -20,13 +20,13 @@ from worker.engine.errors import (
     UnsupportedModelError,
     first_line,
 )
-from worker.engine.fused import fuse_norms
+from worker.engine.fused import fuse
 from worker.engine.generation import GenerationDefaults
 from worker.engine.head import ValueHead, vocabulary_layer
+from worker.engine.joined import pack
 from worker.engine.lora import AdapterRows
 from worker.engine.memory import ROWS_PER_SLOT, bytes_per_token, free_bytes, room
 from worker.engine.models import Models
-from worker.engine.packed import can_pack, pack
 from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
 from worker.engine.runner import Runner
 from worker.engine.streams import Weights
@@ -131,12 +131,9 @@ def _runners(loaded: LoadedModels, max_length: int) -> list[Runner]:
     """One per model, proved; raises UnsupportedModelError."""
     first = loaded.models[0]
     proofs = loaded.proofs or [_proof(model, None, max_length) for model in loaded.models]
-    if can_pack(first.dtype, first.device):
-        for model in loaded.models:
-            pack(model)
-    if first.device.type == "cuda":
-        for model in loaded.models:
-            fuse_norms(model)
+    for model in loaded.models:
+        fuse(model)
+        pack(model)
     are_even = len({len(vocabulary_layer(model).weight) for model in loaded.models}) == 1
     kind = Runner if are_even else UnevenRunner
     runners = [kind(model, loaded.adapters if model is first else None, max_length) for model in loaded.models]

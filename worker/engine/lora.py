@@ -49,6 +49,13 @@ class AdapterRows:
         yield
         self.excluded = excluded
 
+    def excluded_among(self, num_tokens: int) -> Tensor | None:
+        """`excluded`, for a layer that is given this many tokens: those of the line, and no others."""
+        if self.excluded is not None and num_tokens != len(self.excluded):
+            message = "an adapter changes a layer that runs on what the cache holds, where tokens of all rows lie"
+            raise NotImplementedError(f"{message}: {MERGE_IT}")
+        return self.excluded
+
 
 class RowAdaptedLinear(nn.Module):
     """A linear layer whose adapters, concatenated along their ranks, apply token by token.
@@ -96,13 +103,10 @@ class RowAdaptedLinear(nn.Module):
 
     def masked(self, low: Tensor) -> Tensor:
         """A x [..., tokens, ranks], 0 from now on where the token does not use the adapter that owns the rank."""
-        excluded = self._rows.excluded
+        low = low.flatten(0, -2)
+        excluded = self._rows.excluded_among(len(low))
         if excluded is None:
             return low
-        low = low.flatten(0, -2)
-        if len(low) != len(excluded):
-            message = "an adapter changes a layer that runs on what the cache holds, where tokens of all rows lie"
-            raise NotImplementedError(f"{message}: {MERGE_IT}")
         # Filled, not multiplied: a token that the adapter must not touch stays exact even where A x overflows.
         return low.masked_fill_(excluded if self._rows.num_adapters == 1 else excluded[:, self.owner], 0)
 
@@ -110,6 +114,11 @@ class RowAdaptedLinear(nn.Module):
     def any_adapted(self) -> bool:
         """Whether a token of the coming forward uses an adapter."""
         return self._rows.any_adapted
+
+    @property
+    def rows(self) -> AdapterRows:
+        """Which adapter each token uses."""
+        return self._rows
 
 
 def _joined(weight: Tensor, down: Tensor, bias: Tensor | None) -> nn.Linear:

@@ -1,4 +1,4 @@
-"""Linear layers on a CPU, with weights laid out once as its matrix kernels read them.
+"""Linear layers on a CPU, with weights laid out once as a matrix kernel reads them: ours, or oneDNN's.
 
 A plain layer is laid out anew in every call, which at a few dozen rows costs as much as the product itself. As a
 second gain, these kernels give a row the same bits whatever rows are beside it.
@@ -8,23 +8,21 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+
+from worker.engine.native import Kernels, kernels_on
 
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
 class PackedLinear(nn.Module):
-    """y = x W^T + b."""
+    """y = x W^T + b, by oneDNN."""
 
-    def __init__(self, layer: nn.Linear | Conv1D) -> None:
+    def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        weight = layer.weight.detach()
-        matrix = weight.t().contiguous() if isinstance(layer, Conv1D) else weight
         # oneDNN's own layout, reached as torch.compile reaches it on a CPU: there is no public name.
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(matrix, None)  # noqa: SLF001
-        bias: Tensor | None = layer.bias
-        self.bias = None if bias is None else bias.detach()
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), None)  # noqa: SLF001
+        self.bias = bias
 
     @cached_property
     def weight(self) -> Tensor:
@@ -38,8 +36,32 @@ class PackedLinear(nn.Module):
         return product
 
 
+class PanelLinear(nn.Module):
+    """y = x W^T + b, by a kernel of ours: in bfloat16 the weights are stored so and the sums made in float32."""
+
+    def __init__(self, kernels: Kernels, matrix: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self._kernels = kernels
+        self._num_out, self._num_in = matrix.shape
+        self._panels = kernels.packed(matrix)
+        self.bias = bias
+        self._padded_bias: Tensor | None = None
+        if bias is not None:
+            self._padded_bias = nn.functional.pad(bias.float(), (0, len(self._panels) * kernels.panel - len(bias)))
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """[out, in], as PackedLinear's."""
+        return self._panels.transpose(1, 2).reshape(-1, self._num_in)[: self._num_out]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        rows = x.reshape(-1, self._num_in).contiguous()
+        return self._kernels.product(rows, self._panels, self._padded_bias, self._num_out).view(*x.shape[:-1], self._num_out)
+
+
 def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether this build of torch and this processor have such kernels for the dtype."""
+    """Whether this build of torch and this processor have oneDNN's kernels for the dtype."""
     if device.type != "cpu" or dtype not in _DTYPES or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001 (as above)
@@ -48,10 +70,20 @@ def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
     return has_library
 
 
-def pack(model: PreTrainedModel) -> None:
-    """Replace every linear layer below the vocabulary head, in place; their own weights are let go."""
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
-    kept = set(head.modules())  # whose columns are read one by one
-    for path, module in list(model.named_modules()):
-        if type(module) in (nn.Linear, Conv1D) and module not in kept:
-            model.set_submodule(path, PackedLinear(module))
+def laid_out(matrix: Tensor, bias: Tensor | None) -> PackedLinear | PanelLinear | None:
+    """The product x W^T + b of a matrix [out, in], laid out; None where neither library has kernels for it.
+
+    A processor that multiplies bfloat16 itself does so in oneDNN's kernels; else ours come first.
+    """
+    own = kernels_on(matrix.dtype, matrix.device)
+    multiplies_itself = matrix.dtype == torch.bfloat16 and can_pack(matrix.dtype, matrix.device)
+    if own is not None and not multiplies_itself:
+        return PanelLinear(own, matrix, bias)
+    return PackedLinear(matrix, bias) if can_pack(matrix.dtype, matrix.device) else None
+
+
+def plain_of(layer: nn.Linear | Conv1D) -> tuple[Tensor, Tensor | None]:
+    """W [out, in] and b."""
+    weight = layer.weight.detach()
+    bias: Tensor | None = layer.bias
+    return weight.t() if isinstance(layer, Conv1D) else weight, None if bias is None else bias.detach()

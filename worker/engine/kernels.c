@@ -1,0 +1,323 @@
+/* The small and the few-row operations of a forward on a processor, each as one pass over memory.
+
+   Compiled at load for this processor, once for float and once, with -DBFLOAT16, for bfloat16 (native.py). Sums are
+   made in float in one order per row: a row gets the same bits whatever rows are beside it. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __AVX512F__
+#define LANES 16
+#define TILE_ROWS 12
+#else
+#define LANES 8
+#define TILE_ROWS 6
+#endif
+#define PANEL (2 * LANES)
+#define CHUNK 64 /* columns of the cache between two looks at the largest score */
+#define INLINE static inline __attribute__((always_inline))
+#define PARALLEL _Pragma("omp parallel for schedule(static)")
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t ints __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint32_t bits __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+#ifdef BFLOAT16
+typedef uint16_t element;
+typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+
+INLINE float number(element x) {
+    union {
+        uint32_t bits;
+        float value;
+    } both = {(uint32_t)x << 16};
+    return both.value;
+}
+
+INLINE vec load(const element *p) { return (vec)(__builtin_convertvector(*(const halves *)p, bits) << 16); }
+
+INLINE void store(element *p, vec v) { /* to the nearest, of two the even one; not a number stays none */
+    bits b = (bits)v, rounded = (b + 0x7FFF + ((b >> 16) & 1)) >> 16;
+    bits broken = (bits)(v != v);
+    *(halves *)p = __builtin_convertvector((rounded & ~broken) | (broken & 0x7FC0), halves);
+}
+#else
+typedef float element;
+
+INLINE float number(element x) { return x; }
+
+INLINE vec load(const element *p) { return *(const vec *)p; }
+
+INLINE void store(element *p, vec v) { *(vec *)p = v; }
+#endif
+
+INLINE vec all(float x) { return x - (vec){0}; }
+
+INLINE vec pick(ints mask, vec a, vec b) { return (vec)((mask & (ints)a) | (~mask & (ints)b)); }
+
+INLINE float sum(vec v) {
+    float total = 0;
+    for (int i = 0; i < LANES; i++) total += v[i];
+    return total;
+}
+
+/* Neighbouring pairs, fours, ... of lanes of a and b, added: lanes that `step` parts, of a where a bit is clear. */
+INLINE vec folded(vec a, vec b, const int step) {
+    ints low, high;
+    for (int i = 0; i < LANES; i++) {
+        low[i] = i & step ? LANES + i - step : i;
+        high[i] = i & step ? LANES + i : i + step;
+    }
+    return __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, high);
+}
+
+/* The sum of each of LANES vectors, which are overwritten. */
+INLINE vec sums(vec *v) {
+#pragma GCC unroll 4
+    for (int step = 1; step < LANES; step *= 2)
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i += 2 * step) v[i] = folded(v[i], v[i + step], step);
+    return v[0];
+}
+
+INLINE vec exponential(vec x) { /* Cephes' expf: within two units of the last place */
+    x = pick(x > 88.3762626647949f, all(88.3762626647949f), x);
+    x = pick(x < -87.3365447504019f, all(-87.3365447504019f), x);
+    ints n = __builtin_convertvector(x * 1.44269504088896341f + pick(x < 0, all(-0.5f), all(0.5f)), ints);
+    vec whole = __builtin_convertvector(n, vec);
+    x = x - whole * 0.693359375f + whole * 2.12194440e-4f;
+    vec y = x * 1.9875691500e-4f + 1.3981999507e-3f;
+    y = y * x + 8.3334519073e-3f;
+    y = y * x + 4.1665795894e-2f;
+    y = y * x + 1.6666665459e-1f;
+    y = y * x + 5.0000001201e-1f;
+    return (y * x * x + x + 1) * (vec)((n + 127) << 23);
+}
+
+long panel(void) { return PANEL; }
+
+long lanes(void) { return LANES; }
+
+INLINE void put(element *y, vec v, long columns) {
+    if (columns >= LANES) {
+        store(y, v);
+        return;
+    }
+    element rest[LANES];
+    store(rest, v);
+    for (long i = 0; i < columns; i++) y[i] = rest[i];
+}
+
+/* rows x [rows, k] times one panel [k, PANEL], a constant number of rows: the sums stay in registers. What lies
+   `ahead` is fetched meanwhile. */
+INLINE void tile(const int rows, const float *x, const element *w, const element *ahead, const float *bias, element *y,
+                 long k, long stride, long columns) {
+    vec left[TILE_ROWS], right[TILE_ROWS];
+    for (int r = 0; r < rows; r++) left[r] = right[r] = all(0);
+    for (long i = 0; i < k; i++) {
+        vec u = load(w + PANEL * i), v = load(w + PANEL * i + LANES);
+        __builtin_prefetch(ahead + PANEL * i, 0, 2);
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) {
+            left[r] += x[r * k + i] * u;
+            right[r] += x[r * k + i] * v;
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        if (bias) left[r] += *(const vec *)bias, right[r] += *(const vec *)(bias + LANES);
+        put(y + r * stride, left[r], columns);
+        if (columns > LANES) put(y + r * stride + LANES, right[r], columns - LANES);
+    }
+}
+
+#define CASE(R) \
+    case R: tile(R, x, w, ahead, bias, y, k, stride, columns); break;
+
+static void rows_of_panel(long rows, const float *x, const element *w, const element *ahead, const float *bias,
+                          element *y, long k, long stride, long columns) {
+    switch (rows) {
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#if TILE_ROWS == 12
+        CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+#endif
+    }
+}
+
+/* y [m, n] = x [m, k] W^T + b: W as panels [n / PANEL, k, PANEL], b [panels * PANEL] or null; `wide` [m, k] is scratch. */
+void product(const element *x, const element *w, const float *bias, element *y, float *wide, long m, long k, long n) {
+#ifdef BFLOAT16
+    PARALLEL
+    for (long r = 0; r < m; r++)
+        for (long i = 0; i < k; i++) wide[r * k + i] = number(x[r * k + i]);
+#else
+    wide = (float *)x;
+#endif
+    long panels = (n + PANEL - 1) / PANEL, tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
+    PARALLEL
+    for (long p = 0; p < panels; p++)
+        for (long t = 0; t < tiles; t++) { /* tiles of like heights */
+            long first = t * m / tiles, rows = (t + 1) * m / tiles - first;
+            const element *at = w + p * k * PANEL, *ahead = t + 1 < tiles || p + 1 == panels ? at : at + k * PANEL;
+            rows_of_panel(rows, wide + first * k, at, ahead, bias ? bias + p * PANEL : 0, y + first * n + p * PANEL, k,
+                          n, n - p * PANEL);
+        }
+}
+
+/* Where in a row an adapted layer's output and its A x lie, and the second halves of its adapters. */
+struct update {
+    int64_t out, width, low, ranks;
+    const element *up;    /* [ranks, width] */
+    const int64_t *owner; /* [ranks] */
+};
+
+/* Adds low up to the output of each updated layer, in rows y [m, stride], for the ranks whose owner does not exclude the
+   token: excluded [m, adapters], or null where all apply. Widths are multiples of LANES. */
+void adapt(element *y, const struct update *updates, const uint8_t *excluded, long num_updates, long m, long stride,
+           long adapters) {
+    PARALLEL
+    for (long r = 0; r < m; r++)
+        for (const struct update *one = updates; one < updates + num_updates; one++) {
+            const uint8_t *off = excluded ? excluded + r * adapters : 0;
+            float factor[one->ranks];
+            const element *up[one->ranks];
+            long count = 0;
+            for (long j = 0; j < one->ranks; j++)
+                if (!off || !off[one->owner[j]]) {
+                    factor[count] = number(y[r * stride + one->low + j]);
+                    up[count++] = one->up + j * one->width;
+                }
+            element *out = y + r * stride + one->out;
+            for (long c = 0; count && c < one->width; c += LANES) {
+                vec total = load(out + c);
+                for (long j = 0; j < count; j++) total += factor[j] * load(up[j] + c);
+                store(out + c, total);
+            }
+        }
+}
+
+/* Keys and values of tokens [m, key heads, size], tokens `stride` apart, to (row, column) of the cache, whose rows are
+   `row_stride` and heads `head_stride` apart. */
+void keep(const element *key, const element *value, element *keys, element *values, const int64_t *rows,
+          const int64_t *columns, long m, long heads, long size, long stride, long row_stride, long head_stride) {
+    for (long t = 0; t < m; t++)
+        for (long h = 0; h < heads; h++) {
+            long to = rows[t] * row_stride + h * head_stride + columns[t] * size, from = t * stride + h * size;
+            memcpy(keys + to, key + from, size * sizeof(element));
+            memcpy(values + to, value + from, size * sizeof(element));
+        }
+}
+
+/* y [m, d] = gain x / sqrt(mean(x^2) + epsilon); d is a multiple of LANES. */
+void normalise(const element *x, const element *gain, element *y, long m, long d, double epsilon) {
+    PARALLEL
+    for (long r = 0; r < m; r++) {
+        vec squares = all(0);
+        for (long i = 0; i < d; i += LANES) {
+            vec v = load(x + r * d + i);
+            squares += v * v;
+        }
+        float scale = 1 / sqrtf(sum(squares) / d + (float)epsilon);
+        for (long i = 0; i < d; i += LANES) store(y + r * d + i, load(x + r * d + i) * scale * load(gain + i));
+    }
+}
+
+/* y [m, n] = silu(gate) up, of rows [gate, up, ...] `stride` apart; n is a multiple of LANES. */
+void gated(const element *x, element *y, long m, long n, long stride) {
+    PARALLEL
+    for (long r = 0; r < m; r++)
+        for (long i = 0; i < n; i += LANES) {
+            vec gate = load(x + r * stride + i), up = load(x + r * stride + n + i);
+            store(y + r * n + i, gate / (1 + exponential(-gate)) * up);
+        }
+}
+
+/* Rotary positions, in place: the first `heads` heads [size] of rows `stride` apart by cos and sin [m, size], whose
+   halves are equal; size / 2 is a multiple of LANES. */
+void rotate(element *x, const element *cosine, const element *sine, long m, long heads, long size, long stride) {
+    PARALLEL
+    for (long r = 0; r < m; r++)
+        for (long h = 0; h < heads; h++)
+            for (long i = 0; i < size / 2; i += LANES) {
+                element *first = x + r * stride + h * size + i, *second = first + size / 2;
+                vec a = load(first), b = load(second), c = load(cosine + r * size + i), s = load(sine + r * size + i);
+                store(first, a * c - b * s);
+                store(second, b * c + a * s);
+            }
+}
+
+/* `width` vectors of a head: sum = faded sum + weights values, of `count` columns. A constant width, so that the sums
+   stay in registers and do not wait for one another. */
+INLINE void weighed(const int width, vec *summed, float faded, const float *weights, const element *values, long count,
+                    long size) {
+    vec v[4];
+    for (int i = 0; i < width; i++) v[i] = summed[i] * faded;
+    for (long c = 0; c < count; c++)
+#pragma GCC unroll 4
+        for (int i = 0; i < width; i++) v[i] += weights[c] * load(values + c * size + i * LANES);
+    for (int i = 0; i < width; i++) summed[i] = v[i];
+}
+
+/* One query [heads, size] per row over the columns first to last of its keys and values [key heads, columns, size]:
+   the running softmax of FlashAttention (Dao et al., 2022). size is a multiple of LANES and at most 256. */
+static void attend_one(const element *q, const element *keys, const element *values, element *y, long first, long last,
+                       long group, long size, float scale) {
+    float total[group], largest[group];
+    vec scores[CHUNK / LANES];
+    vec summed[group][256 / LANES];
+    for (long g = 0; g < group; g++) {
+        total[g] = 0, largest[g] = -INFINITY;
+        for (long i = 0; i < size / LANES; i++) summed[g][i] = all(0);
+    }
+    for (long start = first; start <= last; start += CHUNK) {
+        long count = last + 1 - start < CHUNK ? last + 1 - start : CHUNK;
+        for (long g = 0; g < group; g++) {
+            vec top = all(largest[g]), weights = all(0);
+            for (long c = 0; c < count; c += LANES) {
+                vec dots[LANES];
+                for (int j = 0; j < LANES; j++) { /* behind the last column its own again, which is not counted */
+                    const element *key = keys + (start + (c + j < count ? c + j : count - 1)) * size;
+                    dots[j] = all(0);
+                    for (long i = 0; i < size; i += LANES) dots[j] += load(q + g * size + i) * load(key + i);
+                }
+                scores[c / LANES] = sums(dots) * scale;
+                top = pick(scores[c / LANES] > top, scores[c / LANES], top);
+            }
+            float peak = largest[g];
+            for (int i = 0; i < LANES; i++) peak = top[i] > peak ? top[i] : peak;
+            float faded = peak > largest[g] ? expf(largest[g] - peak) : 1;
+            for (long c = 0; c < count; c += LANES) {
+                vec w = exponential(scores[c / LANES] - peak);
+                for (int j = 0; j < LANES && c + LANES > count; j++) w[j] = c + j < count ? w[j] : 0;
+                scores[c / LANES] = w;
+                weights += w;
+            }
+            total[g] = total[g] * faded + sum(weights);
+            largest[g] = peak;
+            const float *weight = (const float *)scores;
+            long i = 0;
+            for (; i + 4 <= size / LANES; i += 4)
+                weighed(4, summed[g] + i, faded, weight, values + start * size + i * LANES, count, size);
+            for (; i < size / LANES; i++)
+                weighed(1, summed[g] + i, faded, weight, values + start * size + i * LANES, count, size);
+        }
+    }
+    for (long g = 0; g < group; g++)
+        for (long i = 0; i < size / LANES; i++) store(y + g * size + i * LANES, summed[g][i] / total[g]);
+}
+
+/* y [n, heads, size] of queries q, tokens `token_stride` and heads `size` apart; token t reads the columns up to
+   columns[t] of row rows[t] of keys and values, rows `row_stride` and heads `head_stride` apart; window 0 is none. */
+void attend(const element *q, const element *keys, const element *values, element *y, const int64_t *rows,
+            const int64_t *columns, long n, long heads, long key_heads, long size, long token_stride, long row_stride,
+            long head_stride, double scale, long window) {
+    long group = heads / key_heads;
+#pragma omp parallel for collapse(2) schedule(dynamic, 2)
+    for (long t = 0; t < n; t++)
+        for (long h = 0; h < key_heads; h++) {
+            long place = rows[t] * row_stride + h * head_stride, last = columns[t];
+            attend_one(q + t * token_stride + h * group * size, keys + place, values + place,
+                       y + (t * heads + h * group) * size, window && last >= window ? last + 1 - window : 0, last,
+                       group, size, scale);
+        }
+}
