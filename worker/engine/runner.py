@@ -63,6 +63,21 @@ class Runner:
         """What a token of a row takes in the cache; known once the runner has run."""
         return self._cache.bytes_per_column
 
+    @property
+    def cache_tokens(self) -> int:
+        """Tokens that the rows in use hold in the cache."""
+        return sum(self._lengths)
+
+    @property
+    def cache_bytes_used(self) -> int:
+        """What these tokens take."""
+        return self.cache_tokens * self._cache.bytes_per_column
+
+    @property
+    def cache_bytes_reserved(self) -> int:
+        """Memory that the cache has, whether it holds tokens or not."""
+        return self._cache.bytes_reserved
+
     @torch.inference_mode()
     def run(self, pieces: Sequence[Piece]) -> Tensor:
         """Hidden states [n, d] of the rows that decode, those whose last piece this is behind the others."""
@@ -115,8 +130,8 @@ class Runner:
 
         A single text longer than `num_tokens` is read in parts. Nothing is kept, nobody else is touched.
         """
-        first_row, longest = len(self.rows), max(len(text.token_ids) for text in texts)
-        self._cache.reserve(first_row + len(texts), longest)
+        first_row = len(self.rows)
+        self._cache.reserve([*self._lengths, *(len(text.token_ids) for text in texts)])
         parts = [texts] if len(texts) > 1 else [[part] for part in parts_of(texts[0], num_tokens)]
         for pieces in parts:
             yield self._read(pieces, first_row)
@@ -178,7 +193,7 @@ class Runner:
     @torch.inference_mode()
     def shrink(self) -> None:
         """Give back the memory of rows that are not in use."""
-        self._cache.shrink(len(self.rows))
+        self._cache.shrink(self._lengths)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
@@ -204,7 +219,7 @@ class Runner:
             self._lengths.append(0)
         for index, piece in enumerate(pieces, start=self.num_decoding):
             self._lengths[index] = piece.start + len(piece.token_ids) - self.rows[index].offset
-        self._cache.reserve(len(self.rows), max(self._lengths, default=0))
+        self._cache.reserve(self._lengths)
         for index, piece in enumerate(new, start=len(self.rows) - len(new)):
             if piece.prefix is not None and self.rows[index].prefix is None:
                 self._cache.write(index, piece.prefix)
@@ -264,7 +279,8 @@ class Runner:
 
     def _replay(self, graphs: DecodeGraphs) -> Tensor:
         """The forward of rows that decode, as a recording."""
-        self._cache.reserve(rows_of_graph(len(self.rows)), max(self._lengths))
+        num_idle = rows_of_graph(len(self.rows)) - len(self.rows)
+        self._cache.reserve([*self._lengths, *[1] * num_idle])
         if self._cache.has_moved:
             graphs.forget()
             self._cache.has_moved = False
