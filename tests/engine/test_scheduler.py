@@ -1,6 +1,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from worker.engine.memory import Need
 from worker.engine.prefixes import PrefixKey
 from worker.engine.scheduler import Chunk, Plan, Scheduler, Ticket, TicketId
 from worker.engine.streams import Weights
@@ -12,6 +13,8 @@ class Prompts:
 
     num_tokens_of: dict[TicketId, int] = field(default_factory=dict)
     prefix_of: dict[TicketId, PrefixKey] = field(default_factory=dict)
+    needs: dict[TicketId, Need] = field(default_factory=dict)
+    kept: dict[int, int] = field(default_factory=dict)
 
     def missing_prefix(self, request_id: TicketId) -> Ticket | None:
         key = self.prefix_of.get(request_id)
@@ -19,6 +22,12 @@ class Prompts:
 
     def num_tokens(self, request_id: TicketId) -> int:
         return self.num_tokens_of.get(request_id, 10)
+
+    def need(self, request_id: TicketId) -> Need:
+        return self.needs.get(request_id, Need(10))
+
+    def forget_prefixes(self) -> None:
+        self.kept.clear()
 
 
 PROMPTS = Prompts()
@@ -227,7 +236,7 @@ def test_halving_forgets_a_prefix_that_is_read_but_not_who_waits_for_it() -> Non
     assert evicted == {key}
     assert (frugal.num_active, frugal.num_waiting) == (1, 1)
     frugal.remove({0})
-    assert frugal.schedule(PROMPTS).joining == (1,)
+    assert [chunk.request_id for chunk in frugal.schedule(PROMPTS).chunks] == [1]
 
 
 def test_one_slot_always_remains() -> None:

@@ -204,7 +204,7 @@ class RowCache(Cache):
         sources, targets, lengths = zip(*moves, strict=True)
         longest = max(lengths)
         for _, target, length in moves:
-            self._held[target] = max(self._held[target], length)
+            self._held[target] = max(self._held[target], min(length, self.capacity))  # the pending token is not in yet
         for tensor in self._tensors:
             if tensor.is_cuda:  # a launch costs more than columns copied in vain
                 moved = tensor[list(sources), :, :longest]

@@ -63,6 +63,10 @@ class Runner:
         """What a token of a row takes in the cache; known once the runner has run."""
         return self._cache.bytes_per_column
 
+    def row_bytes(self, num_tokens: int) -> int:
+        """What a row of so many tokens takes in the cache; known once the runner has run."""
+        return min(num_tokens, self.max_length) * self.bytes_per_token
+
     @property
     def cache_tokens(self) -> int:
         """Tokens that the rows in use hold in the cache."""
@@ -214,7 +218,7 @@ class Runner:
         new = [piece for piece in pieces if piece.key not in begun]
         pieces = sorted(pieces, key=lambda piece: begun.get(piece.key, len(begun)))
         for piece in new:
-            in_place = piece.prefix is not None and self._is_read_in_place(piece.prefix)
+            in_place = piece.prefix is not None and self.is_read_in_place(piece.prefix)
             self.rows.append(Row(piece.key, piece.adapter, piece.prefix if in_place else None))
             self._lengths.append(0)
         for index, piece in enumerate(pieces, start=self.num_decoding):
@@ -225,7 +229,8 @@ class Runner:
                 self._cache.write(index, piece.prefix)
         return pieces
 
-    def _is_read_in_place(self, prefix: SharedPrefix) -> bool:
+    def is_read_in_place(self, prefix: SharedPrefix) -> bool:
+        """Whether rows leave this prefix where it is, and do not copy it."""
         return len(prefix) >= READ_IN_PLACE_FROM if self.reads_in_place is None else self.reads_in_place
 
     def _describe(self) -> None:
