@@ -54,14 +54,16 @@ class Pages:
         width, strip = size * self.tensor.itemsize, capacity * size * self.tensor.itemsize
         begin = row * num_heads * strip
         if first_column == 0 and end_column >= capacity // 2:  # few holes: one call for all heads
-            return self._drop(begin, begin + num_heads * strip)
+            self._drop(begin, begin + num_heads * strip, num_heads * strip)
+            return
         for head in range(num_heads):
-            self._drop(begin + head * strip + first_column * width, begin + head * strip + end_column * width)
-        return None
+            self._drop(begin + head * strip + first_column * width, begin + head * strip + end_column * width, strip)
 
-    def _drop(self, begin: int, end: int) -> None:
+    def _drop(self, begin: int, end: int, strip: int) -> None:
+        """Whole pages alone; behind `end` nothing was written up to the end of the strip."""
+        limit = (begin // strip + 1) * strip // PAGE_BYTES * PAGE_BYTES
         begin = -(-begin // PAGE_BYTES) * PAGE_BYTES
-        end = end // PAGE_BYTES * PAGE_BYTES
+        end = min(-(-end // PAGE_BYTES) * PAGE_BYTES, limit)
         if self._map is not None and end > begin:
             self._map.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 

@@ -250,9 +250,10 @@ class Scheduler:
         self.num_slots = self._num_full = min(self._most_slots, self.num_slots + more)
         self.prefill_budget = min(self._most_read, 2 * self.prefill_budget)
 
-    def can_read_less(self, plan: Plan) -> bool:
+    @staticmethod
+    def can_read_less(plan: Plan) -> bool:
         """Whether the prompt tokens of this plan can be halved."""
-        return any((chunk.end - chunk.start) > SMALLEST_PIECE for chunk in plan.chunks)
+        return sum(chunk.end - chunk.start for chunk in plan.chunks) > SMALLEST_PIECE
 
     def halve(self, plan: Plan, *, keep_none: bool = False) -> tuple[TicketId, ...]:
         """Halve the slots and the pieces of prompts after this plan ran out of memory.
