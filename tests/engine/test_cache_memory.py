@@ -90,9 +90,7 @@ def test_what_runs_at_once_stays_within_the_budget_and_changes_no_answer(
     llama: Family, alone: dict[int | str, tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     per_token = 2 * 2 * 2 * 8 * 4  # two layers, keys and values, two heads of eight floats
-    tight = load_engine(
-        llama.base, llama.policy, llama.reference, num_slots=32, cache_bytes=120 * per_token
-    )
+    tight = load_engine(llama.base, llama.policy, llama.reference, num_slots=32, cache_bytes=120 * per_token)
     used, active = [0], [0]
     watched(tight, monkeypatch, lambda _: used.append(tight.cache_use.bytes_used) or active.append(tight.num_active))
 
@@ -107,14 +105,17 @@ def test_what_runs_at_once_stays_within_the_budget_and_changes_no_answer(
 def test_what_no_cache_of_this_size_can_hold_is_refused_with_its_numbers(llama: Family) -> None:
     tight = load_engine(llama.base, llama.policy, cache_bytes=256 * 100)
     fitting, too_large = (
-        Request(index, method(prompt(0, 20)), strength=0.5, max_tokens=20) for index, method in enumerate((pad, mixture))
+        Request(index, method(prompt(0, 20)), strength=0.5, max_tokens=20)
+        for index, method in enumerate((pad, mixture))
     )
 
     outcomes = list(tight.generate([too_large, fitting]))
 
     refused = next(outcome for outcome in outcomes if isinstance(outcome, Failure))
     assert (refused.request_id, refused.code) == (1, "cache_too_small")
-    assert "31,488 bytes of key-value cache for 3 streams of up to 42 tokens; there are 25,600" in refused.message
+    assert (
+        "31,488 bytes of key-value cache for 3 streams of up to 42 tokens, of which there are 25,600" in refused.message
+    )
     assert len(outcomes) == 2
 
 

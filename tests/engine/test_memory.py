@@ -64,3 +64,12 @@ def test_a_prefix_that_several_read_in_place_is_promised_once() -> None:
     assert not ledger.fits(Need(50, {8: 1}), {})
     ledger.release({"a"})
     assert ledger.promised({}) == 0
+
+
+def test_in_a_rectangle_every_row_counts_as_much_as_the_longest() -> None:
+    ledger = Ledger(100, is_rectangle=True)
+    ledger.promise("a", Need(20, num_rows=2, longest=10))
+
+    assert ledger.fits(Need(30, num_rows=1, longest=30), {})
+    assert not ledger.fits(Need(34, num_rows=1, longest=34), {})
+    assert not ledger.fits(Need(30, num_rows=1, longest=30), {7: 11})

@@ -1,7 +1,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from worker.engine.memory import Need
+from worker.engine.memory import Ledger, Need
 from worker.engine.prefixes import PrefixKey
 from worker.engine.scheduler import CALM_STEPS, MOST_OVERTAKEN, SMALLEST_PIECE, Chunk, Plan, Scheduler, Ticket, TicketId
 from worker.engine.streams import Weights
@@ -40,7 +40,7 @@ def scheduler(
     admit_at_least: int = 1,
     cache_bytes: int | None = None,
 ) -> Scheduler:
-    made = Scheduler(num_slots, prefill_budget, admit_at_least, cache_bytes)
+    made = Scheduler(num_slots, prefill_budget, admit_at_least, Ledger(cache_bytes))
     for request_id in range(waiting):
         made.add(Ticket(request_id, num_rows=2))
     return made

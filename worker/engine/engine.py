@@ -14,8 +14,9 @@ from worker.engine.choice import Choice, Sent, choose_tokens
 from worker.engine.errors import CacheTooSmallError, DuplicateRequestError, OutOfMemoryError, RequestError
 from worker.engine.generation import GenerationDefaults
 from worker.engine.layout import Piece
-from worker.engine.memory import ROWS_PER_SLOT, CacheUse, is_out_of_memory
+from worker.engine.memory import ROWS_PER_SLOT, CacheUse, Ledger, is_out_of_memory
 from worker.engine.models import Models
+from worker.engine.pages import has_pages
 from worker.engine.prefixes import PrefixKey
 from worker.engine.reading import Prompts
 from worker.engine.request import Completion, Failure, Request, Score, ScoreRequest
@@ -52,7 +53,8 @@ class Engine:
         cache_bytes: int | None = None,
     ) -> None:
         self._models = models
-        self._scheduler = Scheduler(num_slots, prefill_budget, admit_at_least, cache_bytes)
+        ledger = Ledger(cache_bytes, is_rectangle=not has_pages(models.device))
+        self._scheduler = Scheduler(num_slots, prefill_budget, admit_at_least, ledger)
         self._sequences: dict[int | str, Sequence] = {}
         self._prompts = Prompts(models.runners)
         # On a GPU the next step is under way before the host looks at the last one's tokens: neither waits.

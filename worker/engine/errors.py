@@ -161,8 +161,8 @@ class NoRoomForAnswerError(PromptTooLongError):
 
 
 class CacheTooSmallError(RequestError):
-    """The request needs {needed:,} bytes of key-value cache for {num_rows} streams of up to {num_tokens} tokens; there are
-    {budget:,} in all: lower max_tokens, shorten the prompt, or take fewer principles."""  # noqa: D205, D209 (as above)
+    """The request needs {needed:,} bytes of key-value cache for {num_rows} streams of up to {num_tokens} tokens, of
+    which there are {budget:,}: lower max_tokens, shorten the prompt, or take fewer principles."""  # noqa: D205, D209 (as above)
 
     code = "cache_too_small"
 

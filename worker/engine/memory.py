@@ -1,7 +1,7 @@
 """How much the cache may hold, who has been promised how much of it, and how many slots that makes. Holds no tensor."""
 
 import os
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,31 +49,40 @@ class Need:
     """Of its rows, at their longest."""
     shared: Mapping[int, int] = field(default_factory=dict)
     """Of shared prefixes that its rows read in place, by the identity of each."""
+    num_rows: int = 1
+    longest: int = 0
+    """Of its longest row."""
 
 
 class Ledger:
     """Promises of cache, by whom they were made to: together they never exceed the budget, so no row is ever moved out.
 
-    A prefix that several read in place is counted once.
+    A prefix that several read in place is counted once. Where memory cannot be had by the page, the cache is a
+    rectangle: then every row counts as much as the longest.
     """
 
-    def __init__(self, num_bytes: int | None = None) -> None:
+    def __init__(self, num_bytes: int | None = None, *, is_rectangle: bool = False) -> None:
         """`num_bytes` is the budget; None bounds nothing."""
         self.num_bytes = num_bytes
+        self._is_rectangle = is_rectangle
         self._needs: dict[Hashable, Need] = {}
 
     def promised(self, kept: Mapping[int, int]) -> int:
         """Bytes of all that were promised some, and of the prefixes that are kept for whoever comes."""
+        return self._sum([*self._needs.values()], kept)
+
+    def _sum(self, needs: Sequence[Need], kept: Mapping[int, int]) -> int:
         shared = dict(kept)
-        for need in self._needs.values():
+        for need in needs:
             shared.update(need.shared)
-        return sum(need.own for need in self._needs.values()) + sum(shared.values())
+        of_rows = sum(need.own for need in needs)
+        if self._is_rectangle:
+            of_rows = sum(need.num_rows for need in needs) * max((need.longest for need in needs), default=0)
+        return of_rows + sum(shared.values())
 
     def fits(self, need: Need, kept: Mapping[int, int]) -> bool:
         """Whether there is room for one more."""
-        if self.num_bytes is None:
-            return True
-        return self.promised({**kept, **need.shared}) + need.own <= self.num_bytes
+        return self.num_bytes is None or self._sum([*self._needs.values(), need], kept) <= self.num_bytes
 
     def promise(self, owner: Hashable, need: Need) -> None:
         """Whether it fits or not: somebody must be first."""

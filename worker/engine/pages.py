@@ -16,6 +16,11 @@ PAGE_BYTES = mmap.PAGESIZE
 _NO_RESERVE = 0x4000  # MAP_NORESERVE, which Python names from 3.13 on: addresses count as no memory
 
 
+def has_pages(device: torch.device) -> bool:
+    """Whether memory can be had by the page there."""
+    return device.type == "cpu" and sys.platform == "linux"
+
+
 @dataclass(slots=True)
 class Pages:
     """A tensor [rows, heads, capacity, size] of zeros, and the map that it lies in, where there is one."""
@@ -28,7 +33,7 @@ class Pages:
         """Of the dtype, device, heads and head size of keys [1, heads, tokens, size]."""
         shape = (num_rows, like.shape[1], capacity, like.shape[3])
         num_bytes = math.prod(shape) * like.itemsize
-        mapped = _mapped(num_bytes) if like.device.type == "cpu" and num_bytes else None
+        mapped = _mapped(num_bytes) if has_pages(like.device) and num_bytes else None
         if mapped is None:
             return cls(like.new_zeros(shape))
         return cls(torch.frombuffer(mapped, dtype=like.dtype, count=math.prod(shape)).view(shape), mapped)
@@ -70,8 +75,6 @@ class Pages:
 
 def _mapped(num_bytes: int) -> mmap.mmap | None:
     """Addresses without memory; None where the system has none to give."""
-    if sys.platform != "linux":
-        return None
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE
     try:
         addresses = mmap.mmap(-1, num_bytes, flags=flags)

@@ -101,8 +101,9 @@ class Prompts:
     def need(self, request_id: TicketId) -> Need:
         """What it takes of the caches at its longest, with the prefixes that are there now."""
         if isinstance(request_id, PrefixKey):
-            return Need(self._runners[request_id.weights.model].row_bytes(len(request_id.token_ids)))
-        request, own = self._requests[request_id], 0
+            of_prefix = self._runners[request_id.weights.model].row_bytes(len(request_id.token_ids))
+            return Need(of_prefix, longest=of_prefix)
+        request, of_rows = self._requests[request_id], list[int]()
         shared: dict[int, int] = {}
         for prompt in request.prompts:
             stream, prefix = prompt.stream, prompt.prefix
@@ -113,8 +114,8 @@ class Prompts:
             if prefix is not None and runner.is_read_in_place(prefix):
                 shared[id(prefix)] = runner.row_bytes(len(prefix))
                 num_tokens -= len(prefix)
-            own += runner.row_bytes(num_tokens)
-        return Need(own, shared)
+            of_rows.append(runner.row_bytes(num_tokens))
+        return Need(sum(of_rows), shared, len(of_rows), max(of_rows))
 
     @property
     def kept(self) -> Mapping[int, int]:

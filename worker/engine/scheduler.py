@@ -1,7 +1,7 @@
 """Who is decoded next: waiting requests, slots, the cache and the prefill budget. Decides; holds no tensors, no tokens.
 
-A request is admitted when a slot is free and the cache has room for all that it will need, so that none has to be
-thrown out for another. The one idea about prompts: a prompt is read in pieces, as many tokens per step as the budget allows, beside the rows that decode. At
+A request is admitted when a slot is free and the cache has room for all that it will need: none is ever thrown out
+for another. Its prompt is read in pieces, as many tokens per step as the budget allows, beside the rows that decode. At
 any time at most one request is half-read, the newest, so whoever waits behind it waits for nothing else.
 """
 
@@ -118,16 +118,16 @@ class Scheduler:
 
     One slot is one request. `prefill_budget` bounds the prompt tokens that one step runs, so that newcomers do not
     stall those who are being decoded. Where a step costs much whatever it does, `admit_at_least` slots are filled
-    together. `cache_bytes` bounds what the requests in slots need; one that has to wait for room is overtaken by
+    together. `ledger` bounds what the requests in slots need; one that has to wait for room is overtaken by
     smaller ones, but not for long. What a lack of memory takes away comes back in time.
     """
 
     def __init__(
-        self, num_slots: int, prefill_budget: int, admit_at_least: int = 1, cache_bytes: int | None = None
+        self, num_slots: int, prefill_budget: int, admit_at_least: int = 1, ledger: Ledger | None = None
     ) -> None:
         self.num_slots = self._most_slots = num_slots
         self.prefill_budget = self._most_read = prefill_budget
-        self.ledger = Ledger(cache_bytes)
+        self.ledger = ledger or Ledger()
         self._admit_at_least = admit_at_least
         self._waiting: list[_Waiting] = []
         self._reading: _Reading | None = None
@@ -238,14 +238,16 @@ class Scheduler:
 
     def succeed(self) -> None:
         """A step has run. After enough of them, a part of what a lack of memory took away is tried again."""
-        if self._patience == CALM_STEPS and (self.num_slots, self.prefill_budget) == (self._most_slots, self._most_read):
+        is_whole = (self.num_slots, self.prefill_budget) == (self._most_slots, self._most_read)
+        if is_whole and self._patience == CALM_STEPS:
             return
         self._calm_steps += 1
         if self._calm_steps < self._patience:
             return
         self._calm_steps = 0
-        if (self.num_slots, self.prefill_budget) == (self._most_slots, self._most_read):
+        if is_whole:
             self._patience = CALM_STEPS
+            return
         more = max(1, self._most_slots // SHARE_GROWN_BACK)
         self.num_slots = self._num_full = min(self._most_slots, self.num_slots + more)
         self.prefill_budget = min(self._most_read, 2 * self.prefill_budget)
