@@ -26,6 +26,8 @@ class WorkerSettings(BaseSettings):
     dtype: str = "auto"
     num_slots: int | None = Field(default=None, ge=1)
     max_length: int | None = Field(default=None, ge=2)
+    cache_bytes: int | None = Field(default=None, ge=1)
+    """What the key-value cache may take; by default, a share of the memory that is free beside the models."""
     lease_seconds: float = Field(default=30.0, ge=1)
     max_attempts: int = Field(default=5, ge=1)
     engine_start_seconds: float = Field(default=900.0, gt=0)
