@@ -1,5 +1,6 @@
 """What the key-value cache takes while it decodes: the benchmark's workload, and one long request among many short."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,12 +95,12 @@ def of_one_long_request(folder: Path, num_slots: int = 256, longest: int = 4096,
         bos_token_id=None,
     )
     LlamaForCausalLM(config).save_pretrained(folder / "tiny")
-    engine = load_engine(str(folder / "tiny"), device="cpu", num_slots=num_slots, prefill_budget=4096)
+    engine = load_engine(str(folder / "tiny"), device="cpu", num_slots=num_slots, prefill_budget=2**16)
 
     def request(number: int, num_tokens: int) -> Request:
-        texts = [tuple(1 + (number + place) % 255 for place in range(num_tokens - 8 - stream)) for stream in (0, 1)]
-        streams = (Stream("base", texts[0], reward=1.0), Stream("base", texts[1], reward=-1.0))
-        return Request(number, streams, strength=0.5, max_tokens=8)
+        texts = [random.Random(2 * number + stream).choices(range(1, 256), k=num_tokens - 16) for stream in (0, 1)]
+        streams = (Stream("base", tuple(texts[0]), reward=1.0), Stream("base", tuple(texts[1]), reward=-1.0))
+        return Request(number, streams, strength=0.5, max_tokens=16)
 
     requests = [request(0, longest), *(request(number, usual) for number in range(1, num_slots))]
     show(f"tiny {num_slots} slots, one of {longest:,} among {usual}", trace(engine, requests))
