@@ -6,7 +6,7 @@ from tests.engine.models import MAX_LENGTH
 from tests.engine.requests import decode, pad, plain, prompt, token_ids
 from worker.engine import Engine, Request
 from worker.engine.attention import RowPass
-from worker.engine.cache import MIN_CAPACITY, RowCache
+from worker.engine.cache import MIN_CAPACITY, PATIENT_FORWARDS, RowCache
 
 
 def cache_for(num_rows: int, length: int, *, max_length: int = MAX_LENGTH) -> RowCache:
@@ -108,6 +108,23 @@ def test_memory_is_given_back() -> None:
     cache.shrink([3, 3])
 
     assert cache.rows[0].keys.shape[0] == cache.rows[0].values.shape[0] == 2
+    assert cache.rows[0].keys[1, 0, :4, 0].tolist() == [1, 1, 1, 0]
+
+
+def test_where_memory_has_no_pages_a_rectangle_shrinks_once_it_has_long_been_too_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.engine.pages.has_pages", lambda _device: False)
+    cache = cache_for(num_rows=16, length=8 * MIN_CAPACITY, max_length=4096)
+    fill(cache, row=1, value=1.0, num_tokens=3)
+    whole = cache.bytes_reserved
+
+    for _ in range(PATIENT_FORWARDS - 1):
+        cache.reserve([3, 3])
+    assert cache.bytes_reserved == whole
+    cache.reserve([3, 3])
+
+    assert cache.bytes_reserved == 4 * 2 * MIN_CAPACITY * cache.bytes_per_column
     assert cache.rows[0].keys[1, 0, :4, 0].tolist() == [1, 1, 1, 0]
 
 

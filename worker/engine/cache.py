@@ -15,6 +15,8 @@ from worker.engine.attention import RowPass, SharedPrefix
 from worker.engine.pages import Pages
 
 MIN_CAPACITY = 64
+PATIENT_FORWARDS = 256
+"""For which a rectangle has been too large before it shrinks."""
 IDLE_SHARE = 32
 """One part in so many of the columns in use may keep memory without holding a token, ready for the next."""
 
@@ -88,7 +90,8 @@ class RowCache(Cache):
     """The layers of one model. Rows and capacity at least double when they grow, and stay below their limits.
 
     Memory follows the tokens: where it can be had by the page (`Pages.is_sparse`), what rows have left behind is given
-    back as soon as it is more than a small share; elsewhere the rectangle shrinks once three quarters are of no use.
+    back as soon as it is more than a small share; elsewhere the rectangle shrinks once three quarters have been of no
+    use for many forwards, since graphs of them are lost when it moves.
     """
 
     def __init__(self, num_layers: int, max_length: int) -> None:
@@ -97,6 +100,7 @@ class RowCache(Cache):
         self._max_length = max_length
         self.num_rows = 0
         self.capacity = 0
+        self._num_too_large = 0
         self._held: list[int] = []
         """Of each row, the columns that have memory, from the first on."""
         self.has_moved = False
@@ -133,7 +137,7 @@ class RowCache(Cache):
             self._narrow(num_rows, length)
         self._resize()
         self._held[:num_rows] = map(max, self._held, lengths)
-        self._trim(lengths)
+        self.trim(lengths)
 
     def _larger(self, length: int) -> int:
         return min(max(length, 2 * self.capacity, MIN_CAPACITY), self._max_length)
@@ -143,13 +147,16 @@ class RowCache(Cache):
         return any(pages.is_sparse for pages in self._pages)
 
     def _narrow(self, num_rows: int, length: int) -> None:
-        """Halve what is four times too large, so that the next row does not at once make it grow again."""
-        if 0 < 4 * num_rows <= self.num_rows:
-            self.num_rows = 2 * num_rows
-        if MIN_CAPACITY <= 4 * max(length, MIN_CAPACITY) <= self.capacity:
-            self.capacity = 2 * max(length, MIN_CAPACITY)
+        """To twice what is needed where it is four times that, so that the next row does not make it grow again."""
+        needed = (max(1, num_rows), max(length, MIN_CAPACITY))
+        is_large = 4 * needed[0] <= self.num_rows or 4 * needed[1] <= self.capacity
+        self._num_too_large = self._num_too_large + 1 if is_large else 0
+        if self._num_too_large < PATIENT_FORWARDS:
+            return
+        self._num_too_large = 0
+        self.num_rows, self.capacity = min(self.num_rows, 2 * needed[0]), min(self.capacity, 2 * needed[1])
 
-    def _trim(self, lengths: Sequence[int]) -> None:
+    def trim(self, lengths: Sequence[int]) -> None:
         """Give back the memory behind the rows' tokens, most first, where it is more than a small share."""
         num_idle = sum(self._held) - sum(lengths)
         allowed = sum(lengths) // IDLE_SHARE

@@ -70,7 +70,7 @@ class Runner:
     @property
     def cache_tokens(self) -> int:
         """Tokens that the rows in use hold in the cache."""
-        return sum(self._lengths)
+        return sum(self._lengths) - self.num_decoding  # their pending tokens are not in it yet
 
     @property
     def cache_bytes_used(self) -> int:
@@ -193,6 +193,8 @@ class Runner:
         decoding = self._index(order[: self.num_decoding])
         self._tokens, self._positions = self._tokens[decoding], self._positions[decoding]
         self._describe()
+        if not self.rows:
+            self._cache.trim(())
 
     @torch.inference_mode()
     def shrink(self) -> None:
