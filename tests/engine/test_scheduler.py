@@ -300,7 +300,7 @@ def test_a_prefix_for_which_there_is_no_room_is_not_read_ahead() -> None:
 
 
 def test_a_cache_that_was_full_once_is_filled_again() -> None:
-    small = scheduler(num_slots=4, waiting=2, cache_bytes=100)
+    small = scheduler(num_slots=4, prefill_budget=40, waiting=2, cache_bytes=100)  # for four prompts
     prompts = Prompts(needs={0: Need(90), 1: Need(90)})
     small.schedule(prompts)
     small.remove({0, 1})
