@@ -132,15 +132,12 @@ class RowCache(Cache):
         if num_rows > self.num_rows:
             self.num_rows = max(num_rows, 2 * self.num_rows)
         if length > self.capacity:
-            self.capacity = self._larger(length)
+            self.capacity = min(max(length, 2 * self.capacity, MIN_CAPACITY), self._max_length)
         if not self._is_sparse:
             self._narrow(num_rows, length)
         self._resize()
         self._held[:num_rows] = map(max, self._held, lengths)
         self.trim(lengths)
-
-    def _larger(self, length: int) -> int:
-        return min(max(length, 2 * self.capacity, MIN_CAPACITY), self._max_length)
 
     @property
     def _is_sparse(self) -> bool:
@@ -173,10 +170,10 @@ class RowCache(Cache):
 
     def shrink(self, lengths: Sequence[int]) -> None:
         """Give back all memory but that of rows of so many columns."""
+        self.trim(lengths)
         self.num_rows = min(len(lengths), self.num_rows)
         if not self._is_sparse:
             self.capacity = min(self.capacity, max(MIN_CAPACITY, *lengths, 0))
-        self._held[: len(lengths)] = map(min, self._held, lengths)
         self._resize()
 
     def _resize(self) -> None:

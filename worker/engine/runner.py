@@ -140,6 +140,7 @@ class Runner:
         for pieces in parts:
             yield self._read(pieces, first_row)
         self._cache.scrub(self._index(range(first_row, first_row + len(texts))))
+        self._cache.trim(self._lengths)
 
     def _read(self, pieces: Sequence[Piece], first_row: int) -> Tensor:
         block = piece_block(
