@@ -30,7 +30,8 @@ def fill(cache: RowCache, lengths: list[int], num_heads: int = 2, size: int = 64
     rows = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
     columns = torch.cat([torch.arange(length) for length in lengths])
     cache.expect(RowPass(rows, columns, blocks=()))
-    cache.update(*torch.ones(2, 1, num_heads, len(rows), size), layer_idx=0)
+    keys = torch.ones(1, num_heads, len(rows), size)
+    cache.update(keys, keys, layer_idx=0)
 
 
 def test_one_long_row_among_short_ones_takes_no_more_memory_than_its_own() -> None:
@@ -42,7 +43,7 @@ def test_one_long_row_among_short_ones_takes_no_more_memory_than_its_own() -> No
 
     used = sum(lengths) * cache.bytes_per_column
     assert cache.bytes_reserved == pytest.approx(used, rel=0.05)
-    assert resident_bytes() - before < used + 40 * MIB  # what `fill` itself makes, twice
+    assert resident_bytes() - before < used + 40 * MIB  # and what `fill` itself makes
     assert cache.num_rows * cache.capacity * cache.bytes_per_column > 500 * MIB
 
 
@@ -91,8 +92,13 @@ def test_what_runs_at_once_stays_within_the_budget_and_changes_no_answer(
 ) -> None:
     per_token = 2 * 2 * 2 * 8 * 4  # two layers, keys and values, two heads of eight floats
     tight = load_engine(llama.base, llama.policy, llama.reference, num_slots=32, cache_bytes=120 * per_token)
-    used, active = [0], [0]
-    watched(tight, monkeypatch, lambda _: used.append(tight.cache_use.bytes_used) or active.append(tight.num_active))
+    used, active = list[int](), list[int]()
+
+    def watch(_: Tensor) -> None:
+        used.append(tight.cache_use.bytes_used)
+        active.append(tight.num_active)
+
+    watched(tight, monkeypatch, watch)
 
     completions = decode(tight, mixed_batch())
 
@@ -136,7 +142,8 @@ def test_slots_come_back_after_a_lack_of_memory_and_no_answer_changes(
     assert token_ids(decode(wide, mixed_batch())) == alone
     fewest = wide.num_slots
     patience = 4 * calm_steps  # it lacked twice
-    some = decode(wide, [Request(0, plain(prompt(0, 3)), max_tokens=patience, min_tokens=patience)]) and wide.num_slots
+    decode(wide, [Request(0, plain(prompt(0, 3)), max_tokens=patience, min_tokens=patience)])
+    some = wide.num_slots
     decode(wide, [Request(1, plain(prompt(0, 3)), max_tokens=8 * patience, min_tokens=8 * patience)])
 
     assert fewest < some < wide.num_slots == 16
