@@ -16,10 +16,11 @@ import transformers
 
 from bench.cpu import Comparison, step_ratio
 from bench.ladder import climb
+from bench.memory import of_one_long_request, of_the_workload
 from bench.models import SHAPES, save
 from bench.prefix import curve
 
-TABLES = ("baselines", "ladder", "prefix", "step")
+TABLES = ("baselines", "ladder", "prefix", "step", "memory")
 
 
 def main() -> None:
@@ -52,6 +53,8 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
                 climb(name, folder, num_slots, options.requests)
             if "prefix" in options.tables:
                 curve(name, folder, num_slots, num_requests=2 * num_slots)
+            if "memory" in options.tables:
+                of_the_workload(name, folder, num_slots, options.requests)
         if "step" in options.tables:
             saved = save(SHAPES[name], folder / name)
             for num_slots in (1, 2, 4, 8, 16):
@@ -61,6 +64,8 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
                     f"guided {1e3 * guided:7.1f} ms, ratio {guided / plain:.2f}",
                     flush=True,
                 )
+    if "memory" in options.tables:
+        of_one_long_request(folder)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ _SERVICE_NAMES = frozenset(
             "DTYPE",
             "NUM_SLOTS",
             "MAX_LENGTH",
+            "CACHE_BYTES",
             "LEASE_SECONDS",
             "MAX_ATTEMPTS",
         ),

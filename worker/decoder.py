@@ -200,6 +200,7 @@ def load_decoder(settings: WorkerSettings) -> TextDecoder:
             dtype=settings.dtype,
             num_slots=settings.num_slots,
             max_length=settings.max_length,
+            cache_bytes=settings.cache_bytes,
         )
         tokenizer = AutoTokenizer.from_pretrained(local_folder(settings.model))
     except CardError as error:

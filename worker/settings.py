@@ -35,6 +35,8 @@ class WorkerSettings(BaseSettings):
     """Items decoded at once; as many as fit the memory if unset."""
     max_length: int | None = Field(default=None, ge=2)
     """Tokens of prompt and completion together; the model's own limit, or what fits, if unset."""
+    cache_bytes: int | None = Field(default=None, ge=1)
+    """What the key-value cache may take; by default, a share of the memory that is free beside the models."""
     lease_seconds: float = Field(default=30.0, ge=1)
     """After this long without a sign of life, a worker's items are given to others."""
     max_attempts: int = Field(default=5, ge=1)

@@ -6,12 +6,12 @@ from tests.engine.models import MAX_LENGTH
 from tests.engine.requests import decode, pad, plain, prompt, token_ids
 from worker.engine import Engine, Request
 from worker.engine.attention import RowPass
-from worker.engine.cache import MIN_CAPACITY, RowCache
+from worker.engine.cache import MIN_CAPACITY, PATIENT_FORWARDS, RowCache
 
 
 def cache_for(num_rows: int, length: int, *, max_length: int = MAX_LENGTH) -> RowCache:
     cache = RowCache(num_layers=1, max_length=max_length)
-    cache.reserve(num_rows, length)
+    cache.reserve([length] * num_rows)
     return cache
 
 
@@ -32,7 +32,7 @@ def test_a_row_keeps_its_tokens_when_the_cache_grows() -> None:
     cache = cache_for(num_rows=1, length=3)
     fill(cache, row=0, value=1.0, num_tokens=3)
 
-    cache.reserve(num_rows=3, length=MIN_CAPACITY + 1)
+    cache.reserve([MIN_CAPACITY + 1] * 3)
     read = write(cache, [2.0], rows=[0], columns=[3])
 
     assert read[0, :5].tolist() == [1, 1, 1, 2, 0]
@@ -43,7 +43,7 @@ def test_a_row_keeps_its_tokens_when_the_cache_grows() -> None:
 def test_rows_and_capacity_at_least_double() -> None:
     cache = cache_for(num_rows=4, length=MIN_CAPACITY)
 
-    cache.reserve(num_rows=5, length=MIN_CAPACITY + 1)
+    cache.reserve([MIN_CAPACITY + 1] * 5)
 
     assert (cache.num_rows, cache.capacity) == (8, 2 * MIN_CAPACITY)
 
@@ -51,7 +51,7 @@ def test_rows_and_capacity_at_least_double() -> None:
 def test_the_capacity_never_exceeds_the_longest_row_allowed() -> None:
     cache = cache_for(num_rows=1, length=65, max_length=100)
 
-    cache.reserve(num_rows=1, length=99)
+    cache.reserve([99])
 
     assert cache.capacity == 100
 
@@ -105,9 +105,26 @@ def test_memory_is_given_back() -> None:
     cache = cache_for(num_rows=8, length=3)
     fill(cache, row=1, value=1.0, num_tokens=3)
 
-    cache.shrink(num_rows=2)
+    cache.shrink([3, 3])
 
     assert cache.rows[0].keys.shape[0] == cache.rows[0].values.shape[0] == 2
+    assert cache.rows[0].keys[1, 0, :4, 0].tolist() == [1, 1, 1, 0]
+
+
+def test_where_memory_has_no_pages_a_rectangle_shrinks_once_it_has_long_been_too_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.engine.pages.has_pages", lambda _device: False)
+    cache = cache_for(num_rows=16, length=8 * MIN_CAPACITY, max_length=4096)
+    fill(cache, row=1, value=1.0, num_tokens=3)
+    whole = cache.bytes_reserved
+
+    for _ in range(PATIENT_FORWARDS - 1):
+        cache.reserve([3, 3])
+    assert cache.bytes_reserved == whole
+    cache.reserve([3, 3])
+
+    assert cache.bytes_reserved == 4 * 2 * MIN_CAPACITY * cache.bytes_per_column
     assert cache.rows[0].keys[1, 0, :4, 0].tolist() == [1, 1, 1, 0]
 
 

@@ -1,8 +1,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from worker.engine.memory import Ledger, Need
 from worker.engine.prefixes import PrefixKey
-from worker.engine.scheduler import Chunk, Plan, Scheduler, Ticket, TicketId
+from worker.engine.scheduler import CALM_STEPS, MOST_OVERTAKEN, SMALLEST_PIECE, Chunk, Plan, Scheduler, Ticket, TicketId
 from worker.engine.streams import Weights
 
 
@@ -12,6 +13,8 @@ class Prompts:
 
     num_tokens_of: dict[TicketId, int] = field(default_factory=dict)
     prefix_of: dict[TicketId, PrefixKey] = field(default_factory=dict)
+    needs: dict[TicketId, Need] = field(default_factory=dict)
+    kept: dict[int, int] = field(default_factory=dict)
 
     def missing_prefix(self, request_id: TicketId) -> Ticket | None:
         key = self.prefix_of.get(request_id)
@@ -20,12 +23,24 @@ class Prompts:
     def num_tokens(self, request_id: TicketId) -> int:
         return self.num_tokens_of.get(request_id, 10)
 
+    def need(self, request_id: TicketId) -> Need:
+        return self.needs.get(request_id, Need(10))
+
+    def forget_prefixes(self) -> None:
+        self.kept.clear()
+
 
 PROMPTS = Prompts()
 
 
-def scheduler(num_slots: int = 2, prefill_budget: int = 100, waiting: int = 0, admit_at_least: int = 1) -> Scheduler:
-    made = Scheduler(num_slots, prefill_budget, admit_at_least)
+def scheduler(
+    num_slots: int = 2,
+    prefill_budget: int = 100,
+    waiting: int = 0,
+    admit_at_least: int = 1,
+    cache_bytes: int | None = None,
+) -> Scheduler:
+    made = Scheduler(num_slots, prefill_budget, admit_at_least, Ledger(cache_bytes))
     for request_id in range(waiting):
         made.add(Ticket(request_id, num_rows=2))
     return made
@@ -227,7 +242,7 @@ def test_halving_forgets_a_prefix_that_is_read_but_not_who_waits_for_it() -> Non
     assert evicted == {key}
     assert (frugal.num_active, frugal.num_waiting) == (1, 1)
     frugal.remove({0})
-    assert frugal.schedule(PROMPTS).joining == (1,)
+    assert [chunk.request_id for chunk in frugal.schedule(PROMPTS).chunks] == [1]
 
 
 def test_one_slot_always_remains() -> None:
@@ -237,3 +252,90 @@ def test_one_slot_always_remains() -> None:
     run_out_of_memory(one_slot)
 
     assert one_slot.num_slots == 1
+
+
+def test_requests_are_admitted_while_the_cache_has_room_for_all_that_they_will_need() -> None:
+    small = scheduler(num_slots=8, waiting=5, cache_bytes=35)  # 10 each
+
+    assert small.schedule(PROMPTS).joining == (0, 1, 2)
+    small.remove({1})
+    assert small.schedule(PROMPTS).joining == (3,)
+
+
+def test_who_waits_for_room_is_overtaken_by_smaller_ones_but_not_for_long() -> None:
+    small = scheduler(num_slots=8, prefill_budget=10_000, cache_bytes=100)
+    prompts = Prompts(needs={"large": Need(95)})
+    for request_id in ("first", "second"):
+        small.add(Ticket(request_id, num_rows=1))
+    small.schedule(prompts)
+    small.add(Ticket("large", num_rows=1))
+    for request_id in range(3 * MOST_OVERTAKEN):
+        small.add(Ticket(request_id, num_rows=1))
+
+    joined, active = list[TicketId](), list[TicketId](["first", "second"])
+    while "large" not in joined:
+        small.remove({active.pop(0)})
+        joining = small.schedule(prompts).joining
+        joined += joining
+        active += joining
+
+    assert joined == [*range(MOST_OVERTAKEN), "large"]
+
+
+def test_one_that_fits_nowhere_is_run_alone_and_kept_prefixes_make_way() -> None:
+    small = scheduler(waiting=2, cache_bytes=15)
+    prompts = Prompts(needs={0: Need(12)}, kept={1: 10})
+
+    assert small.schedule(prompts).joining == (0,)
+    assert not prompts.kept
+
+
+def test_a_prefix_for_which_there_is_no_room_is_not_read_ahead() -> None:
+    small = scheduler(num_slots=2, waiting=2, cache_bytes=20)
+    key = prefix(30)
+
+    plan = small.schedule(Prompts({key: 30}, {0: key, 1: key}, {key: Need(30)}))
+
+    assert plan.joining == (0, 1)
+
+
+def test_a_cache_that_was_full_once_is_filled_again() -> None:
+    small = scheduler(num_slots=4, prefill_budget=40, waiting=2, cache_bytes=100)  # for four prompts
+    prompts = Prompts(needs={0: Need(90), 1: Need(90)})
+    small.schedule(prompts)
+    small.remove({0, 1})
+
+    for request_id in range(2, 9):
+        small.add(Ticket(request_id, num_rows=1))
+
+    assert small.schedule(prompts).joining == (2, 3, 4, 5)
+    small.remove({2})
+    assert small.schedule(prompts).joining == (6,)
+
+
+def test_slots_and_pieces_come_back_step_by_step_and_later_after_each_lack() -> None:
+    lacking = scheduler(num_slots=16, prefill_budget=400, waiting=16)
+    lacking.halve(lacking.schedule(PROMPTS))
+    assert (lacking.num_slots, lacking.prefill_budget) == (8, 160)
+
+    grown = []
+    for _ in range(4 * 2 * CALM_STEPS):
+        lacking.succeed()
+        grown.append(lacking.num_slots)
+
+    assert sorted(set(grown)) == [8, 10, 12, 14, 16]
+    assert grown.index(10) == 2 * CALM_STEPS - 1
+    assert (lacking.num_slots, lacking.prefill_budget) == (16, 400)
+
+
+def test_pieces_are_halved_down_to_the_smallest() -> None:
+    lacking = scheduler(num_slots=1, prefill_budget=100, waiting=1)
+    prompts = Prompts({0: 1000})
+
+    sizes = []
+    while lacking.can_read_less(plan := lacking.schedule(prompts)):
+        sizes.append(plan.chunks[0].end)
+        lacking.halve(plan)
+
+    assert sizes == [50, 25]
+    assert plan.chunks[0].end <= SMALLEST_PIECE

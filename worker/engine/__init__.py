@@ -14,6 +14,7 @@ from worker.engine.errors import EngineError, ModelError, OutOfMemoryError, Requ
 from worker.engine.generation import GenerationDefaults
 from worker.engine.hub import local_folder
 from worker.engine.loading import load_engine
+from worker.engine.memory import CacheUse
 from worker.engine.request import (
     CandidateReward,
     Completion,
@@ -29,6 +30,7 @@ from worker.engine.request import (
 )
 
 __all__ = [
+    "CacheUse",
     "CandidateReward",
     "Checkpoint",
     "Completion",

@@ -1,10 +1,11 @@
 """The key-value cache of one set of shared weights: one row per stream, each row's tokens at 0 to its length - 1.
 
 There is no padding between the tokens of a row, and a row never sees its neighbours. Rows 0 to n - 1 are in use; new
-rows are appended and freed ones are filled from the end. Knows tensors; does not know which request a row belongs to,
-nor which of its columns are filled: the pass of a forward says so.
+rows are appended and freed ones are filled from the end. The rectangle is as wide as its longest row, its memory is not
+(`worker.engine.pages`). Knows tensors and how long rows are; does not know which request a row belongs to.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from torch import Tensor
@@ -12,9 +13,14 @@ from transformers.cache_utils import CacheLayerMixin
 
 from worker.engine.attention import RowPass, SharedPrefix
 from worker.engine.native import kernels_on
+from worker.engine.pages import Pages
 from worker.engine.recurrent import RowStates, StateCache
 
 MIN_CAPACITY = 64
+PATIENT_FORWARDS = 256
+"""For which a rectangle has been too large before it shrinks."""
+IDLE_SHARE = 32
+"""One part in so many of the columns in use may keep memory without holding a token, ready for the next."""
 
 
 class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_subclass__ has no types
@@ -28,30 +34,32 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
         super().__init__()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
         self.num_rows = 0
         self.capacity = 0
+        self.pages: tuple[Pages, ...] = ()
+        """Of the keys and of the values, once they are allocated."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate once the first keys and values show their shape, dtype and device."""
-        self.keys = self._allocate(key_states)
-        self.values = self._allocate(value_states)
+        self._hold(*(Pages.zeros(states, self.num_rows, self.capacity) for states in (key_states, value_states)))
         self.is_initialized = True
 
-    def _allocate(self, like: Tensor) -> Tensor:
-        # Zeros, never `empty`: a masked column has weight 0 in the sum over values, and 0 * NaN is NaN.
-        return like.new_zeros(self.num_rows, like.shape[1], self.capacity, like.shape[3])
+    def _hold(self, *pages: Pages) -> None:
+        self.pages = pages
+        self.keys, self.values = (each.tensor for each in pages)
 
-    def resize(self, num_rows: int, capacity: int) -> None:
-        """Hold this many rows and columns; those that both sizes have are kept."""
+    def resize(self, num_rows: int, capacity: int, kept: Sequence[int]) -> None:
+        """Hold this many rows and columns; the first columns of each row are kept, as many as `kept` says."""
         self.num_rows, self.capacity = num_rows, capacity
         if self.is_initialized:
-            self.keys = self._resized(self.keys)
-            self.values = self._resized(self.values)
+            self._hold(*(self._resized(old, kept) for old in self.pages))
 
-    def _resized(self, old: Tensor) -> Tensor:
-        if (old.shape[0], old.shape[2]) == (self.num_rows, self.capacity):
-            return old
-        new = self._allocate(old)
-        rows, columns = min(old.shape[0], self.num_rows), min(old.shape[2], self.capacity)
-        new[:rows, :, :columns] = old[:rows, :, :columns]
+    def _resized(self, old: Pages, kept: Sequence[int]) -> Pages:
+        new = Pages.zeros(old.tensor, self.num_rows, self.capacity)
+        if not new.is_sparse:  # few large copies
+            rows, columns = min(len(old.tensor), self.num_rows), min(old.tensor.shape[2], self.capacity)
+            new.tensor[:rows, :, :columns] = old.tensor[:rows, :, :columns]
+            return new
+        for row, length in enumerate(kept[: self.num_rows]):
+            new.tensor[row, :, :length] = old.tensor[row, :, :length]
         return new
 
     def update(
@@ -85,7 +93,12 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
 
 
 class RowCache(StateCache):
-    """The layers of one model. Rows and capacity at least double when they grow, and stay below their limits."""
+    """The layers of one model. Rows and capacity at least double when they grow, and stay below their limits.
+
+    Memory follows the tokens: where it can be had by the page (`Pages.is_sparse`), what rows have left behind is given
+    back as soon as it is more than a small share; elsewhere the rectangle shrinks once three quarters have been of no
+    use for many forwards, since graphs of them are lost when it moves.
+    """
 
     def __init__(self, num_layers: int, max_length: int) -> None:
         self.rows = [RowLayer() for _ in range(num_layers)]
@@ -94,14 +107,20 @@ class RowCache(StateCache):
         self._max_length = max_length
         self.num_rows = 0
         self.capacity = 0
+        self._num_too_large = 0
+        self._held: list[int] = []
+        """Of each row, the columns that have memory, from the first on."""
         self.has_moved = False
         """Whether keys and values lie elsewhere than when this was last set to false."""
 
     @property
-    def _tensors(self) -> list[Tensor]:
+    def _pages(self) -> list[Pages]:
         """Keys and values; models whose layers share keys leave some of the cache's own layers unused."""
-        filled = (layer for layer in self.rows if layer.is_initialized)
-        return [tensor for layer in filled for tensor in (layer.keys, layer.values)]
+        return [pages for layer in self.rows for pages in layer.pages]
+
+    @property
+    def _tensors(self) -> list[Tensor]:
+        return [pages.tensor for pages in self._pages]
 
     @property
     def bytes_per_column(self) -> int:
@@ -110,28 +129,69 @@ class RowCache(StateCache):
 
     @property
     def bytes_reserved(self) -> int:
-        """Of all rows, filled or not."""
-        return sum(tensor.numel() * tensor.itemsize for tensor in self._tensors)
+        """Memory of all rows, whether it holds tokens or not."""
+        held = Counter(self._held)
+        of_columns = sum(count * pages.row_bytes(length) for pages in self._pages for length, count in held.items())
+        return of_columns + self.num_rows * self.states.bytes_per_row
 
-    def reserve(self, num_rows: int, length: int) -> None:
-        """Make room for rows 0 to num_rows - 1 with columns 0 to length - 1."""
+    def reserve(self, lengths: Sequence[int]) -> None:
+        """Make room for rows of so many columns; what they do not use may be given back."""
+        num_rows, length = len(lengths), max(lengths, default=0)
         if num_rows > self.num_rows:
             self.num_rows = max(num_rows, 2 * self.num_rows)
         if length > self.capacity:
             self.capacity = min(max(length, 2 * self.capacity, MIN_CAPACITY), self._max_length)
+        if not self._is_sparse:
+            self._narrow(num_rows, length)
         self._resize()
+        self._held[:num_rows] = map(max, self._held, lengths)
+        self.trim(lengths)
 
-    def shrink(self, num_rows: int) -> None:
-        """Give back the memory of all rows from num_rows on."""
-        self.num_rows = min(num_rows, self.num_rows)
+    @property
+    def _is_sparse(self) -> bool:
+        return any(pages.is_sparse for pages in self._pages)
+
+    def _narrow(self, num_rows: int, length: int) -> None:
+        """To twice what is needed where it is four times that, so that the next row does not make it grow again."""
+        needed = (max(1, num_rows), max(length, MIN_CAPACITY))
+        is_large = 4 * needed[0] <= self.num_rows or 4 * needed[1] <= self.capacity
+        self._num_too_large = self._num_too_large + 1 if is_large else 0
+        if self._num_too_large < PATIENT_FORWARDS:
+            return
+        self._num_too_large = 0
+        self.num_rows, self.capacity = min(self.num_rows, 2 * needed[0]), min(self.capacity, 2 * needed[1])
+
+    def trim(self, lengths: Sequence[int]) -> None:
+        """Give back the memory behind the rows' tokens, most first, where it is more than a small share."""
+        num_idle = sum(self._held) - sum(lengths)
+        allowed = sum(lengths) // IDLE_SHARE
+        if num_idle <= allowed or not self._is_sparse:
+            return
+        used = [*lengths, *[0] * (self.num_rows - len(lengths))]
+        for row in sorted(range(self.num_rows), key=lambda row: used[row] - self._held[row]):
+            if num_idle <= allowed // 2:
+                return
+            for pages in self._pages:
+                pages.give_back(row, used[row], self._held[row])
+            num_idle -= self._held[row] - used[row]
+            self._held[row] = used[row]
+
+    def shrink(self, lengths: Sequence[int]) -> None:
+        """Give back all memory but that of rows of so many columns."""
+        self.trim(lengths)
+        self.num_rows = min(len(lengths), self.num_rows)
+        if not self._is_sparse:
+            self.capacity = min(self.capacity, max(MIN_CAPACITY, *lengths, 0))
         self._resize()
 
     def _resize(self) -> None:
+        kept = self._held[: self.num_rows]
         for layer in self.rows:
             if (layer.num_rows, layer.capacity) != (self.num_rows, self.capacity):
-                layer.resize(self.num_rows, self.capacity)
+                layer.resize(self.num_rows, self.capacity, kept)
                 self.has_moved = True
         self.states.resize(self.num_rows)
+        self._held = [*kept, *[0] * (self.num_rows - len(kept))]
 
     def expect(self, row_pass: RowPass) -> None:
         """Say what the coming forward writes."""
@@ -140,8 +200,13 @@ class RowCache(StateCache):
 
     def scrub(self, rows: Tensor) -> None:
         """Forget what is in these rows [m]: a masked NaN would still spoil whoever comes to lie there."""
+        of_rows: list[int] = rows.tolist()
         for tensor in self._tensors:
-            tensor[rows] = 0
+            if tensor.is_cuda:
+                tensor[rows] = 0
+                continue
+            for row in of_rows:
+                tensor[row, :, : self._held[row]] = 0
         self.states.scrub(rows)
 
     def move(self, moves: Sequence[tuple[int, int, int]], unproved: Collection[int] = ()) -> None:
@@ -153,6 +218,8 @@ class RowCache(StateCache):
         sources, targets, lengths = zip(*moves, strict=True)
         longest = max(lengths)
         self.states.move(sources, targets, unproved)
+        for _, target, length in moves:
+            self._held[target] = max(self._held[target], min(length, self.capacity))  # the pending token is not in yet
         for tensor in self._tensors:
             if tensor.is_cuda:  # a launch costs more than columns copied in vain
                 moved = tensor[list(sources), :, :longest]

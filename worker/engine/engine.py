@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from worker.engine.choice import Choice, Sent, choose_tokens
-from worker.engine.errors import DuplicateRequestError, OutOfMemoryError, RequestError
+from worker.engine.errors import CacheTooSmallError, DuplicateRequestError, OutOfMemoryError, RequestError
 from worker.engine.generation import GenerationDefaults
 from worker.engine.layout import Piece
-from worker.engine.memory import ROWS_PER_SLOT, is_out_of_memory
+from worker.engine.memory import ROWS_PER_SLOT, CacheUse, Ledger, is_out_of_memory
 from worker.engine.models import Models
+from worker.engine.pages import has_pages
 from worker.engine.prefixes import PrefixKey
 from worker.engine.reading import Prompts
 from worker.engine.request import Completion, Failure, Request, Score, ScoreRequest, TokenRewards
@@ -45,12 +46,20 @@ class Engine:
     depends on its request alone, not on the order, the neighbours, the number of slots or a restart.
     """
 
-    def __init__(self, models: Models, *, num_slots: int, prefill_budget: int, admit_at_least: int = 1) -> None:
+    def __init__(
+        self,
+        models: Models,
+        *,
+        num_slots: int,
+        prefill_budget: int,
+        admit_at_least: int = 1,
+        cache_bytes: int | None = None,
+    ) -> None:
         self._models = models
-        self._prefill_budget = prefill_budget
-        self._scheduler = Scheduler(num_slots, prefill_budget, admit_at_least)
+        ledger = Ledger(cache_bytes, is_rectangle=not has_pages(models.device))
+        self._scheduler = Scheduler(num_slots, prefill_budget, admit_at_least, ledger)
         self._sequences: dict[int | str, Sequence] = {}
-        self._prompts = Prompts()
+        self._prompts = Prompts(models.runners)
         # On a GPU the next step is under way before the host looks at the last one's tokens: neither waits.
         self._num_ahead = 1 if models.device.type == "cuda" else 0
         self._in_flight: list[_InFlight] = []
@@ -60,7 +69,7 @@ class Engine:
 
     @property
     def num_slots(self) -> int:
-        """Requests that are decoded at once; halved whenever the device runs out of memory."""
+        """Requests that are decoded at once; halved when the device runs out of memory, and back after a while."""
         return self._scheduler.num_slots
 
     @property
@@ -74,8 +83,21 @@ class Engine:
         return self._scheduler.num_waiting
 
     @property
+    def cache_use(self) -> CacheUse:
+        """What the caches hold at this moment."""
+        runners = self._models.runners
+        return CacheUse(
+            bytes_budget=self._scheduler.ledger.num_bytes,
+            bytes_promised=self._scheduler.ledger.promised(self._prompts.kept),
+            bytes_reserved=sum(runner.cache_bytes_reserved for runner in runners),
+            bytes_used=sum(runner.cache_bytes_used for runner in runners),
+            num_tokens=sum(runner.cache_tokens for runner in runners),
+        )
+
+    @property
     def statistics(self) -> EngineStatistics:
         """What it has done and what it holds, at this moment; costs no more than a look."""
+        use = self.cache_use
         return EngineStatistics(
             num_slots=self.num_slots,
             num_active=self.num_active,
@@ -84,9 +106,9 @@ class Engine:
             total_slot_steps=self._total_slot_steps,
             total_prompt_tokens_read=self._prompts.total_tokens_read,
             total_prompt_tokens_reused=self._prompts.total_tokens_reused,
-            cache_bytes_reserved=sum(runner.cache_bytes_reserved for runner in self._models.runners),
-            cache_bytes_used=sum(runner.cache_bytes_used for runner in self._models.runners),
-            cache_tokens=sum(runner.cache_tokens for runner in self._models.runners),
+            cache_bytes_reserved=use.bytes_reserved,
+            cache_bytes_used=use.bytes_used,
+            cache_tokens=use.num_tokens,
         )
 
     @property
@@ -136,9 +158,22 @@ class Engine:
             raise DuplicateRequestError(request_id=request.request_id)
         streams = guided_streams(request, self._models.weights)
         check_candidates(request, streams)
+        self._prompts.add(request.request_id, streams, request.max_tokens)
+        self._check_size(request)
         self._sequences[request.request_id] = Sequence(request, streams)
-        self._prompts.add(request.request_id, streams)
         self._scheduler.add(Ticket(request.request_id, len(streams)))
+
+    def _check_size(self, request: Request) -> None:
+        """Refuse what no cache of this size can hold, even alone."""
+        budget, need = self._scheduler.ledger.num_bytes, self._prompts.need(request.request_id).own
+        if budget is not None and need > budget:
+            self._prompts.remove({request.request_id})
+            raise CacheTooSmallError(
+                num_rows=len(request.streams),
+                num_tokens=max(len(stream.prompt) for stream in request.streams) + request.max_tokens,
+                needed=need,
+                budget=budget,
+            )
 
     def cancel(self, request_id: int | str) -> None:
         """Drop a request, waiting or active, without an outcome; an unknown one is no error."""
@@ -161,9 +196,10 @@ class Engine:
         if not self._has_run(plan):
             outcomes = self._settle(self._in_flight)
             self._make_room(plan)
-            if plan.is_smallest and not outcomes:
+            if plan.is_smallest and not outcomes and not self._scheduler.can_read_less(plan):
                 raise OutOfMemoryError
             return outcomes
+        self._scheduler.succeed()
         return self._settle(self._in_flight[: len(self._in_flight) - self._num_ahead])
 
     def generate(self, requests: Iterable[Request]) -> Generator[Completion | Failure, None, None]:
@@ -196,7 +232,7 @@ class Engine:
         return score(
             list(requests),
             self._models,
-            num_tokens=self._prefill_budget,
+            num_tokens=self._scheduler.prefill_budget,
             num_rows=ROWS_PER_SLOT * self.num_slots,
             on_forward=on_forward,
         )
@@ -306,7 +342,8 @@ class Engine:
             if not isinstance(request_id, PrefixKey):
                 self._sequences[request_id].restart()
                 self._prompts.remove({request_id})
-                self._prompts.add(request_id, self._sequences[request_id].streams)
+                sequence = self._sequences[request_id]
+                self._prompts.add(request_id, sequence.streams, sequence.request.max_tokens)
         self._prompts.forget_prefixes()
         for runner in self._models.runners:
             runner.release(evicted, scrub=True)

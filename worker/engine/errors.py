@@ -160,6 +160,13 @@ class NoRoomForAnswerError(PromptTooLongError):
     and answer together, so no max_tokens is low enough: shorten the prompt by at least {excess}."""  # noqa: D205, D209 (as above)
 
 
+class CacheTooSmallError(RequestError):
+    """The request needs {needed:,} bytes of key-value cache for {num_rows} streams of up to {num_tokens} tokens, of
+    which there are {budget:,}: lower max_tokens, shorten the prompt, or take fewer principles."""  # noqa: D205, D209 (as above)
+
+    code = "cache_too_small"
+
+
 class TokenOutOfRangeError(RequestError):
     """{where} holds token id {token_id}, outside 0 to {largest}."""
 

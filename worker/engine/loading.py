@@ -25,7 +25,7 @@ from worker.engine.generation import GenerationDefaults
 from worker.engine.head import ValueHead, vocabulary_layer
 from worker.engine.joined import pack
 from worker.engine.lora import AdapterRows
-from worker.engine.memory import ROWS_PER_SLOT, bytes_per_token, free_bytes, room
+from worker.engine.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, free_bytes, room
 from worker.engine.models import Models
 from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
 from worker.engine.runner import Runner
@@ -69,13 +69,15 @@ def load_engine(
     num_slots: int | None = None,
     max_length: int | None = None,
     prefill_budget: int | None = None,
+    cache_bytes: int | None = None,
 ) -> Engine:
     """An engine with the weights "base" and, where given, "policy" and "reference".
 
     base is a model directory or Hub id; policy and reference are that, too, or LoRA adapters on base, which are
     stacked on it: their rows share its forward passes. `num_slots` is how many requests are decoded at once, and
     `max_length` bounds prompt and completion together; by default both follow from the memory there is and from what
-    the models are decoded exactly for. `prefill_budget` bounds the prompt tokens of one step. Raises a ModelError that
+    the models are decoded exactly for. `prefill_budget` bounds the prompt tokens of one step, `cache_bytes` what the
+    key-value cache may take: by default, a share of the memory that is free beside the models. Raises a ModelError that
     says what to do.
     """
     if num_slots is not None and num_slots < 1:
@@ -96,7 +98,13 @@ def load_engine(
             torch_dtype,
             max_length,
         )
-        return assemble(loaded, num_slots=num_slots, max_length=max_length, prefill_budget=prefill_budget)
+        return assemble(
+            loaded,
+            num_slots=num_slots,
+            max_length=max_length,
+            prefill_budget=prefill_budget,
+            cache_bytes=cache_bytes,
+        )
 
 
 def assemble(
@@ -105,6 +113,7 @@ def assemble(
     num_slots: int | None = None,
     max_length: int | None = None,
     prefill_budget: int | None = None,
+    cache_bytes: int | None = None,
 ) -> Engine:
     """An engine on models in memory, which must use `attention.NAME`; they are changed in place."""
     first = loaded.models[0]
@@ -113,8 +122,9 @@ def assemble(
     runners = _runners(loaded, limit)
     # Two streams of one model, or one of each.
     each = [bytes_per_token(runner.bytes_per_token, runner.bytes_per_row) for runner in runners]
-    of_slot = max(ROWS_PER_SLOT * each[0], sum(each))
-    fitting = room(free_bytes(first.device), of_slot, limit, first.device.type)
+    if cache_bytes is None:
+        cache_bytes = int(free_bytes(first.device) * SHARE_OF_FREE)
+    fitting = room(cache_bytes, max(ROWS_PER_SLOT * each[0], sum(each)), limit, first.device.type)
     if max_length is None:
         limit = fitting.max_length
     slots = fitting.num_slots if num_slots is None else num_slots
@@ -124,6 +134,7 @@ def assemble(
         num_slots=slots,
         prefill_budget=prefill_budget or PREFILL_BUDGETS["cuda" if is_gpu else "cpu"],
         admit_at_least=max(1, slots // ADMITTED_SHARE_ON_GPU) if is_gpu else 1,
+        cache_bytes=fitting.cache_bytes,
     )
 
 

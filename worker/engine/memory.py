@@ -1,7 +1,8 @@
-"""How many slots, and of which length, fit into the memory that is left beside the models."""
+"""How much the cache may hold, who has been promised how much of it, and how many slots that makes. Holds no tensor."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -10,10 +11,13 @@ SHARE_OF_FREE = 0.6
 """The cache's; the rest is for the forwards, and for the moment when the cache grows and both sizes exist."""
 ROWS_PER_SLOT = 2
 """Streams of a guided request."""
-USUAL_LENGTH = 1024
-"""Tokens of prompt and completion that slots are counted for; a longer request takes the room of several."""
 MOST_SLOTS = {"cpu": 64, "cuda": 256}
 """More do not pay: a step is no longer bound by reading the weights."""
+
+USUAL_LENGTH = 1024
+"""Tokens of prompt and completion over which the state of a row is spread, where memory is counted by the token."""
+SHORTEST = 2
+"""Tokens of the shortest request: one is read, one is chosen."""
 
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
@@ -24,14 +28,93 @@ class Room:
 
     num_slots: int
     max_length: int
+    cache_bytes: int
 
 
-def room(free_bytes: int, bytes_per_token: int, max_length: int, device_type: str) -> Room:
-    """Slots and the longest request, where a token of a slot's rows takes so many bytes together."""
-    num_tokens = int(free_bytes * SHARE_OF_FREE) // bytes_per_token
-    longest = max(2, min(max_length, num_tokens))
+def room(cache_bytes: int, bytes_per_token: int, max_length: int, device_type: str) -> Room:
+    """Slots and the longest request, where a token of a slot's rows takes so many bytes together.
+
+    A slot costs nothing until a request is in it, and requests are admitted by what they need: so there are as many
+    slots as pay, or as shortest requests fit.
+    """
+    num_tokens = cache_bytes // bytes_per_token
+    longest = max(SHORTEST, min(max_length, num_tokens))
     most = MOST_SLOTS.get(device_type, MOST_SLOTS["cpu"])
-    return Room(max(1, min(most, num_tokens // min(longest, USUAL_LENGTH))), longest)
+    return Room(max(1, min(most, num_tokens // SHORTEST)), longest, max(cache_bytes, longest * bytes_per_token))
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a request takes of the cache from its admission to its end, in bytes."""
+
+    own: int
+    """Of its rows, at their longest."""
+    shared: Mapping[int, int] = field(default_factory=dict)
+    """Of shared prefixes that its rows read in place, by the identity of each."""
+    num_rows: int = 1
+    longest: int = 0
+    """Of its longest row."""
+
+
+class Ledger:
+    """Promises of cache, by whom they were made to: together they never exceed the budget, so no row is ever moved out.
+
+    A prefix that several read in place is counted once. Where memory cannot be had by the page, the cache is a
+    rectangle: then every row counts as much as the longest.
+    """
+
+    def __init__(self, num_bytes: int | None = None, *, is_rectangle: bool = False) -> None:
+        """`num_bytes` is the budget; None bounds nothing."""
+        self.num_bytes = num_bytes
+        self._is_rectangle = is_rectangle
+        self._needs: dict[Hashable, Need] = {}
+
+    def promised(self, kept: Mapping[int, int]) -> int:
+        """Bytes of all that were promised some, and of the prefixes that are kept for whoever comes."""
+        return self._sum([*self._needs.values()], kept)
+
+    def _sum(self, needs: Sequence[Need], kept: Mapping[int, int]) -> int:
+        shared = dict(kept)
+        for need in needs:
+            shared.update(need.shared)
+        of_rows = sum(need.own for need in needs)
+        if self._is_rectangle:
+            of_rows = sum(need.num_rows for need in needs) * max((need.longest for need in needs), default=0)
+        return of_rows + sum(shared.values())
+
+    def fits(self, need: Need, kept: Mapping[int, int]) -> bool:
+        """Whether there is room for one more."""
+        return self.num_bytes is None or self._sum([*self._needs.values(), need], kept) <= self.num_bytes
+
+    def promise(self, owner: Hashable, need: Need) -> None:
+        """Whether it fits or not: somebody must be first."""
+        self._needs[owner] = need
+
+    def release(self, owners: Collection[Hashable]) -> None:
+        """They need nothing any more."""
+        for owner in owners:
+            self._needs.pop(owner, None)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """What the caches of all models hold at one moment."""
+
+    bytes_budget: int | None
+    """What they may take; None bounds nothing."""
+    bytes_promised: int
+    """What the requests in slots need at their longest, and the prefixes that are kept."""
+    bytes_reserved: int
+    """Memory that they have."""
+    bytes_used: int
+    """Memory that holds tokens."""
+    num_tokens: int
+    """Of all rows."""
+
+    @property
+    def share_used(self) -> float:
+        """Of the memory that they have."""
+        return self.bytes_used / self.bytes_reserved if self.bytes_reserved else 1.0
 
 
 def bytes_per_token(of_token: int, of_row: int) -> int:

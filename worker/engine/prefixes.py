@@ -5,7 +5,7 @@ chat turn. Nobody has to say so: the prompts that wait are compared token by tok
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.engine.attention import SharedPrefix
@@ -97,6 +97,11 @@ class Prefixes:
         num_tokens = sum(len(kept) for kept in self._read.values())
         while num_tokens > self._max_tokens and len(self._read) > 1:
             num_tokens -= len(self._read.popitem(last=False)[1])
+
+    @property
+    def kept(self) -> Mapping[PrefixKey, SharedPrefix]:
+        """Those that were read."""
+        return self._read
 
     def forget(self) -> None:
         """Let go of every prefix that was read; rows that use one keep it."""

@@ -1,16 +1,28 @@
 """Prompts on their way into the cache: what each stream still has to read, and behind which shared prefix."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from worker.engine.attention import SharedPrefix
 from worker.engine.layout import Piece
+from worker.engine.memory import Need
 from worker.engine.prefixes import Prefixes, PrefixKey
 from worker.engine.scheduler import Chunk, Ticket, TicketId
 from worker.engine.streams import GuidedStream
 
 MAX_PREFIX_TOKENS = 8192
 """Of all prefixes that are kept for prompts to come."""
+
+
+class Rows(Protocol):
+    """A runner, as what a row needs of its cache follows from it."""
+
+    def row_bytes(self, num_tokens: int) -> int:
+        """Memory of a row of so many tokens."""
+
+    def is_read_in_place(self, prefix: SharedPrefix) -> bool:
+        """Whether rows leave this prefix where it is, and do not copy it."""
 
 
 @dataclass(slots=True)
@@ -32,6 +44,7 @@ class _Prompt:
 @dataclass(slots=True)
 class _Request:
     prompts: tuple[_Prompt, ...]
+    max_tokens: int
     is_waiting: bool = True
     asked: set[PrefixKey] = field(default_factory=set)
     """Prefixes that were read for it; none is asked for twice, however few can be kept."""
@@ -44,7 +57,8 @@ class _Request:
 class Prompts:
     """The prompts of all requests that are not decoding yet, as the scheduler asks about them."""
 
-    def __init__(self) -> None:
+    def __init__(self, runners: Sequence[Rows]) -> None:
+        self._runners = runners
         self._requests: dict[int | str, _Request] = {}
         self._prefixes = Prefixes(MAX_PREFIX_TOKENS)
         self.total_tokens_read = 0
@@ -52,9 +66,9 @@ class Prompts:
         self.total_tokens_reused = 0
         """Of prompts, because a shared prefix held them."""
 
-    def add(self, request_id: int | str, streams: Sequence[GuidedStream]) -> None:
-        """A request waits."""
-        self._requests[request_id] = _Request(tuple(_Prompt(stream) for stream in streams))
+    def add(self, request_id: int | str, streams: Sequence[GuidedStream], max_tokens: int) -> None:
+        """A request waits; its completion has up to `max_tokens`."""
+        self._requests[request_id] = _Request(tuple(_Prompt(stream) for stream in streams), max_tokens)
         for stream in streams:
             self._prefixes.add(stream.weights, stream.prompt)
 
@@ -90,6 +104,31 @@ class Prompts:
                 self.total_tokens_read += prompt.num_unread
                 self.total_tokens_reused += prompt.start
         return request.num_tokens
+
+    def need(self, request_id: TicketId) -> Need:
+        """What it takes of the caches at its longest, with the prefixes that are there now."""
+        if isinstance(request_id, PrefixKey):
+            of_prefix = self._runners[request_id.weights.model].row_bytes(len(request_id.token_ids))
+            return Need(of_prefix, longest=of_prefix)
+        request, of_rows = self._requests[request_id], list[int]()
+        shared: dict[int, int] = {}
+        for prompt in request.prompts:
+            stream, prefix = prompt.stream, prompt.prefix
+            runner = self._runners[stream.weights.model]
+            if request.is_waiting:
+                prefix = self._prefixes.find(stream.weights, stream.prompt)
+            num_tokens = len(stream.prompt) + request.max_tokens
+            if prefix is not None and runner.is_read_in_place(prefix):
+                shared[id(prefix)] = runner.row_bytes(len(prefix))
+                num_tokens -= len(prefix)
+            of_rows.append(runner.row_bytes(num_tokens))
+        return Need(sum(of_rows), shared, len(of_rows), max(of_rows))
+
+    @property
+    def kept(self) -> Mapping[int, int]:
+        """Bytes of the prefixes that are kept for prompts to come, by their identities."""
+        kept = self._prefixes.kept.items()
+        return {id(prefix): self._runners[key.weights.model].row_bytes(len(prefix)) for key, prefix in kept}
 
     def pieces(self, chunk: Chunk) -> Iterator[tuple[int, Piece]]:
         """The chunk as the runners read it, each with the number of its runner; nothing where a stream is shorter."""

@@ -74,15 +74,19 @@ class Runner:
         """What a token of a row takes in the cache; known once the runner has run."""
         return self._cache.bytes_per_column
 
+    def row_bytes(self, num_tokens: int) -> int:
+        """What a row of so many tokens takes in the cache; known once the runner has run."""
+        return min(num_tokens, self.max_length) * self.bytes_per_token + self.bytes_per_row
+
     @property
     def cache_tokens(self) -> int:
         """Tokens that the rows in use hold in the cache."""
-        return sum(self._lengths)
+        return sum(self._lengths) - self.num_decoding  # their pending tokens are not in it yet
 
     @property
     def cache_bytes_used(self) -> int:
-        """What these tokens take."""
-        return self.cache_tokens * self._cache.bytes_per_column
+        """What these tokens take, and the states of their rows."""
+        return self.cache_tokens * self.bytes_per_token + len(self.rows) * self.bytes_per_row
 
     @property
     def cache_bytes_reserved(self) -> int:
@@ -142,12 +146,13 @@ class Runner:
 
         A single text longer than `num_tokens` is read in parts. Nothing is kept, nobody else is touched.
         """
-        first_row, longest = len(self.rows), max(len(text.token_ids) for text in texts)
-        self._cache.reserve(first_row + len(texts), longest)
+        first_row = len(self.rows)
+        self._cache.reserve([*self._lengths, *(len(text.token_ids) for text in texts)])
         parts = [texts] if len(texts) > 1 else [[part] for part in parts_of(texts[0], num_tokens)]
         for pieces in parts:
             yield self._read(pieces, first_row)
         self._cache.scrub(self._index(range(first_row, first_row + len(texts))))
+        self._cache.trim(self._lengths)
 
     def _read(self, pieces: Sequence[Piece], first_row: int) -> Tensor:
         block = piece_block(
@@ -202,11 +207,13 @@ class Runner:
         decoding = self._index(order[: self.num_decoding])
         self._tokens, self._positions = self._tokens[decoding], self._positions[decoding]
         self._describe()
+        if not self.rows:
+            self._cache.trim(())
 
     @torch.inference_mode()
     def shrink(self) -> None:
         """Give back the memory of rows that are not in use."""
-        self._cache.shrink(len(self.rows))
+        self._cache.shrink(self._lengths)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
@@ -229,12 +236,12 @@ class Runner:
             pieces = pieces[: len(begun)] + by_length(pieces[len(begun) :])
         new = [piece for piece in pieces if piece.key not in begun]
         for piece in new:
-            in_place = piece.prefix is not None and self._is_read_in_place(piece.prefix)
+            in_place = piece.prefix is not None and self.is_read_in_place(piece.prefix)
             self.rows.append(Row(piece.key, piece.adapter, piece.prefix if in_place else None))
             self._lengths.append(0)
         for index, piece in enumerate(pieces, start=self.num_decoding):
             self._lengths[index] = piece.start + len(piece.token_ids) - self.rows[index].offset
-        self._cache.reserve(len(self.rows), max(self._lengths, default=0))
+        self._cache.reserve(self._lengths)
         for index, piece in enumerate(new, start=len(self.rows) - len(new)):
             if piece.prefix is not None:
                 self._cache.states.write(index, piece.prefix.states)
@@ -242,7 +249,8 @@ class Runner:
                     self._cache.write(index, piece.prefix)
         return pieces
 
-    def _is_read_in_place(self, prefix: SharedPrefix) -> bool:
+    def is_read_in_place(self, prefix: SharedPrefix) -> bool:
+        """Whether rows leave this prefix where it is, and do not copy it."""
         return len(prefix) >= READ_IN_PLACE_FROM if self.reads_in_place is None else self.reads_in_place
 
     def _describe(self) -> None:
@@ -304,7 +312,8 @@ class Runner:
 
     def _replay(self, graphs: DecodeGraphs) -> Tensor:
         """The forward of rows that decode, as a recording."""
-        self._cache.reserve(rows_of_graph(len(self.rows)), max(self._lengths))
+        num_idle = rows_of_graph(len(self.rows)) - len(self.rows)
+        self._cache.reserve([*self._lengths, *[1] * num_idle])
         if self._cache.has_moved:
             graphs.forget()
             self._cache.has_moved = False

@@ -1,17 +1,31 @@
-"""Who is decoded next: waiting requests, slots and the prefill budget. Decides; holds no tensors and no tokens.
+"""Who is decoded next: waiting requests, slots, the cache and the prefill budget. Decides; holds no tensors, no tokens.
 
-The one idea: a prompt is read in pieces, as many tokens per step as the budget allows, beside the rows that decode. At
+A request is admitted when a slot is free and the cache has room for all that it will need: none is ever thrown out
+for another. Its prompt is read in pieces, as many tokens per step as the budget allows, beside the rows that decode. At
 any time at most one request is half-read, the newest, so whoever waits behind it waits for nothing else.
 """
 
-from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol, TypeAlias
 
+from worker.engine.memory import Ledger, Need
 from worker.engine.prefixes import PrefixKey
 
 TicketId: TypeAlias = "int | str | PrefixKey"
+
+MOST_OVERTAKEN = 32
+"""Requests that may pass one that waits for more room than there is; then all wait behind it."""
+LOOK_AHEAD = 64
+"""Waiting requests among which one that fits is looked for."""
+SMALLEST_PIECE = 16
+"""Prompt tokens of a step that are not halved any further when memory runs out."""
+CALM_STEPS = 32
+"""Steps after which a part of what was lost to a lack of memory is tried again; twice as many after each new lack."""
+MOST_CALM_STEPS = 4096
+SHARE_GROWN_BACK = 8
+"""Slots come back by an eighth of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +50,16 @@ class Prompts(Protocol):
 
     def num_tokens(self, request_id: TicketId) -> int:
         """Tokens to be run of its longest stream; from the first call on, its streams are as they are."""
+
+    def need(self, request_id: TicketId) -> Need:
+        """What it would take of the cache if it were admitted now."""
+
+    @property
+    def kept(self) -> Mapping[int, int]:
+        """Bytes of the prefixes that are kept for whoever comes, by their identities."""
+
+    def forget_prefixes(self) -> None:
+        """Keep none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +101,12 @@ class Plan:
 
 
 @dataclass(slots=True)
+class _Waiting:
+    ticket: Ticket
+    num_overtaken: int = 0
+
+
+@dataclass(slots=True)
 class _Reading:
     ticket: Ticket
     num_tokens: int
@@ -84,21 +114,28 @@ class _Reading:
 
 
 class Scheduler:
-    """First come, first served: a free slot is filled at the next step, within the prefill budget.
+    """First come, first served: a free slot is filled at the next step, within the cache and the prefill budget.
 
     One slot is one request. `prefill_budget` bounds the prompt tokens that one step runs, so that newcomers do not
     stall those who are being decoded. Where a step costs much whatever it does, `admit_at_least` slots are filled
-    together.
+    together. `ledger` bounds what the requests in slots need; one that has to wait for room is overtaken by
+    smaller ones, but not for long. What a lack of memory takes away comes back in time.
     """
 
-    def __init__(self, num_slots: int, prefill_budget: int, admit_at_least: int = 1) -> None:
-        self.num_slots = num_slots
-        self._prefill_budget = prefill_budget
+    def __init__(
+        self, num_slots: int, prefill_budget: int, admit_at_least: int = 1, ledger: Ledger | None = None
+    ) -> None:
+        self.num_slots = self._most_slots = num_slots
+        self.prefill_budget = self._most_read = prefill_budget
+        self.ledger = ledger or Ledger()
         self._admit_at_least = admit_at_least
-        self._waiting: deque[Ticket] = deque()
+        self._waiting: list[_Waiting] = []
         self._reading: _Reading | None = None
         self._decoding: list[Ticket] = []
         self._is_filling = False
+        self._num_full = num_slots
+        """Requests in slots when no more could be admitted."""
+        self._calm_steps, self._patience = 0, CALM_STEPS
 
     @property
     def num_active(self) -> int:
@@ -112,19 +149,18 @@ class Scheduler:
 
     def add(self, ticket: Ticket) -> None:
         """Queue a request."""
-        self._waiting.append(ticket)
+        self._waiting.append(_Waiting(ticket))
 
     def schedule(self, prompts: Prompts) -> Plan:
         """Fill the free slots and say what to run."""
         decoding = [ticket.request_id for ticket in self._decoding if not isinstance(ticket.request_id, PrefixKey)]
         chunks: list[Chunk] = []
-        budget = self._prefill_budget
+        budget = self.prefill_budget
         self._is_filling = self._goes_on_filling()
         while budget > 0:
+            self._reading = self._reading or self._next(prompts)
             if self._reading is None:
-                if not self._is_filling or not self._waiting or len(self._decoding) >= self.num_slots:
-                    break
-                self._reading = self._next(prompts)
+                break
             chunk, ticket = self._read(self._reading, budget)
             chunks.append(chunk)
             budget -= (chunk.end - chunk.start) * ticket.num_rows
@@ -132,22 +168,50 @@ class Scheduler:
                 break
             self._reading = None
             if not ticket.decodes:
+                self.ledger.release({ticket.request_id})  # kept for others from now on
                 break  # whoever waits for this prefix is admitted once it is there
             self._decoding.append(ticket)
-        self._is_filling = self._is_filling and len(self._decoding) < self.num_slots
+        if len(self._decoding) >= self.num_slots:
+            self._is_filling, self._num_full = False, self.num_slots
         return Plan(tuple(decoding), tuple(chunks))
 
     def _goes_on_filling(self) -> bool:
-        """Whether free slots are filled now: begun when enough are free, ended when none is."""
-        free = self.num_slots - len(self._decoding)
+        """Whether free slots are filled now: begun when enough are free, ended when nobody more can be admitted."""
+        free = min(self.num_slots, self._num_full) - len(self._decoding)
         enough = free >= self._admit_at_least or not self._decoding or len(self._waiting) <= free
         return self._is_filling or enough
 
-    def _next(self, prompts: Prompts) -> _Reading:
-        ticket = prompts.missing_prefix(self._waiting[0].request_id)
-        if ticket is None:
-            ticket = self._waiting.popleft()
-        return _Reading(ticket, prompts.num_tokens(ticket.request_id))
+    def _next(self, prompts: Prompts) -> _Reading | None:
+        """Whoever is to be read now: the first that fits, or a prefix that it shares with others."""
+        if not self._is_filling or not self._waiting:
+            return None
+        place = self._first_that_fits(prompts) if len(self._decoding) < self.num_slots else None
+        if place is None:
+            self._is_filling, self._num_full = False, len(self._decoding)
+            return None
+        ticket = self._waiting[place].ticket
+        prefix = prompts.missing_prefix(ticket.request_id)
+        if prefix is not None and self.ledger.fits(prompts.need(prefix.request_id), prompts.kept):
+            ticket = prefix
+        else:
+            for overtaken in self._waiting[:place]:
+                overtaken.num_overtaken += 1
+            del self._waiting[place]
+        num_tokens = prompts.num_tokens(ticket.request_id)
+        self.ledger.promise(ticket.request_id, prompts.need(ticket.request_id))
+        return _Reading(ticket, num_tokens)
+
+    def _first_that_fits(self, prompts: Prompts) -> int | None:
+        """Its place among those who wait; nobody passes one that was overtaken often enough."""
+        if not self._decoding and not self.ledger.fits(prompts.need(self._waiting[0].ticket.request_id), prompts.kept):
+            prompts.forget_prefixes()
+            return 0  # it is alone: less cannot be asked for
+        for place, waiting in enumerate(islice(self._waiting, LOOK_AHEAD)):
+            if self.ledger.fits(prompts.need(waiting.ticket.request_id), prompts.kept):
+                return place
+            if waiting.num_overtaken >= MOST_OVERTAKEN:
+                return None
+        return None
 
     @staticmethod
     def _read(reading: _Reading, budget: int) -> tuple[Chunk, Ticket]:
@@ -159,29 +223,58 @@ class Scheduler:
     def remove(self, request_ids: Collection[TicketId]) -> PrefixKey | None:
         """Forget requests, wherever they are; the half-read prefix that nobody waits for any more goes with them."""
         self._decoding = [ticket for ticket in self._decoding if ticket.request_id not in request_ids]
-        self._waiting = deque(ticket for ticket in self._waiting if ticket.request_id not in request_ids)
+        self._waiting = [waiting for waiting in self._waiting if waiting.ticket.request_id not in request_ids]
+        self.ledger.release(request_ids)
         if self._reading is None:
             return None
         being_read = self._reading.ticket.request_id
         if isinstance(being_read, PrefixKey) and not self._waiting:
             self._reading = None
+            self.ledger.release({being_read})
             return being_read
         if being_read in request_ids:
             self._reading = None
         return None
 
-    def halve(self, plan: Plan, *, keep_none: bool = False) -> tuple[TicketId, ...]:
-        """Halve the slots after this plan ran out of memory; requests that lose theirs wait in front, in their order.
+    def succeed(self) -> None:
+        """A step has run. After enough of them, a part of what a lack of memory took away is tried again."""
+        is_whole = (self.num_slots, self.prefill_budget) == (self._most_slots, self._most_read)
+        if is_whole and self._patience == CALM_STEPS:
+            return
+        self._calm_steps += 1
+        if self._calm_steps < self._patience:
+            return
+        self._calm_steps = 0
+        if is_whole:
+            self._patience = CALM_STEPS
+            return
+        more = max(1, self._most_slots // SHARE_GROWN_BACK)
+        self.num_slots = self._num_full = min(self._most_slots, self.num_slots + more)
+        self.prefill_budget = min(self._most_read, 2 * self.prefill_budget)
 
-        Those whose prompts the plan was reading lose theirs too, or all where nobody's state is known; a half-read
-        prefix is forgotten.
+    @staticmethod
+    def can_read_less(plan: Plan) -> bool:
+        """Whether the prompt tokens of this plan can be halved."""
+        return sum(chunk.end - chunk.start for chunk in plan.chunks) > SMALLEST_PIECE
+
+    def halve(self, plan: Plan, *, keep_none: bool = False) -> tuple[TicketId, ...]:
+        """Halve the slots and the pieces of prompts after this plan ran out of memory.
+
+        Requests that lose their slots wait in front, in their order. Those whose prompts the plan was reading lose
+        theirs too, or all where nobody's state is known; a half-read prefix is forgotten.
         """
         active = [*self._decoding, *([self._reading.ticket] if self._reading else [])]
-        self.num_slots = max(1, len(active) // 2)
+        self.num_slots = self._num_full = max(1, len(active) // 2)
+        if self.can_read_less(plan):
+            rows = {ticket.request_id: ticket.num_rows for ticket in active}
+            num_read = sum((chunk.end - chunk.start) * rows.get(chunk.request_id, 1) for chunk in plan.chunks)
+            self.prefill_budget = max(SMALLEST_PIECE, min(self.prefill_budget, num_read) // 2)
+        self._calm_steps, self._patience = 0, min(2 * self._patience, MOST_CALM_STEPS)
         safe = set() if keep_none else set(plan.decoding[: self.num_slots])
         evicted = [ticket for ticket in active if ticket.request_id not in safe]
         evicted_ids = {ticket.request_id for ticket in evicted} | {chunk.request_id for chunk in plan.chunks}
         self._decoding = [ticket for ticket in self._decoding if ticket.request_id in safe]
         self._reading = None
-        self._waiting.extendleft(reversed([ticket for ticket in evicted if ticket.decodes]))
+        self.ledger.release(evicted_ids)
+        self._waiting[:0] = [_Waiting(ticket) for ticket in evicted if ticket.decodes]
         return tuple(evicted_ids)
