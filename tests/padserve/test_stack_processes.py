@@ -38,7 +38,7 @@ def up(tmp_path: Path) -> Iterator[Callable[..., LocalStack]]:
     for stack in started:
         if stack.process.poll() is None:
             stack.process.terminate()
-        stack.process.communicate(timeout=SECONDS)
+        stack.process.wait(SECONDS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -141,7 +141,7 @@ def test_a_worker_that_is_killed_is_replaced_and_what_it_started_is_ended(up: Ca
     assert "was killed by SIGKILL; started again in 1 s" in stack.read_until("started again")
     assert all_gone(family)
     assert stack.child("fake_api").is_running()
-    stack.output = ""
+    stack.forget()
     stack.read_until("Ready")
     assert stack.child("fake_worker").pid != worker.pid
 

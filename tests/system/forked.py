@@ -28,7 +28,16 @@ from worker import supervisor
 
 ROOT = Path(__file__).parents[2]
 API, WORKER, ECHO_WORKER = "api.__main__", "worker.__main__", "tests.system.programs.echo_worker"
-PRELOADED = [API, WORKER, ECHO_WORKER, "celery.apps.worker", "celery.concurrency.thread", "kombu.transport.redis"]
+STAND_INS = "tests.padserve.programs.fake_up"
+PRELOADED = [
+    API,
+    WORKER,
+    ECHO_WORKER,
+    STAND_INS,
+    "celery.apps.worker",
+    "celery.concurrency.thread",
+    "kombu.transport.redis",
+]
 PRELOADED += ["celery.worker.consumer", "celery.worker.strategy", "uvicorn.protocols.http.auto", "psycopg"]
 
 

@@ -30,7 +30,7 @@ def stacks(models: tuple[Path, Path], tmp_path: Path) -> Iterator[list[LocalStac
     for stack in started:
         if stack.process.poll() is None:
             stack.process.terminate()
-        stack.process.communicate(timeout=SECONDS)
+        stack.process.wait(SECONDS)
 
 
 def start(folder: Path, models: tuple[Path, Path], stacks: list[LocalStack]) -> LocalStack:

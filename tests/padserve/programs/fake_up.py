@@ -12,10 +12,14 @@ from padserve.served import read_served
 from padserve.settings import read_settings
 from padserve.stack import Programs
 
-programs = Programs(api=(sys.executable, str(Path(__file__).with_name("fake_api.py"))), worker=tuple(sys.argv[1:]))
-try:
-    models = read_served(os.environ.get("PADSERVE_TEST_MODELS", "").split(), os.environ)
-    up.run(read_settings(os.environ), os.environ, Console(width=1000), programs, models)
-except StackError as error:
-    sys.stdout.write("\n".join([str(error), *error.log_lines]) + "\n")
-    sys.exit(1)
+
+def main() -> int:
+    api = (sys.executable, str(Path(__file__).with_name("fake_api.py")))
+    try:
+        models = read_served(os.environ.get("PADSERVE_TEST_MODELS", "").split(), os.environ)
+        programs = Programs(api=api, worker=tuple(sys.argv[1:]))
+        up.run(read_settings(os.environ), os.environ, Console(width=1000), programs, models)
+    except StackError as error:
+        sys.stdout.write("\n".join([str(error), *error.log_lines]) + "\n")
+        return 1
+    return 0
