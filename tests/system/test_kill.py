@@ -23,7 +23,7 @@ from worker.settings import WorkerSettings
 NUM_ITEMS = 96
 """About twice as many as have ended when the last of three is killed: the job is in its middle then."""
 NUM_ITEMS_LATER = 24
-MAX_TOKENS = 50
+MAX_TOKENS = 80
 PREFERENCES = [preference(text, method=Method.PAD) for text in ("formal", "playful", "brief")]
 
 

@@ -59,22 +59,10 @@ def weights_of(client: httpx.Client, user_id: str) -> list[float]:
     return [principle["weight"] for principle in profile["principles"]]
 
 
-@pytest.fixture(scope="module")
-def undisturbed_weights(shared_stack: Stack) -> list[float]:
-    """What is learnt of the same feedback when nothing is killed."""
-    shared_stack.start_what_is_missing()
-    with shared_stack.client as client:
-        give_feedback(client, "undisturbed")
-        wait_until(lambda: fit_of(client, "undisturbed")["state"] in {"succeeded", "failed"}, 240, "the fit has ended")
-        return weights_of(client, "undisturbed")
-
-
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("victim", ["worker", "engine"])
-def test_what_is_killed_while_it_learns_learns_it_after_all(
-    stack: Stack, undisturbed_weights: list[float], victim: str
-) -> None:
-    user, worker = victim, stack.process("worker")
+def test_what_is_killed_while_it_learns_learns_it_after_all(stack: Stack, victim: str) -> None:
+    user, undisturbed, worker = victim, f"beside-the-{victim}", stack.process("worker")
     with stack.client as client:
         give_feedback(client, user)
         wait_until(lambda: fit_of(client, user)["state"] == "running", 240, "the fit is running")
@@ -88,11 +76,13 @@ def test_what_is_killed_while_it_learns_learns_it_after_all(
             worker.wait()
             stack.start_worker()
         wait_until(lambda: fit_of(client, user)["state"] in {"succeeded", "failed"}, 240, "the fit has ended")
+        give_feedback(client, undisturbed)
+        wait_until(lambda: fit_of(client, undisturbed)["state"] in {"succeeded", "failed"}, 240, "the other has ended")
 
         fit = fit_of(client, user)
         versions = client.get(f"/v1/profiles/{user}/versions").json()["data"]
         assert (fit["state"], fit["version"], fit["num_pairs"]) == ("succeeded", 2, NUM_PAIRS)
         assert [version["version"] for version in versions] == [2, 1]
         assert versions[0]["learned"]["base_version"] == 1
-        assert weights_of(client, user) == pytest.approx(undisturbed_weights, abs=1e-3)
+        assert weights_of(client, user) == pytest.approx(weights_of(client, undisturbed), abs=1e-3)
         assert weights_of(client, user) != [1.0, 1.0, 1.0]
