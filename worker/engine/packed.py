@@ -57,7 +57,8 @@ class PanelLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
         rows = x.reshape(-1, self._num_in).contiguous()
-        return self._kernels.product(rows, self._panels, self._padded_bias, self._num_out).view(*x.shape[:-1], self._num_out)
+        product = self._kernels.product(rows, self._panels, self._padded_bias, self._num_out)
+        return product.view(*x.shape[:-1], self._num_out)
 
 
 def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
