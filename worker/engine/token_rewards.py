@@ -200,7 +200,7 @@ def _rewards(text: _Text, part: slice, places: _Places) -> list[TokenReward] | N
         [places.log_probabilities[:, 0], of_given, strength, divergence(score, base, allowed)], dim=1
     )
     given = zip(text.completion_ids[part], of_places.tolist(), shown, strict=True)
-    return [TokenReward(token_id, *numbers, candidates=of_place) for token_id, numbers, of_place in given]
+    return [TokenReward(token_id, *numbers, of_place) for token_id, numbers, of_place in given]
 
 
 def _strengths(text: _Text, base: Tensor, rewards: Tensor, allowed: Tensor) -> Tensor:
