@@ -53,7 +53,12 @@ def try_(
     if tokens:
         from padserve.comparison import Comparison
 
-        show_tokens(given, Comparison(prompt, user, _parts(method), strengths=strengths, max_kls=max_kls), options, round(timeout))
+        show_tokens(
+            given,
+            Comparison(prompt, user, _parts(method), strengths=strengths, max_kls=max_kls),
+            options,
+            round(timeout),
+        )
         return
     try:
         with _ended_by_signals(), given.client() as client, job_progress(given.notes, ended=False) as on_progress:
