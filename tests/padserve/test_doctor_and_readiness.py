@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -103,11 +104,11 @@ def test_both_say_the_same_and_the_doctor_ends_with_1_when_nothing_is_ready(
     assert reason is None or (said["ready"]["detail"], ended.exit_code) == (reason, 1)
 
 
-def test_where_a_server_answers_the_doctor_says_what_it_says(offline: Run, given: Given) -> None:
+def test_where_a_server_answers_the_doctor_says_what_it_says(offline: Run, given: Given, tmp_path: Path) -> None:
     no_worker(given)
     answer = asked(given)
     given.monkeypatch.setenv("PADSERVE_URL", "http://127.0.0.1:1")
-    given.monkeypatch.setenv("PADSERVE_DATABASE_URL", "sqlite:////no/such/folder/padserve.db")
+    given.monkeypatch.setenv("PADSERVE_DATABASE_URL", f"sqlite:///{tmp_path}/another.db")
     given.monkeypatch.setattr("padserve.doctor.httpx.get", lambda *_, **__: answer)
 
     said = {finding["name"]: finding for finding in json.loads(offline("doctor", "--json").output)}
