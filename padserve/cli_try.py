@@ -49,11 +49,16 @@ def try_(
     shown. It goes before your other jobs, and nothing of it is kept.
     """
     given = context_of(context)
-    settings = {"strengths": _numbers("--strength", strength), "max_kls": _numbers("--max-kl", max_kl)}
+    strengths, max_kls = _numbers("--strength", strength), _numbers("--max-kl", max_kl)
     if tokens:
         from padserve.comparison import Comparison
 
-        show_tokens(given, Comparison(prompt, user, _parts(method), **settings), options, round(timeout))
+        show_tokens(
+            given,
+            Comparison(prompt, user, _parts(method), strengths=strengths, max_kls=max_kls),
+            options,
+            round(timeout),
+        )
         return
     try:
         with _ended_by_signals(), given.client() as client, job_progress(given.notes, ended=False) as on_progress:
@@ -61,7 +66,8 @@ def try_(
                 prompt,
                 user,
                 methods=_parts(method),
-                **settings,
+                strengths=strengths,
+                max_kls=max_kls,
                 model=options.model,
                 defaults=options.defaults,
                 on_progress=on_progress,

@@ -95,7 +95,12 @@ async def token_part(request: Request, services: Services, viewer: Viewer, user_
     view = token_view(found.token_rewards) if found is not None and found.token_rewards is not None else None
     number = str(fields.get("number") or "0")
     is_own = fields.get("read") != "1"
-    shown = {"found": found, "view": view, "error": error, "number": number if number.isdecimal() else "0"}
+    shown: dict[str, Any] = {
+        "found": found,
+        "view": view,
+        "error": error,
+        "number": number if number.isdecimal() else "0",
+    }
     given = {name: value for name, value in fields.items() if isinstance(value, str) and name != "csrf"}
     return await run_in_threadpool(
         page, request, "preview_text.html", viewer=viewer, user_id=user_id, given=given, is_own=is_own, **shown
@@ -156,8 +161,10 @@ def _given(fields: FormData, name: str) -> str | None:
 
 def _number(fields: FormData, name: str, errors: list[LineError]) -> float | None:
     text = _given(fields, name)
+    if text is None:
+        return None
     try:
-        return None if text is None else float(text)
+        return float(text)
     except ValueError:
         errors.append(LineError("not_a_number", f"\u201c{text[:40]}\u201d is not a number.", f"/{name}"))
         return None

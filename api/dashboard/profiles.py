@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -99,7 +99,7 @@ def profiles_page(
     more = ""
     if listed.has_more:
         more = urlencode({"find": asked.find, "tag": asked.tag, "after": listed.profiles[-1].user_id})
-    shown = {"listed": listed, "find": asked.find, "tag": asked.tag, "more": more}
+    shown: dict[str, Any] = {"listed": listed, "find": asked.find, "tag": asked.tag, "more": more}
     return page(request, "profiles.html", viewer=viewer, section="profiles", **shown)
 
 
@@ -148,7 +148,7 @@ def history(
         for version, before in zip(found[:VERSIONS_PER_PAGE], befores, strict=False)
     ]
     more = found[VERSIONS_PER_PAGE - 1].version if len(found) > VERSIONS_PER_PAGE else None
-    shown = {"profile": stored, "changes": changes, "more": more, "etag": etag(stored)}
+    shown: dict[str, Any] = {"profile": stored, "changes": changes, "more": more, "etag": etag(stored)}
     return page(request, "profile_history.html", viewer=viewer, section="profiles", user_id=user_id, **shown)
 
 

@@ -70,7 +70,7 @@ class Learnt:
 def teach_page(request: Request, user_id: UserId, viewer: ProfilesReader, services: ServicesDep) -> Response:
     """What was learnt, and where to go on."""
     stored, learnt = _learnt(services, viewer, user_id)
-    shown = {"learnt": learnt, "least": LEAST_PAIRS}
+    shown: dict[str, Any] = {"learnt": learnt, "least": LEAST_PAIRS}
     version = version_of(render(request, "teach_learnt.html", viewer=viewer, profile=stored, **shown))
     return page(
         request,

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
-from typer.main import get_command
+from typer.main import get_group
 
 from db.__main__ import parser as database_parser
 from docs.extension.markdown import WRITTEN, code, table
@@ -27,8 +27,8 @@ def render() -> str:
     lines = [WRITTEN, "", "# Command line", "", "`padserve --install-completion` has the shell offer all of this.", ""]
     for name, command in commands():
         lines += [f"## {name}", "", _paragraphs(command.help or ""), ""]
-        parser = HANDED_ON.get(name)
-        lines += [*(_options(command) if parser is None else _arguments(parser()))]
+        make_parser = HANDED_ON.get(name)
+        lines += [*(_options(command) if make_parser is None else _arguments(make_parser()))]
     top = database_parser()
     lines += ["## python -m db", "", top.description or "", ""]
     for name, parser in _subparsers(top):
@@ -38,7 +38,7 @@ def render() -> str:
 
 def commands() -> Iterator[tuple[str, Command]]:
     """Every command by its whole name, groups before what is in them."""
-    yield from _walk("padserve", get_command(app))
+    yield from _walk("padserve", get_group(app))
 
 
 def _walk(name: str, command: Command) -> Iterator[tuple[str, Command]]:

@@ -45,7 +45,7 @@ def test_every_block_of_the_guides_that_can_run_here_runs(stack: LocalStack) -> 
     address = _url(stack).removeprefix("http://")
     key = (stack.home / "api_key").read_text().strip()
 
-    failed = {}
+    failed: dict[str, str] = {}
     for page in GUIDES:
         script = _script([block for block in BLOCKS if block.page == page and block.is_run])
         if script:

@@ -18,6 +18,8 @@ from worker.engine.pages import PAGE_BYTES
 from worker.engine.runner import Runner
 
 MIB = 2**20
+BYTES_PER_TOKEN = 2 * 2 * 2 * 32 * 4
+"""Of a row of the tiny llama: two layers, keys and values, two heads of 32 floats."""
 
 
 def resident_bytes() -> int:
@@ -90,8 +92,7 @@ def watched(engine: Engine, monkeypatch: pytest.MonkeyPatch, watch: Callable[[Te
 def test_what_runs_at_once_stays_within_the_budget_and_changes_no_answer(
     llama: Family, alone: dict[int | str, tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    per_token = 2 * 2 * 2 * 8 * 4  # two layers, keys and values, two heads of eight floats
-    tight = load_engine(llama.base, llama.policy, llama.reference, num_slots=32, cache_bytes=120 * per_token)
+    tight = load_engine(llama.base, llama.policy, llama.reference, num_slots=32, cache_bytes=120 * BYTES_PER_TOKEN)
     used, active = list[int](), list[int]()
 
     def watch(_: Tensor) -> None:
@@ -103,13 +104,13 @@ def test_what_runs_at_once_stays_within_the_budget_and_changes_no_answer(
     completions = decode(tight, mixed_batch())
 
     assert token_ids(completions) == alone
-    assert max(used) <= 120 * per_token
+    assert max(used) <= 120 * BYTES_PER_TOKEN
     assert 1 < max(active) < len(mixed_batch())
     assert tight.cache_use.bytes_promised == tight.cache_use.num_tokens == 0
 
 
 def test_what_no_cache_of_this_size_can_hold_is_refused_with_its_numbers(llama: Family) -> None:
-    tight = load_engine(llama.base, llama.policy, cache_bytes=256 * 100)
+    tight = load_engine(llama.base, llama.policy, cache_bytes=BYTES_PER_TOKEN * 100)
     fitting, too_large = (
         Request(index, method(prompt(0, 20)), strength=0.5, max_tokens=20)
         for index, method in enumerate((pad, mixture))
@@ -120,7 +121,8 @@ def test_what_no_cache_of_this_size_can_hold_is_refused_with_its_numbers(llama: 
     refused = next(outcome for outcome in outcomes if isinstance(outcome, Failure))
     assert (refused.request_id, refused.code) == (1, "cache_too_small")
     assert (
-        "31,488 bytes of key-value cache for 3 streams of up to 42 tokens, of which there are 25,600" in refused.message
+        "125,952 bytes of key-value cache for 3 streams of up to 42 tokens, of which there are 102,400"
+        in refused.message
     )
     assert len(outcomes) == 2
 

@@ -48,7 +48,7 @@ def test_what_is_not_given_follows_from_the_memory(family: Family, monkeypatch: 
     tight, given = load_engine(family.base, family.policy), load_engine(family.base, num_slots=7, max_length=256)
 
     # Two streams per slot, two layers, keys and values, float32.
-    per_token = 2 * 2 * 2 * 4 * (16 if "llama" in family.base else 32)
+    per_token = 2 * 2 * 2 * 4 * (64 if "llama" in family.base else 32)
     assert tight.max_length == int(200_000 * SHARE_OF_FREE) // per_token
     assert tight.cache_use.bytes_budget == int(200_000 * SHARE_OF_FREE)
     assert (given.num_slots, given.max_length) == (7, 256)

@@ -265,8 +265,8 @@ def test_requests_are_admitted_while_the_cache_has_room_for_all_that_they_will_n
 def test_who_waits_for_room_is_overtaken_by_smaller_ones_but_not_for_long() -> None:
     small = scheduler(num_slots=8, prefill_budget=10_000, cache_bytes=100)
     prompts = Prompts(needs={"large": Need(95)})
-    for request_id in ("first", "second"):
-        small.add(Ticket(request_id, num_rows=1))
+    for name in ("first", "second"):
+        small.add(Ticket(name, num_rows=1))
     small.schedule(prompts)
     small.add(Ticket("large", num_rows=1))
     for request_id in range(3 * MOST_OVERTAKEN):

@@ -246,7 +246,7 @@ class Engine:
         after each forward. Requests that are being decoded go on afterwards as if nothing had been.
         """
         return token_rewards(
-            request, completion_ids, self._models, num_tokens=self._prefill_budget, on_forward=on_forward
+            request, completion_ids, self._models, num_tokens=self._scheduler.prefill_budget, on_forward=on_forward
         )
 
     def _take(self, untaken: Iterator[Request], taken: set[int | str]) -> Iterator[Failure]:

@@ -39,7 +39,7 @@ class JoinedLinear(nn.Module):
         """[..., tokens, in] -> [..., tokens, out], a part of wider rows where there are adapters."""
         product: Tensor = self._product(x)
         if self._rows is not None and self._rows.any_adapted:
-            excluded = self._rows.excluded_among(x.shape[-2])
+            excluded = self._rows.excluded_among(x.shape[:-1].numel())
             self._kernels.adapt(product.flatten(0, -2), self._updates, excluded)
         return product[..., : self.out_features]
 

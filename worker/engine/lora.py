@@ -45,7 +45,7 @@ class AdapterRows:
     def only(self, tokens: slice) -> Iterator[None]:
         """Let layers run on these tokens of the line alone, whatever their shape."""
         excluded = self.excluded
-        self.excluded = None if excluded is None else excluded[tokens]
+        self.excluded = None if excluded is None else excluded[tokens].contiguous()  # as kernels read it
         yield
         self.excluded = excluded
 

@@ -179,12 +179,12 @@ def _count_before(penalties: Penalties, completion_ids: tuple[int, ...], start: 
 
 def _rewards(text: _Text, part: slice, places: _Places) -> list[TokenReward] | None:
     """None where logits are broken."""
-    candidates, stream_logits = places.candidates, places.stream_logits
-    allowed = (candidates.logits > -torch.inf) & (stream_logits != -torch.inf).all(1)
-    finite = candidates.finite & allowed.any(-1) & all_finite(stream_logits, allowed)
+    proposed, stream_logits = places.candidates, places.stream_logits
+    allowed = (proposed.logits > -torch.inf) & (stream_logits != -torch.inf).all(1)
+    finite = proposed.finite & allowed.any(-1) & all_finite(stream_logits, allowed)
     if not bool((finite & places.of_given.isfinite().all(1)).all()):
         return None
-    base = candidates.logits.double()
+    base = proposed.logits.double()
     shares = torch.tensor([[stream.reward for stream in text.streams]], dtype=torch.float64, device=base.device)
     shares = shares.expand(len(base), -1)
     # r_t is normalised over the candidates: what that subtracts is the same for all tokens of a place.
@@ -195,12 +195,15 @@ def _rewards(text: _Text, part: slice, places: _Places) -> list[TokenReward] | N
     strength = _strengths(text, base, rewards, allowed)
     score = base + strength[:, None] * rewards
     log_base, log_guided = (values.masked_fill(~allowed, -torch.inf).log_softmax(-1) for values in (base, score))
-    shown = _candidates(allowed, candidates.token_ids, log_base, rewards, log_guided)
+    shown = _candidates(allowed, proposed.token_ids, log_base, rewards, log_guided)
     of_places = torch.stack(
         [places.log_probabilities[:, 0], of_given, strength, divergence(score, base, allowed)], dim=1
     )
     given = zip(text.completion_ids[part], of_places.tolist(), shown, strict=True)
-    return [TokenReward(token_id, *numbers, candidates=of_place) for token_id, numbers, of_place in given]
+    return [
+        TokenReward(token_id, log_probability, reward, strength_used, kl, candidates)
+        for token_id, (log_probability, reward, strength_used, kl), candidates in given
+    ]
 
 
 def _strengths(text: _Text, base: Tensor, rewards: Tensor, allowed: Tensor) -> Tensor:
