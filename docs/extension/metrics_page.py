@@ -6,9 +6,9 @@ from pathlib import Path
 from docs.extension.markdown import WRITTEN, code, table
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("api", "db", "worker")
+PACKAGES = ("api", "db", "telemetry", "worker")
 _DECLARED = re.compile(r"(?P<made_by>\w+)\(\s*\"(?P<name>padserve_[a-z_]+)\",\s*\"(?P<help>[^\"]*)\"")
-KINDS = ("counter", "histogram", "summary", "gauge")
+KINDS = ("counter", "histogram", "summary", "gauge", "info")
 """What a metric may be, found in the name of what makes it."""
 
 
@@ -30,11 +30,12 @@ def render() -> str:
 def declared() -> list[tuple[str, str, str]]:
     """Name, kind and help of every metric that the packages declare, in alphabetical order."""
     found = {
-        match["name"]: (match["name"], kind, match["help"])
+        name: (name, kind, match["help"])
         for package in PACKAGES
         for file in (ROOT / package).rglob("*.py")
         for match in _DECLARED.finditer(file.read_text(encoding="utf-8"))
         for kind in KINDS
         if kind in match["made_by"].lower()
+        for name in [match["name"] + ("_info" if kind == "info" else "")]  # as it is exposed
     }
     return [found[name] for name in sorted(found)]

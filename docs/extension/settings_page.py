@@ -18,6 +18,7 @@ ELSEWHERE = {
     "HOME": ("padserve", ".padserve", "Folder of the local stack: database, API key, logs."),
     "URL": ("client", "", "Where the client and the command line find the API; unset, the stack of this folder."),
     "API_KEY": ("client, padserve", "generated", "Key of the client; of a new stack, its first key."),
+    "LOG_FORMAT": ("api, worker", "", "`json` or `console`; unset, `console` if standard error is a terminal."),
     "LOG_LEVEL": ("api, worker", "info", "`debug`, `info`, `warning` or `error`."),
     "FAULT": (
         "api, worker",
