@@ -33,7 +33,7 @@ class Fitted:
     """Between 0 and MAX_WEIGHT; their sum is given, as far as that allows: feedback says how the guidance is shared
     out, and its strength is a setting of its own."""
     deviations: tuple[float, ...]
-    """Standard deviations of the weights (Laplace's approximation)."""
+    """Standard deviations of the weights (Laplace's approximation), at most MAX_WEIGHT: nothing is known then."""
     agreement: float
     """Share of the pairs that the weights rank as the user did."""
 
@@ -47,10 +47,10 @@ def fit_weights(deltas: Array, prior: Array, total: float) -> Fitted | None:
     if not weights.any():
         return None
     curvature = _curvature(deltas, weights)
-    deviations = np.sqrt(np.diag(np.linalg.inv(curvature)))
+    deviations = np.sqrt(np.diag(np.linalg.inv(curvature))) * (total / weights.sum())
     return Fitted(
         weights=tuple(float(weight) for weight in _shared_out(weights, total)),
-        deviations=tuple(float(deviation) for deviation in deviations * (total / weights.sum())),
+        deviations=tuple(float(deviation) for deviation in deviations.clip(max=MAX_WEIGHT)),
         agreement=float((deltas @ weights > 0).mean()),
     )
 

@@ -144,3 +144,11 @@ def test_a_profile_whose_weights_are_all_zero_can_learn() -> None:
 
     assert sum(found.weights) == pytest.approx(3.0)
     assert found.weights[0] == max(found.weights)
+
+
+def test_where_next_to_nothing_is_left_of_the_weights_no_deviation_exceeds_their_range() -> None:
+    against_all_but_a_little = np.array([[-400.0, 0.001, -400.0]] * 6)
+
+    found = fitted(against_all_but_a_little, np.array([1.0, 1e-4, 1.0]))
+
+    assert max(found.deviations) == MAX_WEIGHT
