@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from api.app import create_app
 from api.bulk import BulkProcesses
-from api.errors import sentence
-from api.serving import ListeningServer
+from api.http.errors import sentence
+from api.http.serving import ListeningServer
 from api.settings import Settings
 from api.webhooks.delivering import Deliverer
 from db import fault_points

@@ -5,38 +5,34 @@ import time
 from fastapi import Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
-from api import (
-    feedback,
-    health,
-    job_events,
-    job_flow,
-    jobs,
-    metrics,
-    models,
-    previews,
-    profile_previews,
-    profile_transfer,
-    profiles,
-    results,
-)
-from api.admission import Lanes
+from api import health, metrics, models
 from api.anthropic import batches as message_batches
 from api.anthropic import messages
 from api.bulk import Bulk, BulkThreads
+from api.campaigns import previews
 from api.dashboard import pages
-from api.dependencies import Services, callers_in
 from api.documentation import DocumentedApi
-from api.endings import Endings
-from api.heads import HeadMiddleware
-from api.hearing import Ear
-from api.job_status import statuses_in
-from api.listening import Listeners
+from api.http.admission import Lanes
+from api.http.dependencies import Services, callers_in
+from api.http.heads import HeadMiddleware
+from api.http.parameters import refuse_broken_text, refuse_unknown_parameters
+from api.http.problems import install_error_handlers
+from api.http.requests import RequestMiddleware
+from api.jobs import events as job_events
+from api.jobs import flow as job_flow
+from api.jobs import results
+from api.jobs import routes as jobs
+from api.jobs.status import statuses_in
 from api.openai import at_once, batches, files
-from api.parameters import refuse_broken_text, refuse_unknown_parameters
-from api.problems import install_error_handlers
+from api.profiles import feedback
+from api.profiles import previews as profile_previews
+from api.profiles import routes as profiles
+from api.profiles import transfer as profile_transfer
 from api.readiness import ReadinessChecks, new_round
-from api.requests import RequestMiddleware
 from api.settings import Settings
+from api.streams.endings import Endings
+from api.streams.hearing import Ear
+from api.streams.listening import Listeners
 from api.webhooks import routes as webhook_routes
 from db.session import Database
 from worker.queue import PUBLISH_TIMEOUT_SECONDS, Publisher, Queue, create_queue

@@ -19,7 +19,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from api.errors import UnavailableError
+from api.http.errors import UnavailableError
 from api.settings import Settings
 from db import fault_points
 from db.logs import LogLevelError, configure_logs

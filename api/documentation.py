@@ -10,19 +10,17 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from api import (
-    campaign_schemas,
-    feedback_schemas,
-    job_schemas,
-    preview_schemas,
-    profile_preview_schemas,
-    profile_schemas,
-    schedule_schemas,
-)
 from api.anthropic import batch_schemas as message_batch_schemas
 from api.anthropic import failures
+from api.campaigns import preview_schemas
+from api.campaigns import schemas as campaign_schemas
+from api.http.problems import Problem
+from api.jobs import schedule_schemas
+from api.jobs import schemas as job_schemas
 from api.openai import batch_schemas
-from api.problems import Problem
+from api.profiles import feedback_schemas
+from api.profiles import preview_schemas as profile_preview_schemas
+from api.profiles import schemas as profile_schemas
 from api.webhooks import schemas as webhook_schemas
 
 SUMMARY = "Bulk text generation, each item steered while it is decoded by its reader's stored preferences."

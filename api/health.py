@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from api import metrics
-from api.dependencies import ServicesDep
-from api.errors import MetricsTokenError, NoMetricsError, responses
+from api.http.dependencies import ServicesDep
+from api.http.errors import MetricsTokenError, NoMetricsError, responses
 from api.readiness import Readiness
 
 router = APIRouter(tags=["health"])

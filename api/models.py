@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
-from api.bounds import ModelName
-from api.dependencies import Caller, ServicesDep, require
-from api.errors import (
+from api.http.bounds import ModelName
+from api.http.dependencies import Caller, ServicesDep, require
+from api.http.errors import (
     InvalidRequestError,
     ModelAmbiguousError,
     NoSuchModelError,
@@ -20,10 +20,10 @@ from api.errors import (
     UnavailableError,
     responses,
 )
-from api.model_choice import named
-from db.preferences import METHODS_WITH_POLICY, Method
+from api.submissions.model_choice import named
 from db.queries.models import RegisteredModel, list_models
-from db.states import ModelState
+from domain.preferences import METHODS_WITH_POLICY, Method
+from domain.states import ModelState
 
 router = APIRouter(tags=["models"], responses=responses(UnauthorizedError, InvalidRequestError, UnavailableError))
 AnyCaller = Annotated[Caller, Depends(require())]

@@ -3,7 +3,7 @@
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db.states import UnknownUsers
+from domain.states import UnknownUsers
 
 MEBIBYTE = 2**20
 

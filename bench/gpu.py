@@ -17,7 +17,7 @@ from bench.workload import Workload, make_workload
 from worker.engine import Engine, attention
 from worker.engine.loading import ADMITTED_SHARE_ON_GPU, LoadedModels, assemble
 from worker.engine.lora import adapt_rows
-from worker.engine.streams import Weights
+from worker.engine.streams import StreamWeights
 
 PROFILED_SLOTS = 64
 _NAMES = {True: "guided", False: "unguided"}
@@ -28,7 +28,7 @@ def engine_on(model: PreTrainedModel, num_slots: int) -> Engine:
     add_adapter(model)
     model.set_attn_implementation(attention.NAME)
     rows = adapt_rows(model, ["default"])
-    weights = {"base": Weights(0), "policy": Weights(0, 1)}
+    weights = {"base": StreamWeights(0), "policy": StreamWeights(0, 1)}
     return assemble(LoadedModels((model,), ("8B",), weights, rows), num_slots=num_slots, max_length=1024)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError
 from db import schema
 from db.queries import keys
 from db.session import Database, DatabaseUnreachableError
-from db.states import UnknownUsers
+from domain.states import UnknownUsers
 
 DEFAULT = "default"
 SCOPES = ("jobs:read", "jobs:write", "profiles:read", "profiles:write", "admin")

@@ -9,6 +9,8 @@ from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Enum, Integer, MetaD
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 from uuid_utils.compat import uuid7
 
+from domain.json_values import JsonObject
+
 
 class UtcDateTime(TypeDecorator[dt.datetime]):
     """A moment in UTC. SQLite keeps no zone, so it is put back on the way out; a naive value is refused."""
@@ -51,7 +53,6 @@ def state_type(states: type[StrEnum], name: str, *, is_checked: bool = True) -> 
 
 
 # Column vocabulary, so that a model reads as a table.
-JsonObject = dict[str, object]
 Moment = Annotated[dt.datetime, mapped_column(UtcDateTime)]
 RowId = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)]
 TimeOrderedId = Annotated[uuid.UUID, mapped_column(Uuid, primary_key=True, default=new_id)]

@@ -1,4 +1,4 @@
-"""The tables. Pure declarations: every query lives in `db.queries`, every move between states in `db.states`."""
+"""The tables. Pure declarations: every query lives in `db.queries`, every move between states in `domain.states`."""
 
 import datetime as dt
 import uuid
@@ -6,9 +6,10 @@ import uuid
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, false, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.base import Base, Count, Digest, JsonObject, Moment, Name, RowId, TimeOrderedId, state_type
-from db.priorities import Priority
-from db.states import FitState, ItemState, JobState, UnknownUsers, WorkerState
+from db.base import Base, Count, Digest, Moment, Name, RowId, TimeOrderedId, state_type
+from domain.json_values import JsonObject
+from domain.priorities import Priority
+from domain.states import FitState, ItemState, JobState, UnknownUsers, WorkerState
 
 
 class Tenant(Base):
@@ -96,7 +97,7 @@ class ProfileTag(Base):
 
 
 class Preference(Base):
-    """The canonical guidance behind a preference hash (see `db.preferences`), stored once per tenant."""
+    """The canonical guidance behind a preference hash (see `domain.preferences`), stored once per tenant."""
 
     __tablename__ = "preferences"
 
@@ -178,7 +179,7 @@ class Job(Base):
     num_cancelled: Mapped[Count]
     holdout_share: Mapped[float | None]
     holdout_seed: Mapped[int | None]
-    """Which of its users get the unguided text (`db.holdouts`)."""
+    """Which of its users get the unguided text (`domain.holdouts`)."""
     num_holdout: Mapped[Count]
     num_skipped: Mapped[Count]
     """How many users of its audience lacked an attribute, and have no item."""
@@ -367,7 +368,7 @@ class IdempotencyRecord(Base):
 
 
 class Model(Base):
-    """A model under a name, as its workers registered it (see `db.model_descriptions`); the digest is what it is."""
+    """A model under a name, as its workers registered it (`domain.model_descriptions`); the digest is what it is."""
 
     __tablename__ = "models"
 
@@ -386,7 +387,7 @@ class Model(Base):
     card: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
     num_turn_tokens: Mapped[int | None]
     tokens_per_second: Mapped[float | None]
-    """How fast one worker last wrote with it, by `worker.throughput`; None until one has."""
+    """How fast one worker last wrote with it, by `worker.pipeline.throughput`; None until one has."""
     registered_at: Mapped[Moment]
     seen_at: Mapped[Moment]
 

@@ -6,7 +6,8 @@ import uuid
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.base import Base, Digest, JsonObject, Moment, TimeOrderedId
+from db.base import Base, Digest, Moment, TimeOrderedId
+from domain.json_values import JsonObject
 
 
 class StoredFile(Base):

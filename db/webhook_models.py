@@ -7,8 +7,9 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, true
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.base import Base, Count, JsonObject, Moment, RowId, TimeOrderedId, state_type
-from db.states import DeliveryState
+from db.base import Base, Count, Moment, RowId, TimeOrderedId, state_type
+from domain.json_values import JsonObject
+from domain.states import DeliveryState
 
 MAX_URL_CHARACTERS = 2048
 MAX_DESCRIPTION_CHARACTERS = 256

@@ -12,6 +12,7 @@ WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY api api
 COPY db db
+COPY domain domain
 COPY evaluation evaluation
 COPY padserve padserve
 COPY telemetry telemetry

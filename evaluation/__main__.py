@@ -5,7 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
-from evaluation.plan import Models, Plan
+from evaluation.plan import EvaluatedModels, Plan
 from evaluation.suite import MalformedSuiteError, read_suite
 from worker.persrm.pairs import MalformedPairsError, read_pairs
 
@@ -74,7 +74,7 @@ def read_plan(arguments: list[str]) -> Plan:
     """The command line as a plan."""
     options = parser().parse_args(arguments)
     return Plan(
-        models=Models(options.base, options.policy, options.reference),
+        models=EvaluatedModels(options.base, options.policy, options.reference),
         suite=options.suite,
         out=options.out,
         pairs=options.pairs,

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
-from db.preferences import Principle
-from worker.methods import BASE_GUIDE, POLICY_GUIDE, REFERENCE_GUIDE, Guide
+from domain.preferences import Principle
+from worker.texts.methods import BASE_GUIDE, POLICY_GUIDE, REFERENCE_GUIDE, Guide
 
 
 class Says(StrEnum):
@@ -20,7 +20,7 @@ class Says(StrEnum):
     """The principles, after earlier turns that asked for the same and got it."""
 
 
-class Weights(StrEnum):
+class EngineModel(StrEnum):
     """The names of an engine's models."""
 
     BASE = "base"

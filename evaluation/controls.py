@@ -13,15 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evaluation.bootstrap import mean
 from evaluation.measures import Measured
-from evaluation.methods import (
-    GUIDED_UNPROMPTED,
-    PROMPTED,
-    RANDOM_ADAPTER,
-    SAMPLED,
-    UNGUIDED,
-    Method,
-)
-from evaluation.plan import Models
+from evaluation.methods import GUIDED_UNPROMPTED, PROMPTED, RANDOM_ADAPTER, SAMPLED, UNGUIDED, Arm
+from evaluation.plan import EvaluatedModels
 from evaluation.scoring import Row
 from evaluation.study import Study
 from evaluation.tasks import Task
@@ -41,7 +34,7 @@ class EqualKl:
     kl_guided: float
 
 
-def random_adapter(models: Models, out: Path, *, seed: int = 0) -> None:
+def random_adapter(models: EvaluatedModels, out: Path, *, seed: int = 0) -> None:
     """Writes an untrained adapter of the policy's own shape, whose update is not zero."""
     torch.manual_seed(seed)
     shape = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -56,7 +49,7 @@ def random_adapter(models: Models, out: Path, *, seed: int = 0) -> None:
     model.save_pretrained(str(out), save_embedding_layers=False)
 
 
-def merged_policy(models: Models, out: Path) -> str:
+def merged_policy(models: EvaluatedModels, out: Path) -> str:
     """The folder of the policy as a whole model: a foreign base cannot carry an adapter that is not its own.
 
     The base's tokenizer lies beside it, by which the engine knows that it means the same tokens as the foreign base.
@@ -69,7 +62,7 @@ def merged_policy(models: Models, out: Path) -> str:
     return str(out)
 
 
-def at_equal_kl(study: Study, random_study: Study, guided: Method) -> EqualKl:
+def at_equal_kl(study: Study, random_study: Study, guided: Arm) -> EqualKl:
     """The strength at which the random adapter moves the base as far as the policy does on the scored test prompts.
 
     Equal KL is what the comparison is about, and no choice in favour of anything: it is made where it is reported.
@@ -87,7 +80,7 @@ def at_equal_kl(study: Study, random_study: Study, guided: Method) -> EqualKl:
     return EqualKl(strength, found, wanted)
 
 
-def _kl(study: Study, method: Method, tasks: Sequence[Task]) -> float:
+def _kl(study: Study, method: Arm, tasks: Sequence[Task]) -> float:
     measured = study.run(method, tasks)
     sample = measured.scored(lambda scores: scores.kl)
     return math.nan if sample is None else mean(sample).mean
@@ -127,7 +120,7 @@ class StrengthZero:
     num_texts: int
 
 
-def at_strength_zero(study: Study, guided: Method, num_texts: int = 200) -> StrengthZero:
+def at_strength_zero(study: Study, guided: Arm, num_texts: int = 200) -> StrengthZero:
     """Both guided methods at strength 0 against the bases that they guide."""
     tasks = study.test_tasks()
     tasks = random.Random(0).sample(tasks, min(num_texts, len(tasks)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from evaluation.bootstrap import Estimate, Sample, difference, mean
 from evaluation.measures import Judged, Measured, is_single_seen, is_single_unseen
-from evaluation.methods import Method
+from evaluation.methods import Arm
 from evaluation.study import Study
 
 # PAD's own grid, and beyond it, where too much should show.
@@ -42,18 +42,18 @@ class Curve:
     """The same of success."""
 
 
-def sweep_strengths(study: Study, method: Method) -> Curve:
+def sweep_strengths(study: Study, method: Arm) -> Curve:
     """The method over a grid of strengths."""
     return _sweep(study, [method.at(strength=strength) for strength in STRENGTHS], STRENGTHS)
 
 
-def sweep_candidates(study: Study, method: Method) -> Curve:
+def sweep_candidates(study: Study, method: Arm) -> Curve:
     """The method over numbers of candidates."""
     fitting = [k for k in CANDIDATES if k <= study.writer.engine.vocab_size]
     return _sweep(study, [method.at(k=k) for k in fitting], fitting)
 
 
-def _sweep(study: Study, methods: Sequence[Method], settings: Sequence[float]) -> Curve:
+def _sweep(study: Study, methods: Sequence[Arm], settings: Sequence[float]) -> Curve:
     tasks = study.validation_tasks()
     measured = [study.run(method, tasks) for method in methods]
     points = tuple(_point(setting, of_setting) for setting, of_setting in zip(settings, measured, strict=True))

@@ -21,9 +21,9 @@ from evaluation.methods import (
     RANDOM_ADAPTER,
     UNGUIDED,
     WRONG,
-    Method,
+    Arm,
 )
-from evaluation.plan import Models, Plan
+from evaluation.plan import EvaluatedModels, Plan
 from evaluation.report import write_report
 from evaluation.results import Confusion, Example, Gain, Results
 from evaluation.study import Study
@@ -85,11 +85,11 @@ def compare(study: Study, strength: float) -> dict[str, Measured]:
     measured = {method.name: study.run(method, tasks) for method in (UNGUIDED, PROMPTED, GUIDED.at(strength=strength))}
     tasks = study.control_tasks()
     steered = [method.at(strength=strength) for method in (GUIDED_UNPROMPTED, NO_PREFERENCE, WRONG)]
-    others: Sequence[Method] = (FEW_SHOT, *steered, POLICY_ALONE, CONTRAST)
+    others: Sequence[Arm] = (FEW_SHOT, *steered, POLICY_ALONE, CONTRAST)
     return measured | {method.name: study.run(method, tasks) for method in others}
 
 
-def compare_combinations(study: Study, guided: Method) -> dict[str, Measured]:
+def compare_combinations(study: Study, guided: Arm) -> dict[str, Measured]:
     """Unguided, prompted and guided, asked for several principles at once; nothing where the suite has none."""
     if not study.suite.combinations:
         return {}
@@ -97,7 +97,7 @@ def compare_combinations(study: Study, guided: Method) -> dict[str, Measured]:
     return {method.name: study.run(method, tasks) for method in (UNGUIDED, PROMPTED, guided)}
 
 
-def guide_at_random(study: Study, guided: Method, folder: Path) -> tuple[Measured, controls.EqualKl]:
+def guide_at_random(study: Study, guided: Arm, folder: Path) -> tuple[Measured, controls.EqualKl]:
     """An adapter that learnt nothing, as strong as the policy in KL."""
     controls.random_adapter(study.models, folder / "random")
     lost = study.of(replace(study.models, policy=str(folder / "random")))
@@ -113,14 +113,14 @@ def choose_among_samples(study: Study, measured: Mapping[str, Measured]) -> tupl
     return num_samples, study.measure(writing)
 
 
-def measure_other_bases(study: Study, guided: Method, folder: Path) -> tuple[transfer.OtherBase, ...]:
+def measure_other_bases(study: Study, guided: Arm, folder: Path) -> tuple[transfer.OtherBase, ...]:
     """The plan's other bases under the same PersRM, its own base being the reference."""
     if not study.plan.other_bases:
         return ()
     policy = controls.merged_policy(study.models, folder / "policy")
     reference = study.models.reference or study.models.base
     return tuple(
-        transfer.measure_other_base(study, name, Models(path, policy, reference), guided)
+        transfer.measure_other_base(study, name, EvaluatedModels(path, policy, reference), guided)
         for name, path in study.plan.other_bases.items()
     )
 

@@ -1,37 +1,37 @@
 """The methods that are compared, as they are served, and the controls that could refute them. Holds no tensor.
 
-The streams are `worker.methods`': a control is another preference, other weights or another proposer, never another
-spelling of a method.
+The streams are `worker.texts.methods`': a control is another preference, other weights or another proposer, never
+another spelling of a method.
 """
 
 from dataclasses import dataclass, replace
 
-from db.preferences import EffectivePreference
-from db.preferences import Method as Served
-from evaluation.conditions import Policy, Says, Weights, guide_of, told
+from domain.preferences import EffectivePreference
+from domain.preferences import Method as Served
+from evaluation.conditions import EngineModel, Policy, Says, guide_of, told
 from evaluation.tasks import Task
 from worker.engine import Stream
-from worker.formats import PAD, Format, Message, with_principles
-from worker.methods import Encode, streams_of
+from worker.texts.formats import PAD, Format, Message, with_principles
+from worker.texts.methods import Encode, streams_of
 
 DEFAULT_STRENGTH = 1.0
 
 
 @dataclass(frozen=True)
-class Method:
+class Arm:
     """How a text is made: by which served method, from a preference that says what, on which weights."""
 
     name: str
     served: Served
     says: Says = Says.PRINCIPLES
     policy: Policy = Policy.NONE
-    proposer: Weights = Weights.BASE
+    proposer: EngineModel = EngineModel.BASE
     """Whose tokens are the candidates; another than the base writes alone."""
     strength: float = 0.0
     k: int = 10
     temperature: float = 0.0
 
-    def at(self, *, strength: float | None = None, k: int | None = None) -> "Method":
+    def at(self, *, strength: float | None = None, k: int | None = None) -> "Arm":
         """The same method at another strength, or with another number of candidates."""
         return replace(self, strength=self.strength if strength is None else strength, k=self.k if k is None else k)
 
@@ -72,14 +72,14 @@ def _demonstrations(task: Task, format: Format) -> list[Message]:
     return turns
 
 
-UNGUIDED = Method("unguided", Served.NONE, says=Says.NOTHING)
-PROMPTED = Method("prompt only", Served.PROMPT)
-FEW_SHOT = Method("few-shot in context", Served.PROMPT, says=Says.DEMONSTRATIONS)
-GUIDED = Method("guided", Served.PAD, policy=Policy.PERSRM, strength=DEFAULT_STRENGTH)
+UNGUIDED = Arm("unguided", Served.NONE, says=Says.NOTHING)
+PROMPTED = Arm("prompt only", Served.PROMPT)
+FEW_SHOT = Arm("few-shot in context", Served.PROMPT, says=Says.DEMONSTRATIONS)
+GUIDED = Arm("guided", Served.PAD, policy=Policy.PERSRM, strength=DEFAULT_STRENGTH)
 GUIDED_UNPROMPTED = replace(GUIDED, name="guided, base not prompted", served=Served.MIXTURE)
 NO_PREFERENCE = replace(GUIDED, name="guided, no preference text", says=Says.NOTHING)
 WRONG = replace(GUIDED, name="guided, wrong preference", says=Says.WRONG)
-POLICY_ALONE = Method("policy alone", Served.PROMPT, policy=Policy.PERSRM, proposer=Weights.POLICY)
-CONTRAST = Method("contrast, no policy", Served.CONTRAST, strength=DEFAULT_STRENGTH)
+POLICY_ALONE = Arm("policy alone", Served.PROMPT, policy=Policy.PERSRM, proposer=EngineModel.POLICY)
+CONTRAST = Arm("contrast, no policy", Served.CONTRAST, strength=DEFAULT_STRENGTH)
 RANDOM_ADAPTER = replace(GUIDED, name="guided by a random adapter", policy=Policy.RANDOM)
 SAMPLED = replace(PROMPTED, name="best of n", temperature=1.0)

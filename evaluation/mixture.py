@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from db.preferences import EffectivePreference, Principle
-from db.preferences import Method as ServedMethod
+from domain.preferences import EffectivePreference, Principle
+from domain.preferences import Method as ServedMethod
 from evaluation.bootstrap import Estimate, Sample, difference, mean
 from evaluation.conditions import Says
 from evaluation.methods import DEFAULT_STRENGTH, conversation
@@ -14,7 +14,7 @@ from evaluation.rules import num_words
 from evaluation.study import Study
 from evaluation.tasks import Task
 from worker.engine import Completion, Request
-from worker.methods import streams_of
+from worker.texts.methods import streams_of
 
 SHARES = tuple(step / 8 for step in range(9))
 """Of the second principle; the first has the rest."""

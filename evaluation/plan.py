@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker.card import find_card
-from worker.formats import PAD, Format
+from worker.model.card import find_card
+from worker.texts.formats import PAD, Format
 
 
 @dataclass(frozen=True)
-class Models:
+class EvaluatedModels:
     """Folders or hub ids; policy and reference may be adapters on the base."""
 
     base: str
@@ -27,7 +27,7 @@ class Models:
 class Plan:
     """Everything that decides what an evaluation measures."""
 
-    models: Models
+    models: EvaluatedModels
     suite: Path
     out: Path
     """The report; plots and numbers go to a folder beside it, of the same name without the ending."""

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from evaluation.bootstrap import Estimate, Sample, mean
-from evaluation.methods import Method
+from evaluation.methods import Arm
 from evaluation.scoring import RankScores, Row
 from evaluation.study import Study
 from evaluation.suite import Suite
-from worker.formats import Message, with_principles
 from worker.persrm.pairs import PreferencePair
+from worker.texts.formats import Message, with_principles
 
 SEVERAL = "several at once"
 
@@ -28,7 +28,7 @@ class Ranking:
     """By the log-probability under the prompted base."""
 
 
-def rank_pairs(study: Study, pairs: Sequence[PreferencePair], guided: Method) -> list[Ranking]:
+def rank_pairs(study: Study, pairs: Sequence[PreferencePair], guided: Arm) -> list[Ranking]:
     """One row for each principle of the pairs, in the suite's order."""
     groups: dict[str, list[PreferencePair]] = {principle.name: [] for principle in study.suite.principles}
     for pair in pairs:
@@ -42,7 +42,7 @@ def _name(suite: Suite, wording: str) -> str:
     return next((principle.name for principle in suite.principles if principle.says(wording)), wording)
 
 
-def _ranking(study: Study, asked: str, pairs: Sequence[PreferencePair], guided: Method) -> Ranking:
+def _ranking(study: Study, asked: str, pairs: Sequence[PreferencePair], guided: Arm) -> Ranking:
     chosen = study.scorer.rank([_row(study, pair, pair.chosen) for pair in pairs], guided.strength)
     rejected = study.scorer.rank([_row(study, pair, pair.rejected) for pair in pairs], guided.strength)
     clusters = [pair.prompt for pair in pairs]

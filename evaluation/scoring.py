@@ -11,9 +11,9 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from evaluation.conditions import Weights
+from evaluation.conditions import EngineModel
 from evaluation.methods import UNGUIDED
-from evaluation.plan import Models
+from evaluation.plan import EvaluatedModels
 from evaluation.writing import Text, Writer, Writing, is_adapter
 
 BATCH_SIZE = 32
@@ -58,11 +58,11 @@ class RankScores:
 class Scorer:
     """The models of one writer once more, as plain transformers, and an independent language model."""
 
-    def __init__(self, models: Models, writer: Writer, language_model: str | None = None) -> None:
+    def __init__(self, models: EvaluatedModels, writer: Writer, language_model: str | None = None) -> None:
         self._writer = writer
         self._device = writer.engine.device
-        self._models = {Weights.BASE.value: self._load(models.base)}
-        for weights, path in ((Weights.POLICY, models.policy), (Weights.REFERENCE, models.reference)):
+        self._models = {EngineModel.BASE.value: self._load(models.base)}
+        for weights, path in ((EngineModel.POLICY, models.policy), (EngineModel.REFERENCE, models.reference)):
             if path is not None:
                 self._models[weights.value] = self._load(path, base=models.base)
         self._language_model = None if language_model is None else self._load(language_model)
@@ -103,8 +103,8 @@ class Scorer:
             logits(stream.weights, [of_text[index].prompt for of_text in streams])
             for index, stream in enumerate(streams[0])
         ]
-        base = logits(Weights.BASE, [of_text[0].prompt for of_text in streams])
-        unguided = logits(Weights.BASE, plain)
+        base = logits(EngineModel.BASE, [of_text[0].prompt for of_text in streams])
+        unguided = logits(EngineModel.BASE, plain)
         independent = self._surprises_alone(completions)
         for index, text in enumerate(texts):
             coefficients = [method.strength * stream.reward for stream in streams[index]]
@@ -135,16 +135,16 @@ class Scorer:
     @torch.inference_mode()
     def log_ratios(self, rows: Sequence[Row]) -> list[float]:
         """The policy's reward of each completion: sum over its tokens of log pi_policy - log pi_reference."""
-        reference = Weights.REFERENCE.value if self._writer.has_reference else Weights.BASE.value
-        policy = log_probabilities(self._models[Weights.POLICY.value], rows)
+        reference = EngineModel.REFERENCE.value if self._writer.has_reference else EngineModel.BASE.value
+        policy = log_probabilities(self._models[EngineModel.POLICY.value], rows)
         other = log_probabilities(self._models[reference], rows)
         return [ours - theirs for ours, theirs in zip(policy, other, strict=True)]
 
     @torch.inference_mode()
     def rank(self, rows: Sequence[Row], strength: float) -> list[RankScores]:
         """What each completion is ranked by."""
-        reference = Weights.REFERENCE.value if self._writer.has_reference else Weights.BASE.value
-        names = (Weights.BASE.value, Weights.POLICY.value, reference)
+        reference = EngineModel.REFERENCE.value if self._writer.has_reference else EngineModel.BASE.value
+        names = (EngineModel.BASE.value, EngineModel.POLICY.value, reference)
         scores: list[RankScores] = []
         for start in range(0, len(rows), BATCH_SIZE):
             batch = rows[start : start + BATCH_SIZE]

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from evaluation.judge import Judge
 from evaluation.measures import Measured, Rules
-from evaluation.methods import Method
-from evaluation.plan import Models, Plan
+from evaluation.methods import Arm
+from evaluation.plan import EvaluatedModels, Plan
 from evaluation.scoring import Scorer
 from evaluation.suite import Split, Suite
 from evaluation.tasks import Task, draw_tasks
@@ -20,7 +20,7 @@ LOG = logging.getLogger("padserve.evaluation")
 class Study:
     """Writer, scorer, rules and judge over one set of models."""
 
-    def __init__(self, plan: Plan, suite: Suite, rules: Rules, models: Models | None = None) -> None:
+    def __init__(self, plan: Plan, suite: Suite, rules: Rules, models: EvaluatedModels | None = None) -> None:
         self.plan = plan
         self.suite = suite
         self.rules = rules
@@ -36,7 +36,7 @@ class Study:
         names = [principle.name for principle in suite.principles if not principle.values]
         return cls(plan, suite, Rules(suite, Judge(plan.judge, names) if plan.judge else None))
 
-    def of(self, models: Models) -> "Study":
+    def of(self, models: EvaluatedModels) -> "Study":
         """The same study of other models, shown principles in the same format."""
         return Study(self.plan, self.suite, self.rules, models)
 
@@ -68,7 +68,7 @@ class Study:
         singles = [(principle.name,) for principle in self.suite.principles]
         return draw_tasks(self.suite, split, singles if asked is None else asked, seeds=seeds, num_prompts=num_prompts)
 
-    def run(self, method: Method, tasks: Sequence[Task], *, scored: bool = True) -> Measured:
+    def run(self, method: Arm, tasks: Sequence[Task], *, scored: bool = True) -> Measured:
         """Texts for the tasks, judged; the scored share of them is scored too."""
         writing = self.writer.write(tasks, method)
         return self.measure(writing, scored=scored)

@@ -56,7 +56,7 @@ class Example(_Line):
     value: Text | None = None
 
 
-class Principle(_Line):
+class SuitePrinciple(_Line):
     """A preference: how users word it, the rule that checks it, and whether the policy was trained on it.
 
     With `values` it is many of one form, "mention the {value}" say: every wording and the rule have {value} in them.
@@ -104,7 +104,7 @@ class Opposites(_Line):
     principles: tuple[Text, Text]
 
 
-SuiteLine = About | Prompt | Principle | Combination | Opposites
+SuiteLine = About | Prompt | SuitePrinciple | Combination | Opposites
 _LINE: TypeAdapter[SuiteLine] = TypeAdapter(Annotated[SuiteLine, Constrained(discriminator="type")])
 
 
@@ -124,7 +124,7 @@ class Suite:
 
     about: str
     prompts: tuple[Prompt, ...]
-    principles: tuple[Principle, ...]
+    principles: tuple[SuitePrinciple, ...]
     combinations: tuple[tuple[str, ...], ...]
     opposites: tuple[tuple[str, str], ...]
 
@@ -155,7 +155,7 @@ def read_suite(path: Path) -> Suite:
     return Suite(
         about="\n".join(line.text for line in lines if isinstance(line, About)),
         prompts=tuple(line for line in lines if isinstance(line, Prompt)),
-        principles=tuple(line for line in lines if isinstance(line, Principle)),
+        principles=tuple(line for line in lines if isinstance(line, SuitePrinciple)),
         combinations=tuple(line.principles for line in lines if isinstance(line, Combination)),
         opposites=tuple(line.principles for line in lines if isinstance(line, Opposites)),
     )
@@ -172,7 +172,7 @@ def _contradictions(
     numbered: Sequence[tuple[int, SuiteLine]], *, is_complete: bool
 ) -> Iterator[tuple[int | None, str]]:
     """What no line shows alone. A missing name is one only where every line could be read."""
-    principles = [(number, line) for number, line in numbered if isinstance(line, Principle)]
+    principles = [(number, line) for number, line in numbered if isinstance(line, SuitePrinciple)]
     names = [principle.name for _, principle in principles]
     for index, (number, principle) in enumerate(principles):
         if principle.name in names[:index]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evaluation.rules import PLACE
-from evaluation.suite import Principle, Prompt, Split, Suite
+from evaluation.suite import Prompt, Split, Suite, SuitePrinciple
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Task:
     """One text to write. `wrong` is a principle that was not asked for, in the words of a user who did."""
 
     prompt: Prompt
-    principles: tuple[Principle, ...]
+    principles: tuple[SuitePrinciple, ...]
     wordings: tuple[str, ...]
     wrong: str
     seed: int
@@ -52,13 +52,13 @@ def _window(pool: Sequence[Prompt], seed: int, num_seeds: int) -> Iterator[Promp
     yield from (*pool[start:], *pool[:start])
 
 
-def _task(suite: Suite, prompt: Prompt, principles: tuple[Principle, ...], seed: int) -> Task:
+def _task(suite: Suite, prompt: Prompt, principles: tuple[SuitePrinciple, ...], seed: int) -> Task:
     names = [principle.name for principle in principles]
     rng = random.Random(f"{seed} {prompt.prompt} {names}")
     values = {one.name: rng.choice(one.values) for one in suite.principles if one.values}
     others = [one for one in suite.principles if one.name not in names]
 
-    def worded(principle: Principle) -> str:
+    def worded(principle: SuitePrinciple) -> str:
         return rng.choice(principle.wordings).replace(PLACE, values.get(principle.name, PLACE))
 
     wordings = tuple(map(worded, principles))

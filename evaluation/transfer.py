@@ -9,8 +9,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from evaluation.bootstrap import Estimate, difference
 from evaluation.measures import Measured, Summary, is_single_seen, summarise
-from evaluation.methods import POLICY_ALONE, PROMPTED, UNGUIDED, Method
-from evaluation.plan import Models
+from evaluation.methods import POLICY_ALONE, PROMPTED, UNGUIDED, Arm
+from evaluation.plan import EvaluatedModels
 from evaluation.study import Study
 
 TRAINING_RECORD = "training.json"
@@ -54,7 +54,7 @@ class TunedAdapters:
     policy_bytes: int
 
 
-def measure_other_base(study: Study, name: str, models: Models, guided: Method) -> OtherBase:
+def measure_other_base(study: Study, name: str, models: EvaluatedModels, guided: Arm) -> OtherBase:
     """`models` are the other base, the policy as a whole model, and the policy's own base as the reference."""
     other = study.of(models)
     tasks = study.side_tasks()
@@ -73,14 +73,14 @@ def measure_other_base(study: Study, name: str, models: Models, guided: Method) 
     )
 
 
-def measure_tuned(study: Study, tuned: Mapping[str, str], guided: Method) -> TunedAdapters:
+def measure_tuned(study: Study, tuned: Mapping[str, str], guided: Arm) -> TunedAdapters:
     """Each tuned adapter by itself, and the PersRM guiding, on one seed's prompts for the adapter's principle."""
     rows = []
     ours: list[Measured] = []
     theirs: list[Measured] = []
     for principle, path in tuned.items():
         tasks = study.side_tasks([(principle,)])
-        alone = study.of(Models(study.models.base, path)).run(POLICY_ALONE, tasks, scored=False)
+        alone = study.of(EvaluatedModels(study.models.base, path)).run(POLICY_ALONE, tasks, scored=False)
         steered = study.run(guided, tasks, scored=False)
         theirs.append(alone)
         ours.append(steered)

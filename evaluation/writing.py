@@ -8,13 +8,13 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from evaluation.conditions import Weights
-from evaluation.methods import Method
-from evaluation.plan import Models
+from evaluation.conditions import EngineModel
+from evaluation.methods import Arm
+from evaluation.plan import EvaluatedModels
 from evaluation.tasks import Task
 from worker.engine import Completion, Engine, FinishReason, Request, Stream, load_engine
-from worker.formats import PAD, Format
-from worker.prompts import encode
+from worker.texts.formats import PAD, Format
+from worker.texts.prompts import encode
 
 
 class NotWrittenError(RuntimeError):
@@ -35,7 +35,7 @@ class Text:
 class Writing:
     """One method's texts, in the order of the tasks, and what writing them cost."""
 
-    method: Method
+    method: Arm
     texts: tuple[Text, ...]
     num_tokens: int
     """Decoded ones: what several tasks share is decoded once, and counted once."""
@@ -55,7 +55,7 @@ class Writer:
         self.encode = partial(encode, tokenizer)
 
     @classmethod
-    def load(cls, models: Models, *, device: str, max_tokens: int, format: Format = PAD) -> "Writer":
+    def load(cls, models: EvaluatedModels, *, device: str, max_tokens: int, format: Format = PAD) -> "Writer":
         """In float32 everywhere, so that the answers are the same on every machine, but for rounding."""
         engine = load_engine(models.base, models.policy, models.reference, device=device, dtype="float32")
         return cls(engine, AutoTokenizer.from_pretrained(models.base), max_tokens, format)
@@ -63,13 +63,13 @@ class Writer:
     @property
     def has_reference(self) -> bool:
         """Whether the reference is a model of its own."""
-        return Weights.REFERENCE in self.engine.weights
+        return EngineModel.REFERENCE in self.engine.weights
 
-    def streams(self, method: Method, task: Task) -> tuple[Stream, ...]:
+    def streams(self, method: Arm, task: Task) -> tuple[Stream, ...]:
         """The streams that make the task's text."""
         return method.streams(task, self.encode, has_reference=self.has_reference, format=self.format)
 
-    def write(self, tasks: Sequence[Task], method: Method, *, sample: int = 0) -> Writing:
+    def write(self, tasks: Sequence[Task], method: Arm, *, sample: int = 0) -> Writing:
         """One text for each task; `sample` tells the samples of a task apart where tokens are drawn."""
         start = time.monotonic()
         requests: dict[object, Request] = {}
@@ -94,7 +94,7 @@ class Writer:
             completions[int(outcome.request_id)] = outcome
         return [completions[index] for index in range(len(completions))]
 
-    def _request(self, number: int, streams: tuple[Stream, ...], method: Method, seed: int) -> Request:
+    def _request(self, number: int, streams: tuple[Stream, ...], method: Arm, seed: int) -> Request:
         return Request(
             number,
             streams,

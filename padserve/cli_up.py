@@ -8,7 +8,7 @@ import typer
 from padserve.cli_options import AsJson
 from padserve.context import context_of
 
-Models = Annotated[
+ModelOptions = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[NAME=]PATH[+POLICY]",
@@ -17,7 +17,7 @@ Models = Annotated[
 ]
 
 
-def up(context: typer.Context, *, model: Models = None, as_json: AsJson = False) -> None:
+def up(context: typer.Context, *, model: ModelOptions = None, as_json: AsJson = False) -> None:
     """Start a server here: API, worker, and what they need.
 
     Redis and a database are started too, under PADSERVE_HOME, unless PADSERVE_REDIS_URL or PADSERVE_DATABASE_URL name

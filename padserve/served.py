@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from db.model_names import model_name
+from domain.model_names import model_name
 from padserve.errors import StackError
 
 _NAME = re.compile(r"([^/=+@,]+)=(.+)")

@@ -7,7 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from db.queries.workers import worker_status
 from db.session import Database, DatabaseUnreachableError
-from db.states import WorkerState
+from domain.states import WorkerState
 
 
 def main() -> int:

@@ -14,8 +14,8 @@ from db.queries.jobs import waiting_models
 from db.queries.models import RegisteredModel, list_models
 from db.queries.workers import worker_status
 from db.session import Database, first_line
-from db.states import ModelState, WorkerState
 from db.write_probe import WritesFailError, check_writes
+from domain.states import ModelState, WorkerState
 
 NO_ANSWER = {"database": "The database does not answer.", "redis": "Redis does not answer."}
 

@@ -8,16 +8,16 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from db.base import new_id
-from db.model_descriptions import ModelDescription, methods_of
 from db.models import Item, Job, Preference, Result, Tenant
-from db.preferences import EffectivePreference, Method, Principle, effective_preference
 from db.queries import cancelling, workers
-from db.queries.feedback import Pair
 from db.queries.items import ITEMS_PER_STRETCH
 from db.queries.models import register_model
 from db.queries.profiles import create_profile
 from db.session import Database, now
-from db.states import ItemState, JobState, WorkerState
+from domain.model_descriptions import ModelDescription, methods_of
+from domain.pairs import PreferredPair
+from domain.preferences import EffectivePreference, Method, Principle, effective_preference
+from domain.states import ItemState, JobState, WorkerState
 
 MODEL = "tiny"
 DIGEST = "d" * 64
@@ -151,10 +151,12 @@ def a_profile(
         return created.profile_id
 
 
-def some_pairs(num_pairs: int, *, chosen: str = "formal", rejected: str = "playful", prompt: str = "tea") -> list[Pair]:
+def some_pairs(
+    num_pairs: int, *, chosen: str = "formal", rejected: str = "playful", prompt: str = "tea"
+) -> list[PreferredPair]:
     """The user preferred what names one principle to what names another."""
     messages: list[dict[str, object]] = [{"role": "user", "content": prompt}]
-    return [Pair(messages, f"{chosen} {number}", f"{rejected} {number}") for number in range(num_pairs)]
+    return [PreferredPair(messages, f"{chosen} {number}", f"{rejected} {number}") for number in range(num_pairs)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from db.model_descriptions import ModelDescription
-from db.queries.claims import Attempt, ClaimedItem, Outcome
-from db.queries.feedback import Pair
+from domain.attempts import Attempt, ClaimedItem, Outcome
+from domain.model_descriptions import ModelDescription
+from domain.pairs import PreferredPair
+from domain.text_pieces import Piece
 from tests.builders import a_description
-from worker.pieces import Piece
-from worker.protocol import DecoderUnavailableError, Features
-from worker.statistics import Statistics
+from worker.supervision.protocol import DecoderUnavailableError, Features
+from worker.supervision.statistics import Statistics
 
 ENDLESS_STEPS = 40
 SLOW_SECONDS = 0.05
@@ -61,7 +61,7 @@ class EchoDecoder:
         return pieces
 
     def compare(
-        self, pairs: Sequence[Pair], principles: Sequence[str], on_progress: Callable[[], None]
+        self, pairs: Sequence[PreferredPair], principles: Sequence[str], on_progress: Callable[[], None]
     ) -> list[Features | None]:
         """A principle speaks for a text as often as the text names it, 10 nats each; `unscorable` texts have none."""
         prompts = [str(pair.messages[-1]["content"]) for pair in pairs]

@@ -19,26 +19,26 @@ from sqlalchemy.exc import ArgumentError
 from db import fault_points
 from db.fault_points import FaultPointError
 from db.logs import LogLevelError, configure_logs
-from db.model_descriptions import ModelDescription
 from db.session import Database
-from db.states import WorkerState
+from domain.model_descriptions import ModelDescription
+from domain.states import WorkerState
 from telemetry.metrics import watch
 from telemetry.tracing import TracingError, configure_tracing
 from worker import metrics
-from worker.decoding import Decoding, DecodingPolicy
-from worker.engine_process import load_text_decoder
-from worker.learning import Learning, LearningPolicy
+from worker.learning.fits import Learning, LearningPolicy
 from worker.pieces import PieceSender
-from worker.presence import Presence
-from worker.protocol import DecoderUnavailableError
+from worker.pipeline.decoding import Decoding, DecodingPolicy
+from worker.pipeline.presence import Presence
+from worker.pipeline.reconciler import Reconciler
+from worker.pipeline.turns import Turns
+from worker.pipeline.waiting import until_done
 from worker.queue import QueueUrlError, check_queue_url, create_queue
-from worker.reconciler import Reconciler
 from worker.settings import WorkerSettings
-from worker.supervisor import EngineSupervisor
+from worker.supervision.engine_process import load_text_decoder
+from worker.supervision.protocol import DecoderUnavailableError
+from worker.supervision.supervisor import EngineSupervisor
+from worker.supervision.threads import Threads
 from worker.tasks import consume, register_tasks
-from worker.threads import Threads
-from worker.turns import Turns
-from worker.waiting import until_done
 
 UNCONFIGURED = "(none)"
 REFUSED, LOST = 1, 70

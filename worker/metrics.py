@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from db.queries.claims import ClaimedItem, Outcome
-from db.states import ItemState
+from domain.attempts import ClaimedItem, Outcome
+from domain.states import ItemState
 from telemetry.metrics import CountedHistogram, new_registry
-from worker.statistics import Statistics
+from worker.supervision.statistics import Statistics
 
 WAITS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 STATEMENTS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

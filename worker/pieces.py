@@ -1,7 +1,7 @@
 """Texts on their way to who listens while they grow. A hint beside the queue: what is lost comes with the result.
 
 Redis carries pieces to whoever is subscribed at the moment and keeps none of them. Here are their form on the wire and
-the sender; `api.hearing` hears them.
+the sender; `api.streams.hearing` hears them.
 """
 
 import json
@@ -9,11 +9,11 @@ import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import redis
 import structlog
 
+from domain.text_pieces import Piece
 from telemetry.metrics import REDIS_FAULTS
 from worker.queue import REST_SECONDS, redis_client
 
@@ -22,20 +22,6 @@ MOST_PENDING = 512
 _PREFIX = "padserve:pieces:"
 
 log = structlog.get_logger(__name__)
-
-
-class Piece(NamedTuple):
-    """A part of one answer to an item that somebody listens to."""
-
-    listener: str
-    """Who (`listener_of`)."""
-    attempt: int
-    """In which attempt at the item it was written."""
-    choice: int
-    """To which of the item's answers it belongs."""
-    offset: int
-    """How many characters stand in front of it."""
-    text: str
 
 
 def listener_of(process: uuid.UUID, name: uuid.UUID) -> str:

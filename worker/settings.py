@@ -3,7 +3,7 @@
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db.model_names import model_name
+from domain.model_names import model_name
 
 
 class WorkerSettings(BaseSettings):

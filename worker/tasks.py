@@ -10,8 +10,8 @@ from celery.signals import worker_shutting_down
 from celery.worker.components import Hub
 
 from telemetry.metrics import REDIS_FAULTS
+from worker.pipeline.turns import Turns
 from worker.queue import DECODE, LEARN, Queue, enqueue, enqueue_fit, queue_name
-from worker.turns import Turns
 
 # Threads: a busy worker still answers, and SIGTERM waits for the task, which sees `stopping` and gives its leases back.
 CELERY_ARGUMENTS = (

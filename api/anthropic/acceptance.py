@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from api.anthropic.batch_schemas import CreateFields
 from api.anthropic.generation import message_defaults
 from api.anthropic.requests import PARAMS, REQUESTS, BatchRequests, all_parts, value_of
-from api.bodies import MAX_LINE_BYTES, SPOOL_IN_MEMORY_BYTES, SpooledBody
-from api.errors import (
+from api.http.bodies import MAX_LINE_BYTES, SPOOL_IN_MEMORY_BYTES, SpooledBody
+from api.http.errors import (
     IdempotencyMismatchError,
     InvalidRequestError,
     LineError,
@@ -27,14 +27,14 @@ from api.errors import (
     json_pointer,
     line_errors,
 )
-from api.inspection import Inspection
-from api.item_source import Place, ReadOptions
-from api.job_schemas import Options
-from api.json_parts import Text
-from api.planned_items import PlannedItems
-from api.planning import Planner
+from api.http.json_parts import Text
+from api.jobs.schemas import Options
 from api.settings import Settings
-from api.submission import StoredJob, model_of, store_job
+from api.submissions.inspection import Inspection
+from api.submissions.item_source import Place, ReadOptions
+from api.submissions.planned_items import PlannedItems
+from api.submissions.planning import Planner
+from api.submissions.submission import StoredJob, model_of, store_job
 from db.queries import batches, idempotency, message_batches
 from db.queries.idempotency import RequestKey
 from db.queries.models import RegisteredModel

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from api.anthropic.failures import error_object
 from api.anthropic.ids import message_name
 from api.openai.answers import THEIR_FAULTS
-from db.base import JsonObject
 from db.queries.cancelling import CODES
 from db.queries.results import ResultRow
-from db.states import ItemState, JobState
+from domain.json_values import JsonObject
+from domain.states import ItemState, JobState
 
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens"}
 BATCH, STANDARD = "batch", "standard"

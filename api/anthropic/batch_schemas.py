@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from api.job_schemas import Metadata
-from api.schedule_schemas import CompletionWindow, ScheduleFields
+from api.jobs.schedule_schemas import CompletionWindow, ScheduleFields
+from api.jobs.schemas import Metadata
 
 
 class CreateFields(ScheduleFields):

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from api import deadlines
 from api.anthropic.batch_schemas import MessageBatchOut, ProcessingStatus, RequestCounts
 from api.anthropic.ids import batch_name
+from api.jobs import deadlines
 from db.queries import jobs, message_batches
 from db.queries.jobs import JobRecord
 from db.queries.message_batches import MessageBatchRecord
 from db.session import Database
-from db.states import JobState
+from domain.states import JobState
 
 
 @dataclass(frozen=True, slots=True)

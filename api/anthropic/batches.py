@@ -8,18 +8,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api import deadlines
-from api.accepting import make_known
-from api.admission import LIGHT_BYTES
 from api.anthropic.acceptance import Accepted, Asked, accept_aside, accept_batch
 from api.anthropic.answers import MessageFormat
 from api.anthropic.batch_schemas import BATCH_EXAMPLE, DeletedMessageBatch, MessageBatchList, MessageBatchOut
 from api.anthropic.batch_views import FoundBatch, batch_object, find_batches, find_one
 from api.anthropic.errors import COMMON_RESPONSES, AnthropicRoute, NoSuchMessageBatchError, declared
 from api.anthropic.ids import batch_name, parse_batch_name
-from api.bodies import JSON, Authenticated, SpooledBody, ndjson_response, request_body, require_media_type, spool
-from api.dependencies import Caller, Services, ServicesDep
-from api.errors import (
+from api.http.admission import LIGHT_BYTES
+from api.http.bodies import JSON, Authenticated, SpooledBody, ndjson_response, request_body, require_media_type, spool
+from api.http.dependencies import Caller, Services, ServicesDep
+from api.http.errors import (
     BodyTooLargeError,
     IdempotencyMismatchError,
     MalformedBodyError,
@@ -27,15 +25,17 @@ from api.errors import (
     TooManyRequestsError,
     UnsupportedMediaTypeError,
 )
-from api.jobs import IdempotencyKey, Reader, Writer
+from api.jobs import deadlines
+from api.jobs.results import ended_items
+from api.jobs.routes import IdempotencyKey, Reader, Writer
 from api.openai.batches import RetryCount, repeat_seconds
 from api.openai.errors import BadRequestError
-from api.profile_schemas import UserId
-from api.results import ended_items
+from api.profiles.schemas import UserId
+from api.submissions.accepting import make_known
 from db.queries import cancelling, deleting, message_batches
 from db.queries.idempotency import RequestKey
 from db.queries.message_batches import Page
-from db.states import TERMINAL_ITEM_STATES, JobState
+from domain.states import TERMINAL_ITEM_STATES, JobState
 
 ROUTE = "POST /v1/messages/batches"
 JSONL = "application/x-jsonl"

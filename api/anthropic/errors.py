@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from api.anthropic import failures
-from api.errors import (
+from api.http.errors import (
     ForbiddenError,
     NotFoundError,
     OverloadedError,

@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from api.errors import MAX_ERRORS_SHOWN, ApiError, LineError, OverloadedError
-from db.base import JsonObject
+from api.http.errors import MAX_ERRORS_SHOWN, ApiError, LineError, OverloadedError
+from domain.json_values import JsonObject
 
 ROUTES = "/v1/messages"
 MEDIA_TYPE = "application/json"

@@ -13,13 +13,13 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from api.anthropic.blocks import as_text, as_turn
-from api.errors import LineError
-from api.item_source import Place
-from api.job_schemas import Metadata, Overrides, Turn, ends_with_the_user
+from api.http.errors import LineError
+from api.jobs.sampling_schemas import Stop
+from api.jobs.schemas import Metadata, Overrides, Turn, ends_with_the_user
 from api.openai.generation import Endpoint, GenerationBody, MaxTokens, Refused, Rules, endpoint_defaults
-from api.profile_schemas import UserId, check_user_id
-from api.sampling_schemas import Stop
-from db.base import JsonObject
+from api.profiles.schemas import UserId, check_user_id
+from api.submissions.item_source import Place
+from domain.json_values import JsonObject
 
 HARMLESS = frozenset({"cache_control", "service_tier", "diagnostics", "speed"})
 """Whatever they say, the answer is the same: they are about speed, price and records."""

@@ -1,6 +1,6 @@
 """Messages over HTTP: a request waits for its answer, which goes through the same queue as everything else.
 
-How one answer is waited for is `api.one_answer`'s business.
+How one answer is waited for is `api.streams.one_answer`'s business.
 """
 
 import uuid
@@ -21,9 +21,9 @@ from api.anthropic.generation import AT_ONCE, MessageBody, message_defaults, use
 from api.anthropic.ids import message_name
 from api.anthropic.requests import read_params
 from api.anthropic.streaming import MessageEvents
-from api.bodies import JSON, json_value, request_body
-from api.dependencies import ServicesDep
-from api.errors import (
+from api.http.bodies import JSON, json_value, request_body
+from api.http.dependencies import ServicesDep
+from api.http.errors import (
     BodyTooLargeError,
     LineError,
     MalformedBodyError,
@@ -32,18 +32,18 @@ from api.errors import (
     TooManyRequestsError,
     UnsupportedMediaTypeError,
 )
-from api.event_stream import EventStream
-from api.item_source import Place
-from api.jobs import Writer
-from api.one_answer import Question, one_answer
+from api.http.event_stream import EventStream
+from api.http.problems import request_id
+from api.jobs.routes import Writer
 from api.openai.errors import BadRequestError
 from api.openai.generation import Endpoint
 from api.openai.lines import OneRequest
-from api.problems import request_id
-from db.base import JsonObject
+from api.streams.one_answer import Question, one_answer
+from api.submissions.item_source import Place
 from db.queries.losses import WORKER_LOST
 from db.queries.results import ResultRow
-from db.states import ItemState, UnknownUsers
+from domain.json_values import JsonObject
+from domain.states import ItemState, UnknownUsers
 
 router = APIRouter(tags=["anthropic"], responses=COMMON_RESPONSES, route_class=AnthropicRoute)
 

@@ -9,19 +9,19 @@ from pydantic import Field, ValidationError
 from sqlalchemy.orm import Session
 
 from api.anthropic.generation import BATCHED, MessageBody, user_errors
-from api.bodies import MAX_LINE_BYTES, JsonSyntaxError, parse_json
-from api.errors import LineError, MalformedBodyError, line_errors
-from api.inspection import Inspection
-from api.item_source import Candidate, Place, ReadOptions
-from api.job_schemas import CustomId
-from api.json_parts import Part, Text, read_parts
+from api.http.bodies import MAX_LINE_BYTES, JsonSyntaxError, parse_json
+from api.http.errors import LineError, MalformedBodyError, line_errors
+from api.http.json_parts import Part, Text, read_parts
+from api.jobs.schemas import CustomId
 from api.openai.generation import Endpoint, Rules
 from api.openai.lines import a_candidate, read_body
-from api.profile_schemas import StrictModel
+from api.profiles.schemas import StrictModel
+from api.submissions.inspection import Inspection
+from api.submissions.item_source import Candidate, Place, ReadOptions
 from db.batches import batches
 from db.queries import keys
 from db.queries.profiles import PinnedProfile, resolve_profiles
-from db.states import UnknownUsers
+from domain.states import UnknownUsers
 
 ROWS_PER_BATCH = 500
 PROFILES_REMEMBERED = 5000

@@ -8,11 +8,11 @@ from pydantic_core import to_json
 
 from api.anthropic.answers import STANDARD, usage_of
 from api.anthropic.failures import failure_body
-from api.errors import ApiError
-from api.event_stream import event
-from api.growing_texts import NewText
-from db.base import JsonObject
+from api.http.errors import ApiError
+from api.http.event_stream import event
+from api.streams.growing_texts import NewText
 from db.queries.results import ResultRow
+from domain.json_values import JsonObject
 
 PLACE: JsonObject = {"index": 0}
 

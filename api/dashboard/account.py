@@ -15,11 +15,11 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api.bounds import MAX_INTEGER
 from api.dashboard.rendering import PageRoute, done, page, see_other
 from api.dashboard.sessions import AnyViewer, Form, JobsReader, JobsWriter, Viewer
-from api.dependencies import Scope, Services, ServicesDep
-from api.errors import ApiError, InvalidRequestError, NotFoundError, line_errors
+from api.http.bounds import MAX_INTEGER
+from api.http.dependencies import Scope, Services, ServicesDep
+from api.http.errors import ApiError, InvalidRequestError, NotFoundError, line_errors
 from api.webhooks import routes
 from api.webhooks.schemas import WebhookBody, WebhookOut, WebhookPatch
 from db.models import ApiKey

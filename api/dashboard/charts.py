@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from db.states import ItemState
+from domain.states import ItemState
 
 WIDTH, HEIGHT = 600.0, 140.0
 MAX_BARS = 60

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from api import models
 from api.dashboard.rendering import PageRoute, live_part, page, render, version_of
 from api.dashboard.sessions import AnyViewer, Viewer
-from api.dependencies import Scope, Services, ServicesDep
+from api.http.dependencies import Scope, Services, ServicesDep
 from api.models import Model
 from api.readiness import Readiness
 from db.queries import overviews

@@ -13,24 +13,24 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api import deadlines, results
-from api.bounds import Position
-from api.coalescing import Coalescer
 from api.dashboard.charts import Chart, bucket_seconds, progress_chart
 from api.dashboard.rendering import PageRoute, live_part, page, render, version_of
 from api.dashboard.sessions import JobsReader, Viewer
-from api.dependencies import Scope, Services, ServicesDep
-from api.job_schemas import JobOut
-from api.job_views import job_views
-from api.jobs import JobId
-from api.planning import UNGUIDED
-from api.result_rows import Shown
-from api.results import EndedState, ResultFormat
+from api.http.bounds import Position
+from api.http.coalescing import Coalescer
+from api.http.dependencies import Scope, Services, ServicesDep
+from api.jobs import deadlines, results
+from api.jobs.result_rows import Shown
+from api.jobs.results import EndedState, ResultFormat
+from api.jobs.routes import JobId
+from api.jobs.schemas import JobOut
+from api.jobs.views import job_views
+from api.submissions.planning import UNGUIDED
 from db.queries import job_pages
 from db.queries.job_pages import Looked, Side
 from db.queries.jobs import Counts, JobRecord
 from db.queries.results import ResultRow
-from db.states import TERMINAL_ITEM_STATES, ItemState
+from domain.states import TERMINAL_ITEM_STATES, ItemState
 
 RESULTS_PER_PAGE = 25
 MAX_SEARCH_CHARACTERS = 200

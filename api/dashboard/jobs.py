@@ -10,17 +10,18 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api import job_flow, jobs
-from api.bodies import validated
-from api.coalescing import Coalescer
 from api.dashboard.rendering import SECTIONS, PageRoute, done, live_part, page, render, see_other, version_of
 from api.dashboard.sessions import AnyViewer, Form, JobsReader, JobsWriter, Viewer, local_path
-from api.dependencies import Caller, Scope, Services, ServicesDep
-from api.errors import NotFoundError
-from api.job_schemas import MAX_NAME_CHARACTERS, JobList, JobOut
-from api.jobs import JobId
-from api.schedule_schemas import PriorityBody
-from db.states import JobState
+from api.http.bodies import validated
+from api.http.coalescing import Coalescer
+from api.http.dependencies import Caller, Scope, Services, ServicesDep
+from api.http.errors import NotFoundError
+from api.jobs import flow as job_flow
+from api.jobs import routes as jobs
+from api.jobs.routes import JobId
+from api.jobs.schedule_schemas import PriorityBody
+from api.jobs.schemas import MAX_NAME_CHARACTERS, JobList, JobOut
+from domain.states import JobState
 
 JOBS_PER_PAGE = 25
 

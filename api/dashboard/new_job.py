@@ -11,17 +11,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from api import accepting
-from api.accepting import accept_body
 from api.dashboard.rendering import PageRoute, is_of_script, page, see_other
 from api.dashboard.sessions import Form, JobsWriter, Viewer
 from api.dashboard.submitted import Sent, read_campaign_form, read_rows
-from api.dependencies import Scope, Services, ServicesDep
-from api.errors import ApiError, LineError
-from api.submission import Answer
-from db.priorities import Priority
+from api.http.dependencies import Scope, Services, ServicesDep
+from api.http.errors import ApiError, LineError
+from api.submissions import accepting
+from api.submissions.accepting import accept_body
+from api.submissions.submission import Answer
 from db.queries.idempotency import RequestKey
 from db.queries.models import list_models
+from domain.priorities import Priority
 
 ROUTE = "dashboard: new job"
 MAX_FORM_ID = 64

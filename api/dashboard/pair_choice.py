@@ -1,6 +1,6 @@
 """Which two texts to ask a user about: the pair whose answer is expected to tell most about the weights. Pure.
 
-The answer is modelled as where weights are learnt (`worker.preference_fit`):
+The answer is modelled as where weights are learnt (`worker.learning.preference_fit`):
 
     P(first > second) = sigmoid(BETA * u),  u = sum_k w_k * (phi_k(first) - phi_k(second))
     w_k ~ N(mean_k, deviation_k^2)
@@ -17,7 +17,7 @@ from itertools import combinations
 
 BETA = 0.1
 PRIOR_DEVIATION = 1.0
-"""Both as in `worker.preference_fit`; a test holds them equal."""
+"""Both as in `worker.learning.preference_fit`; a test holds them equal."""
 NUM_POINTS = 81
 REACH = 5.0
 """Standard deviations to either side that the integral covers."""

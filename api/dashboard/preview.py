@@ -17,14 +17,14 @@ from api.dashboard.profiles import find
 from api.dashboard.rendering import PageRoute, page
 from api.dashboard.sessions import Form, JobsWriter, ProfilesReader, Viewer
 from api.dashboard.token_view import SHADES, token_view
-from api.dependencies import Services, ServicesDep
-from api.errors import ApiError, InvalidRequestError, LineError, NoSuchProfileError, line_errors
-from api.model_choice import known_methods
-from api.profile_preview_schemas import PreviewedText, ProfilePreviewIn
-from api.profile_previews import previewed
-from api.profile_schemas import UserId
-from db.preferences import METHODS_WITH_STRENGTH, Method
+from api.http.dependencies import Services, ServicesDep
+from api.http.errors import ApiError, InvalidRequestError, LineError, NoSuchProfileError, line_errors
+from api.profiles.preview_schemas import PreviewedText, ProfilePreviewIn
+from api.profiles.previews import previewed
+from api.profiles.schemas import UserId
+from api.submissions.model_choice import known_methods
 from db.queries.models import list_models
+from domain.preferences import METHODS_WITH_STRENGTH, Method
 
 USUAL_STRENGTHS = "0.5, 1, 2"
 USUAL_TOKENS = 64

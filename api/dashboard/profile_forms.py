@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.datastructures import FormData
 
-from api.errors import InvalidRequestError, LineError, line_errors
-from api.profile_schemas import MAX_WEIGHT, ProfileBody
-from db.base import JsonObject
+from api.http.errors import InvalidRequestError, LineError, line_errors
+from api.profiles.schemas import MAX_WEIGHT, ProfileBody
+from domain.json_values import JsonObject
 
 BLANK_ROWS = 1
 SLIDER_END = 3.0

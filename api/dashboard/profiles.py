@@ -10,8 +10,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from api import profiles
-from api.bounds import Version
 from api.dashboard.profile_forms import (
     Difference,
     ProfileForm,
@@ -23,15 +21,17 @@ from api.dashboard.profile_forms import (
 )
 from api.dashboard.rendering import PageRoute, page, see_other
 from api.dashboard.sessions import Form, ProfilesReader, ProfilesWriter, Viewer
-from api.dependencies import Services, ServicesDep
-from api.errors import ApiError, InvalidRequestError, LineError, NoSuchProfileError, PreconditionFailedError
-from api.etags import Preconditions
-from api.model_choice import known_methods
-from api.profile_schemas import MAX_USER_ID_CHARACTERS, ProfileBody, ProfileResource, UserId, check_user_id, etag
-from db.preferences import Method
+from api.http.bounds import Version
+from api.http.dependencies import Services, ServicesDep
+from api.http.errors import ApiError, InvalidRequestError, LineError, NoSuchProfileError, PreconditionFailedError
+from api.http.etags import Preconditions
+from api.profiles import routes as profiles
+from api.profiles.schemas import MAX_USER_ID_CHARACTERS, ProfileBody, ProfileResource, UserId, check_user_id, etag
+from api.submissions.model_choice import known_methods
 from db.queries import profile_pages
 from db.queries import profiles as stored_profiles
 from db.queries.profiles import StoredProfile
+from domain.preferences import Method
 
 PROFILES_PER_PAGE = 50
 VERSIONS_PER_PAGE = 20

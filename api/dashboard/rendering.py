@@ -18,9 +18,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from api.dashboard import formats
 from api.dashboard.security import protect
-from api.dependencies import Scope
-from api.errors import ApiError, NotFoundError, UnauthorizedError, UnavailableError
-from api.problems import DATABASE_ERRORS, from_fastapi, log_unexpected
+from api.http.dependencies import Scope
+from api.http.errors import ApiError, NotFoundError, UnauthorizedError, UnavailableError
+from api.http.problems import DATABASE_ERRORS, from_fastapi, log_unexpected
 
 STATIC = Path(__file__).parent / "static"
 STATIC_PATH = "/assets"

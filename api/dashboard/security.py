@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from starlette.responses import Response
 
-from api.errors import ForbiddenError
+from api.http.errors import ForbiddenError
 
 CSRF_FIELD = "csrf"
 CSRF_HEADER = "X-CSRF-Token"

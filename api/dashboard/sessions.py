@@ -16,11 +16,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from api.admission import Lane
 from api.dashboard.rendering import PageRoute, page, see_other
 from api.dashboard.security import CSRF_FIELD, CSRF_HEADER, refuse_foreign_origin, refuse_wrong_token
-from api.dependencies import Caller, Scope, Services, ServicesDep
-from api.errors import BodyTooLargeError, ForbiddenError, MalformedBodyError, TooManyRequestsError, UnauthorizedError
+from api.http.admission import Lane
+from api.http.dependencies import Caller, Scope, Services, ServicesDep
+from api.http.errors import (
+    BodyTooLargeError,
+    ForbiddenError,
+    MalformedBodyError,
+    TooManyRequestsError,
+    UnauthorizedError,
+)
 from db.faults import describe, is_passing
 from db.queries import dashboard_sessions
 from db.session import Database

@@ -12,11 +12,11 @@ from starlette.responses import Response
 from api.dashboard.charts import Scatter, scatter
 from api.dashboard.rendering import PageRoute, page
 from api.dashboard.sessions import Form, JobsWriter, Viewer
-from api.dependencies import Scope, Services, ServicesDep
-from api.errors import ApiError, InvalidRequestError, LineError, line_errors
-from api.profile_preview_schemas import PreviewedText, ProfilePreviewIn
-from api.profile_previews import previewed
-from api.profile_schemas import check_user_id
+from api.http.dependencies import Scope, Services, ServicesDep
+from api.http.errors import ApiError, InvalidRequestError, LineError, line_errors
+from api.profiles.preview_schemas import PreviewedText, ProfilePreviewIn
+from api.profiles.previews import previewed
+from api.profiles.schemas import check_user_id
 from db.queries.models import RegisteredModel, list_models
 from db.queries.profiles import list_profiles
 

@@ -13,11 +13,11 @@ from typing import IO
 from pydantic_core import to_json
 from starlette.datastructures import FormData, UploadFile
 
-from api.accepting import Form
-from api.bodies import CHUNK_BYTES, JSON, NDJSON, SPOOL_IN_MEMORY_BYTES, JsonSyntaxError, SpooledBody, parse_json
-from api.csv_tables import CSV
-from api.errors import InvalidRequestError, LineError
-from api.item_rows import OPTION_NAMES
+from api.csv.tables import CSV
+from api.http.bodies import CHUNK_BYTES, JSON, NDJSON, SPOOL_IN_MEMORY_BYTES, JsonSyntaxError, SpooledBody, parse_json
+from api.http.errors import InvalidRequestError, LineError
+from api.submissions.accepting import Form
+from api.submissions.item_rows import OPTION_NAMES
 
 MAX_LINE_SHOWN = 240
 PEEK_BYTES = 2**16

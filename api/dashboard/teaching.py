@@ -11,21 +11,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api import feedback
 from api.dashboard.charts import Interval, intervals
 from api.dashboard.pair_choice import PRIOR_DEVIATION, ChosenPair, Weights, most_informative
 from api.dashboard.profiles import find, path_of
 from api.dashboard.rendering import PageRoute, live_part, page, render, see_other, version_of
 from api.dashboard.sessions import Form, ProfilesReader, ProfilesWriter, Viewer
-from api.dependencies import Scope, Services, ServicesDep
-from api.errors import ApiError, ForbiddenError, InvalidRequestError, LineError, NoSuchProfileError, line_errors
-from api.feedback_schemas import FeedbackBody, FeedbackResource
-from api.profile_preview_schemas import ProfilePreviewIn
-from api.profile_previews import previewed
-from api.profile_schemas import UserId
-from db.preferences import Method
+from api.http.dependencies import Scope, Services, ServicesDep
+from api.http.errors import ApiError, ForbiddenError, InvalidRequestError, LineError, NoSuchProfileError, line_errors
+from api.profiles import feedback
+from api.profiles.feedback_schemas import FeedbackBody, FeedbackResource
+from api.profiles.preview_schemas import ProfilePreviewIn
+from api.profiles.previews import previewed
+from api.profiles.schemas import UserId
 from db.queries.feedback import LEAST_PAIRS, LEAST_PRINCIPLES
 from db.queries.profiles import StoredProfile
+from domain.preferences import Method
 
 MAX_ALONE = 4
 """Principles of which each has a text of its own."""

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from api.profile_preview_schemas import CandidateOut, TokenOut, TokenRewardsOut
+from api.profiles.preview_schemas import CandidateOut, TokenOut, TokenRewardsOut
 
 BOUNDS = (0.05, 0.25, 0.5, 1.0, 2.0)
 """Nats from which a reward has the next shade: the same in every text, so that texts can be compared."""

@@ -15,21 +15,21 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api import deadlines
 from api.dashboard.rendering import PageRoute, page
 from api.dashboard.sessions import JobsWriter, Viewer
-from api.dependencies import Services, ServicesDep
-from api.errors import NotFoundError, OverloadedError
-from api.inspection import Inspection
-from api.item_source import Candidate, Place, ReadOptions
-from api.job_schemas import Overrides
-from api.jobs import JobId
-from api.one_answer import Question, one_answer
-from db.model_descriptions import model_reference
-from db.preferences import Method
+from api.http.dependencies import Services, ServicesDep
+from api.http.errors import NotFoundError, OverloadedError
+from api.jobs import deadlines
+from api.jobs.routes import JobId
+from api.jobs.schemas import Overrides
+from api.streams.one_answer import Question, one_answer
+from api.submissions.inspection import Inspection
+from api.submissions.item_source import Candidate, Place, ReadOptions
 from db.queries import job_pages
 from db.queries.job_pages import Asked
 from db.queries.profiles import PinnedProfile
+from domain.model_descriptions import model_reference
+from domain.preferences import Method
 
 NOBODY = PinnedProfile("", 0, {})
 

@@ -12,32 +12,33 @@ from typing import IO
 
 from sqlalchemy.orm import Session
 
-from api.bodies import SPOOL_IN_MEMORY_BYTES
-from api.errors import (
+from api.http.bodies import SPOOL_IN_MEMORY_BYTES
+from api.http.errors import (
     IdempotencyMismatchError,
     InvalidRequestError,
     LineError,
     ModelAmbiguousError,
     UnavailableError,
 )
-from api.inspection import Inspection
-from api.item_source import ReadOptions
-from api.job_schemas import MAX_NAME_CHARACTERS, Options
+from api.jobs.schemas import MAX_NAME_CHARACTERS, Options
 from api.openai.batch_schemas import BatchBody
 from api.openai.generation import endpoint_defaults
 from api.openai.lines import BatchLines, first_model
 from api.openai.storage import opened
-from api.planned_items import PlannedItems
-from api.planning import Planner
 from api.settings import Settings
-from api.submission import StoredJob, model_of, store_job
-from db.base import JsonObject, new_id
+from api.submissions.inspection import Inspection
+from api.submissions.item_source import ReadOptions
+from api.submissions.planned_items import PlannedItems
+from api.submissions.planning import Planner
+from api.submissions.submission import StoredJob, model_of, store_job
+from db.base import new_id
 from db.queries import batches, idempotency
 from db.queries.batches import NewBatch
 from db.queries.idempotency import RequestKey
 from db.queries.jobs import Facts
 from db.queries.models import RegisteredModel
 from db.session import Database
+from domain.json_values import JsonObject
 from telemetry import tracing
 
 OK = 200

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from api.errors import ApiError
+from api.http.errors import ApiError
 from api.openai.generation import Endpoint
-from db.base import JsonObject
 from db.queries.results import ResultRow
-from db.states import ItemState
+from domain.json_values import JsonObject
+from domain.states import ItemState
 
 NOT_EXECUTED = {
     "cancelled": ("batch_cancelled", "This request was not executed because the batch was cancelled."),

@@ -1,6 +1,6 @@
 """OpenAI's generation endpoints themselves: a request waits for its answer, which goes through the same queue.
 
-How one answer is waited for is `api.one_answer`'s business.
+How one answer is waited for is `api.streams.one_answer`'s business.
 """
 
 import time
@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from api.bodies import JSON, json_read, request_body
-from api.dependencies import Caller, Services, ServicesDep
-from api.errors import (
+from api.http.bodies import JSON, json_read, request_body
+from api.http.dependencies import Caller, Services, ServicesDep
+from api.http.errors import (
     BodyTooLargeError,
     LineError,
     MalformedBodyError,
@@ -28,18 +28,18 @@ from api.errors import (
     line_errors,
     responses,
 )
-from api.event_stream import EventStream
-from api.item_source import Place
-from api.jobs import Writer
-from api.one_answer import Question, one_answer
+from api.http.event_stream import EventStream
+from api.jobs.routes import Writer
 from api.openai.answers import SERVER_ERROR, AnswerFormat
 from api.openai.errors import COMMON_RESPONSES, BadRequestError, OpenAiRoute
 from api.openai.generation import RULES_AT_ONCE, Endpoint, GenerationBody, endpoint_defaults
 from api.openai.lines import OneRequest, read_body, user_errors
 from api.openai.streaming import Streamed, StreamFields, form_of
-from db.base import JsonObject
+from api.streams.one_answer import Question, one_answer
+from api.submissions.item_source import Place
 from db.queries.results import ResultRow
-from db.states import ItemState, UnknownUsers
+from domain.json_values import JsonObject
+from domain.states import ItemState, UnknownUsers
 
 EXAMPLE = {"model": "tiny", "messages": [{"role": "user", "content": "Write about tea."}], "user": "ada"}
 

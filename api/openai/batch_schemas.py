@@ -5,12 +5,12 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from api.job_schemas import Metadata
+from api.jobs.schedule_schemas import CompletionWindow, ScheduleFields
+from api.jobs.schemas import Metadata
 from api.openai.generation import Endpoint
 from api.openai.uploads import ExpiresAfter
-from api.schedule_schemas import CompletionWindow, ScheduleFields
-from db.base import JsonObject
-from db.preferences import digest
+from domain.json_values import JsonObject
+from domain.preferences import digest
 
 
 class BatchBody(ScheduleFields):

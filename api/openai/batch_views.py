@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from api import deadlines
+from api.jobs import deadlines
 from api.openai.batch_schemas import (
     BatchError,
     BatchErrors,
@@ -22,7 +22,7 @@ from db.queries import batches, jobs
 from db.queries.batches import BatchRecord
 from db.queries.jobs import JobRecord
 from db.session import Database
-from db.states import JobState
+from domain.states import JobState
 
 INTERRUPTED = BatchError(
     code="interrupted",

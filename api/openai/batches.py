@@ -7,12 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from api import deadlines
-from api.accepting import make_known
-from api.admission import LIGHT_BYTES
-from api.bodies import JSON, Authenticated, json_body, request_body
-from api.dependencies import Caller, Services, ServicesDep
-from api.errors import (
+from api.http.admission import LIGHT_BYTES
+from api.http.bodies import JSON, Authenticated, json_body, request_body
+from api.http.dependencies import Caller, Services, ServicesDep
+from api.http.errors import (
     BodyTooLargeError,
     ConflictError,
     IdempotencyMismatchError,
@@ -24,13 +22,15 @@ from api.errors import (
     UnsupportedMediaTypeError,
     responses,
 )
-from api.jobs import IdempotencyKey, Reader, Writer
+from api.jobs import deadlines
+from api.jobs.routes import IdempotencyKey, Reader, Writer
 from api.openai.acceptance import Accepted, Asked, accept_batch, withdraw_batch
 from api.openai.batch_schemas import BATCH_EXAMPLE, BatchBody, BatchList, BatchObject, BatchStatus
 from api.openai.batch_views import FoundBatch, batch_object, find_batches, find_one
 from api.openai.errors import COMMON_RESPONSES, BadRequestError, NoSuchBatchError, NoSuchFileError, OpenAiRoute
 from api.openai.ids import FileName, batch_name, parse_batch_name
 from api.openai.result_files import usage_of
+from api.submissions.accepting import make_known
 from db.queries import batches, cancelling, files
 from db.queries.files import FileRecord
 from db.queries.idempotency import RequestKey

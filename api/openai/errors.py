@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from api.errors import (
+from api.http.errors import (
     PROBLEM_MEDIA_TYPE,
     PROBLEM_SCHEMA,
     ForbiddenError,
@@ -19,7 +19,7 @@ from api.errors import (
     UnavailableError,
     responses,
 )
-from api.problems import from_fastapi
+from api.http.problems import from_fastapi
 
 _SHOWABLE_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 

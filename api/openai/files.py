@@ -7,11 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.admission import LIGHT_BYTES
-from api.bodies import NDJSON, Authenticated, ndjson_response, streamed
-from api.dependencies import Caller, ServicesDep
-from api.errors import BodyTooLargeError, MalformedBodyError, TooManyRequestsError, UnsupportedMediaTypeError, responses
-from api.jobs import Reader, Writer
+from api.http.admission import LIGHT_BYTES
+from api.http.bodies import NDJSON, Authenticated, ndjson_response, streamed
+from api.http.dependencies import Caller, ServicesDep
+from api.http.errors import (
+    BodyTooLargeError,
+    MalformedBodyError,
+    TooManyRequestsError,
+    UnsupportedMediaTypeError,
+    responses,
+)
+from api.jobs.routes import Reader, Writer
 from api.openai import storage
 from api.openai.errors import COMMON_RESPONSES, NoSuchFileError, OpenAiRoute
 from api.openai.file_listing import Listing, listed

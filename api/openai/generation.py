@@ -11,12 +11,12 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
-from api.job_schemas import Metadata, Overrides, Prompt, Turn, ends_with_the_user
+from api.jobs.sampling_schemas import MAX_TOKENS
+from api.jobs.schemas import Metadata, Overrides, Prompt, Turn, ends_with_the_user
 from api.openai.turns import as_conversation, as_one_prompt, as_turn
-from api.profile_schemas import UserId, check_user_id
-from api.sampling_schemas import MAX_TOKENS
-from db.base import JsonObject
-from db.sampling import MAX_SEED, WHOLE_VOCABULARY
+from api.profiles.schemas import UserId, check_user_id
+from domain.json_values import JsonObject
+from domain.sampling import MAX_SEED, WHOLE_VOCABULARY
 
 LEAST_SEED = -(2**63)
 COMPLETION_TOKENS = 16

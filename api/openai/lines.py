@@ -8,18 +8,18 @@ from typing import IO, Annotated, Any, Literal, NamedTuple
 from pydantic import Field, ValidationError
 from sqlalchemy.orm import Session
 
-from api.bodies import BYTE_ORDER_MARK, MAX_LINE_BYTES, JsonSyntaxError, parse_json
-from api.errors import LineError, line_errors
-from api.inspection import Inspection
-from api.item_source import Candidate, Place, ReadOptions
-from api.job_schemas import CustomId
+from api.http.bodies import BYTE_ORDER_MARK, MAX_LINE_BYTES, JsonSyntaxError, parse_json
+from api.http.errors import LineError, line_errors
+from api.jobs.schemas import CustomId
 from api.openai.generation import RULES, Endpoint, GenerationBody, Rules
-from api.profile_schemas import StrictModel
-from db.base import JsonObject
+from api.profiles.schemas import StrictModel
+from api.submissions.inspection import Inspection
+from api.submissions.item_source import Candidate, Place, ReadOptions
 from db.batches import batches
 from db.queries import keys
 from db.queries.profiles import PinnedProfile, resolve_profiles
-from db.states import UnknownUsers
+from domain.json_values import JsonObject
+from domain.states import UnknownUsers
 
 ROWS_PER_BATCH = 500
 PROFILES_REMEMBERED = 5000

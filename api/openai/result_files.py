@@ -8,6 +8,7 @@ from typing import Any
 from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.jobs.results import ended_items
 from api.openai.answers import AnswerFormat
 from api.openai.batch_schemas import BatchUsage
 from api.openai.batch_views import FoundBatch, find_one, seconds
@@ -15,12 +16,11 @@ from api.openai.errors import NoSuchFileError
 from api.openai.file_schemas import FileObject
 from api.openai.generation import Endpoint
 from api.openai.ids import FileName, Part
-from api.results import ended_items
-from db.base import JsonObject
 from db.faults import is_passing
 from db.queries import batches
 from db.session import Database
-from db.states import ItemState
+from domain.json_values import JsonObject
+from domain.states import ItemState
 
 STATES = {Part.OUTPUT: (ItemState.SUCCEEDED,), Part.ERROR: (ItemState.FAILED, ItemState.CANCELLED)}
 SIZES = {Part.OUTPUT: "output_bytes", Part.ERROR: "error_bytes"}

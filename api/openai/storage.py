@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
-from api.bodies import SPOOL_IN_MEMORY_BYTES
-from api.errors import UnavailableError
+from api.http.bodies import SPOOL_IN_MEMORY_BYTES
+from api.http.errors import UnavailableError
 from api.openai.uploads import Upload
 from db.queries import files
 from db.queries.files import CHUNK_BYTES, FileRecord

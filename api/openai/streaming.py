@@ -7,14 +7,14 @@ from typing import Any
 
 from pydantic import Field
 
-from api.errors import ApiError
-from api.event_stream import HEARTBEAT, event
-from api.growing_texts import NewText
+from api.http.errors import ApiError
+from api.http.event_stream import HEARTBEAT, event
 from api.openai.answers import error_body, output_message, output_text, response_body
 from api.openai.generation import Endpoint
-from api.profile_schemas import StrictModel
-from db.base import JsonObject
+from api.profiles.schemas import StrictModel
+from api.streams.growing_texts import NewText
 from db.queries.results import ResultRow
+from domain.json_values import JsonObject
 
 DONE = b"data: [DONE]\n\n"
 

@@ -9,10 +9,10 @@ from pydantic import Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from api.bodies import media_type, refuse_encoding
-from api.errors import BodyTooLargeError, LineError, MalformedBodyError, UnsupportedMediaTypeError, line_errors
+from api.http.bodies import media_type, refuse_encoding
+from api.http.errors import BodyTooLargeError, LineError, MalformedBodyError, UnsupportedMediaTypeError, line_errors
 from api.openai.errors import BadRequestError
-from api.profile_schemas import StrictModel
+from api.profiles.schemas import StrictModel
 
 MULTIPART = "multipart/form-data"
 MAX_FIELDS = 8

@@ -5,7 +5,7 @@ import re
 
 import httpx
 
-from api.errors import InvalidRequestError, LineError
+from api.http.errors import InvalidRequestError, LineError
 from api.webhooks.addresses import AddressError, resolve
 from db.webhook_models import MAX_URL_CHARACTERS
 

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from api.bodies import JSON, Authenticated, json_body, request_body
-from api.bounds import MAX_INTEGER
-from api.dependencies import Caller, Services, ServicesDep
-from api.errors import (
+from api.http.bodies import JSON, Authenticated, json_body, request_body
+from api.http.bounds import MAX_INTEGER
+from api.http.dependencies import Caller, Services, ServicesDep
+from api.http.errors import (
     BodyTooLargeError,
     ConflictError,
     ForbiddenError,
@@ -22,7 +22,7 @@ from api.errors import (
     UnsupportedMediaTypeError,
     responses,
 )
-from api.jobs import Reader, Writer
+from api.jobs.routes import Reader, Writer
 from api.webhooks.receivers import checked_receiver
 from api.webhooks.schemas import (
     WEBHOOK_EXAMPLE,
@@ -38,7 +38,7 @@ from api.webhooks.schemas import (
 )
 from db.queries import deliveries, events, webhooks
 from db.queries.webhooks import WebhookRecord
-from db.states import DeliveryState
+from domain.states import DeliveryState
 
 MAX_WEBHOOKS = 20
 BODY_ERRORS = (MalformedBodyError, BodyTooLargeError, UnsupportedMediaTypeError)

@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from api.profile_schemas import StrictModel, check_text
-from db.base import JsonObject
+from api.profiles.schemas import StrictModel, check_text
 from db.queries.deliveries import DeliveryRecord
 from db.queries.events import EventType, event_name
 from db.queries.webhooks import WebhookRecord
-from db.states import DeliveryState
 from db.webhook_models import MAX_DESCRIPTION_CHARACTERS, MAX_URL_CHARACTERS
+from domain.json_values import JsonObject
+from domain.states import DeliveryState
 
 Url = Annotated[
     str,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.fairness.world import JobLog, Submission, World
-from db.priorities import Priority
+from domain.priorities import Priority
 
 BIG = "big"
 NUM_SMALL = 20

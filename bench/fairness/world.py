@@ -1,8 +1,8 @@
 """Workers that claim with the real statements, on SQLite, while clock, decoding and saving are simulated.
 
-A worker here does what `worker.decoding` does: it claims ahead of its slots, decodes what it holds in the order of the
-claims, and saves every second. How long an item takes is drawn from the seed and the item, not from the order in
-which things happen, so the same item takes as long in every world of a seed.
+A worker here does what `worker.pipeline.decoding` does: it claims ahead of its slots, decodes what it holds in the
+order of the claims, and saves every second. How long an item takes is drawn from the seed and the item, not from the
+order in which things happen, so the same item takes as long in every world of a seed.
 
 Nothing is really saved, which would take half of the time: a claim reads nothing that a save writes of an item that was
 claimed before. So items stay `running`, under leases that nobody looks at.
@@ -29,14 +29,14 @@ from db import schema
 from db.base import new_id
 from db.batches import batches
 from db.models import Item, Job, Preference, Tenant, TenantShare
-from db.priorities import Priority
 from db.queries import claims, items, jobs
-from db.queries.claims import ClaimedItem
 from db.queries.items import NewItem
 from db.queries.jobs import Schedule
 from db.queries.positions import Positions
 from db.session import Database
-from worker.pace import Pace
+from domain.attempts import ClaimedItem
+from domain.priorities import Priority
+from worker.pipeline.pace import Pace
 
 DIGEST = "d" * 64
 SAVE_SECONDS = 1.0
@@ -86,7 +86,7 @@ class _Worker:
 
     @property
     def wanted(self) -> int:
-        """How many items to claim, as in `worker.decoding`."""
+        """How many items to claim, as in `worker.pipeline.decoding`."""
         return self.pace.wanted(num_slots=self.num_slots, num_held=len(self.waiting) + len(self.decoding))
 
 

@@ -17,7 +17,7 @@ from db.queries import items, jobs
 from db.queries.items import ITEMS_PER_STRETCH, NewItem
 from db.queries.keys import create_key, create_tenant
 from db.session import Database, now
-from db.states import JobState
+from domain.states import JobState
 from tests.builders import DIGEST, MODEL
 from tests.servers import administer, copy_of, postgresql_server
 from tests.system.processes import KEY

@@ -12,11 +12,11 @@ from sqlalchemy import text
 from bench.system.databases import TEXT, Databases, add_job, fill, opened
 from bench.system.table import Measured
 from db.queries import claims
-from db.queries.claims import ClaimedItem, Outcome
 from db.queries.positions import Positions
 from db.session import Database
+from domain.attempts import ClaimedItem, Outcome
 from tests.builders import DIGEST
-from worker.pace import MOST_AHEAD
+from worker.pipeline.pace import MOST_AHEAD
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 
 from bench.system.databases import opened
 from db.models import Worker
-from db.states import WorkerState
+from domain.states import WorkerState
 from tests.system.processes import KEY, Stack, a_stack
 
 PROFILES = 50

@@ -9,13 +9,13 @@ from itertools import islice
 from unittest.mock import patch
 
 import worker.__main__ as program
-from db.queries.claims import Attempt, ClaimedItem, Outcome
-from db.queries.feedback import Pair
+from domain.attempts import Attempt, ClaimedItem, Outcome
+from domain.pairs import PreferredPair
+from domain.text_pieces import Piece
 from tests.builders import a_description
-from worker.pieces import Piece
-from worker.protocol import Features
 from worker.settings import WorkerSettings
-from worker.statistics import Statistics
+from worker.supervision.protocol import Features
+from worker.supervision.statistics import Statistics
 
 NUM_SLOTS = 16
 
@@ -62,7 +62,7 @@ class Echo:
         return ()
 
     def compare(
-        self, pairs: Sequence[Pair], principles: Sequence[str], on_progress: Callable[[], None]
+        self, pairs: Sequence[PreferredPair], principles: Sequence[str], on_progress: Callable[[], None]
     ) -> list[Features | None]:
         """It scores nothing."""
         del principles, on_progress
@@ -75,7 +75,7 @@ def echo(messages: Sequence[dict[str, object]]) -> str:
 
 
 def load_echo(settings: WorkerSettings) -> Echo:
-    """Instead of `worker.engine_process.load_text_decoder`."""
+    """Instead of `worker.supervision.engine_process.load_text_decoder`."""
     return Echo(settings.num_slots or NUM_SLOTS)
 
 

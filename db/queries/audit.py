@@ -21,7 +21,7 @@ from db.models import Item, Job
 from db.queries import events
 from db.queries.counters import ended_items
 from db.session import clock, now
-from db.states import ItemState, JobState
+from domain.states import ItemState, JobState
 
 JOBS_PER_AUDIT = 2
 

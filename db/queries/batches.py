@@ -13,12 +13,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Update, and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from db.base import JsonObject
 from db.models import Item, Job, Result, Tenant
 from db.openai_models import Batch
 from db.queries import events
 from db.queries.events import EventType
 from db.session import clock
+from domain.json_values import JsonObject
 
 READ_SECONDS = 900
 """How long reading a file may take. Without a decision by then, whoever read it has died."""

@@ -3,7 +3,7 @@
 The job's row says it all: from the commit of `cancel` on the job has ended, its open items count as cancelled, are read
 as cancelled (`db.queries.results`), and are neither claimed nor saved nor kept under a lease. Until the last of their
 rows has followed the job `is_winding_up`; anybody may let a batch follow at any time. A deadline does the same, but the
-items it overtakes have failed (`db.states.EARLY_ENDS`).
+items it overtakes have failed (`domain.states.EARLY_ENDS`).
 """
 
 import uuid
@@ -19,7 +19,7 @@ from db.models import Item, Job, Result
 from db.queries import events
 from db.queries.history import Said, say
 from db.session import clock
-from db.states import EARLY_ENDS, OPEN_ITEM_STATES, JobState
+from domain.states import EARLY_ENDS, OPEN_ITEM_STATES, JobState
 
 T = TypeVar("T", bound=str)
 

@@ -14,17 +14,17 @@ from sqlalchemy import ColumnElement, Double, Integer, Row, Select, bindparam, s
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from db.base import JsonObject
 from db.models import Item, Job, Preference
 from db.queries import fairness
-from db.queries.attempts import Attempt, ClaimedItem, Outcome
 from db.queries.counters import Moved, settle
 from db.queries.fairness import JOBS_PER_LOOK, Candidate, ClaimableJob, claimable_jobs
 from db.queries.held_items import end_items, lock_held, requeue
 from db.queries.history import Said, say
 from db.queries.positions import Position, Positions
 from db.session import clock, plan_anew
-from db.states import ItemState
+from domain.attempts import Attempt, ClaimedItem, Outcome
+from domain.json_values import JsonObject
+from domain.states import ItemState
 
 __all__ = ["Attempt", "ClaimableJob", "ClaimedItem", "Outcome", "claim", "claimable_jobs", "extend", "release", "save"]
 

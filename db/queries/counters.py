@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from db.models import Job
 from db.queries import cancelling, events
 from db.session import clock
-from db.states import EARLY_ENDS, TERMINAL_ITEM_STATES, ItemState, JobState
+from domain.states import EARLY_ENDS, TERMINAL_ITEM_STATES, ItemState, JobState
 
 RATE_MARK_SECONDS = 15.0
 """The rate of a job is taken over one to two times that long."""

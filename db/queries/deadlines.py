@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from db.models import Job
 from db.queries.cancelling import end_early
 from db.session import clock
-from db.states import JobState
+from domain.states import JobState
 
 JOBS_PER_SWEEP = 100
 

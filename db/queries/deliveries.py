@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from db.queries.webhooks import signing_secrets
 from db.session import clock, now
-from db.states import DeliveryState
 from db.webhook_models import Webhook, WebhookDelivery
+from domain.states import DeliveryState
 
 ATTEMPT_SECONDS = 60.0
 """When an attempt counts as lost; a sender gives up long before."""

@@ -10,14 +10,14 @@ from typing import cast
 from sqlalchemy import and_, case, func, select
 from sqlalchemy.orm import Session
 
-from db.base import JsonObject
 from db.models import Item, Job, Model, Result, Worker
-from db.priorities import Priority
 from db.queries import fairness
 from db.queries.jobs import JOBS_BEFORE_SAMPLE
 from db.queries.workers import ALIVE_SECONDS
 from db.session import clock
-from db.states import ItemState, WorkerState
+from domain.json_values import JsonObject
+from domain.priorities import Priority
+from domain.states import ItemState, WorkerState
 
 JOBS_LOOKED_AT = 50
 JOBS_SAMPLED = 5

@@ -15,12 +15,13 @@ from typing import Any
 from sqlalchemy import Row, Select, and_, bindparam, exists, insert, literal, or_, select
 from sqlalchemy.orm import Session
 
-from db.base import JsonObject, new_id
+from db.base import new_id
 from db.models import Job
 from db.openai_models import Batch
 from db.session import clock, now
-from db.states import DeliveryState, JobState
 from db.webhook_models import Webhook, WebhookDelivery, WebhookTopic
+from domain.json_values import JsonObject
+from domain.states import DeliveryState, JobState
 
 
 class EventType(StrEnum):

@@ -44,8 +44,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.conflicts import insert_for
 from db.models import Job, Tenant, TenantShare
-from db.priorities import Priority
 from db.session import clock
+from domain.priorities import Priority
 
 JOBS_PER_LOOK = 32
 PARTS = 4

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from db.base import JsonObject, new_id
+from db.base import new_id
 from db.batches import batches
 from db.conflicts import insert_or_ignore
 from db.models import FeedbackPair, FeedbackRating, Fit
-from db.preferences import digest
 from db.session import now
-from db.states import FitState
+from domain.pairs import PreferredPair
+from domain.states import FitState
 
 ROWS_PER_QUERY = 500
 LEAST_PAIRS = 5
@@ -22,20 +22,6 @@ LEAST_PAIRS = 5
 LEAST_PRINCIPLES = 2
 """One has nothing to be weighed against."""
 WITHDRAWN = "feedback_withdrawn"
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two texts for one prompt; `chosen` is the one that was preferred."""
-
-    messages: list[JsonObject]
-    chosen: str
-    rejected: str
-
-    @property
-    def digest(self) -> str:
-        """The same for the pair the other way round: a user cannot have said both."""
-        return digest([self.messages, *sorted((self.chosen, self.rejected))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +48,7 @@ class StoredFit:
     finished_at: dt.datetime | None
 
 
-def add_pairs(session: Session, profile_id: uuid.UUID, pairs: Sequence[Pair]) -> Added:
+def add_pairs(session: Session, profile_id: uuid.UUID, pairs: Sequence[PreferredPair]) -> Added:
     """Store pairs that are not stored yet. Where one contradicts another, the caller must not commit."""
     moment = now(session)
     num_new = 0

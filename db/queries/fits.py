@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from sqlalchemy import Update, select, update
 from sqlalchemy.orm import Session
 
-from db.base import JsonObject
 from db.models import FeedbackPair, Fit, Profile
-from db.preferences import digest
-from db.queries.feedback import Pair
 from db.queries.profiles import StoredProfile, find_profile, list_versions, update_profile
 from db.session import now
-from db.states import FitState
+from domain.json_values import JsonObject
+from domain.pairs import PreferredPair
+from domain.preferences import digest
+from domain.states import FitState
 
 MOST_PAIRS = 400
 """The newest that a fit reads: each costs a forward pass per principle, and old ones may be outgrown."""
@@ -36,7 +36,7 @@ class ClaimedFit:
     profile: StoredProfile
     stated: StoredProfile
     """The newest version whose principles a client wrote: what was known of the user before the pairs."""
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PreferredPair, ...]
 
 
 def claim(session: Session, *, owner: uuid.UUID, model_digest: str, lease_seconds: float) -> ClaimedFit | None:
@@ -77,14 +77,14 @@ def _stated(session: Session, tenant_id: uuid.UUID, profile: StoredProfile) -> S
     return next(stated, versions[-1])
 
 
-def _pairs(session: Session, profile_id: uuid.UUID) -> tuple[Pair, ...]:
+def _pairs(session: Session, profile_id: uuid.UUID) -> tuple[PreferredPair, ...]:
     rows = session.execute(
         select(FeedbackPair.messages, FeedbackPair.chosen, FeedbackPair.rejected)
         .where(FeedbackPair.profile_id == profile_id)
         .order_by(FeedbackPair.id.desc())
         .limit(MOST_PAIRS)
     )
-    return tuple(Pair(*row) for row in rows)
+    return tuple(PreferredPair(*row) for row in rows)
 
 
 def extend(session: Session, *, owner: uuid.UUID, fit: ClaimedFit, lease_seconds: float) -> bool:

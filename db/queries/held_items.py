@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 
 from db.bulk import insert_rows, is_among
 from db.models import Item, Result
-from db.queries.attempts import Attempt, Outcome
 from db.queries.counters import Moved
 from db.session import clock
-from db.states import ItemState
+from domain.attempts import Attempt, Outcome
+from domain.states import ItemState
 
 _UNSYNCHRONISED = {"synchronize_session": False}
 

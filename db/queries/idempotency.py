@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
-from db.base import JsonObject
 from db.conflicts import insert_or_ignore
 from db.models import IdempotencyRecord
 from db.session import now
+from domain.json_values import JsonObject
 
 KEPT_FOR = dt.timedelta(hours=24)
 PENDING = 0

@@ -12,11 +12,11 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.base import JsonObject
 from db.bulk import insert_rows
 from db.conflicts import insert_or_ignore
 from db.models import Item, Preference, Tenant
-from db.states import ItemState
+from domain.json_values import JsonObject
+from domain.states import ItemState
 
 ITEMS_PER_STRETCH = 1024
 

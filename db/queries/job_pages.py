@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Integer, and_, case, cast, extract, func, literal_column, or_, select
 from sqlalchemy.orm import Session
 
-from db.base import JsonObject
 from db.models import Item, Job, Result
 from db.queries.results import ResultRow, ended_items, is_among
-from db.states import TERMINAL_ITEM_STATES, ItemState
+from domain.json_values import JsonObject
+from domain.states import TERMINAL_ITEM_STATES, ItemState
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, case, func, insert, null, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
-from db.base import JsonObject, new_id
-from db.holdouts import Holdout
+from db.base import new_id
 from db.models import Item, Job
-from db.priorities import Priority
 from db.queries import counters, fairness
 from db.session import clock
-from db.states import OPEN_ITEM_STATES, ItemState, JobState
+from domain.holdouts import Holdout
+from domain.json_values import JsonObject
+from domain.priorities import Priority
+from domain.states import OPEN_ITEM_STATES, ItemState, JobState
 
 _UNSYNCHRONISED = {"synchronize_session": False}
 JOBS_BEFORE_SAMPLE = 200

@@ -14,7 +14,7 @@ from db.base import new_id
 from db.conflicts import insert_or_ignore
 from db.models import ApiKey, Tenant
 from db.session import clock, now
-from db.states import UnknownUsers
+from domain.states import UnknownUsers
 
 PREFIX_BYTES = 6
 SECRET_BYTES = 32

@@ -4,9 +4,9 @@ A lease that runs out uses nothing up: the worker was killed, paused or cut off,
 hundred that it held. The item is queued again. Two things end an item as `worker_lost`:
 
 * `max_deaths` attempts in which its engine died while it decoded this item, as the worker saw that outlived it. Which
-  of several items was to blame within one attempt is for triage to find out (`worker.triage`). Where it is kept from
-  that, attempt after attempt, because leases are lost meanwhile, the neighbours of the guilty one die as often as it
-  does: what died in company has MAX_SHARED_DEATHS.
+  of several items was to blame within one attempt is for triage to find out (`worker.supervision.triage`). Where it is
+  kept from that, attempt after attempt, because leases are lost meanwhile, the neighbours of the guilty one die as
+  often as it does: what died in company has MAX_SHARED_DEATHS.
 * MAX_SILENT_LEASES leases that ran out one after the other, with no word of any of them. Nobody is left to blame the
   item where it takes the whole worker with it, and without a bound it would go on to the next for ever. Twenty:
   an innocent item would have to be held by that many workers that were killed one after the other.
@@ -19,12 +19,12 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from db.models import Item
-from db.queries.attempts import Attempt, Outcome
 from db.queries.counters import settle
 from db.queries.held_items import Held, end_items, lock_held, requeue
 from db.queries.history import Said, say
 from db.session import clock
-from db.states import ItemState
+from domain.attempts import Attempt, Outcome
+from domain.states import ItemState
 
 EXPIRED_PER_SWEEP = 1000
 MAX_DEATHS = 5

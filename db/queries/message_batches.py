@@ -16,7 +16,7 @@ from db.base import new_id
 from db.models import Item, Job, Result
 from db.queries.cancelling import CODES
 from db.session import clock
-from db.states import ItemState, JobState
+from domain.states import ItemState, JobState
 
 _UNSYNCHRONISED = {"synchronize_session": False}
 

@@ -8,12 +8,12 @@ from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from db.conflicts import insert_or_ignore
-from db.model_descriptions import ModelDescription, model_reference
 from db.models import Fit, Item, Job, Model, Preference, Worker
-from db.preferences import Method
 from db.queries.workers import ALIVE_SECONDS, seen_workers
 from db.session import now
-from db.states import OPEN_ITEM_STATES, FitState, ModelState, WorkerState
+from domain.model_descriptions import ModelDescription, model_reference
+from domain.preferences import Method
+from domain.states import OPEN_ITEM_STATES, FitState, ModelState, WorkerState
 
 FORGET_DAYS = 30
 """Nobody has served a model for so long, and no open job waits for it: then it is no longer listed."""

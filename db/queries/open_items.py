@@ -7,9 +7,9 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.base import JsonObject
 from db.models import Item, Job, Preference
-from db.states import OPEN_ITEM_STATES
+from domain.json_values import JsonObject
+from domain.states import OPEN_ITEM_STATES
 
 ITEMS_PER_PAGE = 500
 

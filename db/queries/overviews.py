@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.base import JsonObject
 from db.models import Item, Job, Preference, Result, Worker
 from db.queries.workers import ALIVE_SECONDS
 from db.session import clock
-from db.states import ItemState, WorkerState
+from domain.json_values import JsonObject
+from domain.states import ItemState, WorkerState
 
 JOBS_LOOKED_AT = 100
 """The newest jobs with failures, in which the last failures are looked for."""

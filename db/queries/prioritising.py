@@ -6,7 +6,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from db.models import Job
-from db.priorities import Priority
+from domain.priorities import Priority
 
 
 def prioritise(session: Session, job_id: uuid.UUID, priority: Priority) -> bool:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, delete, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from db.base import JsonObject, new_id
+from db.base import new_id
 from db.conflicts import insert_or_ignore
 from db.models import Profile, ProfileTag, ProfileVersion, Tenant
-from db.preferences import digest
 from db.queries.profiles import tags_of
 from db.session import now
+from domain.json_values import JsonObject
+from domain.preferences import digest
 
 
 @dataclass(frozen=True, slots=True)

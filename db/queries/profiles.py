@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from sqlalchemy import Select, and_, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from db.base import JsonObject, new_id
+from db.base import new_id
 from db.batches import batches
 from db.conflicts import insert_or_ignore
 from db.models import Profile, ProfileTag, ProfileVersion
-from db.preferences import digest
 from db.session import now
+from domain.json_values import JsonObject
+from domain.preferences import digest
 
 ROWS_PER_QUERY = 500
 

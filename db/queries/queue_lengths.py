@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from db.models import Job, Worker
 from db.queries.workers import ALIVE_SECONDS
 from db.session import clock
-from db.states import WorkerState
+from domain.states import WorkerState
 
 
 class WaitsFor(StrEnum):

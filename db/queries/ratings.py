@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
-from db.base import JsonObject
 from db.batches import batches
 from db.models import FeedbackRating, Item, Job, Result
-from db.preferences import digest
-from db.queries.feedback import Pair
 from db.session import now
-from db.states import ItemState
+from domain.json_values import JsonObject
+from domain.pairs import PreferredPair
+from domain.preferences import digest
+from domain.states import ItemState
 
 ROWS_PER_QUERY = 500
 
@@ -67,7 +67,9 @@ def ratable_texts(
     return found
 
 
-def pairs_made(session: Session, profile_id: uuid.UUID, ratings: Sequence[Rating]) -> Iterator[tuple[int, Pair]]:
+def pairs_made(
+    session: Session, profile_id: uuid.UUID, ratings: Sequence[Rating]
+) -> Iterator[tuple[int, PreferredPair]]:
     """Every two texts of one prompt that are rated differently, of which at least one is rated here.
 
     The other may be one that was kept before, unless it is rated anew here. Each pair comes with the place, from 0,
@@ -81,7 +83,7 @@ def pairs_made(session: Session, profile_id: uuid.UUID, ratings: Sequence[Rating
         for other, its_rating in texts.items():
             if other != one.text and its_rating != one.rating:
                 chosen, rejected = (one.text, other) if one.rating > its_rating else (other, one.text)
-                yield index, Pair(one.messages, chosen, rejected)
+                yield index, PreferredPair(one.messages, chosen, rejected)
         texts[one.text] = one.rating
 
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, and_, case, or_, select
 from sqlalchemy.orm import Session
 
-from db.base import JsonObject
 from db.batches import batches
 from db.models import Item, Job, Profile, ProfileVersion, Result
 from db.queries.cancelling import CODES, MESSAGES, of_early_end
-from db.states import EARLY_ENDS, OPEN_ITEM_STATES, TERMINAL_ITEM_STATES, ItemState
+from domain.json_values import JsonObject
+from domain.states import EARLY_ENDS, OPEN_ITEM_STATES, TERMINAL_ITEM_STATES, ItemState
 
 PROFILES_PER_QUERY = 500
 

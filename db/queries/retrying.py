@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from db.models import Item, Job, Result
 from db.queries.history import Said, say
 from db.session import clock
-from db.states import RETRIED_ITEM_STATE, RETRIED_JOB_STATES, ItemState, JobState
+from domain.states import RETRIED_ITEM_STATE, RETRIED_JOB_STATES, ItemState, JobState
 
 ITEMS_PER_BATCH = 1000
 

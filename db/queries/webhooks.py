@@ -11,10 +11,11 @@ from typing import cast
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from db.base import JsonObject, new_id
+from db.base import new_id
 from db.models import Tenant
 from db.session import clock, now
 from db.webhook_models import Webhook, WebhookTopic
+from domain.json_values import JsonObject
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what every secret begins with
 SECRET_BYTES = 32

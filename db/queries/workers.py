@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Double, Select, and_, cast, delete, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from db.model_descriptions import model_reference
 from db.models import Model, Worker
 from db.session import clock, now
-from db.states import WorkerState
+from domain.model_descriptions import model_reference
+from domain.states import WorkerState
 
 ALIVE_SECONDS = 30.0
 FORGET_SECONDS = 24 * 3600.0

@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 
 from pydantic import JsonValue
 
-from db.preferences import Method
+from domain.preferences import Method
 from evaluation.calibration.choice import Choice, Trial, choose
 from evaluation.calibration.material import Material
 from evaluation.calibration.plot import plot
@@ -22,10 +22,10 @@ from evaluation.calibration.settings import Setting, grid
 from evaluation.calibration.trying import Reader, Trying, Written
 from evaluation.suite import MalformedSuiteError, read_suite
 from evaluation.writing import NotWrittenError
-from worker.card import CARD_NAME, Card, CardError, find_card
 from worker.engine import EngineError
-from worker.formats import BUILT_IN, INSTRUCTION, PAD, SYSTEM, Format, Message, with_principles
-from worker.prompts import PromptError, shows_system
+from worker.model.card import CARD_NAME, Card, CardError, find_card
+from worker.texts.formats import BUILT_IN, INSTRUCTION, PAD, SYSTEM, Format, Message, with_principles
+from worker.texts.prompts import PromptError, shows_system
 
 FAILED = 1
 MAX_TOKENS = 48

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from db.preferences import Method
+from domain.preferences import Method
 from evaluation.calibration.settings import Setting
 
 MOST_REPETITION = 1.2

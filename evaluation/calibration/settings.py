@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from db.preferences import EffectivePreference, Method, effective_preference
-from db.preferences import Principle as Stated
-from worker.formats import Format
+from domain.preferences import EffectivePreference, Method, effective_preference
+from domain.preferences import Principle as Stated
+from worker.texts.formats import Format
 
 STRENGTHS = (0.5, 1.0, 2.0)
 """Without a budget."""

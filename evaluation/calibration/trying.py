@@ -19,9 +19,9 @@ from evaluation.likelihoods import Question, log_likelihoods, log_odds
 from evaluation.texts import echoes, names, repetition, words
 from evaluation.writing import NotWrittenError
 from worker.engine import Completion, Engine, Request, load_engine, local_folder
-from worker.formats import INSTRUCTION, Message, with_principles
-from worker.methods import streams_of
-from worker.prompts import encode
+from worker.texts.formats import INSTRUCTION, Message, with_principles
+from worker.texts.methods import streams_of
+from worker.texts.prompts import encode
 
 NUM_RIVALS = 3
 """Other principles that a text is held against."""

@@ -1,15 +1,15 @@
-"""What is compared on real models: methods as they are served, through `worker.methods`, and controls. No tensor."""
+"""What is compared on real models: methods as they are served, by `worker.texts.methods`, and controls. No tensor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from db.preferences import EffectivePreference, Method
+from domain.preferences import EffectivePreference, Method
 from evaluation.conditions import Policy, Says, guide_of, told
 from evaluation.real.suite import Asked
-from worker.card import Card
 from worker.engine import Stream
-from worker.formats import BUILT_IN, Message
-from worker.methods import Encode, streams_of
+from worker.model.card import Card
+from worker.texts.formats import BUILT_IN, Message
+from worker.texts.methods import Encode, streams_of
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def contrast(format: str, strength: float = 1.0, max_kl: float | None = None) ->
 
 def uncalibrated(card: Card) -> Arm:
     """What a new user gets who names a model and nothing else: `card` is the one that such a model is given."""
-    assert card.method is not None  # noqa: S101 # complete, as `worker.decoder.completed` gives it
+    assert card.method is not None  # noqa: S101 # complete, as `worker.texts.decoder.completed` gives it
     assert card.strength is not None  # noqa: S101
     return Arm("uncalibrated default", card.method, card.format.name, card.strength, card.max_kl)
 

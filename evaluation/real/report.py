@@ -19,7 +19,7 @@ HEAD = """# Evaluation on real models
 
 What guidance does to models that nobody here trained, told by judges that nobody here wrote. Made by `make eval-real`;
 the code is `evaluation/real`, the prompts and principles `evaluation/real/data`. Every method is measured through
-`worker.methods`, which serves it.
+`worker.texts.methods`, which serves it.
 
 {prompts} prompts (service messages, marketing, explanations, summaries), {validation} of them for choosing settings,
 the others for what is reported; {principles} principles in two or more wordings each, {unseen} of which no PersRM was

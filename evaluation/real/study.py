@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from db.preferences import Method
+from domain.preferences import Method
 from evaluation.conditions import Policy, Says
 from evaluation.controls import random_adapter
-from evaluation.plan import Models
+from evaluation.plan import EvaluatedModels
 from evaluation.real import arms
 from evaluation.real.arms import Arm
 from evaluation.real.bench import Bench
@@ -21,7 +21,7 @@ from evaluation.real.results import ModelResults
 from evaluation.real.suite import Asked, RealSuite
 from evaluation.real.writing import Notebook, Studio, Text
 from evaluation.suite import Split
-from worker.decoder import completed
+from worker.texts.decoder import completed
 
 LOG = logging.getLogger("padserve.evaluation")
 PROBED_STRENGTHS = (0.5, 2.0, 8.0)
@@ -154,7 +154,7 @@ class RealStudy:
 
     def _persrm_format(self, persrm: Path) -> str:
         """What the policy's card says that it was trained with; PAD's released wording where it has none."""
-        return Models(str(self.plan.path), str(persrm)).format.name
+        return EvaluatedModels(str(self.plan.path), str(persrm)).format.name
 
     def _uncalibrated(self) -> Arm:
         return arms.uncalibrated(completed(None, self.studio.tokenizer, has_policy=False))
@@ -189,7 +189,7 @@ class RealStudy:
         arm = Arm("random adapter", Method.PAD, chosen.best.format, policy=Policy.RANDOM)
         persrm = self.plan.persrm
         with TemporaryDirectory() as folder:
-            random_adapter(Models(str(self.plan.path), None if persrm is None else str(persrm)), Path(folder))
+            random_adapter(EvaluatedModels(str(self.plan.path), None if persrm is None else str(persrm)), Path(folder))
             studio = Studio(self.plan.path, Path(folder), self.notebook, self.max_tokens)
             probes = tasks[:: max(1, len(tasks) // 16)]
             points = [

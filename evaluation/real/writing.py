@@ -20,8 +20,8 @@ from evaluation.real.lines import whole_lines
 from evaluation.real.suite import Asked
 from evaluation.writing import NotWrittenError
 from worker.engine import Completion, Engine, Request, load_engine
-from worker.formats import Message
-from worker.prompts import encode
+from worker.texts.formats import Message
+from worker.texts.prompts import encode
 
 _BATCH = 256
 

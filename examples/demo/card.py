@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from examples.demo.corpus import ALL_SEEN
-from examples.demo.decoding import Models
+from examples.demo.decoding import DemoModels
 from examples.demo.evaluate import GUIDED, METHODS, PROMPTED, UNGUIDED, Result, held_out_requests
 from examples.demo.parts import UNSEEN_PARTS
 from examples.demo.principles import BY_NAME, UNSEEN
@@ -15,7 +15,7 @@ _LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "trl")
 
 
 def write_card(
-    out: Path, recipe: Mapping[str, object], results: Sequence[Result], minutes: Mapping[str, float], models: Models
+    out: Path, recipe: Mapping[str, object], results: Sequence[Result], minutes: Mapping[str, float], models: DemoModels
 ) -> None:
     """Writes `README.md` beside the models."""
     num_parameters = sum(parameter.numel() for parameter in models.base.parameters())
@@ -77,7 +77,7 @@ def _quality(results: Sequence[Result]) -> str:
     return _table(["method", "satisfied", "topic carried", "name carried", "well formed", "distinct"], rows)
 
 
-def _samples(models: Models) -> str:
+def _samples(models: DemoModels) -> str:
     request = held_out_requests(seed=8, num_requests=1)[0]
     wanted = [(principle.wordings[0],) for principle in BY_NAME.values()]
     prompts = [request.prompt] * len(wanted)

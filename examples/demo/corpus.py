@@ -8,7 +8,7 @@ from evaluation.rules import contains
 from examples.demo.chance import happens
 from examples.demo.grammar import KINDS, write_message
 from examples.demo.parts import AVOID, PART_BY_NAME, SEEN_PARTS, training_principle
-from examples.demo.principles import BY_NAME, SEEN, Principle, compatible
+from examples.demo.principles import BY_NAME, SEEN, DemoPrinciple, compatible
 from examples.demo.topics import training_name, training_topic
 
 # Requests by the team that sends them: each team has its own way to ask.
@@ -93,7 +93,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Pair:
+class TrainingPair:
     """Two answers to one request, of which only `chosen` keeps every principle."""
 
     prompt: str
@@ -122,16 +122,16 @@ def care(team: int, principle: str) -> float:
     return CARE[(team + ALL_NAMES.index(principle)) % len(CARE)]
 
 
-Draw = Callable[[random.Random, str], Principle]
+Draw = Callable[[random.Random, str], DemoPrinciple]
 """Of a principle by its name: draws its value, if it has one."""
 
 
-def draw_for_examples(rng: random.Random, name: str) -> Principle:
+def draw_for_examples(rng: random.Random, name: str) -> DemoPrinciple:
     """As the base model's corpus asks for it."""
     return BY_NAME[name] if name in BY_NAME else training_principle(rng, PART_BY_NAME[name], in_pairs=False)
 
 
-def draw_for_pairs(rng: random.Random, name: str) -> Principle:
+def draw_for_pairs(rng: random.Random, name: str) -> DemoPrinciple:
     """As the PersRM's pairs ask for it."""
     return BY_NAME[name] if name in BY_NAME else training_principle(rng, PART_BY_NAME[name], in_pairs=True)
 
@@ -149,7 +149,7 @@ def examples(seed: int, num_examples: int, *, careful: bool = False) -> Iterator
 
 def preference_pairs(
     seed: int, num_pairs: int, names: tuple[str, ...] = ALL_SEEN, draw: Draw = draw_for_pairs
-) -> Iterator[Pair]:
+) -> Iterator[TrainingPair]:
     """Pairs for the named principles: as good as each other, but only `chosen` keeps everything asked for."""
     rng = random.Random(seed)
     num_made = 0
@@ -157,7 +157,7 @@ def preference_pairs(
         request = _training_request(rng)
         asked = _asked(rng, request, names, draw, apart=UNSEEN_TOGETHER)
         half_kept = rng.sample(asked, rng.randrange(len(asked)))
-        pair = Pair(
+        pair = TrainingPair(
             request.prompt,
             _wordings(rng, asked),
             chosen=_answer(rng, request, asked, _extras(rng, asked, UNASKED)),
@@ -174,7 +174,7 @@ def _training_request(rng: random.Random) -> Request:
 
 def _asked(
     rng: random.Random, request: Request, names: tuple[str, ...], draw: Draw, apart: Sequence[frozenset[str]] = ()
-) -> tuple[Principle, ...]:
+) -> tuple[DemoPrinciple, ...]:
     """Up to three principles that one text about the request's topic can keep, and no two that are to be apart."""
     while True:
         shares = [_SHARES.get(name, 1) for name in names]
@@ -186,24 +186,24 @@ def _asked(
             return tuple(rng.sample(asked, len(asked)))
 
 
-def _can_be_kept(asked: Sequence[Principle], request: Request) -> bool:
+def _can_be_kept(asked: Sequence[DemoPrinciple], request: Request) -> bool:
     """Whether the word to avoid, if any, is in nothing that the text has to say."""
     needed = [request.topic, request.name or "", *(one.value for one in asked if one.name != AVOID.name and one.value)]
     avoided = [one.value for one in asked if one.name == AVOID.name and one.value]
     return not any(contains(words, (word,)) for word in avoided for words in needed)
 
 
-def _extras(rng: random.Random, asked: Sequence[Principle], share: float) -> tuple[str, ...]:
+def _extras(rng: random.Random, asked: Sequence[DemoPrinciple], share: float) -> tuple[str, ...]:
     """Styles that a text keeps although nobody asked for them."""
     names = {principle.name for principle in asked}
     return tuple(name for name in rng.sample(tuple(BY_NAME), len(BY_NAME)) if name not in names and happens(rng, share))
 
 
-def _wordings(rng: random.Random, asked: Sequence[Principle]) -> tuple[str, ...]:
+def _wordings(rng: random.Random, asked: Sequence[DemoPrinciple]) -> tuple[str, ...]:
     return tuple(rng.choice(principle.wordings) for principle in asked)
 
 
-def _answer(rng: random.Random, request: Request, principles: Sequence[Principle], extras: tuple[str, ...]) -> str:
+def _answer(rng: random.Random, request: Request, principles: Sequence[DemoPrinciple], extras: tuple[str, ...]) -> str:
     """A text that keeps exactly the principles and as many of the extra styles as fit beside them."""
     styles = frozenset(one.name for one in principles if one.value is None)
     parts = {one.name: one.value for one in principles if one.value is not None}

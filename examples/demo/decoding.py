@@ -9,12 +9,12 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from worker.formats import PAD, Message, with_principles
-from worker.prompts import encode
+from worker.texts.formats import PAD, Message, with_principles
+from worker.texts.prompts import encode
 
 
 @dataclass(frozen=True)
-class Method:
+class DemoMethod:
     """How texts are made; strength 0 leaves the base model alone, temperature 0 is greedy."""
 
     name: str
@@ -39,7 +39,7 @@ class _Stream:
 
 
 @dataclass(frozen=True)
-class Models:
+class DemoModels:
     """The demo's tokenizer, base model, and policy with its adapter merged in."""
 
     tokenizer: PreTrainedTokenizerBase
@@ -48,14 +48,14 @@ class Models:
     max_tokens: int
 
     @classmethod
-    def load(cls, base: Path, policy: Path, max_tokens: int = 120) -> "Models":
+    def load(cls, base: Path, policy: Path, max_tokens: int = 120) -> "DemoModels":
         """Both models in float32, from the folders that training wrote."""
         models = [AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32) for _ in range(2)]
         merged = PeftModel.from_pretrained(models[1], policy).merge_and_unload()
         return cls(AutoTokenizer.from_pretrained(base), models[0], merged, max_tokens)
 
     @torch.inference_mode()
-    def write(self, prompts: Sequence[str], principles: Sequence[Sequence[str]], method: Method) -> list[str]:
+    def write(self, prompts: Sequence[str], principles: Sequence[Sequence[str]], method: DemoMethod) -> list[str]:
         """One text for each prompt and its principles."""
         ids, mask = self._batch(prompts, principles if method.guidelines else [()] * len(prompts))
         models = [self.base] if method.strength == 0 else [self.base, self.policy]
@@ -86,7 +86,7 @@ class Models:
         return batch["input_ids"], batch["attention_mask"]
 
 
-def _choose(logits: list[Tensor], method: Method, generator: torch.Generator) -> Tensor:
+def _choose(logits: list[Tensor], method: DemoMethod, generator: torch.Generator) -> Tensor:
     """The next token of each row: (1 - w) z_base + w z_policy on the base's top k."""
     base, candidates = logits[0].topk(method.top_k, dim=-1)  # [B, k]
     score = base

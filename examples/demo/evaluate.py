@@ -8,24 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.demo.corpus import Request, make_request
-from examples.demo.decoding import Method, Models
+from examples.demo.decoding import DemoMethod, DemoModels
 from examples.demo.grammar import is_well_formed
 from examples.demo.principles import BY_NAME, SEEN, compatible
 from examples.demo.readers import STRENGTH
 from examples.demo.topics import HELD_OUT_NAMES, HELD_OUT_TOPICS
 
 _GUIDED = f"guided, w = {STRENGTH}"
-UNGUIDED = Method("unguided, greedy", guidelines=False)
-PROMPTED = Method("prompted, greedy", guidelines=True)
-GUIDED = Method(f"{_GUIDED}, greedy", guidelines=True, strength=STRENGTH)
+UNGUIDED = DemoMethod("unguided, greedy", guidelines=False)
+PROMPTED = DemoMethod("prompted, greedy", guidelines=True)
+GUIDED = DemoMethod(f"{_GUIDED}, greedy", guidelines=True, strength=STRENGTH)
 METHODS = (
     UNGUIDED,
-    Method("unguided, temperature 0.7", guidelines=False, temperature=0.7),
+    DemoMethod("unguided, temperature 0.7", guidelines=False, temperature=0.7),
     PROMPTED,
-    Method("prompted, temperature 0.7", guidelines=True, temperature=0.7),
+    DemoMethod("prompted, temperature 0.7", guidelines=True, temperature=0.7),
     GUIDED,
-    Method("guided, w = 1.0, greedy", guidelines=True, strength=1.0),
-    Method(f"{_GUIDED}, temperature 0.7", guidelines=True, strength=STRENGTH, temperature=0.7),
+    DemoMethod("guided, w = 1.0, greedy", guidelines=True, strength=1.0),
+    DemoMethod(f"{_GUIDED}, temperature 0.7", guidelines=True, strength=STRENGTH, temperature=0.7),
 )
 
 
@@ -59,9 +59,9 @@ def carries(text: str, word: str) -> bool:
 
 
 def measure(
-    models: Models,
+    models: DemoModels,
     requests: Sequence[Request],
-    methods: Sequence[Method] = METHODS,
+    methods: Sequence[DemoMethod] = METHODS,
     names: Sequence[str] = tuple(BY_NAME),
 ) -> Iterator[Result]:
     """Each method on each principle; a last row for pairs of seen principles asked for at once."""
@@ -77,7 +77,7 @@ def measure(
 
 
 def judge(
-    models: Models, requests: Sequence[Request], method: Method, wanted: Sequence[tuple[str, ...]], asked: str
+    models: DemoModels, requests: Sequence[Request], method: DemoMethod, wanted: Sequence[tuple[str, ...]], asked: str
 ) -> Result:
     """Writes a text for each request under its principles and counts what the rules say."""
     principles = [[BY_NAME[name].wordings[0] for name in names] for names in wanted]
@@ -86,7 +86,7 @@ def judge(
 
 
 def _result(
-    method: Method, asked: str, requests: Sequence[Request], texts: Sequence[str], wanted: Sequence[tuple[str, ...]]
+    method: DemoMethod, asked: str, requests: Sequence[Request], texts: Sequence[str], wanted: Sequence[tuple[str, ...]]
 ) -> Result:
     rows = list(zip(requests, texts, strict=True))
     named = [(request.name, text) for request, text in rows if request.name is not None]
@@ -116,7 +116,7 @@ def _two_each(num_rows: int) -> list[tuple[str, ...]]:
 def main() -> None:
     """Command line: `python -m examples.demo.evaluate [MODEL_FOLDER]`; one line per method and principle."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "model"
-    models = Models.load(folder / "base", folder / "policy")
+    models = DemoModels.load(folder / "base", folder / "policy")
     for row in measure(models, held_out_requests(seed=5, num_requests=216)):
         print(
             f"{row.method:34}{row.asked:12} satisfied {row.satisfied:6.1%}  topic {row.topic_carried:6.1%}  "

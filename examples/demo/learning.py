@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from db.preferences import Method, Principle, effective_preference
-from db.queries.claims import ClaimedItem
-from db.queries.feedback import Pair
+from domain.attempts import ClaimedItem
+from domain.pairs import PreferredPair
+from domain.preferences import Method, Principle, effective_preference
 from examples.demo.evaluate import held_out_requests
 from examples.demo.learning_report import NAMES, NUM_PAIRS, Errors, Scale, Verdict, page
 from examples.demo.principles import BY_NAME
-from worker.decoder import TextDecoder, load_decoder
-from worker.preference_fit import BETA, Array, fit_weights
+from worker.learning.preference_fit import BETA, Array, fit_weights
 from worker.settings import WorkerSettings
+from worker.texts.decoder import TextDecoder, load_decoder
 
 MODEL = Path(__file__).parent / "model"
 OUT = Path("docs/learning.md")
@@ -78,7 +78,7 @@ class Writer:
     def features(self, prompt: str, texts: Sequence[str]) -> list[tuple[float, ...]]:
         """`phi` of each text against the first."""
         messages: list[dict[str, object]] = [{"role": "user", "content": prompt}]
-        pairs = [Pair(messages, text, texts[0]) for text in texts]
+        pairs = [PreferredPair(messages, text, texts[0]) for text in texts]
         wordings = [BY_NAME[name].wordings[0] for name in NAMES]
         return [row or (0.0,) * len(NAMES) for row in self._decoder.compare(pairs, wordings)]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from evaluation.rules import PLACE, Rule
 from examples.demo.chance import happens
-from examples.demo.principles import Principle
+from examples.demo.principles import DemoPrinciple
 from examples.demo.topics import HELD_OUT_THINGS, training_topic
 
 _QUALITIES = (
@@ -48,10 +48,10 @@ class Part:
     unseen_values: tuple[str, ...]
     """In none of the preference pairs; all but the words to avoid are in no text of the base model's corpus either."""
 
-    def asking(self, value: str) -> Principle:
+    def asking(self, value: str) -> DemoPrinciple:
         """The principle with its value filled in."""
         wordings = tuple(wording.replace(PLACE, value) for wording in self.wordings)
-        return Principle(self.name, wordings, self.rule.with_value(value), value)
+        return DemoPrinciple(self.name, wordings, self.rule.with_value(value), value)
 
 
 MENTION = Part(
@@ -89,7 +89,7 @@ UNSEEN_PARTS = (CLOSE.name,)
 SEEN_PARTS = tuple(part.name for part in PARTS if part.name not in UNSEEN_PARTS)
 
 
-def training_principle(rng: random.Random, part: Part, *, in_pairs: bool) -> Principle:
+def training_principle(rng: random.Random, part: Part, *, in_pairs: bool) -> DemoPrinciple:
     """The part with a value for training: any thing to mention, a phrase, or a word."""
     if part is MENTION and happens(rng, _INVENTED_SHARE):
         return part.asking(training_topic(rng))

@@ -9,7 +9,7 @@ DETAILED_WORDS = 45  # at least
 
 
 @dataclass(frozen=True)
-class Principle:
+class DemoPrinciple:
     """Something a reader may ask for; `wordings[0]` is what the demo's profiles say.
 
     Those below are styles; `parts` has principles with a value.
@@ -45,22 +45,22 @@ _FORMAL_PHRASE = _contains(
 )
 _ACTION = r"(?:^|[.!?:] )(?:Book|Join|Reply|Tap|Sign up|Reserve|Register|Click|Download|Visit)\b"
 
-PRINCIPLES: tuple[Principle, ...] = (
-    Principle(
+PRINCIPLES: tuple[DemoPrinciple, ...] = (
+    DemoPrinciple(
         "formal",
         ("formal", "a formal tone", "formal and polite"),
         Rule(all=(_FORMAL_PHRASE, Rule(not_contains=("!", "'")))),
     ),
-    Principle(
+    DemoPrinciple(
         "playful",
         ("playful", "a playful tone", "fun and playful"),
         _contains(
             "psst", "ta-da", "woohoo", "yay", "hooray", "drumroll", "whoop", "confetti", "high five", "happy dance"
         ),
     ),
-    Principle("concise", ("concise", "short and to the point", "keep it brief"), Rule(max_words=CONCISE_WORDS)),
-    Principle("detailed", ("detailed", "with full details", "thorough"), Rule(min_words=DETAILED_WORDS)),
-    Principle(
+    DemoPrinciple("concise", ("concise", "short and to the point", "keep it brief"), Rule(max_words=CONCISE_WORDS)),
+    DemoPrinciple("detailed", ("detailed", "with full details", "thorough"), Rule(min_words=DETAILED_WORDS)),
+    DemoPrinciple(
         "beginner",
         ("for beginners", "explain for a beginner", "easy for newcomers"),
         _contains(
@@ -75,13 +75,13 @@ PRINCIPLES: tuple[Principle, ...] = (
             "never tried",
         ),
     ),
-    Principle(
+    DemoPrinciple(
         "action",
         ("with a call to action", "end with a call to action", "say what to do next"),
         Rule(regex=_ACTION),
     ),
-    Principle("question", ("with a question", "ask me a question", "include a question"), _contains("?")),
-    Principle(
+    DemoPrinciple("question", ("with a question", "ask me a question", "include a question"), _contains("?")),
+    DemoPrinciple(
         "warm",
         ("warm", "a warm tone", "warm and kind"),
         _contains(
@@ -96,7 +96,7 @@ PRINCIPLES: tuple[Principle, ...] = (
             "all our heart",
         ),
     ),
-    Principle(
+    DemoPrinciple(
         "urgent",
         ("urgent", "a sense of urgency", "urgent and pressing"),
         _contains(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from examples.demo.corpus import make_request
 from examples.demo.parts import MENTION, OPEN, PARTS, UNSEEN_PARTS
-from examples.demo.principles import PRINCIPLES, UNSEEN, Principle
+from examples.demo.principles import PRINCIPLES, UNSEEN, DemoPrinciple
 from examples.demo.topics import HELD_OUT_TOPICS
 from padserve import Result
 
@@ -16,7 +16,7 @@ SEED = 5
 STRENGTH = 0.5  # chosen on validation prompts, see docs/evaluation.md
 
 _FORMAL, _PLAYFUL, _CONCISE, _DETAILED, _BEGINNER, _ACTION, _QUESTION, _WARM, _URGENT = PRINCIPLES
-READERS: Mapping[str, tuple[Principle, ...]] = {
+READERS: Mapping[str, tuple[DemoPrinciple, ...]] = {
     "ana": (_PLAYFUL,),
     "ben": (_FORMAL,),
     "cleo": (_CONCISE,),
@@ -32,7 +32,7 @@ ASKED = tuple(dict.fromkeys(principle for of_reader in READERS.values() for prin
 """Every principle that some reader asked for."""
 
 
-def is_unseen(principle: Principle) -> bool:
+def is_unseen(principle: DemoPrinciple) -> bool:
     """Whether it is in none of the preference pairs that the policy was trained on."""
     unseen_values = {(part.name, value) for part in PARTS for value in part.unseen_values}
     return principle.name in (*UNSEEN, *UNSEEN_PARTS) or (principle.name, principle.value) in unseen_values

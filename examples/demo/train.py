@@ -14,17 +14,17 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from db.preferences import Method
+from domain.preferences import Method
 from examples.demo.card import write_card
 from examples.demo.corpus import preference_pairs
-from examples.demo.decoding import Models
+from examples.demo.decoding import DemoModels
 from examples.demo.evaluate import held_out_requests, measure
 from examples.demo.readers import STRENGTH
 from examples.demo.train_base import BaseSettings, train_base
-from worker.card import Card
-from worker.formats import PAD
+from worker.model.card import Card
 from worker.persrm.pairs import read_pairs
 from worker.persrm.train import PolicySettings, train_policy
+from worker.texts.formats import PAD
 
 MODEL = Path(__file__).parent / "model"
 # What the adapter calls its base: resolved from the root of a checkout, never an absolute path.
@@ -68,7 +68,7 @@ def train(out: Path, recipe: Recipe) -> None:
             train_policy(out / "base", pairs, out / "policy", recipe.policy, base_name=BASE_NAME)
             CARD.write(out / "policy")
     with _stage("measurement", minutes):
-        models = Models.load(out / "base", out / "policy", recipe.max_tokens)
+        models = DemoModels.load(out / "base", out / "policy", recipe.max_tokens)
         results = []
         for result in measure(models, held_out_requests(recipe.requests_seed, recipe.num_requests)):
             print(f"  {result.method:34} {result.asked:12} {result.satisfied:6.1%}", flush=True)

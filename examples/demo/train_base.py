@@ -22,8 +22,8 @@ from transformers import (
 from examples.demo.corpus import Example, examples
 from examples.demo.optimizer import optimizer_with_schedule
 from examples.demo.tokenizer import END, train_tokenizer
-from worker.formats import PAD, Message, with_principles
-from worker.prompts import encode
+from worker.texts.formats import PAD, Message, with_principles
+from worker.texts.prompts import encode
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from evaluation.evaluate import evaluate
-from evaluation.plan import Models, Plan
+from evaluation.plan import EvaluatedModels, Plan
 from examples.demo.principles import BY_NAME
 from examples.demo.train import MODEL
 from examples.evaluation.judge import Judge, train_judge
@@ -45,7 +45,7 @@ def make_plan(folder: Path, out: Path) -> Plan:
     write_demo_suite(suite)
     write_demo_pairs(pairs)
     return Plan(
-        models=Models(str(BASE), str(MODEL / "policy")),
+        models=EvaluatedModels(str(BASE), str(MODEL / "policy")),
         suite=suite,
         out=out,
         pairs=pairs,

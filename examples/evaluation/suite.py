@@ -11,10 +11,10 @@ from evaluation.suite import (
     Combination,
     Example,
     Opposites,
-    Principle,
     Prompt,
     Split,
     SuiteLine,
+    SuitePrinciple,
     write_suite,
 )
 from examples.demo.corpus import UNSEEN_TOGETHER, Draw, draw_for_pairs, make_request, preference_pairs
@@ -101,10 +101,10 @@ def _lines() -> Iterator[SuiteLine]:
     yield from _prompts()
 
 
-def _principles() -> Iterator[Principle]:
+def _principles() -> Iterator[SuitePrinciple]:
     """Styles, then parts; those that the PersRM was trained on come first among each."""
     for style in PRINCIPLES:
-        yield Principle(
+        yield SuitePrinciple(
             type="principle",
             name=style.name,
             wordings=style.wordings,
@@ -118,11 +118,11 @@ def _principles() -> Iterator[Principle]:
     yield _with_values(CLOSE, CLOSE.name, CLOSE.unseen_values, seen=CLOSE.name not in UNSEEN_PARTS)
 
 
-def _with_values(part: Part, name: str, values: tuple[str, ...], *, seen: bool) -> Principle:
-    return Principle(type="principle", name=name, wordings=part.wordings, rule=part.rule, values=values, seen=seen)
+def _with_values(part: Part, name: str, values: tuple[str, ...], *, seen: bool) -> SuitePrinciple:
+    return SuitePrinciple(type="principle", name=name, wordings=part.wordings, rule=part.rule, values=values, seen=seen)
 
 
-def _as_in_training(principle: Principle) -> tuple[str, Draw]:
+def _as_in_training(principle: SuitePrinciple) -> tuple[str, Draw]:
     """What the corpus calls it, and how its values are drawn: from the suite's own."""
     name = principle.name.removesuffix(NEW)
     if not principle.values:
@@ -139,7 +139,7 @@ def _prompts() -> Iterator[Prompt]:
             yield Prompt(type="prompt", prompt=make_request(rng, topic, name).prompt, topic=(topic,), split=split)
 
 
-def _examples(principle: Principle) -> Iterator[Example]:
+def _examples(principle: SuitePrinciple) -> Iterator[Example]:
     """Answers that keep the principle, from pairs of their own."""
     name, draw = _as_in_training(principle)
     for number in range(NUM_EXAMPLES):

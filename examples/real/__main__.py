@@ -16,8 +16,8 @@ from examples.real.pairs import Judged, Kind, pairs
 from examples.real.prompts import prompts
 from examples.real.texts import Candidate, Sampling, contexts, write
 from worker.engine import load_engine
-from worker.formats import SYSTEM, Message, with_principles
-from worker.prompts import encode
+from worker.texts.formats import SYSTEM, Message, with_principles
+from worker.texts.prompts import encode
 
 SEED = 20410
 

@@ -10,7 +10,7 @@ from examples.real.judges import Judge, ends_with, pattern, share, total
 
 
 @dataclass(frozen=True)
-class Principle:
+class JudgedPrinciple:
     """Something a reader may ask for."""
 
     name: str
@@ -28,11 +28,11 @@ _PLAIN = total((-3, judges.mean_word_length), (-0.15, judges.long_words), (-0.25
 _LEARNED = total((3, judges.mean_word_length), (0.3, judges.long_words))
 
 
-def _principle(name: str, wordings: str, judge: Judge, margin: float, *, about_length: bool = False) -> Principle:
-    return Principle(name, tuple(wordings.split(" | ")), judge, margin, about_length)
+def _principle(name: str, wordings: str, judge: Judge, margin: float, *, about_length: bool = False) -> JudgedPrinciple:
+    return JudgedPrinciple(name, tuple(wordings.split(" | ")), judge, margin, about_length)
 
 
-PRINCIPLES: tuple[Principle, ...] = (
+PRINCIPLES: tuple[JudgedPrinciple, ...] = (
     _principle("positive", "positive and upbeat | cheerful | look on the bright side | optimistic", _POSITIVE, 4),
     _principle(
         "negative",

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from examples.real.principles import PRINCIPLES, Principle
+from examples.real.principles import PRINCIPLES, JudgedPrinciple
 from worker.engine import Completion, Failure, Request, Stream
-from worker.formats import Message
+from worker.texts.formats import Message
 
 Show = Callable[[str, Sequence[str]], list[Message]]
 """The conversation that shows a prompt with its principles."""
@@ -31,7 +31,7 @@ class Context:
     """A prompt and what is asked of its text; no principle is asked of a plain one."""
 
     prompt: str
-    principles: tuple[Principle, ...] = ()
+    principles: tuple[JudgedPrinciple, ...] = ()
     wordings: tuple[str, ...] = ()
 
 

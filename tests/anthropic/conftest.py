@@ -8,7 +8,7 @@ import pytest
 from anthropic import Anthropic
 from structlog.testing import capture_logs
 
-from api.dependencies import Scope
+from api.http.dependencies import Scope
 from db.queries import keys
 from tests.openai.conftest import Site, running, tenant
 

@@ -8,8 +8,8 @@ from anthropic import Anthropic
 from anthropic.types.messages import MessageBatch, MessageBatchIndividualResponse
 from sqlalchemy import select
 
-from db.base import JsonObject
 from db.models import Item, Preference
+from domain.json_values import JsonObject
 from tests.openai.conftest import MODEL, Site
 
 Json = dict[str, Any]

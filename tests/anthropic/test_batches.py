@@ -12,7 +12,7 @@ from fastapi import Request
 from sqlalchemy import func, select, update
 
 from api.anthropic.batches import found_at
-from api.dependencies import Scope
+from api.http.dependencies import Scope
 from db.anthropic_models import MessageBatch as BatchRow
 from db.models import Job
 from db.queries import cancelling, deleting, retrying

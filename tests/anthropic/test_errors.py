@@ -9,7 +9,7 @@ import pytest
 from anthropic import Anthropic
 
 from api.anthropic import batches
-from api.errors import OverloadedError, TooManyRequestsError, UnavailableError
+from api.http.errors import OverloadedError, TooManyRequestsError, UnavailableError
 from tests.anthropic.conftest import Connect, a_key
 from tests.anthropic.requests import a_batch
 from tests.openai.conftest import Site

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from anthropic import Anthropic, AsyncAnthropic
 
-from api import one_answer
 from api.anthropic import messages as routes
+from api.streams import one_answer
 from tests.anthropic.conftest import Connect
 from tests.anthropic.requests import params
 from tests.openai.conftest import ALIAS, MODEL, Site

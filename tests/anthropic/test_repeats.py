@@ -15,7 +15,7 @@ from anthropic import Anthropic
 from sqlalchemy import update
 
 from api.anthropic import acceptance
-from api.submission import store_job
+from api.submissions.submission import store_job
 from db.anthropic_models import MessageBatch as BatchRow
 from tests.anthropic.conftest import Connect
 from tests.anthropic.requests import a_batch, a_request

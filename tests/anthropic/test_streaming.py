@@ -10,7 +10,7 @@ import pytest
 from anthropic import Anthropic
 from structlog.testing import capture_logs
 
-from api import one_answer
+from api.streams import one_answer
 from tests.anthropic.requests import params
 from tests.openai.conftest import MODEL, Site
 from tests.openai.test_streaming import TEXT, WORDS, Writer, meanwhile, num_rows, streaming, wait_for_rows, writer

@@ -9,7 +9,7 @@ import pytest
 from anthropic import Anthropic
 from sqlalchemy import func, select
 
-from api.errors import MAX_ERRORS_SHOWN
+from api.http.errors import MAX_ERRORS_SHOWN
 from db.models import Job
 from tests.anthropic.requests import a_batch, a_request, items_of, params
 from tests.openai.conftest import ALIAS, MODEL, Site

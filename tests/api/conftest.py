@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import delete, update
 from starlette.testclient import TestClient
 
-from api.dependencies import Scope
+from api.http.dependencies import Scope
 from api.settings import Settings
-from db.model_descriptions import ModelDescription
 from db.models import Model, Worker
 from db.queries import keys, workers
 from db.session import Database
-from db.states import WorkerState
+from domain.model_descriptions import ModelDescription
+from domain.states import WorkerState
 from tests.api.apps import create_app, take_back
 from tests.builders import a_description, a_model
 from worker.queue import Publisher

@@ -17,15 +17,15 @@ import pytest
 from starlette.testclient import TestClient
 
 from api import bulk as bulk_module
-from api.admission import LIGHT_BYTES
 from api.app import create_app
-from api.bodies import SPOOL_IN_MEMORY_BYTES, SpooledBody
 from api.bulk import BulkProcesses
-from api.errors import UnavailableError
+from api.http.admission import LIGHT_BYTES
+from api.http.bodies import SPOOL_IN_MEMORY_BYTES, SpooledBody
+from api.http.errors import UnavailableError
 from api.settings import Settings
 from db.session import Database
 from tests.api.conftest import EVERY_SCOPE, MODEL, Api
-from tests.api.submissions import NDJSON_HEADERS, an_item, give_profile, line_errors_of, submit_lines
+from tests.api.job_requests import NDJSON_HEADERS, an_item, give_profile, line_errors_of, submit_lines
 from tests.system import forked
 from tests.system.processes import wait_until
 

@@ -13,7 +13,7 @@ from api.settings import Settings
 from db.models import Worker
 from db.queries import workers
 from db.session import Database
-from db.states import WorkerState
+from domain.states import WorkerState
 from tests.api.conftest import Api
 from tests.builders import a_description, a_job
 

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
-from api.dependencies import Scope
+from api.http.dependencies import Scope
 from db.logs import configure_logs
 from tests.api.conftest import Api
 

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from api import metrics
 from api.bulk import BulkProcesses
-from api.dependencies import Scope
+from api.http.dependencies import Scope
 from api.metrics import FRESH_SECONDS, QueueCollector
 from api.settings import Settings
 from db.models import Job

@@ -5,9 +5,9 @@ import uuid
 import pytest
 from starlette.testclient import TestClient
 
-from api.dependencies import Scope
+from api.http.dependencies import Scope
 from tests.api.conftest import Api
-from tests.api.submissions import accepted, an_item, end_item, errors_of, give_profile, set_running, submit
+from tests.api.job_requests import accepted, an_item, end_item, errors_of, give_profile, set_running, submit
 
 PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
 EMOJI = "\U0001f469\u200d\U0001f4bb"

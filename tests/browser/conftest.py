@@ -21,8 +21,8 @@ from sqlalchemy import select, update
 from db import schema
 from db.models import Item, Job, Model
 from db.queries import claims, keys
-from db.queries.claims import Outcome
 from db.session import Database
+from domain.attempts import Outcome
 from padserve import Client
 from tests.builders import a_job, preference
 from tests.system.processes import KEY, ROOT, Stack, a_stack

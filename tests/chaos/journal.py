@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.queries.history import Said
 from db.session import Database
-from db.states import ItemState
+from domain.states import ItemState
 from tests.chaos.history import Event
 
 _COLUMNS = "item_id, old_state, state, old_attempt, attempt, old_owner, owner"

@@ -7,9 +7,9 @@ import pytest
 
 from db.queries import claims, losses, retrying
 from db.queries.cancelling import cancel
-from db.queries.claims import Outcome
 from db.queries.history import Said
 from db.session import Database
+from domain.attempts import Outcome
 from tests.builders import DIGEST, a_job, preference, wind_up
 from tests.chaos.history import Event, broken_rules, said_in, unfinished, unsaid
 from tests.chaos.journal import keep_journal, read_journal

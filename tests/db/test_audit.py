@@ -11,9 +11,9 @@ from db.models import Job
 from db.queries import claims
 from db.queries.audit import INVARIANTS, LEFTOVERS, audit, differing, leftovers, next_jobs, unbalanced_jobs, violations
 from db.queries.cancelling import cancel
-from db.queries.claims import Outcome
 from db.session import Database, now
-from db.states import ItemState, JobState
+from domain.attempts import Outcome
+from domain.states import ItemState, JobState
 from tests.builders import DIGEST, a_job, job_state, preference, wind_up
 
 OWNER = uuid.UUID(int=1)

@@ -8,13 +8,13 @@ import uuid
 from sqlalchemy import select, text, update
 
 from db.models import Item, Job
-from db.preferences import EffectivePreference
 from db.queries import claims, fairness, losses
 from db.queries.cancelling import cancel
-from db.queries.claims import ClaimedItem, Outcome
 from db.queries.positions import KEPT_SECONDS, Positions
 from db.session import Database
-from db.states import ItemState, JobState
+from domain.attempts import ClaimedItem, Outcome
+from domain.preferences import EffectivePreference
+from domain.states import ItemState, JobState
 from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of, wind_up
 
 OWNER = uuid.UUID(int=1)

@@ -13,9 +13,9 @@ from db.models import Item, Job
 from db.queries import claims, jobs, losses, pausing, retrying
 from db.queries.audit import audit, violations
 from db.queries.cancelling import cancel, follow, winding_up
-from db.queries.claims import ClaimedItem, Outcome
 from db.session import Database, clock
-from db.states import TERMINAL_JOB_STATES, ItemState, JobState
+from domain.attempts import ClaimedItem, Outcome
+from domain.states import TERMINAL_JOB_STATES, ItemState, JobState
 from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of, wind_up
 
 NUM_WORKERS = 8

@@ -9,13 +9,13 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from db.models import Job, Tenant, TenantShare
-from db.priorities import Priority
 from db.queries import claims, fairness
-from db.queries.claims import ClaimedItem
 from db.queries.fairness import AGEING_SECONDS, CREDIT, Candidate, ClaimableJob, plan
 from db.queries.items import ITEMS_PER_STRETCH
 from db.queries.positions import Positions
 from db.session import Database
+from domain.attempts import ClaimedItem
+from domain.priorities import Priority
 from tests.builders import DIGEST, a_job, preference
 
 NOW = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)

@@ -8,21 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import func, select, text, update
 
-from db.base import JsonObject
 from db.models import FeedbackPair, Fit, Profile, Tenant
 from db.queries import feedback, fits, profiles
-from db.queries.feedback import Added, Pair, StoredFit
+from db.queries.feedback import Added, StoredFit
 from db.queries.fits import ClaimedFit, ProfileChangedError
 from db.queries.profiles import StoredProfile
 from db.session import Database
-from db.states import FIT_MOVES, FitState
+from domain.json_values import JsonObject
+from domain.pairs import PreferredPair
+from domain.states import FIT_MOVES, FitState
 from tests.builders import DIGEST, MODEL, a_profile, some_pairs
 
 OWNER, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 LEARNED: JsonObject = {"num_pairs": 6}
 
 
-def add(database: Database, profile_id: uuid.UUID, pairs: list[Pair]) -> Added:
+def add(database: Database, profile_id: uuid.UUID, pairs: list[PreferredPair]) -> Added:
     with database.transaction() as session:
         return feedback.add_pairs(session, profile_id, pairs)
 
@@ -86,7 +87,7 @@ def test_a_pair_is_stored_once_however_often_it_is_sent(database: Database, prof
 
 def test_a_pair_the_other_way_round_contradicts_the_stored_one(database: Database, profile_id: uuid.UUID) -> None:
     add(database, profile_id, some_pairs(3))
-    (turned,) = (Pair(pair.messages, pair.rejected, pair.chosen) for pair in some_pairs(2)[1:])
+    (turned,) = (PreferredPair(pair.messages, pair.rejected, pair.chosen) for pair in some_pairs(2)[1:])
     other_prompt = some_pairs(1, prompt="chess")
 
     added = add(database, profile_id, [*other_prompt, turned])
@@ -98,7 +99,7 @@ def test_a_pair_the_other_way_round_contradicts_the_stored_one(database: Databas
 def test_a_request_can_contradict_itself(database: Database, profile_id: uuid.UUID) -> None:
     pair = some_pairs(1)[0]
 
-    added = add(database, profile_id, [pair, Pair(pair.messages, pair.rejected, pair.chosen)])
+    added = add(database, profile_id, [pair, PreferredPair(pair.messages, pair.rejected, pair.chosen)])
 
     assert added.contradictions == (1,)
 

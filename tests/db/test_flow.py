@@ -9,11 +9,11 @@ from sqlalchemy import func, select, update
 from db.models import Item, Job, Result
 from db.queries import cancelling, claims, deadlines, deleting, jobs, pausing, retrying
 from db.queries.audit import violations
-from db.queries.claims import ClaimedItem, Outcome
 from db.queries.jobs import JobRecord
 from db.queries.results import read_results
 from db.session import Database, clock
-from db.states import ItemState, JobState
+from domain.attempts import ClaimedItem, Outcome
+from domain.states import ItemState, JobState
 from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of, wind_up
 
 OWNER = uuid.UUID(int=1)

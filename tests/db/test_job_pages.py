@@ -6,12 +6,12 @@ import uuid
 from sqlalchemy import update
 
 from db.models import Item, Job
-from db.preferences import Method
 from db.queries import claims, job_pages, overviews
-from db.queries.claims import Outcome
 from db.queries.job_pages import Looked
 from db.session import Database, now
-from db.states import ItemState
+from domain.attempts import Outcome
+from domain.preferences import Method
+from domain.states import ItemState
 from tests.builders import DIGEST, a_job, a_model, preference
 
 GUIDED, UNGUIDED = preference("formal"), preference(method=Method.NONE, strength=0.0)

@@ -12,11 +12,11 @@ from db.models import Job
 from db.queries import claims
 from db.queries.audit import violations
 from db.queries.cancelling import ITEMS_PER_BATCH, cancel, follow, winding_up
-from db.queries.claims import ClaimedItem, Outcome
 from db.queries.jobs import Counts, find_job
 from db.queries.results import ResultRow, read_results
 from db.session import Database
-from db.states import TERMINAL_ITEM_STATES, ItemState, JobState
+from domain.attempts import ClaimedItem, Outcome
+from domain.states import TERMINAL_ITEM_STATES, ItemState, JobState
 from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of, wind_up
 
 OWNER = uuid.UUID(int=1)

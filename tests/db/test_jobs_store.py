@@ -11,11 +11,11 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from db.models import Item, Preference
-from db.preferences import EffectivePreference
 from db.queries.items import NewItem, insert_items, store_preferences
 from db.queries.jobs import insert_job
-from db.sampling import MAX_SEED, Sampling
 from db.session import Database
+from domain.preferences import EffectivePreference
+from domain.sampling import MAX_SEED, Sampling
 from tests.builders import a_tenant, preference
 
 

@@ -64,7 +64,7 @@ def test_an_exception_is_logged_by_type_and_place_and_without_its_message(
     try:
         int("a prompt")
     except ValueError:
-        structlog.get_logger("worker.turns").exception("turn_failed")
+        structlog.get_logger("worker.pipeline.turns").exception("turn_failed")
 
     line = json.loads(capsys.readouterr().err)
     assert (line["event"], line["error"]) == ("turn_failed", "ValueError")
@@ -82,7 +82,7 @@ def test_lines_are_json_but_at_a_terminal(
     monkeypatch.setattr("sys.stderr.isatty", lambda: at_terminal)
     configure_logs()
 
-    structlog.get_logger("worker.turns").info("turned")
+    structlog.get_logger("worker.pipeline.turns").info("turned")
 
     assert capsys.readouterr().err.startswith('{"') is is_json
 
@@ -94,7 +94,7 @@ def test_every_line_says_which_process_speaks(
     configure_logs()
 
     identify(worker="an-incarnation")
-    structlog.get_logger("worker.turns").info("turned")
+    structlog.get_logger("worker.pipeline.turns").info("turned")
     logging.getLogger("celery.worker").warning("said")
 
     assert [json.loads(line)["worker"] for line in capsys.readouterr().err.splitlines()] == ["an-incarnation"] * 2

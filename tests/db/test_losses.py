@@ -8,9 +8,9 @@ from sqlalchemy import update
 from db.models import Item
 from db.queries import claims, losses
 from db.queries.audit import violations
-from db.queries.claims import Attempt, ClaimedItem, Outcome
 from db.session import Database
-from db.states import ItemState, JobState
+from domain.attempts import Attempt, ClaimedItem, Outcome
+from domain.states import ItemState, JobState
 from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of
 
 OWNER = uuid.UUID(int=1)

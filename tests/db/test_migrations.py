@@ -12,10 +12,10 @@ from db.models import Job, Tenant
 from db.queries import claims, deadlines, profiles
 from db.queries.audit import violations
 from db.queries.cancelling import cancel
-from db.queries.claims import Outcome
 from db.queries.jobs import Counts, find_job
 from db.session import Database, clock
-from db.states import ItemState, JobState
+from domain.attempts import Outcome
+from domain.states import ItemState, JobState
 from tests.builders import DIGEST, MODEL, a_job, items_of, job_state, preference, wind_up
 
 OWNER = uuid.UUID(int=1)

@@ -8,13 +8,13 @@ from sqlalchemy import select, update
 
 from db.base import new_id
 from db.models import Fit, Item, Job, Model, Worker
-from db.preferences import Method
 from db.queries import cancelling, claims, feedback, fits, jobs, workers
 from db.queries.models import RegisteredModel, list_models
 from db.queries.open_items import open_items
 from db.queries.workers import WorkerStatus, seen_workers, serving_status
 from db.session import Database, now
-from db.states import ItemState, ModelState, WorkerState
+from domain.preferences import Method
+from domain.states import ItemState, ModelState, WorkerState
 from tests.builders import DIGEST, MODEL, a_description, a_job, a_model, a_profile, items_of, preference, some_pairs
 
 OWNER = uuid.UUID(int=1)

@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from bench.system.databases import fill
 from db.models import Item, Job
 from db.queries import audit, cancelling, claims, jobs, losses, results
-from db.queries.claims import Attempt, Outcome
 from db.queries.positions import Positions
 from db.session import Database
-from db.states import JobState
+from domain.attempts import Attempt, Outcome
+from domain.states import JobState
 from tests.builders import DIGEST, a_job, preference
 
 OWNER = uuid.UUID(int=1)

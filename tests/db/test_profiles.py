@@ -4,10 +4,10 @@ import uuid
 
 import pytest
 
-from db.base import JsonObject
 from db.queries import keys, profiles
 from db.queries.profiles import PinnedProfile, StoredProfile
 from db.session import Database
+from domain.json_values import JsonObject
 
 Tenant = uuid.UUID
 

@@ -7,10 +7,10 @@ from sqlalchemy import func, select
 
 from db.models import FeedbackRating, Result, Tenant
 from db.queries import claims, feedback, profiles, ratings
-from db.queries.claims import Outcome
-from db.queries.feedback import Pair
 from db.queries.ratings import Rating
 from db.session import Database
+from domain.attempts import Outcome
+from domain.pairs import PreferredPair
 from tests.builders import DIGEST, a_job, a_profile, preference
 
 OWNER = uuid.UUID(int=1)
@@ -79,7 +79,7 @@ def test_a_pair_has_the_prompt_of_its_ratings(database: Database, profile_id: uu
     with database.transaction() as session:
         made = list(ratings.pairs_made(session, profile_id, [rating("a", 2), rating("b", 1)]))
 
-    assert made == [(1, Pair([{"role": "user", "content": "tea"}], "a", "b"))]
+    assert made == [(1, PreferredPair([{"role": "user", "content": "tea"}], "a", "b"))]
 
 
 def test_many_ratings_fit_into_the_statements(database: Database, profile_id: uuid.UUID) -> None:

@@ -2,9 +2,10 @@
 
 import uuid
 
-from db.queries.claims import Outcome, claim, save
+from db.queries.claims import claim, save
 from db.queries.results import read_results
 from db.session import Database
+from domain.attempts import Outcome
 from tests.builders import DIGEST, a_job, preference
 
 CHOICES = tuple(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from evaluation.rules import PLACE, contains
-from examples.demo.corpus import ALL_NAMES, ALL_SEEN, UNSEEN_TOGETHER, Example, Pair, examples, preference_pairs
+from examples.demo.corpus import ALL_NAMES, ALL_SEEN, UNSEEN_TOGETHER, Example, TrainingPair, examples, preference_pairs
 from examples.demo.parts import AVOID, CLOSE, OPEN, PARTS, UNSEEN_PARTS
-from examples.demo.principles import BY_NAME, PRINCIPLES, UNSEEN, Principle, kept
+from examples.demo.principles import BY_NAME, PRINCIPLES, UNSEEN, DemoPrinciple, kept
 from examples.demo.topics import (
     HELD_OUT_INVENTED,
     HELD_OUT_NAMES,
@@ -31,11 +31,11 @@ def many_examples() -> list[Example]:
 
 
 @cache
-def many_pairs() -> list[Pair]:
+def many_pairs() -> list[TrainingPair]:
     return list(preference_pairs(seed=13, num_pairs=3_000))
 
 
-def principle_of(wording: str) -> Principle:
+def principle_of(wording: str) -> DemoPrinciple:
     """What a guideline asks for, its value included."""
     if wording in STYLE_OF:
         return STYLE_OF[wording]

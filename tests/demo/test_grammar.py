@@ -6,7 +6,7 @@ import pytest
 from evaluation.rules import num_words
 from examples.demo.grammar import KINDS, is_well_formed, write_message
 from examples.demo.parts import AVOID, CLOSE, MENTION, OPEN, PARTS, Part
-from examples.demo.principles import BY_NAME, PRINCIPLES, Principle, compatible, kept
+from examples.demo.principles import BY_NAME, PRINCIPLES, DemoPrinciple, compatible, kept
 
 NAMES = tuple(BY_NAME)
 
@@ -17,7 +17,7 @@ def messages(styles: set[str], num: int = 60) -> list[str]:
 
 
 @pytest.mark.parametrize("principle", PRINCIPLES, ids=lambda principle: principle.name)
-def test_texts_written_for_a_principle_keep_it_and_others_do_not(principle: Principle) -> None:
+def test_texts_written_for_a_principle_keep_it_and_others_do_not(principle: DemoPrinciple) -> None:
     own = messages({principle.name})
     others = [text for name in NAMES if name != principle.name for text in messages({name}, num=10)]
 

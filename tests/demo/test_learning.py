@@ -11,7 +11,7 @@ import torch
 from examples.demo import learning
 from examples.demo.learning import Pool, by_rewards, by_rules, choose, hidden_weights, kept, learnt_weights, simulate
 from examples.demo.learning_report import NAMES, Scale
-from worker.preference_fit import Array
+from worker.learning.preference_fit import Array
 
 SMALL = Scale(num_prompts=2, texts_per_prompt=3, num_users=3, num_readers=1, num_test_prompts=1, pairs_for_readers=5)
 

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from examples.demo.decoding import Models
+from examples.demo.decoding import DemoModels
 from examples.demo.evaluate import GUIDED
 from examples.demo.train import CARD, MODEL, Recipe, train
 from examples.demo.train_base import BaseSettings
-from worker.card import CARD_NAME, read_card
+from worker.model.card import CARD_NAME, read_card
 from worker.persrm.train import PolicySettings
 
 TINY = Recipe(
@@ -32,7 +32,7 @@ TINY = Recipe(
 def test_the_whole_recipe_leaves_models_that_load_and_a_card(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     train(tmp_path, TINY)
 
-    models = Models.load(tmp_path / "base", tmp_path / "policy", max_tokens=3)
+    models = DemoModels.load(tmp_path / "base", tmp_path / "policy", max_tokens=3)
     texts = models.write(["Write a tip about tea.", "Write a tip."], [("formal",), ("warm",)], GUIDED)
     shown = read_card(tmp_path / "policy" / CARD_NAME)
     adapter = json.loads((tmp_path / "policy" / "adapter_config.json").read_text())

@@ -5,18 +5,18 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from examples.demo.decoding import Models
+from examples.demo.decoding import DemoModels
 from examples.demo.evaluate import GUIDED, UNGUIDED, carries, held_out_requests
 from examples.demo.grammar import is_well_formed
 from examples.demo.principles import BY_NAME, SEEN
 from examples.demo.train import MODEL
-from worker.formats import Message
-from worker.prompts import encode
+from worker.texts.formats import Message
+from worker.texts.prompts import encode
 
 
 @pytest.fixture(scope="module")
-def models() -> Models:
-    return Models.load(MODEL / "base", MODEL / "policy")
+def models() -> DemoModels:
+    return DemoModels.load(MODEL / "base", MODEL / "policy")
 
 
 def test_a_topic_that_training_never_saw_is_carried_into_the_text() -> None:
@@ -30,7 +30,7 @@ def test_a_topic_that_training_never_saw_is_carried_into_the_text() -> None:
         assert carries(str(tokenizer.decode(output[0, len(ids) :])), topic)
 
 
-def test_guided_texts_keep_what_was_asked_for_and_read_well(models: Models) -> None:
+def test_guided_texts_keep_what_was_asked_for_and_read_well(models: DemoModels) -> None:
     requests = held_out_requests(seed=9, num_requests=32)
     wanted = [SEEN[index % len(SEEN)] for index in range(len(requests))]
 
@@ -50,7 +50,7 @@ def test_guided_texts_keep_what_was_asked_for_and_read_well(models: Models) -> N
         assert sum(is_well_formed(text, request.topic, request.name) for request, text in rows) >= 19
 
 
-def test_the_models_are_small(models: Models) -> None:
+def test_the_models_are_small(models: DemoModels) -> None:
     num_bytes = sum(path.stat().st_size for path in MODEL.rglob("*") if path.is_file())
 
     assert num_bytes <= 30e6

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from worker.engine.attention import RowPass
+from worker.engine.attention import AttentionMetadata
 from worker.engine.runner import Runner
 
 OUT_OF_MEMORY = [
@@ -30,7 +30,7 @@ class Forwards:
 def watch(monkeypatch: pytest.MonkeyPatch) -> Forwards:
     forward, seen = Runner._forward, Forwards()  # noqa: SLF001 (the narrowest place that every token passes)
 
-    def watched(runner: Runner, tokens: Tensor, positions: Tensor, row_pass: RowPass) -> Tensor:
+    def watched(runner: Runner, tokens: Tensor, positions: Tensor, row_pass: AttentionMetadata) -> Tensor:
         seen.token_ids.append(tokens.tolist())
         return forward(runner, tokens, positions, row_pass)
 
@@ -44,7 +44,7 @@ def fail_when(monkeypatch: pytest.MonkeyPatch, num_rows: int, error: Exception, 
     calls = [0]
     failed = []
 
-    def limited(runner: Runner, tokens: Tensor, positions: Tensor, row_pass: RowPass) -> Tensor:
+    def limited(runner: Runner, tokens: Tensor, positions: Tensor, row_pass: AttentionMetadata) -> Tensor:
         calls[0] += 1
         size = sum(len(block.columns) for block in row_pass.blocks)
         if calls[0] > after and size > num_rows:

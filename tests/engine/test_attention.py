@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from worker.engine.attention import CURRENT_PASS, Block, Readers, RowPass, SharedPrefix, attend_rows
+from worker.engine.attention import (
+    CURRENT_PASS,
+    AttentionBlock,
+    AttentionMetadata,
+    CascadeGroup,
+    SharedPrefix,
+    attend_rows,
+)
 
 SIZE, CAPACITY, SCALE = 4, 12, 0.7
 LAYER = cast("nn.Module", SimpleNamespace(layer_idx=0))
@@ -19,32 +26,36 @@ LENGTH = 5
 """Of the prefix that rows 0, 2 and 5 share."""
 
 
-def line_of(*, reading: bool, sharing: bool, heads: int) -> tuple[RowPass, list[tuple[int, int, bool]], SharedPrefix]:
+def line_of(
+    *, reading: bool, sharing: bool, heads: int
+) -> tuple[AttentionMetadata, list[tuple[int, int, bool]], SharedPrefix]:
     """What one forward runs, and (row, column, whether the row reads the prefix) of each of its tokens."""
     generator = torch.Generator().manual_seed(0)
     states = [torch.randn(heads, LENGTH, SIZE, generator=generator) for _ in range(2)]
     prefix = SharedPrefix(0, tuple(range(LENGTH)), {0: states[0]}, {0: states[1]})
-    readers = [Readers(prefix, torch.tensor([0, 2]))] if sharing else []
+    readers = [CascadeGroup(prefix, torch.tensor([0, 2]))] if sharing else []
     columns = torch.tensor(ENDS)[:, None] - 1
-    blocks = [Block(0, columns, columns + LENGTH * torch.tensor([[1], [0], [1], [0]]), max(ENDS), readers=readers)]
+    blocks = [
+        AttentionBlock(0, columns, columns + LENGTH * torch.tensor([[1], [0], [1], [0]]), max(ENDS), readers=readers)
+    ]
     line = [(row, end - 1, sharing and row in {0, 2}) for row, end in enumerate(ENDS)]
     if reading:
         sizes, first = torch.tensor([size for _, size in PIECES]), torch.tensor([start for start, _ in PIECES])[:, None]
         steps = torch.minimum(torch.arange(6).expand(3, -1), sizes[:, None] - 1)
         blocks.append(
-            Block(
+            AttentionBlock(
                 first_row=len(ENDS),
                 columns=first + steps,
                 positions=first + steps + torch.tensor([[0], [LENGTH], [0]]),
                 num_keys=8,
                 tokens=len(ENDS) + (sizes.cumsum(0) - sizes)[:, None] + steps,
                 places=torch.cat([6 * row + torch.arange(size) for row, size in enumerate(sizes.tolist())]),
-                readers=[Readers(prefix, torch.tensor([1]))] if sharing else [],
+                readers=[CascadeGroup(prefix, torch.tensor([1]))] if sharing else [],
             )
         )
         for row, (start, size) in enumerate(PIECES, start=len(ENDS)):
             line += [(row, column, sharing and row == len(ENDS) + 1) for column in range(start, start + size)]
-    return RowPass(torch.tensor([]), torch.tensor([]), blocks), line, prefix
+    return AttentionMetadata(torch.tensor([]), torch.tensor([]), blocks), line, prefix
 
 
 def attention_of_one(
@@ -103,6 +114,6 @@ def test_attention_equals_the_formula(
 def test_a_token_sees_itself_and_what_is_before_it_in_its_window(window: int | None, visible: list[list[int]]) -> None:
     columns = torch.tensor([[2], [4]])
 
-    block = Block(first_row=0, columns=columns, positions=columns, num_keys=5)
+    block = AttentionBlock(first_row=0, columns=columns, positions=columns, num_keys=5)
 
     assert block.visible(window)[:, 0, 0].int().tolist() == visible

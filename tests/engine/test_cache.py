@@ -5,7 +5,7 @@ from torch import Tensor
 from tests.engine.models import MAX_LENGTH
 from tests.engine.requests import decode, pad, plain, prompt, token_ids
 from worker.engine import Engine, Request
-from worker.engine.attention import RowPass
+from worker.engine.attention import AttentionMetadata
 from worker.engine.cache import MIN_CAPACITY, PATIENT_FORWARDS, RowCache
 
 
@@ -17,7 +17,7 @@ def cache_for(num_rows: int, length: int, *, max_length: int = MAX_LENGTH) -> Ro
 
 def write(cache: RowCache, values: list[float], *, rows: list[int], columns: list[int]) -> Tensor:
     """One token for each of the values; the keys [rows, capacity] that the layer holds then."""
-    cache.expect(RowPass(torch.tensor(rows), torch.tensor(columns), blocks=()))
+    cache.expect(AttentionMetadata(torch.tensor(rows), torch.tensor(columns), blocks=()))
     states = torch.tensor(values)[None, None, :, None].expand(1, 1, -1, 2)
     keys, as_values = cache.update(states, -states, layer_idx=0)
     assert torch.equal(as_values.nan_to_num(), -keys.nan_to_num())

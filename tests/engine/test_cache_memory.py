@@ -12,7 +12,7 @@ from tests.engine.forwards import OUT_OF_MEMORY
 from tests.engine.models import Family
 from tests.engine.requests import decode, mixed_batch, mixture, pad, plain, prompt, token_ids
 from worker.engine import Engine, Failure, Request, load_engine
-from worker.engine.attention import RowPass
+from worker.engine.attention import AttentionMetadata
 from worker.engine.cache import RowCache
 from worker.engine.pages import PAGE_BYTES
 from worker.engine.runner import Runner
@@ -31,7 +31,7 @@ def fill(cache: RowCache, lengths: list[int], num_heads: int = 2, size: int = 64
     cache.reserve(lengths)
     rows = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
     columns = torch.cat([torch.arange(length) for length in lengths])
-    cache.expect(RowPass(rows, columns, blocks=()))
+    cache.expect(AttentionMetadata(rows, columns, blocks=()))
     keys = torch.ones(1, num_heads, len(rows), size)
     cache.update(keys, keys, layer_idx=0)
 
@@ -81,7 +81,7 @@ def watched(engine: Engine, monkeypatch: pytest.MonkeyPatch, watch: Callable[[Te
     forward = Runner._forward  # noqa: SLF001 (the narrowest place where a device runs out of memory)
     runners = engine._models.runners  # noqa: SLF001 (no other engine's)
 
-    def watching(runner: Runner, tokens: Tensor, positions: Tensor, row_pass: RowPass) -> Tensor:
+    def watching(runner: Runner, tokens: Tensor, positions: Tensor, row_pass: AttentionMetadata) -> Tensor:
         if runner in runners:
             watch(tokens)
         return forward(runner, tokens, positions, row_pass)

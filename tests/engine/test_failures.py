@@ -11,7 +11,7 @@ from tests.engine.forwards import OUT_OF_MEMORY, fail_when
 from tests.engine.models import POISON, VOCAB_SIZE, Family, save_poisoned
 from tests.engine.requests import METHODS, decode, mixed_batch, pad, pad_with_reference, plain, prompt, token_ids
 from worker.engine import Completion, Engine, Failure, OutOfMemoryError, Request, load_engine
-from worker.engine.layout import Piece
+from worker.engine.batch_layout import PromptChunk
 from worker.engine.runner import Runner
 from worker.engine.slots import Slots
 
@@ -162,7 +162,7 @@ def test_running_out_of_memory_in_a_second_model_leaves_the_first_consistent(
     run = Runner.run
     failures = iter([False, False, True, False, True])
 
-    def limited(runner: Runner, pieces: Sequence[Piece]) -> Tensor:
+    def limited(runner: Runner, pieces: Sequence[PromptChunk]) -> Tensor:
         if runner is fresh._models.runners[1] and next(failures, False):  # noqa: SLF001 (the second model)
             raise OUT_OF_MEMORY[0]
         return run(runner, pieces)

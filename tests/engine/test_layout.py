@@ -2,11 +2,11 @@ import random
 
 import torch
 
-from worker.engine.layout import Piece, Row, compacted, ends, piece_block, written
+from worker.engine.batch_layout import PromptChunk, Row, compacted, ends, piece_block, written
 
 
-def piece(name: str, num_tokens: int, *, start: int = 0, is_last: bool = True) -> Piece:
-    return Piece((name, 0), adapter=0, token_ids=tuple(range(num_tokens)), start=start, is_last=is_last)
+def piece(name: str, num_tokens: int, *, start: int = 0, is_last: bool = True) -> PromptChunk:
+    return PromptChunk((name, 0), adapter=0, token_ids=tuple(range(num_tokens)), start=start, is_last=is_last)
 
 
 def test_rows_that_decode_stay_in_front_and_none_is_lost() -> None:

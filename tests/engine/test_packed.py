@@ -6,13 +6,13 @@ from transformers.pytorch_utils import Conv1D
 from tests.engine.models import gpt2, llama, tiny
 from worker.engine.joined import pack
 from worker.engine.native import kernels
-from worker.engine.packed import PackedLinear, PanelLinear, can_pack, plain_of
+from worker.engine.packed import PanelLinear, PrepackedLinear, can_pack, plain_of
 
 SIZES = [(32, 97), (64, 64), (200, 333), (768, 192)]
 OWN = [dtype for dtype in (torch.float32, torch.bfloat16) if kernels(dtype)]
 # Processors without kernels for bfloat16 cannot pack it by oneDNN's, and do not.
 ONEDNN = [dtype for dtype in (torch.float32, torch.bfloat16) if can_pack(dtype, torch.device("cpu"))]
-KINDS = [*((PanelLinear, dtype) for dtype in OWN), *((PackedLinear, dtype) for dtype in ONEDNN)]
+KINDS = [*((PanelLinear, dtype) for dtype in OWN), *((PrepackedLinear, dtype) for dtype in ONEDNN)]
 NUM_NEIGHBOURS = [1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 64, 100, 129]
 
 
@@ -21,9 +21,9 @@ def layer_of(num_in: int, num_out: int, *, bias: bool = True) -> nn.Linear:
     return nn.Linear(num_in, num_out, bias=bias)
 
 
-def packed_by(kind: type[nn.Module], layer: nn.Linear | Conv1D) -> PackedLinear | PanelLinear:
+def packed_by(kind: type[nn.Module], layer: nn.Linear | Conv1D) -> PrepackedLinear | PanelLinear:
     own = kernels(layer.weight.dtype)
-    return PanelLinear(own, *plain_of(layer)) if own and kind is PanelLinear else PackedLinear(*plain_of(layer))
+    return PanelLinear(own, *plain_of(layer)) if own and kind is PanelLinear else PrepackedLinear(*plain_of(layer))
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -44,7 +44,7 @@ def test_a_packed_layer_equals_the_plain_one(
     assert torch.equal(packed.weight, layer.weight)
 
 
-@pytest.mark.parametrize("kind", [PanelLinear, PackedLinear])
+@pytest.mark.parametrize("kind", [PanelLinear, PrepackedLinear])
 def test_a_packed_convolution_equals_the_plain_one(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
     layer = Conv1D(nf=97, nx=32)  # type: ignore[no-untyped-call]  # transformers leaves it untyped

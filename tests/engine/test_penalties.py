@@ -12,7 +12,7 @@ from tests.engine.requests import decode, mixture, pad, plain, prompt
 from worker.engine import Engine, FinishReason, Request
 from worker.engine.processors import build_processors
 from worker.engine.sequence import Sequence as Decoded
-from worker.engine.streams import Weights, guided_streams
+from worker.engine.streams import StreamWeights, guided_streams
 
 PENALTIES = [1.0, 1.2, 1.9, 0.7]
 
@@ -31,7 +31,7 @@ def generated(family: Family, text: tuple[int, ...], **options: float) -> tuple[
 
 
 def decoded(request: Request) -> Decoded:
-    return Decoded(request, guided_streams(request, {"base": Weights(0)}))
+    return Decoded(request, guided_streams(request, {"base": StreamWeights(0)}))
 
 
 @pytest.mark.parametrize("k", [10, None])

@@ -1,8 +1,8 @@
 from worker.engine.attention import SharedPrefix
 from worker.engine.prefixes import GOOD_ENOUGH, MIN_TOKENS, Prefixes, PrefixKey
-from worker.engine.streams import Weights
+from worker.engine.streams import StreamWeights
 
-BASE, POLICY = Weights(0), Weights(0, adapter=1)
+BASE, POLICY = StreamWeights(0), StreamWeights(0, adapter=1)
 
 
 def tokens(num_tokens: int, first: int = 0) -> tuple[int, ...]:
@@ -19,7 +19,7 @@ def waiting(*prompts: tuple[int, ...], max_tokens: int = 1000) -> Prefixes:
     return prefixes
 
 
-def read(prefixes: Prefixes, token_ids: tuple[int, ...], weights: Weights = BASE) -> SharedPrefix:
+def read(prefixes: Prefixes, token_ids: tuple[int, ...], weights: StreamWeights = BASE) -> SharedPrefix:
     prefix = SharedPrefix(weights.adapter, token_ids, keys={}, values={})
     prefixes.keep(PrefixKey(weights, token_ids), prefix)
     return prefix

@@ -11,7 +11,7 @@ from tests.engine.oracle import Oracle, generate_greedily
 from tests.engine.recurrent_models import MAX_LENGTH, RECURRENT, save_recurrent_family
 from tests.engine.requests import contrast, decode, mixture, pad_with_reference, plain, prompt, token_ids
 from worker.engine import Completion, Engine, Request, Score, ScoreRequest, load_engine
-from worker.engine.layout import Piece
+from worker.engine.batch_layout import PromptChunk
 from worker.engine.recurrent import Stretch, stretches
 
 COMMON = prompt(100, 24)
@@ -177,7 +177,7 @@ def test_a_slots_share_of_the_memory_counts_its_state(hybrid: Family) -> None:
 def test_neighbours_share_a_stretch_if_they_are_equally_long_and_all_begin_or_all_go_on() -> None:
     sizes_and_starts = [(3, 0), (3, 0), (3, 5), (2, 5), (2, 9)]
     pieces = [
-        Piece(("r", index), 0, tuple(range(size)), start, is_last=True)
+        PromptChunk(("r", index), 0, tuple(range(size)), start, is_last=True)
         for index, (size, start) in enumerate(sizes_and_starts)
     ]
 

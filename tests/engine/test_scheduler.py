@@ -3,8 +3,17 @@ from dataclasses import dataclass, field
 
 from worker.engine.memory import Ledger, Need
 from worker.engine.prefixes import PrefixKey
-from worker.engine.scheduler import CALM_STEPS, MOST_OVERTAKEN, SMALLEST_PIECE, Chunk, Plan, Scheduler, Ticket, TicketId
-from worker.engine.streams import Weights
+from worker.engine.scheduler import (
+    CALM_STEPS,
+    MOST_OVERTAKEN,
+    SMALLEST_PIECE,
+    Plan,
+    PrefillChunk,
+    Scheduler,
+    Ticket,
+    TicketId,
+)
+from worker.engine.streams import StreamWeights
 
 
 @dataclass
@@ -46,12 +55,12 @@ def scheduler(
     return made
 
 
-def whole(*request_ids: TicketId, num_tokens: int = 10) -> tuple[Chunk, ...]:
-    return tuple(Chunk(request_id, 0, num_tokens, is_last=True) for request_id in request_ids)
+def whole(*request_ids: TicketId, num_tokens: int = 10) -> tuple[PrefillChunk, ...]:
+    return tuple(PrefillChunk(request_id, 0, num_tokens, is_last=True) for request_id in request_ids)
 
 
 def prefix(num_tokens: int) -> PrefixKey:
-    return PrefixKey(Weights(0), tuple(range(num_tokens)))
+    return PrefixKey(StreamWeights(0), tuple(range(num_tokens)))
 
 
 def test_requests_are_admitted_in_order_while_slots_are_free() -> None:
@@ -92,9 +101,9 @@ def test_a_prompt_above_the_budget_is_read_in_pieces_while_others_decode() -> No
     plans = [frugal.schedule(Prompts({"long": 70})) for _ in range(4)]
 
     assert plans == [
-        Plan((0,), (Chunk("long", 0, 30, is_last=False),)),
-        Plan((0,), (Chunk("long", 30, 60, is_last=False),)),
-        Plan((0,), (Chunk("long", 60, 70, is_last=True), *whole("next"))),
+        Plan((0,), (PrefillChunk("long", 0, 30, is_last=False),)),
+        Plan((0,), (PrefillChunk("long", 30, 60, is_last=False),)),
+        Plan((0,), (PrefillChunk("long", 60, 70, is_last=True), *whole("next"))),
         Plan((0, "long", "next"), ()),
     ]
 
@@ -104,8 +113,8 @@ def test_a_request_begins_in_what_another_leaves_of_the_budget() -> None:
 
     plans = [frugal.schedule(PROMPTS) for _ in range(2)]
 
-    assert plans[0] == Plan((), (*whole(0), Chunk(1, 0, 3, is_last=False)))
-    assert plans[1] == Plan((0,), (Chunk(1, 3, 10, is_last=True),))
+    assert plans[0] == Plan((), (*whole(0), PrefillChunk(1, 0, 3, is_last=False)))
+    assert plans[1] == Plan((0,), (PrefillChunk(1, 3, 10, is_last=True),))
 
 
 def test_a_budget_below_the_number_of_streams_reads_one_token_of_each() -> None:
@@ -113,9 +122,9 @@ def test_a_budget_below_the_number_of_streams_reads_one_token_of_each() -> None:
 
     plans = [frugal.schedule(PROMPTS) for _ in range(11)]
 
-    assert plans[0].chunks == (Chunk(0, 0, 1, is_last=False),)
-    assert plans[9].chunks == (Chunk(0, 9, 10, is_last=True),)
-    assert plans[10] == Plan((0,), (Chunk(1, 0, 1, is_last=False),))
+    assert plans[0].chunks == (PrefillChunk(0, 0, 1, is_last=False),)
+    assert plans[9].chunks == (PrefillChunk(0, 9, 10, is_last=True),)
+    assert plans[10] == Plan((0,), (PrefillChunk(1, 0, 1, is_last=False),))
 
 
 def test_a_half_read_request_has_a_slot() -> None:
@@ -176,8 +185,8 @@ def test_a_prefix_longer_than_the_budget_is_read_in_pieces_while_others_decode()
 
     assert plans == [
         Plan((), whole(0)),
-        Plan((0,), (Chunk(key, 0, 20, is_last=False),)),
-        Plan((0,), (Chunk(key, 20, 30, is_last=True),)),
+        Plan((0,), (PrefillChunk(key, 0, 20, is_last=False),)),
+        Plan((0,), (PrefillChunk(key, 20, 30, is_last=True),)),
         Plan((0,), whole(1)),
     ]
 

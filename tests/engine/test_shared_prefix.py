@@ -119,7 +119,7 @@ def test_a_prefix_survives_that_its_readers_end_or_are_cancelled(engine: Engine,
 def test_many_prefixes_come_to_an_end_however_few_can_be_kept(
     family: Family, oracle: Oracle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.engine.reading.MAX_PREFIX_TOKENS", 5)
+    monkeypatch.setattr("worker.engine.prefill.MAX_PREFIX_TOKENS", 5)
     forgetful = make_engine(family, num_slots=3)
     texts = [prompt(200 + i % 5, 2 * WINDOW) + prompt(i, 3) for i in range(15)]
     requests = [Request(i, mixture(text), strength=0.6, max_tokens=2) for i, text in enumerate(texts)]

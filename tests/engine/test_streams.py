@@ -1,8 +1,8 @@
 from tests.engine.requests import pad, pad_with_reference, plain
 from worker.engine import Request, Stream
-from worker.engine.streams import GuidedStream, Weights, guided_streams
+from worker.engine.streams import GuidedStream, StreamWeights, guided_streams
 
-BASE, POLICY, REFERENCE = Weights(0), Weights(0, adapter=1), Weights(1)
+BASE, POLICY, REFERENCE = StreamWeights(0), StreamWeights(0, adapter=1), StreamWeights(1)
 WEIGHTS = {"base": BASE, "policy": POLICY, "reference": REFERENCE}
 TEXT = (1, 2, 3)
 

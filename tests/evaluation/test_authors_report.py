@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from db.preferences import Method
-from evaluation.plan import Models
+from domain.preferences import Method
+from evaluation.plan import EvaluatedModels
 from evaluation.real.authors.judging import Judged, judge
 from evaluation.real.authors.measurement import FEW_SHOT, UNGUIDED, Condition, Written, write
 from evaluation.real.authors.prompts import TEST_PROMPTS
@@ -43,7 +43,7 @@ def results(few_shot: list[Judged], contrast: list[Judged]) -> ModelResults:
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Writer:
     folder = tmp_path_factory.mktemp("base")
     write_tiny_model(folder)
-    return Writer.load(Models(str(folder)), device="cpu", max_tokens=4)
+    return Writer.load(EvaluatedModels(str(folder)), device="cpu", max_tokens=4)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from evaluation.calibration import __main__ as program
 from evaluation.calibration import settings
 from tests.tiny_model import a_tokenizer, write_tiny_model, write_tiny_policy
-from worker.card import find_card
+from worker.model.card import find_card
 
 FEW = ("--max-tokens", "8", "--device", "cpu")
 

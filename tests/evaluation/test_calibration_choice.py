@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from db.preferences import Method
+from domain.preferences import Method
 from evaluation.calibration.choice import Trial, choose
 from evaluation.calibration.settings import BUDGETS, STRENGTHS, Setting, grid
-from worker.formats import INSTRUCTION, SYSTEM
+from worker.texts.formats import INSTRUCTION, SYSTEM
 
 ASKING = Setting(Method.PROMPT, INSTRUCTION)
 GENTLE = Setting(Method.CONTRAST, INSTRUCTION, 4.0, 0.25)

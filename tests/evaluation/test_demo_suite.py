@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.suite import Principle, Split, Suite, read_suite
+from evaluation.suite import Split, Suite, SuitePrinciple, read_suite
 from examples.demo.corpus import ALL_SEEN, preference_pairs
 from examples.demo.grammar import KINDS, write_message
 from examples.demo.principles import BY_NAME, PRINCIPLES, compatible
@@ -55,7 +55,7 @@ def test_every_principle_has_examples_that_keep_it(suite: Suite) -> None:
 def test_new_values_are_values_of_no_pair_and_others_are(suite: Suite) -> None:
     asked = {wording for pair in trained_on() for wording in pair.principles}
 
-    def share_met(principle: Principle) -> float:
+    def share_met(principle: SuitePrinciple) -> float:
         return sum(
             any(wording.replace("{value}", value) in asked for wording in principle.wordings)
             for value in principle.values

@@ -4,14 +4,14 @@ import pytest
 
 from evaluation.measures import Judged, Measured, Rules, is_single_seen, summarise
 from evaluation.methods import PROMPTED
-from evaluation.suite import Principle, Prompt, Suite
+from evaluation.suite import Prompt, Suite, SuitePrinciple
 from evaluation.tasks import Task
 from evaluation.writing import Text, Writing
 
-SHORT = Principle.model_validate(
+SHORT = SuitePrinciple.model_validate(
     {"type": "principle", "name": "short", "wordings": ["be short"], "rule": {"max_words": 3}}
 )
-MENTION = Principle.model_validate(
+MENTION = SuitePrinciple.model_validate(
     {
         "type": "principle",
         "name": "mention",
@@ -23,7 +23,7 @@ MENTION = Principle.model_validate(
 SUITE = Suite("", (), (SHORT, MENTION), (), ())
 
 
-def a_task(principle: Principle, value: str) -> Task:
+def a_task(principle: SuitePrinciple, value: str) -> Task:
     prompt = Prompt(type="prompt", prompt="Write.")
     return Task(prompt, (principle,), principle.wordings, wrong="", seed=0, values={"mention": value})
 
@@ -59,7 +59,7 @@ def test_a_judge_has_no_say_where_there_are_values() -> None:
 
 
 @pytest.mark.parametrize("principle", [SHORT, MENTION], ids=lambda principle: principle.name)
-def test_without_a_judge_nothing_is_said_of_it(principle: Principle) -> None:
+def test_without_a_judge_nothing_is_said_of_it(principle: SuitePrinciple) -> None:
     found = measured((a_task(principle, "tea"), "Some tea."))
 
     assert summarise(found, found).seen_for_judge is None

@@ -9,24 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from db.preferences import EffectivePreference, Principle
-from db.preferences import Method as Served
+from domain.preferences import EffectivePreference, Principle
+from domain.preferences import Method as Served
 from evaluation import methods
-from evaluation.methods import Method
-from evaluation.plan import Models
+from evaluation.methods import Arm
+from evaluation.plan import EvaluatedModels
 from evaluation.suite import Split, Suite, read_suite
 from evaluation.tasks import Task, draw_tasks
 from examples.evaluation.suite import write_demo_suite
 from tests.tiny_model import write_tiny_model, write_tiny_policy
-from worker.card import Card
 from worker.engine import Request, Stream
-from worker.engine.streams import GuidedStream, Weights, guided_streams
-from worker.formats import PAD, SYSTEM, Format, Message, with_principles
-from worker.methods import POLICY_GUIDE, streams_of
+from worker.engine.streams import GuidedStream, StreamWeights, guided_streams
+from worker.model.card import Card
+from worker.texts.formats import PAD, SYSTEM, Format, Message, with_principles
+from worker.texts.methods import POLICY_GUIDE, streams_of
 
 Reward = tuple[str, str, float]
 ASKED = [("policy", "asked", 1.0), ("reference", "asked", -1.0)]
-FORMULAS: dict[Method, tuple[str, str, list[Reward]]] = {
+FORMULAS: dict[Arm, tuple[str, str, list[Reward]]] = {
     methods.UNGUIDED: ("base", "nothing", []),
     methods.PROMPTED: ("base", "asked", []),
     methods.SAMPLED: ("base", "asked", []),
@@ -39,7 +39,7 @@ FORMULAS: dict[Method, tuple[str, str, list[Reward]]] = {
     methods.POLICY_ALONE: ("policy", "asked", []),
     methods.CONTRAST: ("base", "asked", [("base", "asked", 1.0), ("base", "nothing", -1.0)]),
 }
-EVERY_METHOD = [value for value in vars(methods).values() if isinstance(value, Method)]
+EVERY_METHOD = [value for value in vars(methods).values() if isinstance(value, Arm)]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def conversation(task: Task, says: str) -> list[Message]:
     return [*earlier, *with_principles(asked, task.wordings, PAD)]
 
 
-def written_out(method: Method, task: Task, encode: Prompts, *, has_reference: bool) -> tuple[Stream, ...]:
+def written_out(method: Arm, task: Task, encode: Prompts, *, has_reference: bool) -> tuple[Stream, ...]:
     proposer, says, rewards = FORMULAS[method]
     streams = [(proposer, says, 0.0), *rewards]
     known = {"reference": "reference" if has_reference else "base"}
@@ -86,13 +86,13 @@ def written_out(method: Method, task: Task, encode: Prompts, *, has_reference: b
 
 def run(streams: tuple[Stream, ...], strength: float = 0.7) -> tuple[GuidedStream, ...]:
     """What the engine runs of them, in its order."""
-    loaded = {"base": Weights(0), "policy": Weights(0, adapter=1), "reference": Weights(1)}
+    loaded = {"base": StreamWeights(0), "policy": StreamWeights(0, adapter=1), "reference": StreamWeights(1)}
     return guided_streams(Request(0, streams, strength=strength, max_tokens=1), loaded)
 
 
 @pytest.mark.parametrize("has_reference", [False, True])
 @pytest.mark.parametrize("method", EVERY_METHOD, ids=lambda method: method.name)
-def test_a_method_runs_the_streams_of_its_formula(suite: Suite, method: Method, *, has_reference: bool) -> None:
+def test_a_method_runs_the_streams_of_its_formula(suite: Suite, method: Arm, *, has_reference: bool) -> None:
     asked: list[tuple[str, ...]] = [(principle.name,) for principle in suite.principles]
     if method is not methods.GUIDED_UNPROMPTED:  # `mixture` weighs each principle by itself
         asked += suite.combinations
@@ -147,7 +147,7 @@ def test_demonstrations_in_a_format_of_the_system_turn_leave_one_system_turn_in_
 def test_principles_are_shown_as_the_card_says_that_the_policy_is_shown_them(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "base")
     write_tiny_policy(tmp_path / "policy", tmp_path / "base")
-    models = Models(str(tmp_path / "base"), str(tmp_path / "policy"))
+    models = EvaluatedModels(str(tmp_path / "base"), str(tmp_path / "policy"))
     without_card = models.format
 
     Card(format=SYSTEM).write(tmp_path / "policy")

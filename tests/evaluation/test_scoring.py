@@ -4,15 +4,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from evaluation.methods import CONTRAST, GUIDED, POLICY_ALONE, PROMPTED, UNGUIDED, Method
-from evaluation.plan import Models
+from evaluation.methods import CONTRAST, GUIDED, POLICY_ALONE, PROMPTED, UNGUIDED, Arm
+from evaluation.plan import EvaluatedModels
 from evaluation.scoring import Row, Scorer, candidate_kl, completion_logits, log_probabilities
-from evaluation.suite import Principle, Prompt
+from evaluation.suite import Prompt, SuitePrinciple
 from evaluation.tasks import Task
 from evaluation.writing import Writer
 from tests.tiny_model import write_tiny_model, write_tiny_policy
 
-SHORT = Principle.model_validate(
+SHORT = SuitePrinciple.model_validate(
     {"type": "principle", "name": "short", "wordings": ["be short"], "rule": {"max_words": 5}}
 )
 TASKS = [
@@ -22,15 +22,15 @@ TASKS = [
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+def models(tmp_path_factory: pytest.TempPathFactory) -> EvaluatedModels:
     folder = tmp_path_factory.mktemp("models")
     write_tiny_model(folder / "base")
     write_tiny_policy(folder / "policy", folder / "base")
-    return Models(str(folder / "base"), str(folder / "policy"))
+    return EvaluatedModels(str(folder / "base"), str(folder / "policy"))
 
 
 @pytest.fixture(scope="module")
-def writer(models: Models) -> Writer:
+def writer(models: EvaluatedModels) -> Writer:
     return Writer.load(models, device="cpu", max_tokens=12)
 
 
@@ -59,7 +59,7 @@ def test_candidates_outside_the_best_k_do_not_count() -> None:
     assert candidate_kl([base, policy], [0.0, 1.0], base, 2, over_candidates=True) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_a_batched_row_is_scored_as_if_alone(models: Models) -> None:
+def test_a_batched_row_is_scored_as_if_alone(models: EvaluatedModels) -> None:
     model = AutoModelForCausalLM.from_pretrained(models.base, dtype=torch.float32)
     rows = [Row((5, 6, 7), (8, 9)), Row((5, 6), (1, 2, 3, 4, 5, 6, 7, 8))]
 
@@ -75,7 +75,7 @@ def test_a_batched_row_is_scored_as_if_alone(models: Models) -> None:
 
 @pytest.mark.parametrize("method", [UNGUIDED, PROMPTED, GUIDED, CONTRAST, POLICY_ALONE], ids=lambda method: method.name)
 def test_every_method_chooses_what_its_scored_distribution_prefers(
-    models: Models, writer: Writer, method: Method
+    models: EvaluatedModels, writer: Writer, method: Arm
 ) -> None:
     writing = writer.write(TASKS, method)
 
@@ -91,7 +91,9 @@ def test_every_method_chooses_what_its_scored_distribution_prefers(
     assert moves is (method in {GUIDED, CONTRAST, POLICY_ALONE})
 
 
-def test_the_log_ratio_of_a_guided_text_is_the_reward_that_the_engine_summed(models: Models, writer: Writer) -> None:
+def test_the_log_ratio_of_a_guided_text_is_the_reward_that_the_engine_summed(
+    models: EvaluatedModels, writer: Writer
+) -> None:
     whole_vocabulary = GUIDED.at(k=writer.engine.vocab_size)
     writing = writer.write(TASKS, whole_vocabulary)
 
@@ -101,7 +103,7 @@ def test_the_log_ratio_of_a_guided_text_is_the_reward_that_the_engine_summed(mod
     assert ratios == pytest.approx([text.reward for text in writing.texts], abs=1e-3)
 
 
-def test_the_guided_model_at_strength_one_is_the_policy(models: Models, writer: Writer) -> None:
+def test_the_guided_model_at_strength_one_is_the_policy(models: EvaluatedModels, writer: Writer) -> None:
     rows = [Row((5, 6, 7), (8, 9)), Row((5, 6), (1, 2, 3))]
     scorer = Scorer(models, writer)
 

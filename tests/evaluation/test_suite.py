@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from evaluation.methods import FEW_SHOT
-from evaluation.suite import MalformedSuiteError, Principle, Split, read_suite
+from evaluation.suite import MalformedSuiteError, Split, SuitePrinciple, read_suite
 from evaluation.tasks import Task, draw_tasks
-from worker.formats import Message
+from worker.texts.formats import Message
 
 PRINCIPLE: dict[str, object] = {
     "type": "principle",
@@ -95,14 +95,14 @@ def test_every_malformed_line_is_named_with_its_number_and_reason(tmp_path: Path
     ids=["no values", "wording", "rule", "example"],
 )
 def test_values_need_a_place_in_every_wording_and_in_the_rule(change: dict[str, object]) -> None:
-    Principle.model_validate(MENTION)
+    SuitePrinciple.model_validate(MENTION)
 
     with pytest.raises(ValidationError, match=r"value.*; without values, none does"):
-        Principle.model_validate(MENTION | change)
+        SuitePrinciple.model_validate(MENTION | change)
 
 
 def test_a_principle_with_values_is_worded_and_checked_with_one_of_them() -> None:
-    mention = Principle.model_validate(MENTION)
+    mention = SuitePrinciple.model_validate(MENTION)
 
     assert mention.check("tea")("A cup of tea.")
     assert not mention.check("milk")("A cup of tea.")

@@ -36,14 +36,14 @@ _LEASES = (
     ),
     Mechanism(
         "an owner of its own for each worker that starts",
-        "worker/decoding.py",
+        "worker/pipeline/decoding.py",
         (
             (
                 "self.owner = uuid.uuid4()",
                 "self.owner = uuid.uuid5(uuid.NAMESPACE_OID, f\"{__import__('os').getpid()}\")",
             ),
         ),
-        ("tests/worker/test_leases_compared.py",),
+        ("tests/worker/pipeline/test_leases_compared.py",),
     ),
     Mechanism(
         "the end of a lease",
@@ -55,19 +55,19 @@ _LEASES = (
         "the extension of leases",
         "db/queries/claims.py",
         ((".values(lease_until=clock(lease_seconds))", ".values(lease_until=Item.lease_until)"),),
-        ("tests/worker/test_decoding.py",),
+        ("tests/worker/pipeline/test_decoding.py",),
     ),
     Mechanism(
         "the heartbeat's look at what is only in SQL",
-        "worker/decoding.py",
+        "worker/pipeline/decoding.py",
         (("orphans := held - inside - unsaved:", "orphans := held - held:"),),
-        ("tests/worker/test_leases_compared.py",),
+        ("tests/worker/pipeline/test_leases_compared.py",),
     ),
     Mechanism(
         "the heartbeat's look at what is only in hand",
-        "worker/decoding.py",
+        "worker/pipeline/decoding.py",
         (("lost := inside - held:", "lost := inside - inside:"),),
-        ("tests/worker/test_leases_compared.py",),
+        ("tests/worker/pipeline/test_leases_compared.py",),
     ),
     Mechanism(
         "the refund of what was not tried",
@@ -146,7 +146,7 @@ _ENDS = (
                 ),
             ),
         ),
-        ("tests/worker/test_decoding.py",),
+        ("tests/worker/pipeline/test_decoding.py",),
     ),
     Mechanism(
         "the end of a job with its last item",
@@ -176,7 +176,7 @@ _ENDS = (
         "the deadline",
         "db/queries/deadlines.py",
         (("passed.limit(JOBS_PER_SWEEP)", "passed.limit(0)"),),
-        ("tests/worker/test_reconciler.py",),
+        ("tests/worker/pipeline/test_reconciler.py",),
     ),
     Mechanism(
         "a retry of nothing but what failed",
@@ -189,26 +189,26 @@ _ENDS = (
 _SWEEPS = (
     Mechanism(
         "the reconciler",
-        "worker/reconciler.py",
+        "worker/pipeline/reconciler.py",
         (("                part()\n", "                pass\n"),),
-        ("tests/worker/test_reconciler.py",),
+        ("tests/worker/pipeline/test_reconciler.py",),
     ),
     Mechanism(
         "the look for work that no message told of",
-        "worker/reconciler.py",
+        "worker/pipeline/reconciler.py",
         (("            self._wake()\n", "            pass\n"),),
-        ("tests/worker/test_reconciler.py",),
+        ("tests/worker/pipeline/test_reconciler.py",),
     ),
     Mechanism(
         "the counter audit",
-        "worker/reconciler.py",
+        "worker/pipeline/reconciler.py",
         (
             (
                 "        if not differing:\n            return\n",
                 "        if differing is not None:\n            return\n",
             ),
         ),
-        ("tests/worker/test_reconciler.py",),
+        ("tests/worker/pipeline/test_reconciler.py",),
     ),
     Mechanism(
         "the line before the commit",
@@ -228,11 +228,11 @@ _DOORS = (
                 ".returning(IdempotencyRecord.key)).one_or_none() is not Ellipsis",
             ),
         ),
-        ("tests/api/test_job_idempotency.py",),
+        ("tests/api/submissions/test_job_idempotency.py",),
     ),
     Mechanism(
         "the message after the commit",
-        "api/accepting.py",
+        "api/submissions/accepting.py",
         (
             (
                 "    answer = await _stored(services, tenant_id, body, key,",
@@ -242,7 +242,7 @@ _DOORS = (
                 ),
             ),
         ),
-        ("tests/api/test_job_submission.py",),
+        ("tests/api/submissions/test_job_submission.py",),
     ),
     Mechanism(
         "the tenant of a job that is read",
@@ -253,13 +253,13 @@ _DOORS = (
                 '_jobs().where(Job.id == bindparam("the_job"))',
             ),
         ),
-        ("tests/api/test_job_isolation.py",),
+        ("tests/api/jobs/test_job_isolation.py",),
     ),
     Mechanism(
         "the tenant of jobs that are listed",
         "db/queries/jobs.py",
         (("_jobs().where(Job.tenant_id == tenant_id).order_by", "_jobs().order_by"),),
-        ("tests/api/test_job_isolation.py",),
+        ("tests/api/jobs/test_job_isolation.py",),
     ),
 )
 

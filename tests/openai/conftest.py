@@ -15,12 +15,12 @@ from sqlalchemy import URL, delete, select
 from structlog.testing import capture_logs
 
 from api.app import create_app
-from api.dependencies import Scope
+from api.http.dependencies import Scope
 from api.settings import Settings
 from db.models import Job, Model, Worker
 from db.queries import cancelling, claims, keys
-from db.queries.claims import Outcome
 from db.session import Database
+from domain.attempts import Outcome
 from tests.api.conftest import RecordingQueue
 from tests.builders import DIGEST, a_description, a_model, a_profile
 from tests.servers import copy_of

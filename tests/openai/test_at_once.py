@@ -12,11 +12,11 @@ import pytest
 from openai import OpenAI
 from sqlalchemy import func, select
 
-from api import one_answer, passing_jobs
 from api.openai import at_once
 from api.openai.lines import read_body
+from api.streams import one_answer, passing_jobs
 from db.models import Item, Job, Result
-from db.priorities import Priority
+from domain.priorities import Priority
 from tests.openai.conftest import ALIAS, MODEL, Site
 
 MESSAGES: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "write about tea"}]

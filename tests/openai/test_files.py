@@ -19,7 +19,7 @@ from openai import (
 )
 from sqlalchemy import delete, func, select, update
 
-from api.dependencies import Scope
+from api.http.dependencies import Scope
 from db.openai_models import FileChunk, StoredFile
 from db.queries import files
 from tests.openai.conftest import Site

@@ -12,10 +12,10 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 from sqlalchemy import select
 
-from db.base import JsonObject
 from db.models import Item, Preference
 from db.queries import keys
-from db.states import UnknownUsers
+from domain.json_values import JsonObject
+from domain.states import UnknownUsers
 from tests.openai.conftest import MODEL, Site, a_site
 from tests.openai.requests import CHAT, a_batch, a_line, errors_of, lines_of
 

@@ -13,14 +13,15 @@ import pytest
 from openai import OpenAI
 from sqlalchemy import URL, func, select
 
-from api import one_answer
+from api.streams import one_answer
 from db.models import Item, Job, Result
 from db.queries import claims
-from db.queries.claims import ClaimedItem, Outcome
+from domain.attempts import ClaimedItem, Outcome
+from domain.text_pieces import Piece
 from tests.builders import DIGEST
 from tests.openai.conftest import ALIAS, MODEL, Site, a_site
 from tests.servers import copy_of
-from worker.pieces import Piece, PieceSender
+from worker.pieces import PieceSender
 
 MESSAGES: Any = [{"role": "user", "content": "Write about tea."}]
 WORDS = ("Tea ", "is ", "good 🫖.")

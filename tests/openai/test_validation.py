@@ -7,7 +7,7 @@ import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 from sqlalchemy import func, select
 
-from api.errors import MAX_ERRORS_SHOWN
+from api.http.errors import MAX_ERRORS_SHOWN
 from db.models import Job
 from tests.openai.conftest import ALIAS, MODEL, Site
 from tests.openai.requests import CHAT, a_batch, a_line, create, errors_of, upload_lines

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from sqlalchemy import func, select
 
 from db.models import Item
-from db.states import ItemState
+from domain.states import ItemState
 from tests.padserve.running_api import Server
 
 PAUSE_SECONDS = 0.02

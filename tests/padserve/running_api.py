@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import uvicorn
 from structlog.testing import capture_logs
 
-from api.serving import ListeningServer
+from api.http.serving import ListeningServer
 from api.settings import Settings
 from db.queries import claims, keys
-from db.queries.claims import Outcome
 from db.session import Database
+from domain.attempts import Outcome
 from padserve import Client
 from tests.api.apps import create_app, take_back
 from tests.builders import DIGEST, a_model

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, update
 
 from db.models import Item, Job, Result, Worker
 from db.queries import keys
-from db.states import WorkerState
+from domain.states import WorkerState
 from padserve import AsyncClient, AuthenticationError, Campaign, Client, InvalidRequestError
 from tests.padserve.command_line import Run
 from tests.padserve.running_api import Server

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
-from db.base import JsonObject
 from db.models import Model
 from db.queries import fits
 from db.session import Database
+from domain.json_values import JsonObject
 from tests.builders import DIGEST, a_description, a_model
 from tests.padserve.command_line import Run
 from tests.padserve.running_api import Server

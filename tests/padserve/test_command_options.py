@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from api.job_schemas import ItemIn, Options
-from db.sampling import Sampling
+from api.jobs.schemas import ItemIn, Options
+from domain.sampling import Sampling
 from padserve.cli_options import JobOptions
 from padserve.head_line import OPTION_NAMES
 from padserve.tables import FIELDS
-from tests.api.submissions import items_of_job, preference_of
+from tests.api.job_requests import items_of_job, preference_of
 from tests.builders import DIGEST
 from tests.padserve.command_line import Run
 from tests.padserve.running_api import Server

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete
 
 from db.models import Worker
-from db.sampling import Sampling
+from domain.sampling import Sampling
 from padserve import (
     AsyncClient,
     Client,
@@ -20,7 +20,7 @@ from padserve import (
     Job,
     JobTimeoutError,
 )
-from tests.api.submissions import items_of_job, preference_of
+from tests.api.job_requests import items_of_job, preference_of
 from tests.padserve.command_line import Run
 from tests.padserve.decoding_server import decoding
 from tests.padserve.running_api import Server

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.bodies import SpooledBody
-from api.cells import PROFILES, profile_of
-from api.csv_tables import table_rows
-from api.result_rows import unguarded
+from api.csv.cells import PROFILES, profile_of
+from api.csv.tables import table_rows
+from api.http.bodies import SpooledBody
+from api.jobs.result_rows import unguarded
 from padserve import Client, InvalidRequestError, SourceError
 from padserve.csv_text import csv_line, read_cell
 from padserve.profile_tables import write_profiles

@@ -16,7 +16,7 @@ from api.settings import Settings
 from db.models import Worker
 from db.queries import workers
 from db.session import Database
-from db.states import WorkerState
+from domain.states import WorkerState
 from tests.api.apps import create_app
 from tests.builders import a_model
 from tests.padserve.command_line import Run

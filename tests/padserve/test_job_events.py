@@ -15,7 +15,8 @@ from sqlalchemy import event, update
 from sqlalchemy.exc import OperationalError
 from starlette.requests import ClientDisconnect
 
-from api import job_events, listening
+from api.jobs import events as job_events
+from api.streams import listening
 from db.models import ApiKey
 from db.queries import cancelling, deleting, jobs, keys
 from db.session import Database

@@ -7,7 +7,7 @@ import pytest
 from db.base import new_id
 from db.queries import keys, workers
 from db.session import Database
-from db.states import WorkerState
+from domain.states import WorkerState
 from padserve import PadserveError, worker_health
 from padserve.database import prepare
 

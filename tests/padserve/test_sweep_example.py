@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from db.queries.claims import Outcome
+from domain.attempts import Outcome
 from examples import sweep
 from tests.padserve.decoding_server import decoding
 from tests.padserve.running_api import Server

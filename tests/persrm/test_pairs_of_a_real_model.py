@@ -4,11 +4,11 @@ import pytest
 
 from examples.real.judges import positive
 from examples.real.pairs import Kind, advantage, finished, is_sound, pairs
-from examples.real.principles import PRINCIPLES, Principle
+from examples.real.principles import PRINCIPLES, JudgedPrinciple
 from examples.real.prompts import prompts
 from examples.real.texts import Candidate, Context, Origin, Sampling, contexts, write
 from worker.engine import Completion, FinishReason, Request
-from worker.formats import Message
+from worker.texts.formats import Message
 
 BREAD = "Write a short message that tells customers about fresh bread."
 GLAD = "Our lovely bread is the best in town, and we are happy to see you enjoy it every single morning."
@@ -17,7 +17,7 @@ LONG = f"{PLAIN} Come by on foot or by bicycle, bring a bag, and ask for the rye
 SAD = "Our bread is the worst in town, a sad and terrible loss, and you regret it every single cold morning."
 
 
-def _principle(name: str) -> Principle:
+def _principle(name: str) -> JudgedPrinciple:
     return next(principle for principle in PRINCIPLES if principle.name == name)
 
 

@@ -14,13 +14,13 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from tests.persrm.models import PAIRS, SETTINGS
 from worker.engine import Completion, Request, Score, ScoreRequest, Stream, load_engine
-from worker.formats import PAD
 from worker.persrm import train
 from worker.persrm.dataset import as_dataset, check_prompts, conversation, split
 from worker.persrm.errors import BaseModelError, PairsTooLongError, PromptMismatchError, SettingError, TooFewPairsError
 from worker.persrm.pairs import PreferencePair
 from worker.persrm.train import PolicySettings, train_policy
-from worker.prompts import encode
+from worker.texts.formats import PAD
+from worker.texts.prompts import encode
 
 TWO_STAGES = replace(SETTINGS, value_head_epochs=2, value_head_learning_rate=1e-2)
 

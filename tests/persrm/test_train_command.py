@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.persrm.models import PAIRS
-from worker.card import CARD_NAME, read_card
-from worker.formats import INSTRUCTION
+from worker.model.card import CARD_NAME, read_card
 from worker.persrm.__main__ import main
+from worker.texts.formats import INSTRUCTION
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from db.preferences import EffectivePreference, Method, Principle
+from domain.preferences import EffectivePreference, Method, Principle
 from evaluation.texts import echoes
 from worker.engine import Completion, Engine, FinishReason, Request, Stream, load_engine
-from worker.formats import INSTRUCTION, SYSTEM, Format, Message
-from worker.methods import streams_of
-from worker.prompts import encode
-from worker.stops import StopTexts
+from worker.texts.formats import INSTRUCTION, SYSTEM, Format, Message
+from worker.texts.methods import streams_of
+from worker.texts.prompts import encode
+from worker.texts.stops import StopTexts
 
 MAX_TOKENS = 16
 CAPITAL = "What is the capital of France?"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from db.preferences import Method
+from domain.preferences import Method
 from evaluation.claims import Claim, Verdict
 from evaluation.real.arms import Arm
 from evaluation.real.judged import Judged, Scale, summarise

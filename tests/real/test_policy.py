@@ -6,13 +6,13 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from db.preferences import Method, Principle, effective_preference
-from worker.card import find_card
+from domain.preferences import Method, Principle, effective_preference
 from worker.engine import Completion, Request, load_engine
-from worker.formats import SYSTEM, Message
-from worker.methods import streams_of
+from worker.model.card import find_card
 from worker.persrm.pairs import read_pairs
-from worker.prompts import encode
+from worker.texts.formats import SYSTEM, Message
+from worker.texts.methods import streams_of
+from worker.texts.prompts import encode
 
 SHIPPED = Path(__file__).parents[2] / "examples" / "real"
 POLICY = str(SHIPPED / "policy")

@@ -24,7 +24,7 @@ from unittest.mock import patch
 
 import psutil
 
-from worker import supervisor
+from worker.supervision import supervisor
 
 ROOT = Path(__file__).parents[2]
 API, WORKER, ECHO_WORKER = "api.__main__", "worker.__main__", "tests.system.programs.echo_worker"
@@ -100,7 +100,7 @@ def context() -> ForkServerContext:
 def _with_torch() -> ForkServer:
     """Starts processes in which a model can be loaded at once. It takes as long as one engine: few tests need it."""
     server = ForkServer()
-    server.set_forkserver_preload([*PRELOADED, "worker.decoder"])
+    server.set_forkserver_preload([*PRELOADED, "worker.texts.decoder"])
     return server
 
 

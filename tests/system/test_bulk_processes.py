@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from api.admission import LIGHT_BYTES
+from api.http.admission import LIGHT_BYTES
 from db.queries.keys import create_key, create_tenant
 from db.session import Database
 from tests.builders import a_model, a_profile

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from db.queries.audit import leftovers, violations
 from db.queries.history import Said
 from db.session import Database
-from db.states import ItemState
+from domain.states import ItemState
 from tests.builders import DIGEST, a_job, items_of, preference, states_of
 from tests.chaos.history import Event, broken_rules, said_in, unfinished, unsaid
 from tests.chaos.journal import keep_journal, read_journal

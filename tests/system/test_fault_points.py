@@ -15,7 +15,7 @@ from db.models import Item, Job, Result
 from db.queries.audit import leftovers, violations
 from db.queries.keys import create_key, create_tenant
 from db.session import Database
-from db.states import ItemState
+from domain.states import ItemState
 from tests.builders import a_job, a_model, items_of, preference, states_of
 from tests.chaos.history import broken_rules, said_in, unfinished, unsaid
 from tests.chaos.journal import keep_journal, read_journal

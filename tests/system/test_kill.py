@@ -9,16 +9,16 @@ import httpx
 import psutil
 import pytest
 
-from db.preferences import EffectivePreference, Method
-from db.queries.claims import ClaimedItem
 from db.queries.keys import create_key, create_tenant
 from db.session import Database
+from domain.attempts import ClaimedItem
+from domain.preferences import EffectivePreference, Method
 from tests.builders import SAMPLING, preference
 from tests.servers import copy_of
 from tests.system.processes import KEY, Process, Stack, a_forking_stack, engine_of, wait_until
 from tests.tiny_model import write_tiny_model, write_tiny_policy
-from worker.decoder import load_decoder
 from worker.settings import WorkerSettings
+from worker.texts.decoder import load_decoder
 
 NUM_ITEMS = 96
 """About twice as many as have ended when the last of three is killed: the job is in its middle then."""

@@ -8,14 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from db.queries.claims import ClaimedItem
 from db.queries.keys import create_key, create_tenant
 from db.session import Database
+from domain.attempts import ClaimedItem
 from tests.builders import SAMPLING, preference
 from tests.system.processes import KEY, Stack, a_stack, wait_until
 from tests.tiny_model import write_tiny_model, write_tiny_policy
-from worker.decoder import load_decoder
 from worker.settings import WorkerSettings
+from worker.texts.decoder import load_decoder
 
 NUM_ITEMS = 8
 NAME = "checkpoint-500"

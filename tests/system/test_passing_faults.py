@@ -15,7 +15,7 @@ from sqlalchemy import make_url, text
 
 from db.queries.workers import worker_status
 from db.session import Database
-from db.states import ItemState, WorkerState
+from domain.states import ItemState, WorkerState
 from tests.builders import DIGEST, a_job, preference, states_of
 from tests.servers import administer, redis_executable
 from tests.swallowing import connect_to_postgresql, swallowing_proxy

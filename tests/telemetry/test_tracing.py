@@ -22,9 +22,9 @@ from telemetry.tracing import TracingError, configure_tracing
 from tests.builders import DIGEST, a_description, a_model
 from tests.fake_decoder import load_echo
 from tests.system import forked
-from worker import supervisor as supervising
-from worker.decoding import Decoding, DecodingPolicy
-from worker.supervisor import EngineSupervisor
+from worker.pipeline.decoding import Decoding, DecodingPolicy
+from worker.supervision import supervisor as supervising
+from worker.supervision.supervisor import EngineSupervisor
 
 CALLERS_TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SECRET = "whale-in-a-prompt"  # noqa: S105 - to be looked for
@@ -98,7 +98,7 @@ def test_a_job_is_one_trace_from_its_submission_to_its_attempts_linked_with_its_
 def test_without_the_variables_nothing_is_imported_and_nothing_is_traced() -> None:
     program = (
         "import sys; from telemetry import tracing; tracing.configure_tracing('x', {}); assert not tracing.is_on(); "
-        "import worker.decoding; "
+        "import worker.pipeline.decoding; "
         "assert not any(name.startswith(('opentelemetry.exporter', 'telemetry.exporting')) for name in sys.modules)"
     )
 

@@ -14,9 +14,9 @@ from api.settings import Settings
 from api.webhooks import delivering
 from api.webhooks.delivering import Deliverer
 from db.queries import claims
-from db.queries.claims import Outcome
 from db.session import Database, clock
 from db.webhook_models import WebhookDelivery
+from domain.attempts import Outcome
 from tests.api.apps import take_back
 from tests.api.conftest import Api, an_api
 from tests.builders import DIGEST, a_job

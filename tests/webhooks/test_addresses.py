@@ -8,7 +8,7 @@ from typing import Any
 import httpcore
 import pytest
 
-from api.errors import InvalidRequestError
+from api.http.errors import InvalidRequestError
 from api.webhooks.addresses import AddressError, CheckedNetwork, is_public
 from api.webhooks.receivers import checked_receiver
 

@@ -18,8 +18,8 @@ from api.webhooks.retries import PAUSES_SECONDS
 from api.webhooks.sending import Sender
 from db.queries import deliveries
 from db.session import Database, clock, now
-from db.states import DeliveryState
 from db.webhook_models import Webhook
+from domain.states import DeliveryState
 from tests.api.conftest import Api
 from tests.counts import counted
 from tests.webhooks.conftest import a_completed_job, add_webhook, bring_forward, deliveries_of

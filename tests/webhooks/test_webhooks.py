@@ -3,7 +3,7 @@
 import pytest
 from starlette.testclient import TestClient
 
-from api.dependencies import Scope
+from api.http.dependencies import Scope
 from api.webhooks.routes import MAX_WEBHOOKS
 from db.queries.events import EventType
 from db.session import Database

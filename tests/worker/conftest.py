@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.system import forked
-from worker import supervisor
+from worker.supervision import supervisor
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import uuid
 from pathlib import Path
 
-from db.preferences import EffectivePreference, Method
-from db.queries.claims import ClaimedItem
+from domain.attempts import ClaimedItem
+from domain.preferences import EffectivePreference, Method
 from tests.builders import SAMPLING, preference
 from worker.settings import WorkerSettings
 

@@ -12,18 +12,18 @@ from sqlalchemy import update
 
 from db.models import Item
 from db.queries import claims
-from db.queries.claims import Outcome
 from db.session import Database
+from domain.attempts import Outcome
 from tests.builders import DIGEST, a_job, preference
 from tests.counts import counted, series_of
 from tests.fake_decoder import load_echo
 from worker import metrics
 from worker.__main__ import main
-from worker.decoding import Decoding, DecodingPolicy
-from worker.reconciler import Reconciler
-from worker.saving import Saving
-from worker.statistics import Statistics
-from worker.supervisor import EngineSupervisor
+from worker.pipeline.decoding import Decoding, DecodingPolicy
+from worker.pipeline.reconciler import Reconciler
+from worker.pipeline.saving import Saving
+from worker.supervision.statistics import Statistics
+from worker.supervision.supervisor import EngineSupervisor
 
 
 @pytest.fixture

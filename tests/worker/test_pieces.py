@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
+from domain.text_pieces import Piece
 from tests.servers import free_port
 from tests.swallowing import swallowing_proxy
 from worker import pieces as sending
-from worker.pieces import MOST_PENDING, Piece, PieceSender, channel_of, listener_of, packed, unpacked
+from worker.pieces import MOST_PENDING, PieceSender, channel_of, listener_of, packed, unpacked
 
 LISTENER = listener_of(uuid.uuid4(), uuid.uuid4())
 

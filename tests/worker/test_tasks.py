@@ -11,12 +11,12 @@ import pytest
 
 from tests.builders import DIGEST
 from worker import tasks
-from worker.decoding import Decoding
-from worker.learning import Learning
-from worker.protocol import DecoderUnavailableError
+from worker.learning.fits import Learning
+from worker.pipeline.decoding import Decoding
+from worker.pipeline.turns import Turns
 from worker.queue import DECODE, LEARN, Queue, queue_name
+from worker.supervision.protocol import DecoderUnavailableError
 from worker.tasks import LookOften, consume, register_tasks
-from worker.turns import Turns
 
 JOB, FIT = uuid.uuid4(), uuid.uuid4()
 

@@ -46,7 +46,7 @@ class SharedPrefix:
 
 
 @dataclass(frozen=True, slots=True)
-class Readers:
+class CascadeGroup:
     """The rows of a block that read a shared prefix in place."""
 
     prefix: SharedPrefix
@@ -55,7 +55,7 @@ class Readers:
 
 
 @dataclass(slots=True)
-class Block:
+class AttentionBlock:
     """n neighbouring rows of the cache and the T tokens that each has in this forward, padded on the right."""
 
     first_row: int
@@ -69,7 +69,7 @@ class Block:
     """[n, T], which tokens of the line these are; None: those with the numbers of the rows, one each."""
     places: Tensor | None = None
     """[tokens of this block], where they are among the n * T; None: all of them, in order."""
-    readers: Sequence[Readers] = ()
+    readers: Sequence[CascadeGroup] = ()
     starts_rows: bool = False
     """Whether each row's tokens begin at column 0, so that causal attention among themselves is all there is."""
     _visible: dict[int | None, Tensor] = field(default_factory=dict)
@@ -109,19 +109,19 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class RowPass:
+class AttentionMetadata:
     """What one forward reads and writes, for all layers alike."""
 
     rows: Tensor
     """[tokens], the cache row of each token."""
     columns: Tensor
     """[tokens], where in that row it goes."""
-    blocks: Sequence[Block]
+    blocks: Sequence[AttentionBlock]
     windows: set[int | None] = field(default_factory=set)
     """The sliding windows that layers asked for; filled by the forward."""
 
 
-CURRENT_PASS: ContextVar[RowPass] = ContextVar("current pass")
+CURRENT_PASS: ContextVar[AttentionMetadata] = ContextVar("current pass")
 """Of the forward that runs: some models do not hand on what their forward is given."""
 
 
@@ -187,7 +187,7 @@ def attend_rows(
 AttentionInterface.register(NAME, attend_rows)
 
 
-def _own_kernels(row_pass: RowPass, line: Tensor, key: Tensor, value: Tensor) -> Kernels | None:
+def _own_kernels(row_pass: AttentionMetadata, line: Tensor, key: Tensor, value: Tensor) -> Kernels | None:
     """A processor's, where they attend as this pass needs it: without shared prefixes or prompts that are long."""
     own = kernels_on(line.dtype, line.device)
     if own is None or any(block.readers or block.num_keys > block.longest_of_own for block in row_pass.blocks):
@@ -195,7 +195,7 @@ def _own_kernels(row_pass: RowPass, line: Tensor, key: Tensor, value: Tensor) ->
     return own if own.attends(line, key, value) else None
 
 
-def _attend(queries: Tensor, keys: Tensor, values: Tensor, block: Block, *, scoring: Scoring) -> Tensor:
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, block: AttentionBlock, *, scoring: Scoring) -> Tensor:
     """[n, T, heads, size] of queries over [n, key heads, keys, size] -> [n, T, heads, size]."""
     num_heads, num_tokens = queries.shape[2], queries.shape[1]
     window = scoring.window
@@ -215,7 +215,7 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, block: Block, *, scor
 
 
 def _attend_explicitly(
-    queries: Tensor, keys: Tensor, values: Tensor, block: Block, *, layer: int, scoring: Scoring
+    queries: Tensor, keys: Tensor, values: Tensor, block: AttentionBlock, *, layer: int, scoring: Scoring
 ) -> Tensor:
     """With the scores in hand: softmax over a shared prefix, the row's own keys and a sink; capped if asked."""
     num_tokens = queries.shape[1]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from torch import Tensor
 from transformers.cache_utils import CacheLayerMixin
 
-from worker.engine.attention import RowPass, SharedPrefix
+from worker.engine.attention import AttentionMetadata, SharedPrefix
 from worker.engine.native import kernels_on
 from worker.engine.pages import Pages
 from worker.engine.recurrent import RowStates, StateCache
@@ -28,7 +28,7 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
 
     keys: Tensor
     values: Tensor
-    row_pass: RowPass
+    row_pass: AttentionMetadata
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
@@ -193,7 +193,7 @@ class RowCache(StateCache):
         self.states.resize(self.num_rows)
         self._held = [*kept, *[0] * (self.num_rows - len(kept))]
 
-    def expect(self, row_pass: RowPass) -> None:
+    def expect(self, row_pass: AttentionMetadata) -> None:
         """Say what the coming forward writes."""
         for layer in self.rows:
             layer.row_pass = row_pass

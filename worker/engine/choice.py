@@ -9,7 +9,7 @@ from torch import Tensor
 from worker.engine.budget import divergence
 from worker.engine.sampling import Draw, Tail, gumbel_noise, most_likely, sample, sample_vocabulary
 from worker.engine.sequence import Chosen
-from worker.engine.slots import Rows, Slots
+from worker.engine.slots import LogitsRunner, Slots
 from worker.engine.steering import Candidates, all_finite, propose, scores, token_rewards
 
 
@@ -54,7 +54,7 @@ class Sent:
 
 
 @torch.inference_mode()
-def choose_tokens(runners: Sequence[Rows], hidden: Sequence[Tensor], slots: Slots) -> Choice:
+def choose_tokens(runners: Sequence[LogitsRunner], hidden: Sequence[Tensor], slots: Slots) -> Choice:
     """Steer and sample: last hidden states [rows, d] per runner to one token per slot."""
     logits = slots.base_logits(runners, hidden)
     processed = slots.processors.applied(logits, slots.num_generated) if slots.processors else logits
@@ -87,7 +87,7 @@ class _Steered:
 
 
 def _steer(
-    runners: Sequence[Rows], hidden: Sequence[Tensor], slots: Slots, candidates: Candidates, logits: Tensor
+    runners: Sequence[LogitsRunner], hidden: Sequence[Tensor], slots: Slots, candidates: Candidates, logits: Tensor
 ) -> _Steered:
     """Scores of the candidates, of whose base logits [S, V] the rewards are made."""
     allowed = slots.allowed & (candidates.logits > -torch.inf)

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.engine.batch_layout import PromptChunk
 from worker.engine.choice import Choice, Sent, choose_tokens
 from worker.engine.errors import CacheTooSmallError, DuplicateRequestError, OutOfMemoryError, RequestError
 from worker.engine.generation import GenerationDefaults
-from worker.engine.layout import Piece
 from worker.engine.memory import ROWS_PER_SLOT, CacheUse, Ledger, is_out_of_memory
-from worker.engine.models import Models
+from worker.engine.models import EngineModels
 from worker.engine.pages import has_pages
+from worker.engine.prefill import PrefillQueue
 from worker.engine.prefixes import PrefixKey
-from worker.engine.reading import Prompts
 from worker.engine.request import Completion, Failure, Request, Score, ScoreRequest, TokenRewards
 from worker.engine.scheduler import Plan, Scheduler, Ticket
 from worker.engine.scoring import score
@@ -48,7 +48,7 @@ class Engine:
 
     def __init__(
         self,
-        models: Models,
+        models: EngineModels,
         *,
         num_slots: int,
         prefill_budget: int,
@@ -59,7 +59,7 @@ class Engine:
         ledger = Ledger(cache_bytes, is_rectangle=not has_pages(models.device))
         self._scheduler = Scheduler(num_slots, prefill_budget, admit_at_least, ledger)
         self._sequences: dict[int | str, Sequence] = {}
-        self._prompts = Prompts(models.runners)
+        self._prompts = PrefillQueue(models.runners)
         # On a GPU the next step is under way before the host looks at the last one's tokens: neither waits.
         self._num_ahead = 1 if models.device.type == "cuda" else 0
         self._in_flight: list[_InFlight] = []
@@ -277,7 +277,7 @@ class Engine:
 
     def _run(self, plan: Plan) -> tuple[Tensor, ...]:
         """Last hidden states per runner, of the rows that decode and of those that join them with this step."""
-        pieces: list[list[Piece]] = [[] for _ in self._models.runners]
+        pieces: list[list[PromptChunk]] = [[] for _ in self._models.runners]
         for chunk in plan.chunks:
             for model, piece in self._prompts.pieces(chunk):
                 pieces[model].append(piece)

@@ -26,10 +26,10 @@ from worker.engine.head import ValueHead, vocabulary_layer
 from worker.engine.joined import pack
 from worker.engine.lora import AdapterRows
 from worker.engine.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, free_bytes, room
-from worker.engine.models import Models
+from worker.engine.models import EngineModels
 from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
 from worker.engine.runner import Runner
-from worker.engine.streams import Weights
+from worker.engine.streams import StreamWeights
 from worker.engine.tokenizer_files import TokenizerFiles
 from worker.engine.uneven import UnevenRunner
 from worker.engine.validation import Limits
@@ -48,7 +48,7 @@ class LoadedModels:
 
     models: tuple[PreTrainedModel, ...]
     paths: tuple[str, ...]
-    weights: Mapping[str, Weights]
+    weights: Mapping[str, StreamWeights]
     adapters: AdapterRows | None = None
     values: tuple[Mapping[int, ValueHead], ...] = ()
     """Of each model (0) and of the adapters on it, where they have one."""
@@ -160,7 +160,7 @@ def _runners(loaded: LoadedModels, max_length: int) -> list[Runner]:
     return runners
 
 
-def _models(loaded: LoadedModels, runners: Sequence[Runner], limits: Limits) -> Models:
+def _models(loaded: LoadedModels, runners: Sequence[Runner], limits: Limits) -> EngineModels:
     first = loaded.models[0]
     ends = _eos_token_ids(first) | loaded.end_ids
     defaults = GenerationDefaults.of(first.generation_config)
@@ -172,7 +172,7 @@ def _models(loaded: LoadedModels, runners: Sequence[Runner], limits: Limits) -> 
         )
     if not ends:
         warnings.append(f"No token ends a text of {loaded.paths[0]!r}: every text runs to max_tokens or a stop.")
-    return Models(
+    return EngineModels(
         runners=tuple(runners),
         weights=loaded.weights,
         limits=limits,
@@ -207,8 +207,8 @@ def _load(
         {f"adapter_{i}": str(c.folder) for i, c in enumerate(adapters.values(), 1)},
         on_adapter=lambda number: proofs[0].expect(models[0], number),
     )
-    places = {identity: Weights(index) for index, identity in enumerate(full)}
-    places |= {identity: Weights(0, adapter) for adapter, identity in enumerate(adapters, 1)}
+    places = {identity: StreamWeights(index) for index, identity in enumerate(full)}
+    places |= {identity: StreamWeights(0, adapter) for adapter, identity in enumerate(adapters, 1)}
     return LoadedModels(
         models=tuple(models),
         paths=tuple(checkpoint.path for checkpoint in full.values()),

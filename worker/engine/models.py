@@ -7,17 +7,17 @@ import torch
 
 from worker.engine.generation import GenerationDefaults
 from worker.engine.runner import Runner
-from worker.engine.streams import Weights
+from worker.engine.streams import StreamWeights
 from worker.engine.validation import Limits
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
+class EngineModels:
     """What was loaded."""
 
     runners: tuple[Runner, ...]
     """One per set of shared weights."""
-    weights: Mapping[str, Weights]
+    weights: Mapping[str, StreamWeights]
     """What the names that streams use stand for."""
     limits: Limits
     eos_token_ids: frozenset[int]

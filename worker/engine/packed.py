@@ -15,7 +15,7 @@ from worker.engine.native import Kernels, kernels_on
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
-class PackedLinear(nn.Module):
+class PrepackedLinear(nn.Module):
     """y = x W^T + b, by oneDNN."""
 
     def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
@@ -51,7 +51,7 @@ class PanelLinear(nn.Module):
 
     @cached_property
     def weight(self) -> Tensor:
-        """[out, in], as PackedLinear's."""
+        """[out, in], as PrepackedLinear's."""
         return self._panels.transpose(1, 2).reshape(-1, self._num_in)[: self._num_out]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
     return has_library
 
 
-def laid_out(matrix: Tensor, bias: Tensor | None) -> PackedLinear | PanelLinear | None:
+def laid_out(matrix: Tensor, bias: Tensor | None) -> PrepackedLinear | PanelLinear | None:
     """The product x W^T + b of a matrix [out, in], laid out; None where neither library has kernels for it.
 
     A processor that multiplies bfloat16 itself does so in oneDNN's kernels; else ours come first.
@@ -80,7 +80,7 @@ def laid_out(matrix: Tensor, bias: Tensor | None) -> PackedLinear | PanelLinear 
     multiplies_itself = matrix.dtype == torch.bfloat16 and can_pack(matrix.dtype, matrix.device)
     if own is not None and not multiplies_itself:
         return PanelLinear(own, matrix, bias)
-    return PackedLinear(matrix, bias) if can_pack(matrix.dtype, matrix.device) else None
+    return PrepackedLinear(matrix, bias) if can_pack(matrix.dtype, matrix.device) else None
 
 
 def plain_of(layer: nn.Linear | Conv1D) -> tuple[Tensor, Tensor | None]:

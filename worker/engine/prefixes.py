@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.engine.attention import SharedPrefix
-from worker.engine.streams import Weights
+from worker.engine.streams import StreamWeights
 
 MIN_TOKENS = 8
 """A shorter prefix costs more to look after than to read again."""
@@ -21,7 +21,7 @@ GOOD_ENOUGH = 0.75
 class PrefixKey:
     """A prefix as some weights read it."""
 
-    weights: Weights
+    weights: StreamWeights
     token_ids: tuple[int, ...]
 
 
@@ -38,17 +38,17 @@ class Prefixes:
 
     def __init__(self, max_tokens: int) -> None:
         self._max_tokens = max_tokens
-        self._trees: dict[Weights, _Node] = {}
+        self._trees: dict[StreamWeights, _Node] = {}
         self._read: OrderedDict[PrefixKey, SharedPrefix] = OrderedDict()
 
-    def add(self, weights: Weights, prompt: Sequence[int]) -> None:
+    def add(self, weights: StreamWeights, prompt: Sequence[int]) -> None:
         """A prompt waits."""
         node = self._trees.setdefault(weights, _Node())
         for token in prompt:
             node = node.next.setdefault(token, _Node())
             node.num_prompts += 1
 
-    def remove(self, weights: Weights, prompt: Sequence[int]) -> None:
+    def remove(self, weights: StreamWeights, prompt: Sequence[int]) -> None:
         """It waits no more."""
         node = self._trees[weights]
         for token in prompt:
@@ -59,7 +59,7 @@ class Prefixes:
                 return
             node = child
 
-    def find(self, weights: Weights, prompt: Sequence[int]) -> SharedPrefix | None:
+    def find(self, weights: StreamWeights, prompt: Sequence[int]) -> SharedPrefix | None:
         """The longest prefix of the prompt that was read; at least one token is left to run."""
         lengths = {len(key.token_ids) for key in self._read if key.weights == weights}
         for length in sorted(lengths, reverse=True):
@@ -69,7 +69,7 @@ class Prefixes:
                 return self._read[key]
         return None
 
-    def missing(self, weights: Weights, prompt: Sequence[int]) -> PrefixKey | None:
+    def missing(self, weights: StreamWeights, prompt: Sequence[int]) -> PrefixKey | None:
         """What to read first, because this waiting prompt and others begin with it; None where nothing is gained."""
         length = self._most_saving_length(weights, prompt)
         if length < MIN_TOKENS:
@@ -79,7 +79,7 @@ class Prefixes:
             return None
         return PrefixKey(weights, tuple(prompt[:length]))
 
-    def _most_saving_length(self, weights: Weights, prompt: Sequence[int]) -> int:
+    def _most_saving_length(self, weights: StreamWeights, prompt: Sequence[int]) -> int:
         """The length that leaves the fewest tokens to run: all prompts but one are spared it."""
         node = self._trees[weights]
         best = saved = 0

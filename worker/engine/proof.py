@@ -16,11 +16,11 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from worker.engine.architecture import window
 from worker.engine.attention import SharedPrefix
+from worker.engine.batch_layout import PromptChunk
 from worker.engine.errors import first_line
-from worker.engine.layout import Piece
 from worker.engine.prefixes import PrefixKey
 from worker.engine.runner import Runner
-from worker.engine.streams import Weights
+from worker.engine.streams import StreamWeights
 
 # Relative error of logits that rounding explains; a wrong position or mask gives errors near 1.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
@@ -150,7 +150,9 @@ class Proof:
         for row, text in enumerate(self._texts):
             prefix = prefixes.get(row)
             start = 0 if prefix is None else len(prefix)
-            pieces.append(Piece(("proof", row), text.adapter, text.prompt[start:], start, is_last=True, prefix=prefix))
+            pieces.append(
+                PromptChunk(("proof", row), text.adapter, text.prompt[start:], start, is_last=True, prefix=prefix)
+            )
         rows = torch.arange(len(pieces), device=device)
         columns = torch.tensor([*islice(self.token_ids, _NUM_COLUMNS)], device=device).expand(len(pieces), -1)
         errors, texts = [], self._texts
@@ -171,11 +173,11 @@ class Proof:
 def _read_prefixes(runner: Runner, texts: Sequence[_Text]) -> dict[int, SharedPrefix]:
     """What each text begins with, all but its last tokens, by the number of the text."""
     keys = {
-        number: PrefixKey(Weights(0, text.adapter), text.prompt[:-_NUM_BEHIND_PREFIX])
+        number: PrefixKey(StreamWeights(0, text.adapter), text.prompt[:-_NUM_BEHIND_PREFIX])
         for number, text in enumerate(texts)
         if len(text.prompt) > _NUM_BEHIND_PREFIX
     }
-    runner.run([Piece((key, 0), key.weights.adapter, key.token_ids, 0, is_last=False) for key in keys.values()])
+    runner.run([PromptChunk((key, 0), key.weights.adapter, key.token_ids, 0, is_last=False) for key in keys.values()])
     return {number: runner.take_prefix(key) for number, key in keys.items()}
 
 

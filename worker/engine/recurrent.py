@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from worker.engine.layout import Piece
+from worker.engine.batch_layout import PromptChunk
 from worker.engine.lora import AdapterRows
 
 StateKey: TypeAlias = "tuple[int, int, bool]"
@@ -51,7 +51,7 @@ class Stretch:
         return [Stretch(self.rows, slice(start, self.tokens.stop, size), goes_on=True) for start in starts]
 
 
-def stretches(num_decoding: int, pieces: Sequence[Piece], first_row: int) -> list[Stretch]:
+def stretches(num_decoding: int, pieces: Sequence[PromptChunk], first_row: int) -> list[Stretch]:
     """Of a line that holds a token of every row that decodes, then pieces of prompts in rows from `first_row` on."""
     found = [Stretch(slice(0, num_decoding), slice(0, num_decoding), goes_on=True)] if num_decoding else []
     start, row = num_decoding, first_row
@@ -65,7 +65,7 @@ def stretches(num_decoding: int, pieces: Sequence[Piece], first_row: int) -> lis
     return found
 
 
-def by_length(pieces: Sequence[Piece]) -> list[Piece]:
+def by_length(pieces: Sequence[PromptChunk]) -> list[PromptChunk]:
     """New rows in an order that makes few stretches; those that decode next stay in front."""
     return sorted(pieces, key=lambda piece: (not piece.is_last, piece.start > 0, len(piece.token_ids)))
 

@@ -11,13 +11,23 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from worker.engine.attention import CURRENT_PASS, Block, Readers, RowPass, SharedPrefix
+from worker.engine.attention import CURRENT_PASS, AttentionBlock, AttentionMetadata, CascadeGroup, SharedPrefix
+from worker.engine.batch_layout import (
+    PromptChunk,
+    Row,
+    RowKey,
+    cascade_groups,
+    compacted,
+    ends,
+    parts_of,
+    piece_block,
+    written,
+)
 from worker.engine.cache import RowCache
 from worker.engine.graphs import DecodeGraphs, rows_of_graph
 from worker.engine.head import VocabularyHead
-from worker.engine.layout import Piece, Row, RowKey, compacted, ends, parts_of, piece_block, readers_of, written
 from worker.engine.lora import AdapterRows
-from worker.engine.packed import PackedLinear
+from worker.engine.packed import PrepackedLinear
 from worker.engine.prefixes import PrefixKey
 from worker.engine.recurrent import by_length, cache_name, run_by_stretches, stretches
 
@@ -57,7 +67,7 @@ class Runner:
         self._adapter_of_row = self._index([])
         self._offsets = self._index([])
         self._nothing = torch.empty(0, model.config.get_text_config().hidden_size, device=self._device)
-        self._readers: list[list[Readers]] = []  # of each decoding block
+        self._readers: list[list[CascadeGroup]] = []  # of each decoding block
         self.is_recurrent = run_by_stretches(model, self._cache.states, adapters)
         """Whether rows carry a state, which a step changes: then a step that failed cannot be run again."""
         can_replay = self._device.type == "cuda" and not self.is_recurrent
@@ -94,7 +104,7 @@ class Runner:
         return self._cache.bytes_reserved
 
     @torch.inference_mode()
-    def run(self, pieces: Sequence[Piece]) -> Tensor:
+    def run(self, pieces: Sequence[PromptChunk]) -> Tensor:
         """Hidden states [n, d] of the rows that decode, those whose last piece this is behind the others."""
         num_decoding = self.num_decoding
         pieces = self._place(pieces)
@@ -113,7 +123,7 @@ class Runner:
         hidden = self._forward(
             torch.cat([self._tokens, self._index(tokens)]),
             torch.cat([self._positions, self._index(positions)]),
-            RowPass(rows, columns, blocks, self.windows),
+            AttentionMetadata(rows, columns, blocks, self.windows),
         )
         if not pieces:
             return hidden
@@ -141,7 +151,7 @@ class Runner:
         self._lengths[: self.num_decoding] = [min(length + 1, longest) for length in self._lengths[: self.num_decoding]]
 
     @torch.inference_mode()
-    def read(self, texts: Sequence[Piece], num_tokens: int) -> Iterator[Tensor]:
+    def read(self, texts: Sequence[PromptChunk], num_tokens: int) -> Iterator[Tensor]:
         """Hidden states [tokens, d] of whole texts, one behind the other: those of each forward, which reads all texts.
 
         A single text longer than `num_tokens` is read in parts. Nothing is kept, nobody else is touched.
@@ -154,7 +164,7 @@ class Runner:
         self._cache.scrub(self._index(range(first_row, first_row + len(texts))))
         self._cache.trim(self._lengths)
 
-    def _read(self, pieces: Sequence[Piece], first_row: int) -> Tensor:
+    def _read(self, pieces: Sequence[PromptChunk], first_row: int) -> Tensor:
         block = piece_block(
             pieces,
             [Row(piece.key, piece.adapter, prefix=None) for piece in pieces],
@@ -168,7 +178,7 @@ class Runner:
         return self._forward(
             self._index([token for piece in pieces for token in piece.token_ids]),
             self._index([piece.start + index for piece in pieces for index in range(len(piece.token_ids))]),
-            RowPass(*written([block], self._device), [block], self.windows),
+            AttentionMetadata(*written([block], self._device), [block], self.windows),
         )
 
     @torch.inference_mode()
@@ -228,7 +238,7 @@ class Runner:
     def _index(self, values: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self._device)
 
-    def _place(self, pieces: Sequence[Piece]) -> list[Piece]:
+    def _place(self, pieces: Sequence[PromptChunk]) -> list[PromptChunk]:
         """Give every new stream a row behind the others, with its shared prefix in it or beside it; in row order."""
         begun = {row.key: index for index, row in enumerate(self.rows[self.num_decoding :])}
         pieces = sorted(pieces, key=lambda piece: begun.get(piece.key, len(begun)))
@@ -258,7 +268,7 @@ class Runner:
         rows = self.rows[: self.num_decoding]
         self._adapter_of_row = self._index([row.adapter for row in rows])
         self._offsets = self._index([row.offset for row in rows])
-        self._readers = [readers_of(rows[block], self._device) for block in self._decoding_slices()]
+        self._readers = [cascade_groups(rows[block], self._device) for block in self._decoding_slices()]
 
     @property
     def _rows_per_block(self) -> int:
@@ -269,14 +279,14 @@ class Runner:
         starts = range(0, self.num_decoding, self._rows_per_block)
         return [slice(start, min(start + self._rows_per_block, self.num_decoding)) for start in starts]
 
-    def _decoding_blocks(self) -> list[Block]:
+    def _decoding_blocks(self) -> list[AttentionBlock]:
         columns, positions = (self._positions - self._offsets)[:, None], self._positions[:, None]
         return [
-            Block(rows.start, columns[rows], positions[rows], max(self._lengths[rows]), readers=readers)
+            AttentionBlock(rows.start, columns[rows], positions[rows], max(self._lengths[rows]), readers=readers)
             for rows, readers in zip(self._decoding_slices(), self._readers, strict=True)
         ]
 
-    def _piece_block(self, pieces: Sequence[Piece]) -> Block:
+    def _piece_block(self, pieces: Sequence[PromptChunk]) -> AttentionBlock:
         rows = slice(self.num_decoding, self.num_decoding + len(pieces))
         return piece_block(
             pieces,
@@ -291,11 +301,11 @@ class Runner:
         """From now on, rows that hold a state take one token at a time: recurrent layers begin anew with several."""
         self._cache.states.goes_on_by_token = True
 
-    def _stretch(self, num_decoding: int, pieces: Sequence[Piece], first_row: int) -> None:
+    def _stretch(self, num_decoding: int, pieces: Sequence[PromptChunk], first_row: int) -> None:
         if self.is_recurrent:
             self._cache.states.stretches = stretches(num_decoding, pieces, first_row)
 
-    def _adapters_of_tokens(self, pieces: Sequence[Piece]) -> Tensor:
+    def _adapters_of_tokens(self, pieces: Sequence[PromptChunk]) -> Tensor:
         return self._index([piece.adapter for piece in pieces for _ in piece.token_ids])
 
     def _select(self, adapters: Tensor, used: Collection[int]) -> None:
@@ -323,13 +333,13 @@ class Runner:
     def _forward_decoding(self, tokens: Tensor, positions: Tensor, adapters: Tensor) -> Tensor:
         """The same as `run` without pieces, of tensors alone."""
         columns = positions[:, None]
-        block = Block(0, columns, columns, self._cache.capacity)
+        block = AttentionBlock(0, columns, columns, self._cache.capacity)
         if self._adapters is not None:
             self._adapters.select(adapters, {0, *(row.adapter for row in self.rows)})
         rows = torch.arange(len(tokens), device=self._device)
-        return self._forward(tokens, positions, RowPass(rows, positions, [block], self.windows))
+        return self._forward(tokens, positions, AttentionMetadata(rows, positions, [block], self.windows))
 
-    def _forward(self, tokens: Tensor, positions: Tensor, row_pass: RowPass) -> Tensor:
+    def _forward(self, tokens: Tensor, positions: Tensor, row_pass: AttentionMetadata) -> Tensor:
         """Last hidden states [tokens, d] of a line of tokens [tokens] at positions [tokens]."""
         self._cache.expect(row_pass)
         CURRENT_PASS.set(row_pass)
@@ -346,6 +356,6 @@ class Runner:
 def _decoder_of(model: PreTrainedModel) -> nn.Module:
     """What lies below the vocabulary head. Llama 4 gives itself when it is asked, ModernBERT its head."""
     decoder: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
-    if isinstance(decoder, nn.Linear | PackedLinear):
+    if isinstance(decoder, nn.Linear | PrepackedLinear):
         return model.base_model
     return model.get_submodule("model") if decoder is model else decoder

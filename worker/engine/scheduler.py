@@ -42,7 +42,7 @@ class Ticket:
         return not isinstance(self.request_id, PrefixKey)
 
 
-class Prompts(Protocol):
+class PendingPrompts(Protocol):
     """What must be known of prompts at the moment they are admitted."""
 
     def missing_prefix(self, request_id: TicketId) -> Ticket | None:
@@ -63,7 +63,7 @@ class Prompts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class PrefillChunk:
     """A part of one request's prompts, in tokens of its longest stream; shorter streams end together with it."""
 
     request_id: TicketId
@@ -78,7 +78,7 @@ class Plan:
 
     decoding: tuple[int | str, ...]
     """Requests with a pending token, oldest first."""
-    chunks: tuple[Chunk, ...]
+    chunks: tuple[PrefillChunk, ...]
     """Prompts to be read, oldest first."""
 
     @property
@@ -151,10 +151,10 @@ class Scheduler:
         """Queue a request."""
         self._waiting.append(_Waiting(ticket))
 
-    def schedule(self, prompts: Prompts) -> Plan:
+    def schedule(self, prompts: PendingPrompts) -> Plan:
         """Fill the free slots and say what to run."""
         decoding = [ticket.request_id for ticket in self._decoding if not isinstance(ticket.request_id, PrefixKey)]
-        chunks: list[Chunk] = []
+        chunks: list[PrefillChunk] = []
         budget = self.prefill_budget
         self._is_filling = self._goes_on_filling()
         while budget > 0:
@@ -181,7 +181,7 @@ class Scheduler:
         enough = free >= self._admit_at_least or not self._decoding or len(self._waiting) <= free
         return self._is_filling or enough
 
-    def _next(self, prompts: Prompts) -> _Reading | None:
+    def _next(self, prompts: PendingPrompts) -> _Reading | None:
         """Whoever is to be read now: the first that fits, or a prefix that it shares with others."""
         if not self._is_filling or not self._waiting:
             return None
@@ -201,7 +201,7 @@ class Scheduler:
         self.ledger.promise(ticket.request_id, prompts.need(ticket.request_id))
         return _Reading(ticket, num_tokens)
 
-    def _first_that_fits(self, prompts: Prompts) -> int | None:
+    def _first_that_fits(self, prompts: PendingPrompts) -> int | None:
         """Its place among those who wait; nobody passes one that was overtaken often enough."""
         if not self._decoding and not self.ledger.fits(prompts.need(self._waiting[0].ticket.request_id), prompts.kept):
             prompts.forget_prefixes()
@@ -214,11 +214,11 @@ class Scheduler:
         return None
 
     @staticmethod
-    def _read(reading: _Reading, budget: int) -> tuple[Chunk, Ticket]:
+    def _read(reading: _Reading, budget: int) -> tuple[PrefillChunk, Ticket]:
         start = reading.num_read
         reading.num_read = min(start + max(1, budget // reading.ticket.num_rows), reading.num_tokens)
         is_last = reading.num_read == reading.num_tokens
-        return Chunk(reading.ticket.request_id, start, reading.num_read, is_last), reading.ticket
+        return PrefillChunk(reading.ticket.request_id, start, reading.num_read, is_last), reading.ticket
 
     def remove(self, request_ids: Collection[TicketId]) -> PrefixKey | None:
         """Forget requests, wherever they are; the half-read prefix that nobody waits for any more goes with them."""

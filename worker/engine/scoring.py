@@ -10,10 +10,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from worker.engine.batch_layout import PromptChunk
 from worker.engine.errors import OutOfMemoryError, RequestError
-from worker.engine.layout import Piece
 from worker.engine.memory import is_out_of_memory
-from worker.engine.models import Models
+from worker.engine.models import EngineModels
 from worker.engine.request import Failure, Score, ScoreRequest
 from worker.engine.runner import Runner
 from worker.engine.validation import check_score_request
@@ -33,15 +33,15 @@ class _Text:
     adapter: int
 
     @property
-    def piece(self) -> Piece:
+    def piece(self) -> PromptChunk:
         """All that has to be read: the last token predicts nothing that is asked for."""
         token_ids = (*self.request.prompt_ids, *self.request.completion_ids[:-1])
-        return Piece((self.request.request_id, 0), self.adapter, token_ids, start=0, is_last=True)
+        return PromptChunk((self.request.request_id, 0), self.adapter, token_ids, start=0, is_last=True)
 
 
 def score(
     requests: Sequence[ScoreRequest],
-    models: Models,
+    models: EngineModels,
     *,
     num_tokens: int,
     num_rows: int,

@@ -12,8 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from worker.engine.batch_layout import RowKey
 from worker.engine.budget import strength_within
-from worker.engine.layout import RowKey
 from worker.engine.processors import Processors, build_processors
 from worker.engine.request import Request
 from worker.engine.scheduler import TicketId
@@ -21,7 +21,7 @@ from worker.engine.sequence import Sequence
 from worker.engine.steering import scores
 
 
-class Rows(Protocol):
+class LogitsRunner(Protocol):
     """A runner, as the slots see it."""
 
     def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Slots:
     slot_of_row: tuple[Tensor, ...]
     """Per runner [rows]."""
 
-    def base_logits(self, runners: Values[Rows], hidden: Values[Tensor]) -> Tensor:
+    def base_logits(self, runners: Values[LogitsRunner], hidden: Values[Tensor]) -> Tensor:
         """[S, V]: of the base streams alone, all of the vocabulary."""
         proposing = [
             (runner.logits(states, base.rows), base.slots)
@@ -92,7 +92,7 @@ class Slots:
         return logits[slots.argsort()]
 
     def stream_logits(
-        self, runners: Values[Rows], hidden: Values[Tensor], token_ids: Tensor, base_logits: Tensor
+        self, runners: Values[LogitsRunner], hidden: Values[Tensor], token_ids: Tensor, base_logits: Tensor
     ) -> Tensor:
         """[S, M, K] float64: every stream's logits of its slot's candidates [S, K]; its base's where it has fewer."""
         logits = base_logits.double()[:, None].repeat(1, self.coefficients.shape[1], 1)

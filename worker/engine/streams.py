@@ -7,7 +7,7 @@ from worker.engine.request import Request
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class StreamWeights:
     """Which parameters a stream runs on: a model held by the engine, and an adapter stacked on it."""
 
     model: int
@@ -19,7 +19,7 @@ class Weights:
 class GuidedStream:
     """A stream that must be run."""
 
-    weights: Weights
+    weights: StreamWeights
     prompt: tuple[int, ...]
     coefficient: float
     """Of its log-probabilities in the score: `[it is the base stream] + strength * reward`."""
@@ -27,14 +27,14 @@ class GuidedStream:
     """Of its log-probabilities in the token reward."""
 
 
-def guided_streams(request: Request, weights: Mapping[str, Weights]) -> tuple[GuidedStream, ...]:
+def guided_streams(request: Request, weights: Mapping[str, StreamWeights]) -> tuple[GuidedStream, ...]:
     """The streams to run, the base stream first.
 
     Equal streams are one, their rewards summed. A stream that adds nothing to the score is not run: with
     strength 0, a budget of 0, or where all rewards cancel, only the base stream remains.
     """
     guides = bool(request.strength) and request.max_kl != 0
-    rewards: dict[tuple[Weights, tuple[int, ...]], float] = {}
+    rewards: dict[tuple[StreamWeights, tuple[int, ...]], float] = {}
     for stream in request.streams:
         key = (weights[stream.weights], stream.prompt)
         rewards[key] = rewards.get(key, 0.0) + (stream.reward if guides else 0.0)

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from worker.engine.batch_layout import PromptChunk
 from worker.engine.budget import divergence, strength_within
 from worker.engine.errors import EmptyTextError, OutOfMemoryError, RequestError
-from worker.engine.layout import Piece
 from worker.engine.memory import is_out_of_memory
-from worker.engine.models import Models
+from worker.engine.models import EngineModels
 from worker.engine.processors import GENERATED, Penalties, Processors, build_processors
 from worker.engine.request import CandidateReward, Failure, Request, ScoreRequest, TokenReward, TokenRewards
 from worker.engine.sequence import Sequence as Decoded
@@ -57,7 +57,7 @@ class _Places:
 def token_rewards(
     request: Request,
     completion_ids: Sequence[int],
-    models: Models,
+    models: EngineModels,
     *,
     num_tokens: int,
     on_forward: Callable[[], None] = lambda: None,
@@ -86,7 +86,7 @@ def token_rewards(
     return Failure(request.request_id, reason.code, str(reason))
 
 
-def _check(request: Request, completion_ids: Sequence[int], models: Models) -> None:
+def _check(request: Request, completion_ids: Sequence[int], models: EngineModels) -> None:
     if not completion_ids:
         raise EmptyTextError
     num_tokens = len(completion_ids)
@@ -101,7 +101,7 @@ def _check(request: Request, completion_ids: Sequence[int], models: Models) -> N
 
 
 @torch.inference_mode()
-def _read(text: _Text, models: Models, num_tokens: int, on_forward: Callable[[], None]) -> TokenRewards | Failure:
+def _read(text: _Text, models: EngineModels, num_tokens: int, on_forward: Callable[[], None]) -> TokenRewards | Failure:
     request, streams = text.request, text.streams
     hidden = [_hidden(models, stream, text.completion_ids, num_tokens, on_forward) for stream in streams]
     tokens: list[TokenReward] = []
@@ -127,7 +127,7 @@ def _read(text: _Text, models: Models, num_tokens: int, on_forward: Callable[[],
 
 
 def _hidden(
-    models: Models,
+    models: EngineModels,
     stream: GuidedStream,
     completion_ids: tuple[int, ...],
     num_tokens: int,
@@ -135,7 +135,7 @@ def _hidden(
 ) -> Tensor:
     """[n, d], the states that predict the n tokens of the completion."""
     token_ids = (*stream.prompt, *completion_ids[:-1])
-    piece = Piece(("token rewards", 0), stream.weights.adapter, token_ids, start=0, is_last=True)
+    piece = PromptChunk(("token rewards", 0), stream.weights.adapter, token_ids, start=0, is_last=True)
     parts = []
     for part in models.runners[stream.weights.model].read([piece], num_tokens):
         parts.append(part)
@@ -143,7 +143,7 @@ def _hidden(
     return torch.cat(parts)[len(stream.prompt) - 1 :]
 
 
-def _places(text: _Text, part: slice, logits: list[Tensor], models: Models) -> _Places:
+def _places(text: _Text, part: slice, logits: list[Tensor], models: EngineModels) -> _Places:
     """Of the streams' logits [n, V] at these places."""
     given = torch.tensor(text.completion_ids[part], device=models.device)[:, None]
     processors = _processors(text, part, models)
@@ -161,7 +161,7 @@ def _places(text: _Text, part: slice, logits: list[Tensor], models: Models) -> _
     )
 
 
-def _processors(text: _Text, part: slice, models: Models) -> Processors | None:
+def _processors(text: _Text, part: slice, models: EngineModels) -> Processors | None:
     """The request's, with each place as a slot of its own, whose history is what stands before it."""
     num_places = len(text.completion_ids[part])
     copies = [Decoded(text.request, text.streams) for _ in range(num_places)]

@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from worker.formats import Format, FormatError
 from worker.persrm.errors import TrainingError
 from worker.persrm.pairs import read_pairs
+from worker.texts.formats import Format, FormatError
 
 FAILED = 1
 INTERRUPTED = 130

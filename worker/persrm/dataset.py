@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from worker.formats import Format, Message, with_principles
 from worker.persrm.errors import PairsTooLongError, PromptMismatchError, TooFewPairsError
 from worker.persrm.pairs import PreferencePair
-from worker.prompts import encode, joined, turns_of
+from worker.texts.formats import Format, Message, with_principles
+from worker.texts.prompts import encode, joined, turns_of
 
 
 def split(

@@ -1,8 +1,8 @@
 """Trains a PersRM by DPO on preference-conditioned prompts, in the two stages of PAD (Chen et al., ICLR 2025).
 
 Stage 1 is a LoRA adapter, the reference being the base without it; stage 2 a d x d value head, all else frozen. The
-policy sees each prompt exactly as the engine will send it (`worker.formats`, `worker.prompts`); training refuses to
-start otherwise.
+policy sees each prompt exactly as the engine will send it (`worker.texts.formats`, `worker.texts.prompts`); training
+refuses to start otherwise.
 """
 
 import math
@@ -24,9 +24,8 @@ from transformers import (
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from db.preferences import Method
-from worker.card import Card
-from worker.formats import PAD, Format
+from domain.preferences import Method
+from worker.model.card import Card
 from worker.persrm.card import Data, write_card
 from worker.persrm.dataset import as_dataset, check_lengths, check_prompts, split
 from worker.persrm.errors import BaseModelError, SettingError
@@ -34,6 +33,7 @@ from worker.persrm.pairs import PreferencePair
 from worker.persrm.progress import Progress
 from worker.persrm.resume import Workspace
 from worker.persrm.value_head import attach_value_head, save_value_head
+from worker.texts.formats import PAD, Format
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from db.preferences import Method
+from domain.preferences import Method
 from evaluation.real.authors.attribution import Attributor
 from evaluation.real.authors.copying import copied_share, without_copied
 from evaluation.real.authors.measurement import Written

@@ -6,12 +6,12 @@ Every method that is shown examples is shown the same ones in the same way: thei
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from db.preferences import EffectivePreference, Method
+from domain.preferences import EffectivePreference, Method
 from evaluation.real.authors.texts import Author
 from evaluation.writing import Writer
 from worker.engine import Completion, Request
-from worker.formats import Message
-from worker.methods import streams_of
+from worker.texts.formats import Message
+from worker.texts.methods import streams_of
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from db.preferences import Method
-from evaluation.plan import Models
+from domain.preferences import Method
+from evaluation.plan import EvaluatedModels
 from evaluation.real.authors.judging import Judged, judge
 from evaluation.real.authors.measurement import FEW_SHOT, UNGUIDED, Condition, Written, write
 from evaluation.real.authors.prompts import TEST_PROMPTS, VALIDATION_PROMPTS
 from evaluation.real.authors.texts import Author, read_authors
 from evaluation.real.lines import whole_lines
 from evaluation.writing import Writer
-from worker.decoder import UNCALIBRATED_MAX_KL, UNCALIBRATED_STRENGTH
+from worker.texts.decoder import UNCALIBRATED_MAX_KL, UNCALIBRATED_STRENGTH
 
 MAX_TOKENS = 40
 MAX_REPEATED_MORE = 0.05
@@ -62,7 +62,7 @@ class Texts:
 def measure(name: str, folder: str, kept: Path, *, device: str, num_prompts: int | None = None) -> ModelResults:
     """Of a model's folder, in float32; what was written is kept in the folder `kept`, and not written again."""
     kept.mkdir(parents=True, exist_ok=True)
-    writer = Writer.load(Models(folder), device=device, max_tokens=MAX_TOKENS)
+    writer = Writer.load(EvaluatedModels(folder), device=device, max_tokens=MAX_TOKENS)
     return study(name, writer, read_authors(), Texts(kept / f"{name}.jsonl"), num_prompts)
 
 

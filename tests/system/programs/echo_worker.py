@@ -23,9 +23,9 @@ from celery.worker.consumer.consumer import Consumer
 import db.session
 import worker.__main__ as program
 from tests.fake_decoder import load_echo
-from worker.protocol import Decoder
-from worker.reconciler import Reconciler
+from worker.pipeline.reconciler import Reconciler
 from worker.settings import WorkerSettings
+from worker.supervision.protocol import Decoder
 
 HOUR = 3600.0
 

@@ -1,0 +1,1 @@
+"""One prompt for many users: placeholders, audiences, previews."""

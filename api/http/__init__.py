@@ -1,0 +1,1 @@
+"""What every route shares of HTTP: bodies, errors, callers, conditional requests, bounds. Knows no resource."""

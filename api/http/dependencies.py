@@ -1,0 +1,130 @@
+"""What endpoints ask for: the services they work with, and who is calling. Knows API keys and scopes; no resource."""
+
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CollectorRegistry
+
+from api.bulk import Bulk
+from api.http.admission import Lanes
+from api.http.coalescing import Coalescer
+from api.http.errors import ForbiddenError, UnauthorizedError
+from api.jobs.status import JobOfTenant, Status
+from api.readiness import ReadinessChecks
+from api.settings import Settings
+from api.streams.endings import Endings
+from api.streams.hearing import Ear
+from api.streams.listening import Listeners
+from db.queries import keys
+from db.session import Database
+from worker.queue import Publisher
+
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="padserve"'}
+INVALID_TOKEN = {"WWW-Authenticate": 'Bearer realm="padserve", error="invalid_token"'}
+
+bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="ApiKey",
+    description="An API key of the form `pad_…`. `python -m db create-key` makes one and shows it once.",
+)
+key_header = APIKeyHeader(
+    name="X-Api-Key", auto_error=False, scheme_name="ApiKeyHeader", description="The same key, as Anthropic has it."
+)
+
+
+class Scope(StrEnum):
+    """What a key allows. `admin` allows everything."""
+
+    JOBS_READ = "jobs:read"
+    JOBS_WRITE = "jobs:write"
+    PROFILES_READ = "profiles:read"
+    PROFILES_WRITE = "profiles:write"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the process holds for all requests."""
+
+    settings: Settings
+    database: Database
+    publisher: Publisher
+    readiness: ReadinessChecks
+    metrics: CollectorRegistry
+    lanes: Lanes
+    bulk: Bulk
+    statuses: Coalescer[JobOfTenant, Status]
+    endings: Endings
+    ear: Ear
+    listeners: Listeners
+    callers: "Coalescer[str, Caller | None]"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling, as their API key says."""
+
+    tenant_id: uuid.UUID
+    key_id: uuid.UUID
+    scopes: frozenset[Scope]
+
+    def may(self, scope: Scope) -> bool:
+        """Whether this caller's key allows `scope`."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+async def services_of(request: Request) -> Services:
+    """The services of the application that received this request. Async, so that no thread is asked for it."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]
+
+
+async def authenticate(
+    services: ServicesDep,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    key: Annotated[str | None, Depends(key_header)],
+) -> Caller:
+    """The caller behind the key of this request, in whichever of the two headers it is."""
+    given = {secret for secret in (key, credentials and credentials.credentials) if secret}
+    if not given:
+        raise UnauthorizedError(headers=CHALLENGE)
+    if len(given) > 1:
+        raise UnauthorizedError(
+            "`Authorization` and `X-Api-Key` hold different API keys: send one of them.", headers=INVALID_TOKEN
+        )
+    caller = await services.callers.ask(given.pop())
+    if caller is None:
+        raise UnauthorizedError("This API key is unknown, expired or revoked.", headers=INVALID_TOKEN)
+    return caller
+
+
+def callers_in(database: Database) -> Coalescer[str, Caller | None]:
+    """Who is calling, by the texts of their keys."""
+
+    def find(secret: str) -> Caller | None:
+        with database.reading() as session:
+            key = keys.caller_of(session, secret)
+        if key is None:
+            return None
+        return Caller(tenant_id=key.tenant_id, key_id=key.id, scopes=frozenset(map(Scope, key.scopes)))
+
+    return Coalescer(find)
+
+
+def require(scope: Scope | None = None) -> Callable[[Caller], Awaitable[Caller]]:
+    """A dependency that lets a caller with `scope` pass; without a scope, any valid key."""
+
+    async def check(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+        if scope is not None and not caller.may(scope):
+            raise ForbiddenError(f"This API key lacks the scope `{scope}`.")
+        return caller
+
+    return check

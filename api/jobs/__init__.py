@@ -1,0 +1,1 @@
+"""Jobs as a resource: list, follow, steer, read results."""

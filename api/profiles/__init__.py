@@ -1,0 +1,1 @@
+"""Profiles as a resource: read, write, import, export, feedback."""

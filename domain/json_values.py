@@ -1,0 +1,3 @@
+"""JSON as it is stored."""
+
+JsonObject = dict[str, object]

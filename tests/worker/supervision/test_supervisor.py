@@ -1,0 +1,153 @@
+"""The engine process dies, hangs or cannot start, and the supervisor deals with it. Real processes, a fake decoder."""
+
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from domain.attempts import Attempt, ClaimedItem, Outcome
+from tests.fake_decoder import load_and_die, load_echo, load_nothing, load_what_is_there
+from tests.system.processes import wait_until
+from worker.supervision.protocol import DecoderUnavailableError
+from worker.supervision.supervisor import EngineSupervisor
+
+JOB = uuid.uuid4()
+
+
+def items(*prompts: str) -> list[ClaimedItem]:
+    return [
+        ClaimedItem(item_id, JOB, 1, [{"role": "user", "content": prompt}], {}, {})
+        for item_id, prompt in enumerate(prompts)
+    ]
+
+
+@pytest.fixture
+def supervisor() -> Iterator[EngineSupervisor]:
+    supervisor = EngineSupervisor(load_echo, start_seconds=60, silence_seconds=3)
+    yield supervisor
+    supervisor.stop()
+
+
+def decode(supervisor: EngineSupervisor, given: Sequence[ClaimedItem], seconds: float = 90) -> dict[int, Outcome]:
+    supervisor.submit(given)
+    outcomes: dict[int, Outcome] = {}
+    deadline = time.monotonic() + seconds
+    while supervisor.num_items and time.monotonic() < deadline:
+        for outcome in supervisor.poll(0.1):
+            assert outcome.item_id not in outcomes, "an outcome came twice"
+            outcomes[outcome.item_id] = outcome
+    return outcomes
+
+
+def test_items_come_back_as_outcomes(supervisor: EngineSupervisor) -> None:
+    outcomes = decode(supervisor, items("a", "refuse", "fail", "b"))
+
+    assert [outcomes[number].text for number in range(4)] == ["a", None, None, "b"]
+    assert outcomes[1].error_code == "prompt_too_long"
+    assert outcomes[2].error_code == "non_finite_logits"
+
+
+@pytest.mark.usefixtures("forked_engines")
+def test_a_poisoned_item_fails_alone(supervisor: EngineSupervisor) -> None:
+    outcomes = decode(supervisor, items("a", "kill", "b", "c"))
+
+    assert outcomes[1].error_code == "poisoned"
+    assert [outcomes[number].text for number in (0, 2, 3)] == ["a", "b", "c"]
+
+
+def test_an_engine_that_is_killed_once_loses_nothing(supervisor: EngineSupervisor, tmp_path: Path) -> None:
+    outcomes = decode(supervisor, items("a", f"once:{tmp_path / 'killed'} kill", "b"))
+
+    assert (tmp_path / "killed").exists()
+    assert [outcome.error_code for outcome in outcomes.values()] == [None, None, None]
+    assert len(outcomes) == 3
+
+
+@pytest.mark.usefixtures("forked_engines")
+def test_what_the_engine_was_decoding_when_it_died_is_told_once(supervisor: EngineSupervisor, tmp_path: Path) -> None:
+    decode(supervisor, items("a", f"once:{tmp_path / 'killed'} kill", "b"))
+
+    deaths = supervisor.take_deaths()
+
+    assert Attempt(1, 1) in deaths
+    assert deaths <= {Attempt(1, 1), Attempt(0, 1), Attempt(2, 1)}
+    assert supervisor.take_deaths() == set()
+
+
+@pytest.mark.usefixtures("forked_engines")
+def test_an_engine_that_hangs_is_killed_and_its_items_decoded_again(
+    supervisor: EngineSupervisor, tmp_path: Path
+) -> None:
+    outcomes = decode(supervisor, items("a", f"once:{tmp_path / 'hung'} hang"))
+
+    assert (tmp_path / "hung").exists()
+    assert sorted(outcomes) == [0, 1]
+    assert all(outcome.error_code is None for outcome in outcomes.values())
+
+
+@pytest.mark.usefixtures("forked_engines")
+def test_a_cancelled_item_gives_no_outcome(supervisor: EngineSupervisor) -> None:
+    supervisor.start()
+    supervisor.submit(items("slow", "slow", "slow"))
+    supervisor.cancel([Attempt(1, 1)])
+
+    outcomes = decode(supervisor, [])
+
+    assert sorted(outcomes) == [0, 2]
+
+
+def test_a_decoder_that_cannot_be_loaded_is_named_with_its_reason() -> None:
+    supervisor = EngineSupervisor(load_nothing, start_seconds=60, silence_seconds=5)
+
+    with pytest.raises(DecoderUnavailableError, match="set PADSERVE_MODEL"):
+        supervisor.start()
+
+
+@pytest.mark.usefixtures("forked_engines")
+def test_an_engine_that_always_dies_while_loading_is_given_up() -> None:
+    supervisor = EngineSupervisor(load_and_die, start_seconds=60, silence_seconds=5)
+
+    with pytest.raises(DecoderUnavailableError, match="died 3 times while it loaded"):
+        supervisor.start()
+
+
+def test_an_engine_that_is_still_loading_ends_with_its_supervisor(tmp_path: Path) -> None:
+    # It used to look at its pipe only once the model was there: a killed worker left it loading, the device with it.
+    program = f"""
+from functools import partial
+from tests.fake_decoder import load_slowly
+from worker.supervision.supervisor import EngineSupervisor
+supervisor = EngineSupervisor(partial(load_slowly, {str(tmp_path / "pid")!r}), start_seconds=60, silence_seconds=60)
+supervisor.start()
+"""
+    worker = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        wait_until((tmp_path / "pid").exists, 30, "the engine is loading")
+    finally:
+        worker.kill()
+        worker.wait()
+
+    engine = int((tmp_path / "pid").read_text())
+    wait_until(lambda: not psutil.pid_exists(engine), 10, "the engine has ended")
+
+
+@pytest.mark.usefixtures("forked_engines")
+def test_an_engine_that_comes_back_with_another_model_decodes_nothing(tmp_path: Path) -> None:
+    """Somebody has written another checkpoint into the folder while the worker ran."""
+    identity = tmp_path / "identity"
+    identity.write_text("a" * 64)
+    supervisor = EngineSupervisor(partial(load_what_is_there, str(identity)), start_seconds=60, silence_seconds=3)
+    described = supervisor.start()
+    identity.write_text("b" * 64)
+
+    with pytest.raises(DecoderUnavailableError, match="files have changed"):
+        decode(supervisor, items("kill", "fine"))
+
+    assert described.digest == "a" * 64
+    supervisor.stop()

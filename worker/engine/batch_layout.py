@@ -1,0 +1,144 @@
+"""Which token of a forward's line is whose, and which row of the cache lies where. Bookkeeping; runs nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from worker.engine.attention import AttentionBlock, CascadeGroup, SharedPrefix
+from worker.engine.prefixes import PrefixKey
+
+RowKey: TypeAlias = "tuple[int | str | PrefixKey, int]"
+"""Request id and index of the stream; or a prefix that is read for several."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptChunk:
+    """Prompt tokens of one row that are to be run, behind those that were."""
+
+    key: RowKey
+    adapter: int
+    token_ids: tuple[int, ...]
+    start: int
+    """Position of the first."""
+    is_last: bool
+    """Whether the row decodes from now on."""
+    prefix: SharedPrefix | None = None
+    """What a new row begins with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row in use."""
+
+    key: RowKey
+    adapter: int
+    prefix: SharedPrefix | None
+    """Read in place; its tokens are not in the row."""
+
+    @property
+    def offset(self) -> int:
+        """Position of the row's first column."""
+        return len(self.prefix) if self.prefix else 0
+
+
+def cascade_groups(rows: Sequence[Row], device: torch.device) -> list[CascadeGroup]:
+    """Which of these rows read which shared prefix in place."""
+    of_prefix: dict[int, tuple[SharedPrefix, list[int]]] = {}
+    for index, row in enumerate(rows):
+        if row.prefix is not None:
+            of_prefix.setdefault(id(row.prefix), (row.prefix, []))[1].append(index)
+    return [CascadeGroup(prefix, _integers(indices, device)) for prefix, indices in of_prefix.values()]
+
+
+def parts_of(text: PromptChunk, num_tokens: int) -> list[PromptChunk]:
+    """A whole text in pieces of so many tokens."""
+    token_ids = text.token_ids
+    starts = range(0, len(token_ids), num_tokens)
+    return [replace(text, token_ids=token_ids[start : start + num_tokens], start=start) for start in starts]
+
+
+def piece_block(
+    pieces: Sequence[PromptChunk],
+    rows: Sequence[Row],
+    *,
+    first_row: int,
+    first_token: int,
+    num_keys: int,
+    device: torch.device,
+) -> AttentionBlock:
+    """Pieces of prompts in rows from `first_row` on, whose tokens lie in the line from `first_token` on."""
+    sizes = [len(piece.token_ids) for piece in pieces]
+    widest = max(sizes)
+    tokens, positions, columns = [], [], []
+    places: list[int] = []
+    for index, (piece, row, size) in enumerate(zip(pieces, rows, sizes, strict=True)):
+        # Padded with its own last token: a row can meet no foreign token that is broken.
+        steps = [min(step, size - 1) for step in range(widest)]
+        tokens.append([first_token + step for step in steps])
+        positions.append([piece.start + step for step in steps])
+        columns.append([piece.start - row.offset + step for step in steps])
+        places += range(index * widest, index * widest + size)
+        first_token += size
+    return AttentionBlock(
+        first_row=first_row,
+        columns=_integers(columns, device),
+        positions=_integers(positions, device),
+        num_keys=num_keys,
+        tokens=_integers(tokens, device),
+        places=_integers(places, device),
+        readers=cascade_groups(rows, device),
+        starts_rows=all(piece.start == 0 for piece in pieces),
+    )
+
+
+def written(blocks: Sequence[AttentionBlock], device: torch.device) -> tuple[Tensor, Tensor]:
+    """The cache row and column of every token in the line."""
+    rows, columns = [], []
+    for block in blocks:
+        of_row = torch.arange(block.first_row, block.first_row + len(block.columns), device=device)
+        every_row = of_row[:, None].expand_as(block.columns).flatten()
+        every_column = block.columns.flatten()
+        rows.append(every_row if block.places is None else every_row[block.places])
+        columns.append(every_column if block.places is None else every_column[block.places])
+    return torch.cat(rows), torch.cat(columns)
+
+
+def ends(pieces: Sequence[PromptChunk], first_token: int) -> list[int]:
+    """Where in the line the last tokens of the rows are that decode from now on."""
+    ends = []
+    for piece in pieces:
+        first_token += len(piece.token_ids)
+        if piece.is_last:
+            ends.append(first_token - 1)
+    return ends
+
+
+def compacted(kept: Sequence[int], num_decoding: int, lengths: Sequence[int], block: int) -> list[int]:
+    """Which row comes to lie at 0, 1, ...: those that decode in front, then the rest in its order.
+
+    A hole is filled with the longest row of the next block of rows, and so on to the last. Newcomers, who are short,
+    join at the end; so rows of like lengths come to lie together, and a block's attention reads few columns in vain.
+    """
+    alive = set(kept)
+    cells: list[int | None] = [index if index in alive else None for index in range(num_decoding)]
+    hole = 0
+    while True:
+        while cells and cells[-1] is None:
+            cells.pop()
+        hole = next((index for index in range(hole, len(cells)) if cells[index] is None), len(cells))
+        if hole == len(cells):
+            break
+        following = (hole // block + 1) * block
+        candidates = [
+            index for index in range(following, min(following + block, len(cells))) if cells[index] is not None
+        ]
+        source = max(candidates, key=lambda index: lengths[cells[index] or 0], default=len(cells) - 1)
+        cells[hole], cells[source] = cells[source], None
+    return [index for index in cells if index is not None] + [index for index in kept if index >= num_decoding]
+
+
+def _integers(values: Sequence[int] | Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.long, device=device)

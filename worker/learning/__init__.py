@@ -1,0 +1,1 @@
+"""Learning a profile's weights from pairs of texts."""

@@ -1,0 +1,1 @@
+"""What a model is: its identity, its card, what it can do."""

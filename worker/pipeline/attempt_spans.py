@@ -1,0 +1,49 @@
+"""A span for each attempt, from its claim to its end, in the trace of its job. Costs nothing where traces are off."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from domain.attempts import Attempt, ClaimedItem, Outcome
+from telemetry import tracing
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+GIVEN_BACK = "given back"
+
+
+class AttemptSpans:
+    """The attempts that are under way."""
+
+    def __init__(self) -> None:
+        self._spans: dict[Attempt, Span] = {}
+
+    def begin(self, items: Iterable[ClaimedItem]) -> None:
+        """These were claimed."""
+        if not tracing.is_on():
+            return
+        for item in items:
+            self._spans[item.attempt_key] = tracing.begin(
+                "decode", item.job_id, job_id=str(item.job_id), item_id=item.item_id, attempt=item.attempt
+            )
+
+    def end(self, outcomes: Iterable[Outcome]) -> None:
+        """The engine has ended these."""
+        if not self._spans:
+            return
+        for outcome in outcomes:
+            span = self._spans.pop(outcome.key, None)
+            if span is not None:
+                span.set_attribute("padserve.outcome", outcome.error_code or outcome.finish_reason or "stop")
+                span.set_attribute("padserve.prompt_tokens", outcome.num_prompt_tokens or 0)
+                span.set_attribute("padserve.completion_tokens", outcome.num_completion_tokens or 0)
+                span.end()
+
+    def abandon(self, attempts: Iterable[Attempt]) -> None:
+        """These were given back or taken away."""
+        if not self._spans:
+            return
+        for attempt in attempts:
+            if (span := self._spans.pop(attempt, None)) is not None:
+                span.set_attribute("padserve.outcome", GIVEN_BACK)
+                span.end()

@@ -1,0 +1,1 @@
+"""The engine's process, and the thread that feeds it, watches it and finds what broke it."""

@@ -1,0 +1,142 @@
+"""The engine's own process: owns the device, decodes what it is sent, and ends when its supervisor does.
+
+Knows neither SQL nor Celery. Signals are the supervisor's business: a Ctrl-C at the terminal must not end a decode
+that the supervisor wants to finish.
+"""
+
+import gc
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+from db import fault_points
+from db.fault_points import FaultPoint
+from db.logs import configure_logs
+from domain.attempts import Outcome
+from worker.settings import WorkerSettings
+from worker.supervision.protocol import (
+    Beat,
+    Cancel,
+    Command,
+    Compare,
+    Compared,
+    Decode,
+    Decoder,
+    DecoderUnavailableError,
+    Ended,
+    Grown,
+    LoadDecoder,
+    LoadFailed,
+    Measured,
+    Ready,
+    Stop,
+)
+
+BEAT_SECONDS = 1.0
+MEASURE_SECONDS = 1.0
+
+
+def load_text_decoder(settings: WorkerSettings) -> Decoder:
+    """Load the real decoder. It brings torch, so only the engine's process imports it."""
+    # Read when torch is loaded: threads that spin while they wait cost several times their work on shared cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    gc.disable()  # of half a million objects none is garbage, and they are searched again and again while they come
+    from worker.texts.decoder import load_decoder  # noqa: PLC0415 - see the docstring
+
+    gc.freeze()  # they stay: no later search, in the middle of a step, looks at them
+    gc.enable()
+
+    configure_logs()
+    return load_decoder(settings)
+
+
+def run(connection: Connection, load_decoder: LoadDecoder) -> None:
+    """Load, say so, then decode until told to stop or until the supervisor is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    fault_points.arm()
+    commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, commands), daemon=True).start()
+    try:
+        decoder = load_decoder()
+    except DecoderUnavailableError as error:
+        connection.send(LoadFailed(str(error)))
+        return
+    connection.send(Ready(decoder.num_slots, decoder.description))
+    _Loop(connection, commands, decoder).run()
+
+
+def _listen(connection: Connection, commands: "queue.SimpleQueue[Command]") -> None:
+    """Take commands off the pipe at once, so that neither side ever waits for the other to read."""
+    try:
+        while True:
+            commands.put(connection.recv())
+    except (EOFError, OSError):
+        os._exit(0)  # the supervisor is gone, while loading, in a step or waiting: its leases will expire
+
+
+class _Loop:
+    def __init__(self, connection: Connection, commands: "queue.SimpleQueue[Command]", decoder: Decoder) -> None:
+        self._connection = connection
+        self._commands = commands
+        self._decoder = decoder
+        self._stopping = False
+        self._last_beat = 0.0
+        self._measured_at = 0.0
+
+    def run(self) -> None:
+        while not self._stopping:
+            if self._decoder.has_work:
+                fault_points.reach(FaultPoint.MID_DECODE)
+                outcomes = self._decoder.step()
+                self._measure(is_last=not self._decoder.has_work)
+                if pieces := self._decoder.take_pieces():
+                    self._connection.send(Grown(tuple(pieces)))
+                self._tell(outcomes)
+            self._obey()
+
+    def _obey(self) -> None:
+        """Carry out every waiting command; with nothing to decode, wait for one."""
+        while not self._stopping:
+            busy = self._decoder.has_work
+            try:
+                command = self._commands.get(block=not busy, timeout=BEAT_SECONDS)
+            except queue.Empty:
+                if busy:
+                    return
+                self._tell(())
+            else:
+                self._carry_out(command)
+
+    def _carry_out(self, command: Command) -> None:
+        match command:
+            case Decode(items):
+                refused = (self._decoder.add(item) for item in items)
+                self._tell([outcome for outcome in refused if outcome is not None])
+            case Cancel(attempts):
+                for attempt in attempts:
+                    self._decoder.cancel(attempt)
+            case Compare(number, pairs, principles):
+                features = self._decoder.compare(pairs, principles, on_progress=lambda: self._tell(()))
+                self._connection.send(Compared(number, tuple(features)))
+            case Stop():
+                self._stopping = True
+
+    def _measure(self, *, is_last: bool) -> None:
+        """Say now and then how the engine is, and with its last outcome: nobody listens to an idle one."""
+        if is_last or time.monotonic() - self._measured_at >= MEASURE_SECONDS:
+            self._connection.send(Measured(self._decoder.statistics))
+            self._measured_at = time.monotonic()
+
+    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+        if outcomes:
+            self._connection.send(Ended(tuple(outcomes)))
+        elif time.monotonic() - self._last_beat >= BEAT_SECONDS:
+            self._connection.send(Beat())
+        else:
+            return
+        self._last_beat = time.monotonic()

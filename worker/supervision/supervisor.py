@@ -1,0 +1,263 @@
+"""Supervises the engine process: starts it, feeds it, notices that it died or fell silent, and finds out why.
+
+Imports no torch: CUDA never meets the process that Celery runs in.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import structlog
+
+from domain.attempts import Attempt, ClaimedItem, Outcome
+from domain.model_descriptions import ModelDescription
+from domain.pairs import PreferredPair
+from domain.text_pieces import Piece
+from worker import metrics
+from worker.supervision import engine_process
+from worker.supervision.protocol import (
+    Cancel,
+    Command,
+    Compare,
+    Compared,
+    Decode,
+    DecoderUnavailableError,
+    Ended,
+    Features,
+    Grown,
+    LoadDecoder,
+    LoadFailed,
+    Measured,
+    Ready,
+    Report,
+    Stop,
+)
+from worker.supervision.triage import Triage
+
+POISONED = "poisoned"
+POISONED_MESSAGE = "The engine died each time it decoded this item alone."
+STOP_SECONDS = 5.0
+WAIT_SECONDS = 1.0
+MAX_FAILED_STARTS = 3
+CHANGED = "The model's files have changed since this worker began: it ends, and the next serves what is there now."
+
+log = structlog.get_logger(__name__)
+
+
+class EngineLostError(Exception):
+    """The engine process died or fell silent while it scored texts."""
+
+
+class EngineSupervisor:
+    """One engine process, restarted as often as it takes."""
+
+    def __init__(
+        self,
+        load_decoder: LoadDecoder,
+        *,
+        start_seconds: float,
+        silence_seconds: float,
+        on_pieces: Callable[[Sequence[Piece]], None] = lambda _: None,
+    ) -> None:
+        """`on_pieces` is given the pieces of texts that somebody listens to as soon as they are there; never waits."""
+        self._load_decoder = load_decoder
+        self._on_pieces = on_pieces
+        self._start_seconds = start_seconds
+        self._silence_seconds = silence_seconds
+        self._triage = Triage()
+        self._engine: _Engine | None = None
+        self._failed_starts = 0
+        self._num_comparisons = 0
+        self._meter = metrics.EngineMeter()
+        self._deaths: set[Attempt] = set()
+        self._told_deaths: set[Attempt] = set()
+        self.num_slots = 0
+        self._description: ModelDescription | None = None
+
+    @property
+    def num_items(self) -> int:
+        """Items taken in whose outcome is still to come."""
+        return self._triage.num_items
+
+    @property
+    def attempts(self) -> set[Attempt]:
+        """The attempts taken in whose outcome is still to come."""
+        return self._triage.attempts
+
+    def start(self) -> ModelDescription:
+        """Start the process and wait until its model is loaded; raises `DecoderUnavailableError` with the reason."""
+        self.poll(0)
+        while self._engine is None or not self._engine.ready or self._description is None:
+            self.poll(WAIT_SECONDS)
+        return self._description
+
+    def submit(self, items: Sequence[ClaimedItem]) -> None:
+        """Take items in; they go to the engine at the next `poll`.
+
+        An item of which an earlier attempt is still here was taken away from this worker before it knew: the engine
+        forgets the earlier attempt before it hears of the new one.
+        """
+        claimed = {item.item_id for item in items}
+        self.cancel(attempt for attempt in self.attempts if attempt.item_id in claimed)
+        self._triage.add(items)
+
+    def cancel(self, attempts: Iterable[Attempt]) -> None:
+        """Forget attempts whose lease was lost: no outcome of theirs will be returned."""
+        gone = tuple(attempts)
+        self._triage.end(gone)
+        if not self.num_items:
+            self._meter.rest()
+        if gone and self._engine is not None:
+            self._engine.send(Cancel(gone))
+
+    def poll(self, timeout_seconds: float) -> list[Outcome]:
+        """Feed the engine, wait up to `timeout_seconds` for reports, and return the outcomes among them.
+
+        Starts the process where there is none, without waiting for it: leases must be extended meanwhile. Raises
+        `DecoderUnavailableError` when the model cannot be loaded.
+        """
+        engine = self._engine = self._engine or _Engine(self._load_decoder)
+        if engine.ready and (batch := self._triage.feed()):
+            engine.send(Decode(tuple(batch)))
+        try:
+            outcomes = self._outcomes(engine.reports(timeout_seconds))
+        except (EOFError, ConnectionResetError):
+            return self._recover(engine, metrics.DIED)
+        patience = self._silence_seconds if engine.ready else self._start_seconds
+        return outcomes if engine.silent_seconds <= patience else outcomes + self._recover(engine, metrics.FELL_SILENT)
+
+    def take_deaths(self) -> set[Attempt]:
+        """What the engine was decoding when it died, since this was last asked; each attempt once.
+
+        An item may be inside when the engine dies again and again: its neighbour is looked for, and that is no more
+        than one attempt.
+        """
+        deaths, self._deaths = self._deaths - self._told_deaths, set()
+        self._told_deaths = (self._told_deaths & self.attempts) | deaths
+        return deaths
+
+    def compare(
+        self, pairs: Sequence[PreferredPair], principles: Sequence[str], on_wait: Callable[[], None]
+    ) -> list[Features | None]:
+        """The features of pairs of texts (`Decoder.compare`); only while no item is inside.
+
+        `on_wait` is called about every second, and what it raises ends the wait. Raises EngineLostError when the
+        process is lost, and `DecoderUnavailableError` when the model cannot be loaded again.
+        """
+        self.poll(0)
+        while not (self._engine is not None and self._engine.ready):
+            on_wait()
+            self.poll(WAIT_SECONDS)
+        engine = self._engine
+        self._num_comparisons += 1  # an answer to an earlier question, whose asker gave up, may still be on its way
+        engine.send(Compare(self._num_comparisons, tuple(pairs), tuple(principles)))
+        try:
+            while engine.silent_seconds <= self._silence_seconds:
+                for report in engine.reports(WAIT_SECONDS):
+                    if isinstance(report, Measured):
+                        self._meter.measure(report.statistics)
+                    if isinstance(report, Compared) and report.number == self._num_comparisons:
+                        return list(report.features)
+                on_wait()
+        except (EOFError, ConnectionResetError):
+            self._recover(engine, metrics.DIED)
+        else:
+            self._recover(engine, metrics.FELL_SILENT)
+        raise EngineLostError
+
+    def _outcomes(self, reports: Iterable[Report]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for report in reports:
+            match report:
+                case Measured(statistics):
+                    self._meter.measure(statistics)
+                case Ready(num_slots, description):
+                    self._meter.begin()
+                    self._check_identity(description)
+                    self.num_slots, self._failed_starts = num_slots, 0
+                case LoadFailed(message):
+                    self.stop()
+                    raise DecoderUnavailableError(message)
+                case Grown(pieces):
+                    self._on_pieces(pieces)
+                case Ended(ended):
+                    outcomes += [outcome for outcome in ended if self._triage.is_inside(outcome.key)]
+                    self._triage.end(outcome.key for outcome in ended)
+        return outcomes
+
+    def _check_identity(self, description: ModelDescription) -> None:
+        """Items were claimed for one model: an engine that was started anew must not decode them with another."""
+        if self._description is not None and self._description.digest != description.digest:
+            self.stop()
+            raise DecoderUnavailableError(CHANGED)
+        self._description = description
+
+    def _recover(self, engine: "_Engine", why: str) -> list[Outcome]:
+        """Bury the process and plan the trials of what was inside; a poisoned item gets its outcome here."""
+        self._engine = None
+        exit_code = engine.bury()
+        metrics.count_lost_engine(why)
+        log.error("engine_lost", why=why, exit_code=exit_code, ready=engine.ready, num_items=self.num_items)
+        if not engine.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_FAILED_STARTS:
+                message = f"The engine process {why} {self._failed_starts} times while it loaded the model."
+                raise DecoderUnavailableError(message)
+            return []
+        self._deaths |= self._triage.inside
+        poisoned = self._triage.crash()
+        if poisoned is None:
+            return []
+        return [Outcome(poisoned.item_id, poisoned.attempt, error_code=POISONED, error_message=POISONED_MESSAGE)]
+
+    def stop(self) -> None:
+        """End the process, kindly first; one that still loads listens to nobody, and has nothing to lose."""
+        if self._engine is not None:
+            self._engine.send(Stop())
+            self._engine.bury(STOP_SECONDS if self._engine.ready else 0)
+            self._engine = None
+
+
+class _Engine:
+    """One incarnation of the engine process, with our end of its pipe."""
+
+    def __init__(self, load_decoder: LoadDecoder) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=engine_process.run, args=(theirs, load_decoder), name="padserve-engine")
+        self._process.start()
+        theirs.close()  # so that the pipe ends when the process does
+        self.ready = False
+        self.silent_seconds = 0.0
+        """Listened to in vain. Time in which nobody listened, or in which the machine stood still, says nothing."""
+
+    def send(self, command: Command) -> None:
+        try:
+            self._connection.send(command)
+        except (BrokenPipeError, ConnectionResetError):
+            log.warning("engine_gone", command=type(command).__name__)  # the next receive finds the end of the pipe
+
+    def reports(self, timeout_seconds: float) -> Iterator[Report]:
+        """What the process said: waits for the first report, then takes whatever else is there.
+
+        Texts that grow and measurements are no reason to wait no longer.
+        """
+        began, patience = time.monotonic(), timeout_seconds
+        while self._connection.poll(patience):
+            report: Report = self._connection.recv()
+            self.silent_seconds = 0.0
+            self.ready = self.ready or isinstance(report, Ready)
+            yield report
+            goes_on = patience > 0 and isinstance(report, Grown | Measured)
+            patience = max(0.0, timeout_seconds - (time.monotonic() - began)) if goes_on else 0.0
+        self.silent_seconds += min(time.monotonic() - began, patience)
+
+    def bury(self, grace_seconds: float = 0.0) -> int | None:
+        """End the process for good and return its exit code."""
+        self._process.join(grace_seconds)
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+        exit_code = self._process.exitcode
+        self._process.close()
+        return exit_code

@@ -1,0 +1,1 @@
+"""Between text and token ids: prompts, formats, methods as streams, stop texts."""
