@@ -352,21 +352,6 @@ class Fit(Base):
     finished_at: Mapped[dt.datetime | None]
 
 
-class IdempotencyRecord(Base):
-    """The answer to a request that carried an `Idempotency-Key`, to be given again to its repeats."""
-
-    __tablename__ = "idempotency_records"
-
-    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
-    route: Mapped[str] = mapped_column(String(64), primary_key=True)
-    key: Mapped[str] = mapped_column(String(255), primary_key=True)
-    request_digest: Mapped[Digest]
-    status_code: Mapped[int]
-    response: Mapped[JsonObject]
-    created_at: Mapped[Moment]
-    expires_at: Mapped[dt.datetime] = mapped_column(index=True)
-
-
 class Model(Base):
     """A model under a name, as its workers registered it (`domain.model_descriptions`); the digest is what it is."""
 

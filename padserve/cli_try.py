@@ -17,7 +17,7 @@ from padserve.display import job_progress, say, show_json, show_text
 from padserve.errors import ApiError
 
 if TYPE_CHECKING:
-    from padserve.comparison import Trial
+    from padserve.comparison import Comparison, Trial
 
 NOT_ALL_SUCCEEDED = 1
 INTERRUPTED = 130
@@ -49,25 +49,32 @@ def try_(
     shown. It goes before your other jobs, and nothing of it is kept.
     """
     given = context_of(context)
-    strengths, max_kls = _numbers("--strength", strength), _numbers("--max-kl", max_kl)
-    if tokens:
-        from padserve.comparison import Comparison
+    from padserve.comparison import Comparison
 
-        show_tokens(
-            given,
-            Comparison(prompt, user, _parts(method), strengths=strengths, max_kls=max_kls),
-            options,
-            round(timeout),
-        )
+    strengths, max_kls = _numbers("--strength", strength), _numbers("--max-kl", max_kl)
+    asked = Comparison(prompt, user, _parts(method), strengths, max_kls)
+    if tokens:
+        show_tokens(given, asked, options, round(timeout))
         return
+    trials = _compared(given, asked, options, timeout)
+    if options.as_json:
+        show_json(given.answers, trials)
+    else:
+        _show(given, trials)
+    if any(trial.result.error for trial in trials):
+        raise typer.Exit(NOT_ALL_SUCCEEDED)
+
+
+def _compared(given: CommandContext, asked: "Comparison", options: ItemOptions, timeout: float) -> "list[Trial]":
+    """The texts, once all are there; a signal ends it, and what was asked for, without a trace."""
     try:
         with _ended_by_signals(), given.client() as client, job_progress(given.notes, ended=False) as on_progress:
-            trials = client.compare(
-                prompt,
-                user,
-                methods=_parts(method),
-                strengths=strengths,
-                max_kls=max_kls,
+            return client.compare(
+                asked.prompt,
+                asked.user_id,
+                methods=asked.methods,
+                strengths=asked.strengths,
+                max_kls=asked.max_kls,
                 model=options.model,
                 defaults=options.defaults,
                 on_progress=on_progress,
@@ -78,12 +85,6 @@ def try_(
     except KeyboardInterrupt:
         say(given.notes, "Stopped: nothing of it is kept.")
         raise typer.Exit(INTERRUPTED) from None
-    if options.as_json:
-        show_json(given.answers, trials)
-    else:
-        _show(given, trials)
-    if any(trial.result.error for trial in trials):
-        raise typer.Exit(NOT_ALL_SUCCEEDED)
 
 
 def _show(given: CommandContext, trials: "Sequence[Trial]") -> None:

@@ -44,7 +44,7 @@ class UnguidedItem:
     head: ReadOptions
 
     def candidates(self, session: Session, tenant_id: uuid.UUID, inspection: Inspection) -> Iterator[Candidate]:
-        """The one."""
+        """That item, as the only candidate."""
         del session, tenant_id
         inspection.count_row()
         yield Candidate("unguided", NOBODY, self.asked.messages, Place(), "", unguided_as(self.asked.sampling))

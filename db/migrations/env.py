@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from db.anthropic_models import MessageBatch
 from db.base import UtcDateTime
 from db.dashboard_models import DashboardSession
+from db.idempotency_models import IdempotencyRecord
 from db.models import Tenant
 from db.openai_models import Batch
 from db.session import Database
@@ -20,6 +21,7 @@ METADATA = {
     MessageBatch.metadata,
     Webhook.metadata,
     DashboardSession.metadata,
+    IdempotencyRecord.metadata,
 }.pop()  # one, through the models, so that every table is known
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
 from db.conflicts import insert_or_ignore
-from db.models import IdempotencyRecord
+from db.idempotency_models import IdempotencyRecord
 from db.session import now
 from domain.json_values import JsonObject
 

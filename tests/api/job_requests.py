@@ -9,7 +9,8 @@ from httpx2 import Response
 from sqlalchemy import func, select, update
 from starlette.testclient import TestClient
 
-from db.models import IdempotencyRecord, Item, Job, Preference, Result
+from db.idempotency_models import IdempotencyRecord
+from db.models import Item, Job, Preference, Result
 from db.queries import counters
 from db.session import Database, now
 from domain.states import ItemState

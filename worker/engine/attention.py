@@ -266,7 +266,7 @@ def _by_key_head(queries: Tensor, num_key_heads: int) -> Tensor:
 
 
 def _by_token(attended: Tensor, num_tokens: int) -> Tensor:
-    """The way back."""
+    """[n, key heads, heads per key head * T, size] -> [n, T, heads, size], undoing `_by_key_head`."""
     num_rows, num_key_heads, _, size = attended.shape
     grouped = attended.view(num_rows, num_key_heads, -1, num_tokens, size)
     return grouped.permute(0, 3, 1, 2, 4).reshape(num_rows, num_tokens, -1, size)

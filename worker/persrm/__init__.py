@@ -1,1 +1,1 @@
-"""Training and evaluation of personalised reward models (PersRM)."""
+"""Training of personalised reward models (PersRM)."""

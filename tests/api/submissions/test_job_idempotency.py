@@ -8,7 +8,7 @@ from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from api.settings import Settings
-from db.models import IdempotencyRecord
+from db.idempotency_models import IdempotencyRecord
 from db.queries import idempotency
 from db.session import Database, now
 from tests.api.conftest import Api, an_api
