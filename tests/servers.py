@@ -98,9 +98,12 @@ def postgresql_server() -> Iterator[URL]:
 
 @contextmanager
 def copy_of(template: URL) -> Iterator[str]:
-    """The URL of a new PostgreSQL database that holds what the template does; dropped in the end, whoever is in it."""
+    """The URL of a new PostgreSQL database that holds what the template does; dropped in the end, whoever is in it.
+
+    Its files are copied as they are: to write them to the log first takes the server seven times the work.
+    """
     name, server = f"padserve_test_{uuid.uuid4().hex}", template.set(database="postgres")
-    administer(server, f"CREATE DATABASE {name} TEMPLATE {template.database}")
+    administer(server, f"CREATE DATABASE {name} TEMPLATE {template.database} STRATEGY FILE_COPY")
     try:
         yield template.set(database=name).render_as_string(hide_password=False)
     finally:
