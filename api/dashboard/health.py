@@ -9,7 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api import models
-from api.dashboard.rendering import PageRoute, live_part, page, render, version_of
+from api.dashboard.live import live_part
+from api.dashboard.rendering import PageRoute, page, render, version_of
 from api.dashboard.sessions import AnyViewer, Viewer
 from api.http.dependencies import Scope, Services, ServicesDep
 from api.models import Model
@@ -51,8 +52,11 @@ async def models_live(
     seen: Annotated[str | None, Query(max_length=32)] = None,
 ) -> Response:
     """The same, when it has changed."""
-    health = await _health(services, viewer)
-    return live_part(request, "models_live.html", viewer=viewer, seen=seen, health=health)
+
+    async def look() -> str:
+        return render(request, "models_live.html", viewer=viewer, health=await _health(services, viewer))
+
+    return await live_part(request, viewer, look, seen)
 
 
 async def _health(services: Services, viewer: Viewer) -> Health:

@@ -5,7 +5,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from api.dashboard import account, health, job, jobs, new_job, preview, profiles, sessions, strength, teaching, unguided
+from api.dashboard import account, health, job, jobs, live, new_job, preview, profiles, sessions, strength, teaching, unguided
 from api.dashboard.rendering import HTMX_PATH, STATIC, STATIC_PATH
 
 GROUPS = (sessions, jobs, new_job, job, unguided, profiles, preview, teaching, strength, health, account)
@@ -24,6 +24,7 @@ class Assets(StaticFiles):
 def install(app: FastAPI) -> None:
     """Add the pages to the application."""
     app.state.dashboard_failures = sessions.Failures()
+    app.state.dashboard_streams = live.Streams()
     app.state.dashboard_lists = jobs.lists_in(app.state.services)
     app.state.dashboard_progress = job.progress_in(app.state.services)
     app.mount(HTMX_PATH, Assets(packages=[("js_lib_htmx", "static/htmx")]))

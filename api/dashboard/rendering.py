@@ -70,15 +70,6 @@ def page(request: Request, template: str, *, viewer: object = None, status_code:
     return HTMLResponse(render(request, template, viewer=viewer, **values), status_code=status_code)
 
 
-def live_part(request: Request, template: str, *, viewer: object, seen: str | None, **values: Any) -> Response:  # noqa: ANN401 - as above
-    """A part that a page asks for again and again; 204, which changes nothing in it, while it is as it was `seen`."""
-    html = render(request, template, viewer=viewer, **values)
-    version = version_of(html)
-    if version == seen:
-        return Response(status_code=204)
-    return HTMLResponse(html, headers={"X-Part-Version": version})
-
-
 def version_of(html: str) -> str:
     """Equal for equal parts."""
     return hashlib.sha256(html.encode()).hexdigest()[:16]

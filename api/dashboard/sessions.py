@@ -93,7 +93,7 @@ def signed_in(scope: Scope | None = None) -> Callable[..., Awaitable[Viewer]]:
     """
 
     async def viewer_of(request: Request, services: ServicesDep) -> Viewer:
-        viewer = await _viewer(request, services)
+        viewer = await viewer_of_session(request, services)
         if request.method not in {"GET", "HEAD"}:
             refuse_foreign_origin(request)
             given = request.headers.get(CSRF_HEADER) or (await form_of(request)).get(CSRF_FIELD)
@@ -205,7 +205,8 @@ def _end(database: Database, token: str) -> None:
         dashboard_sessions.end(session, token)
 
 
-async def _viewer(request: Request, services: Services) -> Viewer:
+async def viewer_of_session(request: Request, services: Services) -> Viewer:
+    """Whose session the request's cookie is; raises `UnauthorizedError` where it is nobody's any more."""
     token = request.cookies.get(COOKIE)
     if not token:
         raise UnauthorizedError

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -12,9 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.dashboard.charts import Interval, intervals
+from api.dashboard.live import live_part
 from api.dashboard.pair_choice import PRIOR_DEVIATION, ChosenPair, Weights, most_informative
 from api.dashboard.profiles import find, path_of
-from api.dashboard.rendering import PageRoute, live_part, page, render, see_other, version_of
+from api.dashboard.rendering import PageRoute, page, render, see_other, version_of
 from api.dashboard.sessions import Form, ProfilesReader, ProfilesWriter, Viewer
 from api.http.dependencies import Scope, Services, ServicesDep
 from api.http.errors import ApiError, ForbiddenError, InvalidRequestError, LineError, NoSuchProfileError, line_errors
@@ -86,14 +88,17 @@ def teach_page(request: Request, user_id: UserId, viewer: ProfilesReader, servic
 
 
 @router.get("/profiles/{user_id}/teach/live")
-def learnt_live(
+async def learnt_live(
     request: Request, user_id: UserId, viewer: ProfilesReader, services: ServicesDep, seen: Seen = None
 ) -> Response:
     """What was learnt, when it has changed."""
-    stored, learnt = _learnt(services, viewer, user_id)
-    return live_part(
-        request, "teach_learnt.html", viewer=viewer, seen=seen, profile=stored, learnt=learnt, least=LEAST_PAIRS
-    )
+
+    def looked() -> str:
+        stored, learnt = _learnt(services, viewer, user_id)
+        shown: dict[str, Any] = {"profile": stored, "learnt": learnt, "least": LEAST_PAIRS}
+        return render(request, "teach_learnt.html", viewer=viewer, **shown)
+
+    return await live_part(request, viewer, partial(run_in_threadpool, looked), seen)
 
 
 @router.post("/profiles/{user_id}/teach/texts")
