@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from api.dashboard.rendering import root_of, version_of
 from api.dashboard.sessions import Viewer, viewer_of_session
 from api.http.dependencies import Services
-from api.http.errors import ApiError, NotFoundError, TooManyRequestsError, UnauthorizedError
+from api.http.errors import ApiError, NotFoundError, UnauthorizedError
 from api.http.problems import DATABASE_ERRORS
 
 EVENT_STREAM = "text/event-stream"
@@ -25,10 +25,11 @@ LOOK_SECONDS = 1.0
 """Between two looks at what a part shows."""
 CHECK_SECONDS = 5.0
 """How long a stream that has nothing to say goes on before its session is looked up again."""
-HEARTBEAT_SECONDS = 15.0
+HEARTBEAT_SECONDS = 10.0
+"""How long a stream is silent at most: a page that hears nothing for longer knows that the connection is lost."""
 MAX_STREAMS_PER_SESSION = 4
 MAX_STREAMS = 1000
-HEARTBEAT = b": still here\n\n"
+HEARTBEAT = b"event: still\ndata:\n\n"
 
 Look = Callable[[], Awaitable[str]]
 
@@ -39,11 +40,12 @@ class Streams:
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
 
-    def take(self, session: str) -> None:
-        """One more; raises `TooManyRequestsError` where there are enough."""
+    def take(self, session: str) -> bool:
+        """One more, unless there are enough: whether it may be."""
         if self._open[session] >= MAX_STREAMS_PER_SESSION or self._open.total() >= MAX_STREAMS:
-            raise TooManyRequestsError("Enough pages are open: this one asks from time to time.")
+            return False
         self._open[session] += 1
+        return True
 
     def give_back(self, session: str) -> None:
         """One less."""
@@ -54,8 +56,9 @@ class Streams:
 async def live_part(request: Request, viewer: Viewer, look: Look, seen: str | None) -> Response:
     """The part that `look` renders, unless it is as it was `seen`: then 204; or a stream of it, where one is wanted."""
     if EVENT_STREAM in request.headers.get("accept", ""):
-        request.app.state.dashboard_streams.take(viewer.csrf)
-        return LiveStream(request, viewer, look, seen)
+        if request.app.state.dashboard_streams.take(viewer.csrf):
+            return LiveStream(request, viewer, look, seen)
+        return Response(status_code=204)  # which tells an `EventSource` not to come back
     html = await look()
     version = version_of(html)
     if version == seen:

@@ -5,7 +5,20 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from api.dashboard import account, health, job, jobs, live, new_job, preview, profiles, sessions, strength, teaching, unguided
+from api.dashboard import (
+    account,
+    health,
+    job,
+    jobs,
+    live,
+    new_job,
+    preview,
+    profiles,
+    sessions,
+    strength,
+    teaching,
+    unguided,
+)
 from api.dashboard.rendering import HTMX_PATH, STATIC, STATIC_PATH
 
 GROUPS = (sessions, jobs, new_job, job, unguided, profiles, preview, teaching, strength, health, account)

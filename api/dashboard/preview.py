@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
+from api.dashboard.form_values import number_in, text_of, whole_number_in
 from api.dashboard.profiles import find
 from api.dashboard.rendering import PageRoute, page
 from api.dashboard.sessions import Form, JobsWriter, ProfilesReader, Viewer
@@ -126,13 +127,16 @@ def tries(fields: FormData) -> list[Tried]:
 def preview_body(fields: FormData) -> ProfilePreviewIn:
     """What the API would be sent. Raises InvalidRequestError."""
     errors: list[LineError] = []
-    numbers = {name: _number(fields, name, errors) for name in ("strength", "max_tokens", "max_kl")}
-    variant = {"method": _given(fields, "method"), "strength": numbers["strength"], "max_kl": numbers["max_kl"]}
+    variant = {
+        "method": _given(fields, "method"),
+        "strength": number_in(text_of(fields, "strength"), "/strength", errors),
+        "max_kl": number_in(text_of(fields, "max_kl"), "/max_kl", errors),
+    }
     body: dict[str, Any] = {
         "prompt": str(fields.get("prompt") or "").replace("\r\n", "\n"),
         "model": _given(fields, "model"),
         "text": _given(fields, "text"),
-        "max_tokens": None if numbers["max_tokens"] is None else int(numbers["max_tokens"]),
+        "max_tokens": whole_number_in(text_of(fields, "max_tokens"), "/max_tokens", errors),
         "variants": [{name: value for name, value in variant.items() if value is not None}],
         "token_rewards": True,
         "wait_seconds": WAIT_SECONDS,
@@ -156,15 +160,4 @@ def _strengths(given: str) -> Sequence[str]:
 
 
 def _given(fields: FormData, name: str) -> str | None:
-    return str(fields.get(name) or "").replace("\r\n", "\n").strip() or None
-
-
-def _number(fields: FormData, name: str, errors: list[LineError]) -> float | None:
-    text = _given(fields, name)
-    if text is None:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        errors.append(LineError("not_a_number", f"\u201c{text[:40]}\u201d is not a number.", f"/{name}"))
-        return None
+    return text_of(fields, name) or None

@@ -164,4 +164,4 @@ def _failure(request: Request, error: ApiError) -> Response:
 
 
 def _sentence(error: ApiError) -> str:
-    return error.errors[0].message if error.errors else error.detail
+    return formats.told(error.errors[0]) if error.errors else error.detail

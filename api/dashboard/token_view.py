@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from api.dashboard.formats import signed
 from api.profiles.preview_schemas import CandidateOut, TokenOut, TokenRewardsOut
 
 BOUNDS = (0.05, 0.25, 0.5, 1.0, 2.0)
@@ -104,7 +105,7 @@ def _shown(found: TokenRewardsOut) -> Iterator[Shown]:
 
 
 def _label(token: TokenOut, instead_of: str, *, is_cut: bool) -> str:
-    parts = [f"{visible(token.text)}, reward {token.reward:+.2f}"]
+    parts = [f"{visible(token.text)}, reward {signed(token.reward)}"]
     if instead_of:
         parts.append(f"instead of {instead_of}")
     if is_cut:

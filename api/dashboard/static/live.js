@@ -6,6 +6,7 @@
 const FIRST_RETRY_SECONDS = 5;
 const MOST_RETRY_SECONDS = 60;
 const PATIENCE_SECONDS = 15;
+const SILENCE_SECONDS = 25; // of a stream, which says every 10 that it is there
 const offline = document.querySelector("[data-offline]");
 
 // What is new is written into what is there: an element that has the focus, or is just being pressed, stays the same.
@@ -30,6 +31,7 @@ class LivePart {
   // Once a second, and whenever somebody comes back to the page.
   tick() {
     if (document.hidden) return this.close();
+    if (this.stream && performance.now() > this.heardAt + 1000 * SILENCE_SECONDS) this.lose();
     if (this.follows || this.stream) return;
     if (performance.now() >= this.streamAgainAt) this.open();
     else this.ask();
@@ -38,19 +40,25 @@ class LivePart {
   open() {
     const stream = new EventSource(this.address());
     this.stream = stream;
-    stream.addEventListener("open", () => { this.retrySeconds = FIRST_RETRY_SECONDS; offline.hidden = true; });
+    const hear = () => { this.heardAt = performance.now(); offline.hidden = true; };
+    this.heardAt = performance.now();
+    stream.addEventListener("open", () => { this.retrySeconds = FIRST_RETRY_SECONDS; hear(); });
+    stream.addEventListener("still", hear);
     stream.addEventListener("part", (event) => {
+      hear();
       const { html, version } = JSON.parse(event.data);
       this.show(html, version);
     });
     stream.addEventListener("gone", (event) => location.assign(JSON.parse(event.data).path));
-    stream.addEventListener("error", () => {
-      if (this.stream !== stream) return;
-      this.close();
-      this.streamAgainAt = performance.now() + 1000 * this.retrySeconds;
-      this.retrySeconds = Math.min(2 * this.retrySeconds, MOST_RETRY_SECONDS);
-      this.ask();
-    });
+    stream.addEventListener("error", () => { if (this.stream === stream) this.lose(); });
+  }
+
+  // The stream broke, or there are enough of them: ask meanwhile.
+  lose() {
+    this.close();
+    this.streamAgainAt = performance.now() + 1000 * this.retrySeconds;
+    this.retrySeconds = Math.min(2 * this.retrySeconds, MOST_RETRY_SECONDS);
+    this.ask();
   }
 
   close() {
@@ -84,8 +92,11 @@ class LivePart {
   show(html, version) {
     if (isPressing) { this.withheld = [html, version]; return; }
     this.withheld = null;
+    const active = document.activeElement;
+    const around = this.part.contains(active) ? ancestors(active, this.part) : [];
     Idiomorph.morph(this.part, html, MORPHING);
     htmx.process(this.part);
+    if (around.length && !active.isConnected) focusNear(around, this.part);
     this.part.dataset.version = version;
     announce(this.part);
     if (!this.follows) for (const other of parts) if (other.follows) other.ask();
@@ -94,6 +105,18 @@ class LivePart {
   showWithheld() {
     if (this.withheld) this.show(...this.withheld);
   }
+}
+
+function ancestors(element, end) {
+  const found = [];
+  for (let each = element.parentElement; each && each !== end; each = each.parentElement) found.push(each);
+  return found;
+}
+
+// What had the focus is gone: the next thing around it that can have it does, and not the beginning of the page.
+function focusNear(around, part) {
+  const place = around.find((each) => each.isConnected && part.contains(each) && each.querySelector("a, button")) ?? part;
+  place.querySelector("a, button")?.focus({ preventScroll: true });
 }
 
 // A button does not become another one under the finger.
