@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from db.models import Item, Job, Preference, Result, Worker
 from db.queries.workers import ALIVE_SECONDS
 from db.session import clock
+from domain.engine_load import EngineLoad
 from domain.json_values import JsonObject
 from domain.states import ItemState, WorkerState
 
@@ -27,6 +28,8 @@ class WorkerRow:
     state: WorkerState
     message: str | None
     tokens_per_second: float | None
+    load: EngineLoad | None
+    """None until the worker has said it."""
     started_at: dt.datetime
     seen_at: dt.datetime
     is_alive: bool
@@ -62,10 +65,15 @@ def list_workers(session: Session, *, limit: int) -> list[WorkerRow]:
     return [
         WorkerRow(
             *(row.id, row.model, row.model_digest, row.state, row.message),
-            *(row.tokens_per_second, row.started_at, row.seen_at, bool(alive)),
+            *(row.tokens_per_second, _load(row), row.started_at, row.seen_at, bool(alive)),
         )
         for row, alive in rows
     ]
+
+
+def _load(row: Worker) -> EngineLoad | None:
+    told = {each.name: getattr(row, each.name) for each in fields(EngineLoad)}
+    return EngineLoad(**told) if told["num_slots"] and None not in told.values() else None
 
 
 def queued_groups(session: Session, tenant_id: uuid.UUID, *, limit: int) -> list[QueuedGroup]:

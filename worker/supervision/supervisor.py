@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import structlog
 
 from domain.attempts import Attempt, ClaimedItem, Outcome
+from domain.engine_load import EngineLoad
 from domain.model_descriptions import ModelDescription
 from domain.pairs import PreferredPair
 from domain.text_pieces import Piece
@@ -83,6 +84,11 @@ class EngineSupervisor:
     def attempts(self) -> set[Attempt]:
         """The attempts taken in whose outcome is still to come."""
         return self._triage.attempts
+
+    @property
+    def load(self) -> EngineLoad:
+        """How full the engine is, as it last said."""
+        return self._meter.load
 
     def start(self) -> ModelDescription:
         """Start the process and wait until its model is loaded; raises `DecoderUnavailableError` with the reason."""
