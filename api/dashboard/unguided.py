@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api.dashboard.rendering import PageRoute, page
+from api.dashboard.rendering import PageRoute, is_of_script, page
 from api.dashboard.sessions import JobsWriter, Viewer
 from api.http.dependencies import Services, ServicesDep
 from api.http.errors import NotFoundError, OverloadedError
@@ -62,7 +62,10 @@ async def unguided(
         row = await answer.row()
     if row is None:
         raise OverloadedError
-    return page(request, "unguided.html", viewer=viewer, row=row, asked=asked)
+    if is_of_script(request):
+        return page(request, "unguided.html", viewer=viewer, row=row, asked=asked)
+    frame = {"part": "unguided.html", "heading": "Unguided", "back": f"/jobs/{job_id}", "section": "jobs"}
+    return page(request, "alone.html", viewer=viewer, row=row, asked=asked, **frame)
 
 
 def unguided_as(sampling: Mapping[str, Any]) -> Overrides:
