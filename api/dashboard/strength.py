@@ -12,7 +12,7 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from api.dashboard.charts import Scatter, scatter
-from api.dashboard.form_values import text_of
+from api.dashboard.form_values import finite, text_of
 from api.dashboard.rendering import PageRoute, is_of_script, page
 from api.dashboard.sessions import Form, JobsWriter, Viewer
 from api.http.dependencies import Scope, Services, ServicesDep
@@ -22,6 +22,7 @@ from api.profiles.previews import previewed
 from api.profiles.schemas import check_user_id
 from db.queries.models import RegisteredModel, list_models
 from db.queries.profiles import list_profiles
+from domain.preferences import MAX_STRENGTH
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 NUM_PROMPTS = 3
@@ -70,30 +71,49 @@ class Slides:
     written: Sequence[dict[str, Any]] = ()
     """What `strength_text.html` shows of each prompt; those that are missing are asked for by the page's script."""
 
+    @property
+    def strengths(self) -> Sequence[float]:
+        """Where the slider can stand."""
+        return strengths_with(self.given["own"])
+
+    @property
+    def first(self) -> int:
+        """Where it stands first: at the model's own strength, as its place among them."""
+        own = finite(self.given["own"])
+        return self.strengths.index(own) if own in self.strengths else STRENGTHS.index(1.0)
+
 
 @router.post("/strength/texts")
 async def begin(request: Request, viewer: JobsWriter, services: ServicesDep, fields: Form) -> Response:
     """A place for the texts of each prompt, which asks for its own; without a script the page with all texts."""
     slides = _slides(fields)
     if is_of_script(request):
-        return page(request, "strength_texts.html", viewer=viewer, slides=slides, strengths=STRENGTHS)
+        return page(request, "strength_texts.html", viewer=viewer, slides=slides)
     asked = [FormData({**slides.given, "prompt": prompt}) for prompt in slides.prompts]
     written = await asyncio.gather(*(_written(request, services, viewer, each) for each in asked))
     found = replace(slides, written=written)
-    model = slides.given["model"].partition("@")[0]
-    return await run_in_threadpool(_page, request, services, viewer, model, found)
+    return await run_in_threadpool(_page, request, services, viewer, slides.given["model"], found)
 
 
 @router.post("/strength/text")
 async def texts(request: Request, viewer: JobsWriter, services: ServicesDep, fields: Form) -> Response:
     """One prompt at every strength."""
     written = await _written(request, services, viewer, fields)
-    return await run_in_threadpool(page, request, "strength_text.html", viewer=viewer, is_slide=True, **written)
+    return await run_in_threadpool(
+        page, request, "strength_text.html", viewer=viewer, first=_slides(fields).first, **written
+    )
+
+
+def strengths_with(own: str) -> Sequence[float]:
+    """The strengths that are tried, with a model's own where that is one."""
+    strength = finite(own)
+    is_usual = strength is None or not 0 <= strength <= MAX_STRENGTH
+    return STRENGTHS if is_usual or strength in STRENGTHS else sorted((*STRENGTHS, strength))
 
 
 def _slides(fields: FormData) -> Slides:
     prompts = [text for value in fields.getlist("prompt") if (text := str(value).strip())][:NUM_PROMPTS]
-    given = {"user_id": text_of(fields, "user_id"), "model": text_of(fields, "model")}
+    given = {name: text_of(fields, name) for name in ("user_id", "model", "own")}
     try:
         check_user_id(given["user_id"])
     except ValueError as error:
@@ -107,7 +127,7 @@ async def _written(request: Request, services: Services, viewer: Viewer, fields:
     body = {
         "prompt": str(fields.get("prompt") or ""),
         "model": str(fields.get("model") or "") or None,
-        "variants": [{"strength": strength} for strength in STRENGTHS],
+        "variants": [{"strength": strength} for strength in strengths_with(text_of(fields, "own"))],
         "max_tokens": TOKENS,
         "wait_seconds": WAIT_SECONDS,
     }
@@ -124,7 +144,7 @@ async def _written(request: Request, services: Services, viewer: Viewer, fields:
 
 def _page(request: Request, services: Services, viewer: Viewer, model: str, slides: Slides | None) -> Response:
     known, users = _looked(services, viewer)
-    found = next((each for each in known if each.name == model), known[0] if known else None)
+    found = next((each for each in known if model in {each.reference, each.name}), known[0] if known else None)
     return page(
         request,
         "strength.html",
@@ -132,7 +152,7 @@ def _page(request: Request, services: Services, viewer: Viewer, model: str, slid
         section="strength",
         models=known,
         calibrated=None if found is None else calibrated(found),
-        strengths=STRENGTHS,
+        num_strengths=len(strengths_with("" if found is None else f"{found.description.strength:g}")),
         prompts=slides.prompts if slides is not None and slides.prompts else USUAL_PROMPTS,
         users=users,
         slides=slides,

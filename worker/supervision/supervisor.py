@@ -6,6 +6,7 @@ Imports no torch: CUDA never meets the process that Celery runs in.
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -88,7 +89,7 @@ class EngineSupervisor:
     @property
     def load(self) -> EngineLoad:
         """How full the engine is, as it last said."""
-        return self._meter.load
+        return replace(self._meter.load, num_slots=self.num_slots)
 
     def start(self) -> ModelDescription:
         """Start the process and wait until its model is loaded; raises `DecoderUnavailableError` with the reason."""
