@@ -16,7 +16,7 @@ from api.http.dependencies import Scope, Services, ServicesDep
 from api.models import Model
 from api.readiness import Readiness
 from db.queries import overviews
-from db.queries.overviews import Failure, QueuedGroup, WorkerRow
+from db.queries.overviews import Failure, QueueByTenant, QueuedGroup, WorkerRow
 
 WORKERS_SHOWN = 20
 GROUPS_SHOWN = 20
@@ -32,6 +32,8 @@ class Health:
     readiness: Readiness
     workers: Sequence[WorkerRow]
     models: Sequence[Model]
+    by_tenant: QueueByTenant | None
+    """None for keys that may not administer."""
     groups: Sequence[QueuedGroup]
     failures: Sequence[Failure]
 
@@ -68,9 +70,11 @@ def _looked(services: Services, viewer: Viewer, readiness: Readiness) -> Health:
     known = models.list_known_models(viewer.caller, services, after_id=None, before_id=None, limit=None)
     with services.database.reading() as session:
         workers = overviews.list_workers(session, limit=WORKERS_SHOWN)
+        may_compare = viewer.may(Scope.ADMIN)
+        by_tenant = overviews.queue_by_tenant(session, viewer.caller.tenant_id) if may_compare else None
         groups: Sequence[QueuedGroup] = ()
         failures: Sequence[Failure] = ()
         if viewer.may(Scope.JOBS_READ):
             groups = overviews.queued_groups(session, viewer.caller.tenant_id, limit=GROUPS_SHOWN)
             failures = overviews.last_failures(session, viewer.caller.tenant_id, limit=FAILURES_SHOWN)
-    return Health(readiness, workers, known.data, groups, failures)
+    return Health(readiness, workers, known.data, by_tenant, groups, failures)

@@ -105,7 +105,10 @@ class LiveStream(StreamingResponse):
             elif time.monotonic() >= said + HEARTBEAT_SECONDS:
                 yield HEARTBEAT
                 said = time.monotonic()
-            await asyncio.sleep(LOOK_SECONDS)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def _event(name: str, data: dict[str, str]) -> bytes:

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from api.dashboard import formats
+from api.dashboard.kept_forms import SessionEndedError
 from api.dashboard.security import protect
 from api.http.dependencies import Scope
 from api.http.errors import ApiError, NotFoundError, UnauthorizedError, UnavailableError
@@ -28,6 +29,7 @@ HTMX_PATH = f"{STATIC_PATH}/htmx"
 THEME_COOKIE = "padserve_theme"
 THEMES = ("light", "dark")
 SEE_OTHER = 303
+SESSION_ENDED = "Your session has ended. Sign in, and what you have just sent is offered again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +147,17 @@ class PageRoute(APIRoute):
 
 
 def _to_sign_in(request: Request, error: UnauthorizedError) -> Response:
-    del error
+    kept = error.kept if isinstance(error, SessionEndedError) else None
+    if kept is not None and is_of_script(request):  # the page's script sends the form once more, as a browser does
+        return Response(status_code=error.status)
+    if kept is not None:
+        shown: dict[str, Any] = {"next": "/", "kept": kept, "error": SESSION_ENDED}
+        return page(request, "sign_in.html", status_code=error.status, **shown)
     path = request.url.path.removeprefix(root_of(request))
     if request.method != "GET" or path == "/" or is_of_script(request):
         return see_other(request, "/sign-in")
-    return see_other(request, f"/sign-in?next={quote(path)}")
+    target = f"{path}?{request.url.query}" if request.url.query else path
+    return see_other(request, f"/sign-in?next={quote(target)}")
 
 
 def _failure(request: Request, error: ApiError) -> Response:

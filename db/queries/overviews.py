@@ -46,6 +46,23 @@ class QueuedGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueShare:
+    """What is open of one tenant, or of several."""
+
+    num_queued: int = 0
+    num_running: int = 0
+    num_tenants: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueByTenant:
+    """What is open of a tenant, and of all others."""
+
+    own: QueueShare
+    others: QueueShare
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """An item that failed."""
 
@@ -74,6 +91,16 @@ def list_workers(session: Session, *, limit: int) -> list[WorkerRow]:
 def _load(row: Worker) -> EngineLoad | None:
     told = {each.name: getattr(row, each.name) for each in fields(EngineLoad)}
     return EngineLoad(**told) if told["num_slots"] and None not in told.values() else None
+
+
+def queue_by_tenant(session: Session, tenant_id: uuid.UUID) -> QueueByTenant:
+    """From the counters of open jobs. Of other tenants only how many they are, and their sum."""
+    is_mine = Job.tenant_id == tenant_id
+    sums = (func.sum(Job.num_queued), func.sum(Job.num_running), func.count(Job.tenant_id.distinct()))
+    is_open = (Job.finished_at.is_(None), Job.deleted_at.is_(None), Job.num_queued + Job.num_running > 0)
+    rows = session.execute(select(is_mine, *sums).where(*is_open).group_by(is_mine))
+    shares = {bool(mine): QueueShare(int(queued), int(running), tenants) for mine, queued, running, tenants in rows}
+    return QueueByTenant(shares.get(True, QueueShare()), shares.get(False, QueueShare()))
 
 
 def queued_groups(session: Session, tenant_id: uuid.UUID, *, limit: int) -> list[QueuedGroup]:

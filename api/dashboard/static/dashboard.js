@@ -21,6 +21,16 @@ for (const name of ["htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(name, () => { offline.hidden = false; });
 }
 
+// A session that has ended: the form is sent as a browser does, and its page keeps what was written.
+document.body.addEventListener("htmx:responseError", (event) => {
+  const { elt, xhr, requestConfig } = event.detail;
+  const form = elt.closest("form[action]");
+  if (xhr.status !== 401 || !form) return;
+  const pressed = requestConfig.triggeringEvent?.submitter;
+  if (pressed?.name) form.append(Object.assign(document.createElement("input"), { type: "hidden", name: pressed.name, value: pressed.value }));
+  form.submit();
+});
+
 // The theme: as the system has it, until somebody says otherwise; the server reads the cookie.
 const root = document.documentElement;
 const isDark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
