@@ -107,8 +107,9 @@ async def texts(request: Request, viewer: JobsWriter, services: ServicesDep, fie
 def strengths_with(own: str) -> Sequence[float]:
     """The strengths that are tried, with a model's own where that is one."""
     strength = finite(own)
-    is_usual = strength is None or not 0 <= strength <= MAX_STRENGTH
-    return STRENGTHS if is_usual or strength in STRENGTHS else sorted((*STRENGTHS, strength))
+    if strength is None or strength in STRENGTHS or not 0 <= strength <= MAX_STRENGTH:
+        return STRENGTHS
+    return sorted((*STRENGTHS, strength))
 
 
 def _slides(fields: FormData) -> Slides:

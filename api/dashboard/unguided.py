@@ -66,7 +66,12 @@ async def unguided(
         raise OverloadedError
     if is_of_script(request):
         return page(request, "unguided.html", viewer=viewer, row=row, asked=asked)
-    frame = {"part": "unguided.html", "heading": "Unguided", "back": f"/jobs/{job_id}", "section": "jobs"}
+    frame: dict[str, Any] = {
+        "part": "unguided.html",
+        "heading": "Unguided",
+        "back": f"/jobs/{job_id}",
+        "section": "jobs",
+    }
     return page(request, "alone.html", viewer=viewer, row=row, asked=asked, **frame)
 
 

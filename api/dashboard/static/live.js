@@ -113,10 +113,13 @@ function ancestors(element, end) {
   return found;
 }
 
-// What had the focus is gone: the next thing around it that can have it does, and not the beginning of the page.
+// What had the focus is gone: the next thing around it has it then, and not the beginning of the page; never one that
+// destroys.
+const NEAR = "a, button:not(.danger)";
 function focusNear(around, part) {
-  const place = around.find((each) => each.isConnected && part.contains(each) && each.querySelector("a, button")) ?? part;
-  place.querySelector("a, button")?.focus({ preventScroll: true });
+  const place = around.find((each) => each.isConnected && part.contains(each) && each.querySelector(NEAR));
+  if (!place) part.tabIndex = -1;
+  (place?.querySelector(NEAR) ?? part).focus({ preventScroll: true });
 }
 
 // A button does not become another one under the finger.

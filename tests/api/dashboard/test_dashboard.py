@@ -17,7 +17,7 @@ from domain.attempts import Outcome
 from tests.api.conftest import MODEL, Api
 from tests.builders import DIGEST
 
-MARKUP = '<script>alert(1)</script>"><img src=x onerror=alert(2)>{{7*7}}{% raw %}'
+MARKUP = '<script>alert(1)</script>"><img src=x onerror=alert(2)>{{777*777}}{% raw %}'
 HOST = {"Origin": "http://testserver"}
 
 
@@ -268,8 +268,8 @@ def test_markup_and_template_syntax_are_shown_as_text_everywhere(api: Api, visit
         html = visitor.client.get(path).text
         assert "<script>alert" not in html, path
         assert "<img src=x" not in html, path
-        assert "{{7*7}}" in html or "sign-in" in path
-        assert "49" not in re.findall(r">[^<]*\b(49)\b", html)
+        assert "{{777*777}}" in html or "sign-in" in path
+        assert str(777 * 777) not in html
 
 
 def test_results_are_searched_in_whatever_they_say_and_paged_both_ways(api: Api, visitor: Visitor) -> None:
