@@ -21,6 +21,15 @@ for (const name of ["htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(name, () => { offline.hidden = false; });
 }
 
+// What is sent twice, by a second click, is sent once.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post" || event.defaultPrevented) return;
+  if (form.dataset.sent) event.preventDefault();
+  form.dataset.sent = "yes";
+});
+addEventListener("pageshow", () => { for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent; });
+
 // A session that has ended: the form is sent as a browser does, and its page keeps what was written.
 document.body.addEventListener("htmx:responseError", (event) => {
   const { elt, xhr, requestConfig } = event.detail;
