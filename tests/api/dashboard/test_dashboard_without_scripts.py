@@ -22,7 +22,7 @@ async def answered(
     """What a worker would write: each text says what it was asked for; the principles speak for it by its length."""
     texts = []
     for variant in body.variants or [None]:
-        said = body.text or f"<b>{variant.method if variant else ''} {variant.strength if variant else ''}{body.seed}"
+        said = body.text or f"<b>{variant.strength if variant else ''}{'!' * ((body.seed or 0) % 7)}"
         principles = [{"text": "formal", "log_ratio": len(said)}, {"text": "brief", "log_ratio": -len(said)}]
         ended = {**TOKEN, "text": "", "is_end": True, "candidates": [CANDIDATE]}
         tokens = [{**TOKEN, "text": said, "candidates": [CANDIDATE]}, ended]
