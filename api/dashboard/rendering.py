@@ -129,17 +129,17 @@ class PageRoute(APIRoute):
             except UnauthorizedError as error:
                 return protect(_to_sign_in(request, error))
             except ApiError as error:
-                return protect(_failure(request, error))
+                return protect(failure(request, error))
             except RequestValidationError as error:
-                return protect(_failure(request, from_fastapi(error.errors())))
+                return protect(failure(request, from_fastapi(error.errors())))
             except DATABASE_ERRORS as error:
                 log_unexpected("database_unavailable", error)
-                return protect(_failure(request, UnavailableError()))
+                return protect(failure(request, UnavailableError()))
             except HTTPException:
                 raise
             except Exception as error:  # noqa: BLE001 - people get a page, whatever happened
                 log_unexpected("page_failed", error)
-                return protect(_failure(request, ApiError()))
+                return protect(failure(request, ApiError()))
             finally:
                 await request.close()
 
@@ -160,7 +160,8 @@ def _to_sign_in(request: Request, error: UnauthorizedError) -> Response:
     return see_other(request, f"/sign-in?next={quote(target)}")
 
 
-def _failure(request: Request, error: ApiError) -> Response:
+def failure(request: Request, error: ApiError) -> Response:
+    """A page that says what went wrong; for the page's script a sentence."""
     headers: Mapping[str, str] = {name: value for name, value in error.headers.items() if name != "WWW-Authenticate"}
     if is_of_script(request) and request.method == "GET" and isinstance(error, NotFoundError):
         return see_other(request, "/")  # what an open page shows was deleted

@@ -385,3 +385,15 @@ def test_webhooks_are_added_with_a_secret_shown_once_tried_and_removed(api: Api,
 @pytest.mark.parametrize("path", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\nb", "jobs"])
 def test_nobody_is_sent_to_another_site(path: str) -> None:
     assert local_path(path) == "/"
+
+
+def test_an_address_that_is_none_is_a_page_for_browsers_alone(api: Api) -> None:
+    client = api.anonymous_client()
+
+    of_browser = client.get("/nothing", headers={"Accept": "text/html,*/*"})
+    of_client = client.get("/v1/nothing")
+
+    assert (of_browser.status_code, of_client.status_code) == (404, 404)
+    assert of_browser.text.startswith("<!doctype html>")
+    assert of_client.json()["code"] == "not_found"
+    assert client.get("/sign-out", headers={"Accept": "text/html"}).status_code == 405
