@@ -145,6 +145,7 @@ class _Worker:
         decoding = Decoding(self._database, self._supervisor, self._policy(description))
         log.info("serving", model_digest=description.digest, owner=str(decoding.owner))
         self._presence.tell_speed(lambda: decoding.throughput.tokens_per_second)
+        self._presence.tell_load(lambda: self._supervisor.load)
         metrics.tell_speed(lambda: decoding.throughput.tokens_per_second)
         learning = Learning(self._database, self._supervisor, self._learning_policy(description), decoding.stopping)
         turns = Turns(decoding, learning, on_failure=self._refuse_and_end)

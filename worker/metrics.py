@@ -3,10 +3,12 @@
 import math
 from collections import Counter as Tally
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from domain.attempts import ClaimedItem, Outcome
+from domain.engine_load import EngineLoad
 from domain.states import ItemState
 from telemetry.metrics import CountedHistogram, new_registry
 from worker.supervision.statistics import Statistics
@@ -150,6 +152,8 @@ class EngineMeter:
 
     def __init__(self) -> None:
         self._last = Statistics()
+        self.load = EngineLoad()
+        """As it was last said; read by other threads."""
 
     def begin(self) -> None:
         """A new process has begun: its totals begin at 0."""
@@ -165,14 +169,16 @@ class EngineMeter:
         self._last = now
         self._show(now)
 
-    @staticmethod
-    def rest() -> None:
+    def rest(self) -> None:
         """Nothing is inside any more."""
         SLOTS_IN_USE.set(0)
         WAITING_FOR_SLOT.set(0)
+        self.load = replace(self.load, num_active=0, num_waiting=0)
 
-    @staticmethod
-    def _show(now: Statistics) -> None:
+    def _show(self, now: Statistics) -> None:
+        self.load = EngineLoad(
+            now.num_slots, now.num_active, now.num_waiting, now.cache_bytes_reserved, now.cache_bytes_used
+        )
         SLOTS.set(now.num_slots)
         SLOTS_IN_USE.set(now.num_active)
         WAITING_FOR_SLOT.set(now.num_waiting)

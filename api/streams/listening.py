@@ -135,6 +135,11 @@ class Listeners:
         finally:
             listeners.discard(listener)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the server stops: no stream is to go on."""
+        return self._is_stopping
+
     def stop(self) -> None:
         """The server stops: let every listener go. Called on the loop that serves them."""
         self._is_stopping = True

@@ -98,6 +98,8 @@ class Completion:
     kl: float | None
     """Mean over the generated tokens of KL(guided || base) over the candidates, at temperature 1, in nats; None where
     nothing guided."""
+    end_token_id: int | None = None
+    """The end-of-sequence token that ended it; None where something else did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

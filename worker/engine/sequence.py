@@ -64,7 +64,7 @@ class Sequence:
         self._rewards.append(chosen.reward)
         self._kls.append(chosen.kl)
         if chosen.token_id in eos_token_ids:
-            return self._completion(len(self.token_ids), FinishReason.STOP)
+            return self._completion(len(self.token_ids), FinishReason.STOP, chosen.token_id)
         self.token_ids.append(chosen.token_id)
         try:
             num_kept = self._num_kept()
@@ -86,7 +86,7 @@ class Sequence:
             return None
         return self.request.stop(self.token_ids)
 
-    def _completion(self, num_kept: int, finish_reason: FinishReason) -> Completion:
+    def _completion(self, num_kept: int, finish_reason: FinishReason, end_token_id: int | None = None) -> Completion:
         return Completion(
             request_id=self.request.request_id,
             token_ids=tuple(self.token_ids[: max(0, num_kept)]),
@@ -96,4 +96,5 @@ class Sequence:
             reward=sum(self._rewards) if self.is_guided else None,
             rewards=tuple(self._rewards) if self.is_guided and self.request.return_rewards else None,
             kl=fmean(self._kls) if self.is_guided else None,
+            end_token_id=end_token_id,
         )

@@ -6,10 +6,12 @@ Imports no torch: CUDA never meets the process that Celery runs in.
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import structlog
 
 from domain.attempts import Attempt, ClaimedItem, Outcome
+from domain.engine_load import EngineLoad
 from domain.model_descriptions import ModelDescription
 from domain.pairs import PreferredPair
 from domain.text_pieces import Piece
@@ -83,6 +85,11 @@ class EngineSupervisor:
     def attempts(self) -> set[Attempt]:
         """The attempts taken in whose outcome is still to come."""
         return self._triage.attempts
+
+    @property
+    def load(self) -> EngineLoad:
+        """How full the engine is, as it last said."""
+        return replace(self._meter.load, num_slots=self.num_slots)
 
     def start(self) -> ModelDescription:
         """Start the process and wait until its model is loaded; raises `DecoderUnavailableError` with the reason."""

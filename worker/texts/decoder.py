@@ -161,7 +161,10 @@ class TextDecoder:
             return answers.failure(found.code, found.message)
         preference = EffectivePreference.from_body(answers.item.preference)
         spell = partial(answers.stops.decoded, with_special=True)
-        return replace(outcome, token_rewards=insight(found, request, preference, self._guide, spell))
+        ends = self._engine.eos_token_ids
+        return replace(
+            outcome, token_rewards=insight(found, request, preference, self._guide, spell, end_token_ids=ends)
+        )
 
     def _outcomes(self, ended: Sequence[Completion | Failure]) -> Iterator[Outcome]:
         for end in ended:
@@ -181,7 +184,9 @@ class TextDecoder:
                 self._growing.pop(attempt, None)
                 outcome = answers.outcome()
                 if answers.sampling.token_rewards:
-                    outcome = self._with_token_rewards(answers, answers.first.token_ids, outcome)
+                    first = answers.first
+                    last = () if first.end_token_id is None else (first.end_token_id,)
+                    outcome = self._with_token_rewards(answers, (*first.token_ids, *last), outcome)
                 yield outcome
 
 
