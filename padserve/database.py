@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy.exc import ArgumentError, IntegrityError
 
 from db import schema
 from db.queries import keys
-from db.session import Database, DatabaseUnreachableError
+from db.session import Database, DatabaseUnreachableError, normalise_url
 from padserve.errors import PadserveError
 
 TENANT = "default"
@@ -16,6 +17,18 @@ KEY_SCOPES = ("admin",)
 NOT_A_URL = "PADSERVE_DATABASE_URL is not the URL of a supported database: name a postgresql:// or sqlite:// one."
 NO_DRIVER = "The database's driver is not installed: pip install 'padserve[postgres]'."
 REVOKED = "This stack's API key was revoked: delete its api_key file for a new one, or set PADSERVE_API_KEY."
+
+
+def missing_file(url: str) -> Path | None:
+    """The file of an SQLite database, where there is none yet: opening it would make it. None for every other URL."""
+    try:
+        named = normalise_url(url)
+    except ArgumentError:
+        return None
+    name = named.database
+    if named.get_backend_name() != "sqlite" or not name or name == ":memory:" or name.startswith("file:"):
+        return None
+    return None if Path(name).exists() else Path(name)
 
 
 @contextmanager
