@@ -1,4 +1,4 @@
-"""`padserve jobs`: list them, and what may be done to one that is there: watch, pause, resume, prioritise, retry, delete."""
+"""`padserve jobs`: list them; watch, pause, resume, prioritise, retry or delete one."""
 
 from dataclasses import replace
 from itertools import islice

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import httpx
 from pydantic import ValidationError
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from db import schema
-from db.session import Database
+from db.session import Database, DatabaseUnreachableError
 from padserve import database, redis_server
 from padserve.client import Client
 from padserve.discovery import server_url
@@ -203,7 +203,7 @@ def _found_from_here(settings: Settings, home: Home) -> Readiness | None:
         return None
     try:
         opened = Database(database_url, pool_size=1)
-    except (ArgumentError, ImportError):
+    except DatabaseUnreachableError:
         return None  # said above
     try:
         checks = Round(opened, lambda: None if redis_server.answers(url) else "no answer")

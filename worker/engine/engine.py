@@ -279,6 +279,8 @@ class Engine:
         """Last hidden states per runner, of the rows that decode and of those that join them with this step."""
         pieces: list[list[PromptChunk]] = [[] for _ in self._models.runners]
         for chunk in plan.chunks:
+            if not isinstance(chunk.request_id, PrefixKey):
+                self._sequences[chunk.request_id].begin()
             for model, piece in self._prompts.pieces(chunk):
                 pieces[model].append(piece)
         if plan.joining:

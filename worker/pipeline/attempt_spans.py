@@ -37,6 +37,10 @@ class AttemptSpans:
                 span.set_attribute("padserve.outcome", outcome.error_code or outcome.finish_reason or "stop")
                 span.set_attribute("padserve.prompt_tokens", outcome.num_prompt_tokens or 0)
                 span.set_attribute("padserve.completion_tokens", outcome.num_completion_tokens or 0)
+                if outcome.timing is not None:
+                    span.set_attribute("padserve.engine.queue_seconds", outcome.timing.queue_seconds)
+                    span.set_attribute("padserve.engine.prefill_seconds", outcome.timing.prefill_seconds)
+                    span.set_attribute("padserve.engine.decode_seconds", outcome.timing.decode_seconds)
                 span.end()
 
     def abandon(self, attempts: Iterable[Attempt]) -> None:
