@@ -84,7 +84,7 @@ class Engine:
 
     @property
     def cache_use(self) -> CacheUse:
-        """What the caches hold at this moment."""
+        """What the caches of all models hold, and what of their budget is promised, at this moment."""
         runners = self._models.runners
         return CacheUse(
             bytes_budget=self._scheduler.ledger.num_bytes,
