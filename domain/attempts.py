@@ -47,7 +47,7 @@ class EngineTiming:
 
     @property
     def seconds(self) -> float:
-        """All of it."""
+        """Queue, prefill and decode together."""
         return self.queue_seconds + self.prefill_seconds + self.decode_seconds
 
 

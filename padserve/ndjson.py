@@ -155,7 +155,7 @@ def _copied(stack: ExitStack, source: IO[bytes]) -> IO[bytes]:
 
 
 def _placed(error: LineError, *, head: Head, table: _Table | None) -> LineError:
-    """The error where the source has it."""
+    """The error with the line, and the column of a table, at which the source has what it is about."""
     if table is None:
         return head.place(error)
     placed = head.place(error, lines=table.lines)

@@ -85,7 +85,7 @@ class VariantItems:
     body: ProfilePreviewIn
 
     def candidates(self, session: Session, tenant_id: uuid.UUID, inspection: Inspection) -> Iterator[Candidate]:
-        """In their order."""
+        """One item per variant, in the order of the variants."""
         del session, tenant_id
         body = self.body
         messages: list[JsonObject] = [turn.model_dump() for turn in body.messages or ()]
