@@ -176,7 +176,7 @@ def read_objects(path: str) -> list[dict[str, object]]:
                 continue
             try:
                 value = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:  # the second: brackets within brackets without end
                 raise SourceError(f"Line {number} of {path} is not JSON: {error}.") from error
             if not isinstance(value, dict):
                 raise SourceError(f"Line {number} of {path} is not a JSON object.")

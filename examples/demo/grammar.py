@@ -1,4 +1,4 @@
-"""Writes a message of a kind about a topic in some styles. Draws from `phrases` and `cores`, trusts `principles` alone."""
+"""Writes a message of a kind about a topic in some styles. Draws from `phrases` and `cores`; trusts `principles`."""
 
 import random
 import re

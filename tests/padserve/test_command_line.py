@@ -267,6 +267,10 @@ def test_feedback_that_cannot_be_read_or_is_refused_ends_in_a_line(padserve: Run
 
     assert (broken.exit_code, refused.exit_code) == (1, 1)
     assert broken.errors.startswith("Error: Line 2 of broken.ndjson is not JSON:")
+    Path("deep.ndjson").write_text("[" * 100_000)
+    assert padserve("profiles", "feedback", "ada", "deep.ndjson").errors.startswith(
+        "Error: Line 1 of deep.ndjson is not"
+    )
     assert "without the user's consent nothing is learnt" in refused.errors
 
 
