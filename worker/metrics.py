@@ -109,12 +109,12 @@ def serve(host: str, port: int) -> None:
 
 
 def tell_speed(tokens_per_second: Callable[[], float | None]) -> None:
-    """Where the speed is known."""
+    """Have the gauge of the speed ask this at each scrape: tokens per second, or None where nothing is known."""
     TOKENS_PER_SECOND.set_function(lambda: math.nan if (speed := tokens_per_second()) is None else speed)
 
 
 def count_claim(items: Sequence[ClaimedItem], seconds: float) -> None:
-    """A claim that took so long."""
+    """Count a claim of these items that took `seconds`; one that found none is not counted."""
     if not items:
         return
     CLAIMS.inc()
@@ -128,7 +128,7 @@ def count_claim(items: Sequence[ClaimedItem], seconds: float) -> None:
 
 
 def count_save(outcomes: Sequence[Outcome], num_stale: int, seconds: float) -> None:
-    """A save that is committed; `outcomes` without those that were refused."""
+    """Count a committed save: outcomes that were stored, the number that were refused as stale, and the seconds."""
     SAVE_SECONDS.observe(seconds)
     STALE_WRITES.inc(num_stale)
     num_failed = sum(outcome.error_code is not None for outcome in outcomes)
@@ -161,7 +161,7 @@ class EngineMeter:
         self._show(self._last)
 
     def measure(self, now: Statistics) -> None:
-        """What the process said last."""
+        """Count what the process has done since it was last measured; `now` holds its totals since its start."""
         STEPS.inc(now.total_steps - self._last.total_steps)
         SLOT_STEPS.inc(now.total_slot_steps - self._last.total_slot_steps)
         READ_TOKENS.inc(now.total_prompt_tokens_read - self._last.total_prompt_tokens_read)
@@ -170,7 +170,7 @@ class EngineMeter:
         self._show(now)
 
     def rest(self) -> None:
-        """Nothing is inside any more."""
+        """Show that no request is in a slot and none waits: the engine has nothing to do, or is gone."""
         SLOTS_IN_USE.set(0)
         WAITING_FOR_SLOT.set(0)
         self.load = replace(self.load, num_active=0, num_waiting=0)

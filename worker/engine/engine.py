@@ -84,7 +84,7 @@ class Engine:
 
     @property
     def cache_use(self) -> CacheUse:
-        """What the caches hold at this moment."""
+        """What the caches of all models hold, and what of their budget is promised, at this moment."""
         runners = self._models.runners
         return CacheUse(
             bytes_budget=self._scheduler.ledger.num_bytes,
@@ -279,6 +279,8 @@ class Engine:
         """Last hidden states per runner, of the rows that decode and of those that join them with this step."""
         pieces: list[list[PromptChunk]] = [[] for _ in self._models.runners]
         for chunk in plan.chunks:
+            if not isinstance(chunk.request_id, PrefixKey):
+                self._sequences[chunk.request_id].begin()
             for model, piece in self._prompts.pieces(chunk):
                 pieces[model].append(piece)
         if plan.joining:

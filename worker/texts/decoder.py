@@ -48,6 +48,13 @@ UNCALIBRATED_MAX_KL = 0.2
 """Nats per token, beyond what asking does: with more, texts lose more of their topic and likelihood than they gain
 (docs/decisions/0013)."""
 
+SETTINGS_BY_CODE = {
+    "device_unavailable": "PADSERVE_DEVICE",
+    "dtype_unknown": "PADSERVE_DTYPE",
+    "max_length_invalid": "PADSERVE_MAX_LENGTH",
+    "max_length_unknown": "PADSERVE_MAX_LENGTH",
+}
+
 
 class TextDecoder:
     """Turns claimed items into engine requests and completions into outcomes."""
@@ -211,7 +218,7 @@ def load_decoder(settings: WorkerSettings) -> TextDecoder:
     except CardError as error:
         raise DecoderUnavailableError(f"{error} (PADSERVE_CARD, or {settings.policy or settings.model})") from error
     except ModelError as error:
-        raise DecoderUnavailableError(f"{error} (PADSERVE_MODEL, PADSERVE_POLICY, PADSERVE_GUIDE)") from error
+        raise DecoderUnavailableError(f"{error} ({_settings_at_fault(settings, error)})") from error
     except (OSError, ValueError) as error:
         message = f"No tokenizer can be read from {settings.model}: put the model's tokenizer files beside its weights."
         raise DecoderUnavailableError(message) from error
@@ -226,6 +233,15 @@ def load_decoder(settings: WorkerSettings) -> TextDecoder:
         vocab_size=engine.vocab_size,
     )
     return TextDecoder(engine, tokenizer, card, _guide_of(settings), description)
+
+
+def _settings_at_fault(settings: WorkerSettings, error: ModelError) -> str:
+    """The names of the settings that the error is about: by its code, else by whose value stands in its message."""
+    if name := SETTINGS_BY_CODE.get(error.code):
+        return name
+    given = {name: getattr(settings, name) for name in ("model", "policy", "guide") if getattr(settings, name)}
+    named = [name for name, value in given.items() if repr(value) in str(error)]
+    return ", ".join(f"PADSERVE_{name.upper()}" for name in named or given)
 
 
 def completed(card: Card | None, tokenizer: PreTrainedTokenizerBase, *, has_policy: bool) -> Card:
