@@ -94,7 +94,7 @@ def _why_not_plain(config: PeftConfig) -> str | None:
     return None
 
 
-def _load(  # noqa: PLR0913, PLR0917 (what it takes to read one adapter)
+def _load(  # noqa: PLR0917 (what it takes to read one adapter)
     model: PreTrainedModel,
     stack: PeftModel | None,
     name: str,

@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import TCPStore  # torch.distributed does not say that it exports it
 
-from worker.engine.group import Follower, Leader, Seat
+from worker.engine.group import Follower, Leader, Member, Seat
 
 LOST = 70
 """Exit code of a leader that has lost a follower."""
@@ -47,7 +49,7 @@ class _Processes:
     def _keep(self, theirs: Connection, begun: threading.Event) -> None:
         """Start a process and wait for its end: Linux ends it when this thread does."""
         command = [sys.executable, "-m", "worker.engine.follower", str(theirs.fileno()), str(os.getpid())]
-        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         process = subprocess.Popen(  # noqa: S603 (ourselves)
             command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=os.environ | {"PYTHONPATH": paths}
         )
@@ -80,7 +82,7 @@ def lead(devices: Sequence[str], *orders: object) -> Leader:
 
     Its processes live as long as it: `finalize` of it ends them.
     """
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     processes = _Processes()
     for rank in range(1, len(devices)):
         processes.start()
@@ -88,14 +90,14 @@ def lead(devices: Sequence[str], *orders: object) -> Leader:
     return Leader(Seat(0, (*devices,), store.port), store, processes.connections, processes.close)
 
 
-def follow(connection: Connection, leader: int, load: Callable[..., Sequence[object]]) -> None:
+def follow(connection: Connection, leader: int, load: Callable[..., Sequence[Member]]) -> None:
     """Load what the leader says, then serve it until it is gone."""
     _end_with(leader)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the leader's business
     try:
         seat, *orders = connection.recv()
-        store = dist.TCPStore("127.0.0.1", seat.port, is_master=False, timeout=timedelta(seconds=60))
+        store = TCPStore("127.0.0.1", seat.port, is_master=False, timeout=timedelta(seconds=60))
         group = Follower(seat, store, connection)
         group.serve(load(group, group.device, *orders))
     except EOFError:

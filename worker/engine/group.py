@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary, finalize
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import Store  # torch.distributed does not say that it exports it
 
 from worker.engine.attention import SharedPrefix
 from worker.engine.memory import is_out_of_memory
@@ -100,7 +101,7 @@ def everywhere(method: Callable[Concatenate[M, P], T]) -> Callable[Concatenate[M
     """Make a member's method act on all devices of its group, when the leader calls it; it must not call such a one."""
 
     @wraps(method)
-    def on_all(self: M, *args: P.args, **kwargs: P.kwargs) -> T:
+    def on_all(self: M, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.group.act(Call(self, method, args, kwargs))
 
     return on_all
@@ -136,7 +137,7 @@ ALONE = Alone()
 class _Shared:
     """What leader and followers do alike."""
 
-    def __init__(self, seat: Seat, store: dist.Store) -> None:
+    def __init__(self, seat: Seat, store: Store) -> None:
         self.rank, self.size = seat.rank, len(seat.devices)
         self.device = torch.device(seat.devices[seat.rank])
         # transformers takes the index of the device from here.
@@ -227,9 +228,7 @@ class _Order:
 class Leader(_Shared):
     """The group as its first process sees it."""
 
-    def __init__(
-        self, seat: Seat, store: dist.Store, followers: Sequence[Connection], end: Callable[[], None]
-    ) -> None:
+    def __init__(self, seat: Seat, store: Store, followers: Sequence[Connection], end: Callable[[], None]) -> None:
         """`end` ends the followers: when the group is closed, and when nobody uses it any more."""
         self._followers = followers
         self._end = finalize(self, end)
@@ -271,7 +270,7 @@ class Leader(_Shared):
 class Follower(_Shared):
     """The group as any other process sees it."""
 
-    def __init__(self, seat: Seat, store: dist.Store, leader: Connection) -> None:
+    def __init__(self, seat: Seat, store: Store, leader: Connection) -> None:
         self._leader = leader
         self._prefixes: dict[int, SharedPrefix] = {}
         super().__init__(seat, store)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
-from transformers.distributed import DistributedConfig
+from transformers.distributed.configuration_utils import DistributedConfig
 
 from worker.engine.group import Group
 from worker.engine.quantised import method_of
@@ -52,7 +52,7 @@ def distributed(config: PreTrainedConfig, size: int) -> DistributedConfig:
     """What transformers must be told to read this device's share of the weights."""
     plan = _plan(config)
     whole = dict.fromkeys(plan.keys() - _layers(plan).keys(), "replicate")
-    return DistributedConfig(tp_size=size, tp_plan=whole)  # type: ignore[no-untyped-call]  # transformers' is untyped
+    return DistributedConfig(tp_size=size, tp_plan=whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ class Shares:
         if matrix.startswith("A") and style == _BY_INPUTS:
             return tensor.chunk(self.group.size, dim=1)[self.group.rank].contiguous()
         if matrix.startswith("B") and style in (_BY_OUTPUTS, _BY_HALVES):
-            parts = tensor.unflatten(0, (_DIVIDED[style][1], self.group.size, -1))
-            return parts[:, self.group.rank].flatten(0, 1).contiguous()
+            halves = tensor.chunk(_DIVIDED[style][1])
+            return torch.cat([half.chunk(self.group.size)[self.group.rank] for half in halves])
         return tensor
 
     def sum_in(self, model: PreTrainedModel) -> list[torch.utils.hooks.RemovableHandle]:
@@ -107,8 +107,8 @@ def take_shares(model: PreTrainedModel, group: Group) -> Shares:
         if isinstance(module, nn.Linear):
             module.out_features, module.in_features = module.weight.shape
             if style == _BY_INPUTS and group.rank > 0:
-                module.bias = None  # added once
-    model._device_mesh = model._mesh_manager = model._tp_size = None  # noqa: SLF001 (or PEFT would divide its own way)
+                module.register_parameter("bias", None)  # added once
+    model._device_mesh = None  # noqa: SLF001 (or PEFT would divide adapters its own way)
     return Shares(styles, group)
 
 
