@@ -29,7 +29,7 @@ LONGEST_PROMPT_BY_TOKENS = 1024
 """Columns of a prompt up to which a processor's kernel reads it, one query at a time; longer ones go by blocks."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class SharedPrefix:
     """Keys and values of tokens that several rows begin with."""
 

@@ -185,6 +185,13 @@ class Engine:
         sequence = self._sequences.get(request_id)
         return () if sequence is None else tuple(sequence.token_ids)
 
+    def close(self) -> None:
+        """End the processes of the other devices that hold the models; where there are some, nothing runs from then on.
+
+        They end as well when nobody uses the engine any more, and with this process.
+        """
+        self._models.runners[0].group.close()
+
     def step(self) -> list[Completion | Failure]:
         """Decode one token of every active request, and read prompts; those that ended with it."""
         plan = self._scheduler.schedule(self._prompts)
