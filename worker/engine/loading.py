@@ -1,7 +1,7 @@
 """From paths to an engine: which weights share a model, on which device, in which dtype, up to which length."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from transformers import PreTrainedModel
@@ -9,6 +9,8 @@ from transformers import PreTrainedModel
 from worker.engine.adapters import stack_adapters
 from worker.engine.architecture import longest_exact
 from worker.engine.checkpoints import Checkpoint, quiet_libraries
+from worker.engine.cross_tokenizer.loading import crossing_between
+from worker.engine.cross_tokenizer.runner import TOKENS_PER_TOKEN, Crossing, TextRunner
 from worker.engine.engine import Engine
 from worker.engine.errors import (
     DeviceError,
@@ -33,12 +35,16 @@ from worker.engine.streams import StreamWeights
 from worker.engine.tokenizer_files import TokenizerFiles
 from worker.engine.uneven import UnevenRunner
 from worker.engine.validation import Limits
-from worker.engine.vocabularies import check_adapter, check_vocabularies
+from worker.engine.vocabularies import check_adapter, differing
 
 # Prompt tokens of one step, by kind of device: enough to fill its matrix units, and few beside a step's own time.
 PREFILL_BUDGETS = {"cpu": 512, "cuda": 4096}
 # On a GPU a step that reads prompts is not replayed and costs several that are, so slots are filled in shares.
 ADMITTED_SHARE_ON_GPU = 4
+_GOES_FORWARD_ONLY = (
+    "it carries a state from token to token and cannot go back where a text is written otherwise in its own tokens, which "
+    "guiding a base with another tokenizer asks for"
+)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -57,6 +63,10 @@ class LoadedModels:
     end_ids: frozenset[int] = frozenset()
     """Tokens that end a completion besides those that the first model's configurations name."""
     warnings: tuple[str, ...] = ()
+    host: int = 0
+    """The model that the adapters are on."""
+    crossings: Mapping[int, Crossing] = field(default_factory=dict)
+    """How models read what the first one writes, where their tokenizers differ."""
 
 
 def load_engine(
@@ -74,7 +84,8 @@ def load_engine(
     """An engine with the weights "base" and, where given, "policy" and "reference".
 
     base is a model directory or Hub id; policy and reference are that, too, or LoRA adapters on base, which are
-    stacked on it: their rows share its forward passes. `num_slots` is how many requests are decoded at once, and
+    stacked on it: their rows share its forward passes. Where reference is a model with a tokenizer of its own, policy is an
+    adapter on that, or a model, and both judge the texts that the base proposes, in their own tokens. `num_slots` is how many requests are decoded at once, and
     `max_length` bounds prompt and completion together; by default both follow from the memory there is and from what
     the models are decoded exactly for. `prefill_budget` bounds the prompt tokens of one step, `cache_bytes` what the
     key-value cache may take: by default, a share of the memory that is free beside the models. Raises a ModelError that
@@ -128,9 +139,18 @@ def assemble(
     if max_length is None:
         limit = fitting.max_length
     slots = fitting.num_slots if num_slots is None else num_slots
-    num_tokens = min(runner.head.vocab_size for runner in runners)
+    limits = Limits(
+        vocab_size=min(runner.head.vocab_size for runner in runners if runner.proposes),
+        max_length=limit,
+        weights=tuple(loaded.weights),
+        own_vocabularies={
+            name: runners[weights.model].head.vocab_size
+            for name, weights in loaded.weights.items()
+            if weights.model in loaded.crossings
+        },
+    )
     return Engine(
-        _models(loaded, runners, Limits(vocab_size=num_tokens, max_length=limit, weights=tuple(loaded.weights))),
+        _models(loaded, runners, limits),
         num_slots=slots,
         prefill_budget=prefill_budget or PREFILL_BUDGETS["cuda" if is_gpu else "cpu"],
         admit_at_least=max(1, slots // ADMITTED_SHARE_ON_GPU) if is_gpu else 1,
@@ -140,14 +160,17 @@ def assemble(
 
 def _runners(loaded: LoadedModels, max_length: int) -> list[Runner]:
     """One per model, proved; raises UnsupportedModelError."""
-    first = loaded.models[0]
     proofs = loaded.proofs or [_proof(model, None, max_length) for model in loaded.models]
     for model in loaded.models:
         fuse(model)
         pack(model)
-    are_even = len({len(vocabulary_layer(model).weight) for model in loaded.models}) == 1
-    kind = Runner if are_even else UnevenRunner
-    runners = [kind(model, loaded.adapters if model is first else None, max_length) for model in loaded.models]
+    sizes = {len(vocabulary_layer(m).weight) for number, m in enumerate(loaded.models) if number not in loaded.crossings}
+    runners: list[Runner] = []
+    for number, model in enumerate(loaded.models):
+        is_crossed = number in loaded.crossings
+        kind = TextRunner if is_crossed else Runner if len(sizes) == 1 else UnevenRunner
+        limit = _guide_length(model, max_length) if is_crossed else max_length
+        runners.append(kind(model, loaded.adapters if number == loaded.host else None, limit))
     for path, model, runner, proof in zip(loaded.paths, loaded.models, runners, proofs, strict=True):
         cause = proof.why_not_exact(model, runner)
         if cause is not None:
@@ -156,7 +179,13 @@ def _runners(loaded: LoadedModels, max_length: int) -> list[Runner]:
         runner.head.values = values
     for runner in runners:
         if isinstance(runner, UnevenRunner):
-            runner.stand_beside(runners)
+            runner.stand_beside([each for number, each in enumerate(runners) if number not in loaded.crossings])
+    for number, crossing in loaded.crossings.items():
+        runner = runners[number]
+        if runner.is_recurrent:
+            raise UnsupportedModelError(path=loaded.paths[number], cause=_GOES_FORWARD_ONLY)
+        if isinstance(runner, TextRunner):
+            runner.cross(crossing)
     return runners
 
 
@@ -195,33 +224,50 @@ def _load(
     configs = {identity: checkpoint.config() for identity, checkpoint in full.items()}
     models = [checkpoint.model(configs[identity], dtype, device) for identity, checkpoint in full.items()]
     tokenizer = base.tokenizer
-    check_vocabularies(base, tokenizer, [*full.values()][1:], [len(vocabulary_layer(model).weight) for model in models])
+    wholes = [*full.values()]
+    sizes = [len(vocabulary_layer(model).weight) for model in models]
+    crossings = {
+        number: crossing_between(base, wholes[number], cause, _eos_token_ids(models[0]) | tokenizer.end_ids)
+        for number, cause in differing(base, tokenizer, wholes[1:], sizes).items()
+    }
+    tokenizers = [whole.tokenizer if number in crossings else tokenizer for number, whole in enumerate(wholes)]
+    host = _host(checkpoints, wholes, crossings)
     for adapter in adapters.values():
-        check_adapter(base, tokenizer, adapter)
+        check_adapter(wholes[host], tokenizers[host], adapter)
     limit = _max_length(base.path, models, max_length)
-    proofs = [_proof(model, tokenizer, limit) for model in models]
+    proofs = [_proof(model, own, limit) for model, own in zip(models, tokenizers, strict=True)]
     rows = stack_adapters(
-        models[0],
-        base.path,
+        models[host],
+        wholes[host].path,
         # PEFT names modules after adapters, so paths, which hold dots, cannot name them.
         {f"adapter_{i}": str(c.folder) for i, c in enumerate(adapters.values(), 1)},
-        on_adapter=lambda number: proofs[0].expect(models[0], number),
+        on_adapter=lambda number: proofs[host].expect(models[host], number),
     )
     places = {identity: StreamWeights(index) for index, identity in enumerate(full)}
-    places |= {identity: StreamWeights(0, adapter) for adapter, identity in enumerate(adapters, 1)}
+    places |= {identity: StreamWeights(host, adapter) for adapter, identity in enumerate(adapters, 1)}
     return LoadedModels(
         models=tuple(models),
         paths=tuple(checkpoint.path for checkpoint in full.values()),
         weights={name: places[checkpoint.identity] for name, checkpoint in checkpoints.items()},
         adapters=rows,
         values=tuple(
-            _value_heads(model, [checkpoint, *(adapters.values() if model is models[0] else ())])
+            _value_heads(model, [checkpoint, *(adapters.values() if model is models[host] else ())])
             for checkpoint, model in zip(full.values(), models, strict=True)
         ),
         proofs=tuple(proofs),
         end_ids=tokenizer.end_ids,
         warnings=tuple(c.warning for c in (*full.values(), *adapters.values()) if c.warning is not None),
+        host=host,
+        crossings=crossings,
     )
+
+
+def _host(checkpoints: Mapping[str, Checkpoint], wholes: Sequence[Checkpoint], crossed: Collection[int]) -> int:
+    """The model that adapters are on: the base, or a reference whose tokens differ from the base's."""
+    reference = checkpoints.get("reference")
+    places = {whole.identity: number for number, whole in enumerate(wholes)}
+    place = 0 if reference is None else places.get(reference.identity, 0)
+    return place if place in crossed else 0
 
 
 def _proof(model: PreTrainedModel, tokenizer: TokenizerFiles | None, max_length: int) -> Proof:
@@ -258,6 +304,13 @@ def _eos_token_ids(model: PreTrainedModel) -> frozenset[int]:
     stated = [getattr(model.generation_config, "eos_token_id", None), model.config.get_text_config().eos_token_id]
     each = (ids if isinstance(ids, list) else [ids] for ids in stated)
     return frozenset(token_id for ids in each for token_id in ids if token_id is not None)
+
+
+def _guide_length(model: PreTrainedModel, max_length: int) -> int:
+    """Most tokens of a text in a guide's own tokens, of which there may be more than of the base's."""
+    exact = longest_exact(model.config)
+    longest = TOKENS_PER_TOKEN * max_length
+    return longest if exact is None else min(exact, longest)
 
 
 def _device(name: str) -> torch.device:
