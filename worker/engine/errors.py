@@ -74,8 +74,7 @@ class AdapterError(ModelError):
 
 
 class VocabularyMismatchError(ModelError):
-    """{path!r} and {base!r} do not share a vocabulary ({cause}): guidance needs models with the same tokenizer, or ones
-    that texts can be carried between."""
+    """{path!r} and {base!r} do not share a vocabulary, nor tokenizers that texts can be carried between ({cause})."""
 
     code = "vocabulary_mismatch"
 

@@ -42,8 +42,8 @@ PREFILL_BUDGETS = {"cpu": 512, "cuda": 4096}
 # On a GPU a step that reads prompts is not replayed and costs several that are, so slots are filled in shares.
 ADMITTED_SHARE_ON_GPU = 4
 _GOES_FORWARD_ONLY = (
-    "it carries a state from token to token and cannot go back where a text is written otherwise in its own tokens, which "
-    "guiding a base with another tokenizer asks for"
+    "it carries a state from token to token, and cannot go back where a text changes in its own tokens: to guide a "
+    "base with another tokenizer, choose a model without recurrent layers"
 )
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -84,12 +84,12 @@ def load_engine(
     """An engine with the weights "base" and, where given, "policy" and "reference".
 
     base is a model directory or Hub id; policy and reference are that, too, or LoRA adapters on base, which are
-    stacked on it: their rows share its forward passes. Where reference is a model with a tokenizer of its own, policy is an
-    adapter on that, or a model, and both judge the texts that the base proposes, in their own tokens. `num_slots` is how many requests are decoded at once, and
-    `max_length` bounds prompt and completion together; by default both follow from the memory there is and from what
-    the models are decoded exactly for. `prefill_budget` bounds the prompt tokens of one step, `cache_bytes` what the
-    key-value cache may take: by default, a share of the memory that is free beside the models. Raises a ModelError that
-    says what to do.
+    stacked on it: their rows share its forward passes. Where reference is a model with another tokenizer, policy is an
+    adapter on that, or a model: they judge the texts that the base proposes in their own tokens. `num_slots` is how
+    many requests are decoded at once, and `max_length` bounds prompt and completion together; by default both follow
+    from the memory there is and from what the models are decoded exactly for. `prefill_budget` bounds the prompt tokens
+    of one step, `cache_bytes` what the key-value cache may take: by default, a share of the memory that is free beside
+    the models. Raises a ModelError that says what to do.
     """
     if num_slots is not None and num_slots < 1:
         raise SlotsError(num_slots=num_slots)
@@ -164,7 +164,9 @@ def _runners(loaded: LoadedModels, max_length: int) -> list[Runner]:
     for model in loaded.models:
         fuse(model)
         pack(model)
-    sizes = {len(vocabulary_layer(m).weight) for number, m in enumerate(loaded.models) if number not in loaded.crossings}
+    sizes = {
+        len(vocabulary_layer(m).weight) for number, m in enumerate(loaded.models) if number not in loaded.crossings
+    }
     runners: list[Runner] = []
     for number, model in enumerate(loaded.models):
         is_crossed = number in loaded.crossings
@@ -177,15 +179,31 @@ def _runners(loaded: LoadedModels, max_length: int) -> list[Runner]:
             raise UnsupportedModelError(path=path, cause=cause)
     for runner, values in zip(runners, loaded.values, strict=False):
         runner.head.values = values
-    for runner in runners:
+    _introduce(loaded, runners)
+    return runners
+
+
+def _introduce(loaded: LoadedModels, runners: Sequence[Runner]) -> None:
+    """Tell runners of each other, where they are not alike."""
+    for number, runner in enumerate(runners):
         if isinstance(runner, UnevenRunner):
-            runner.stand_beside([each for number, each in enumerate(runners) if number not in loaded.crossings])
-    for number, crossing in loaded.crossings.items():
-        runner = runners[number]
-        if runner.is_recurrent:
-            raise UnsupportedModelError(path=loaded.paths[number], cause=_GOES_FORWARD_ONLY)
+            runner.stand_beside([other for other in runners if not isinstance(other, TextRunner)])
         if isinstance(runner, TextRunner):
-            runner.cross(crossing)
+            if runner.is_recurrent:
+                raise UnsupportedModelError(path=loaded.paths[number], cause=_GOES_FORWARD_ONLY)
+            runner.cross(loaded.crossings[number])
+
+
+def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:
+    of_base = [model for number, model in enumerate(loaded.models) if number not in loaded.crossings]
+    are_even = len({len(vocabulary_layer(model).weight) for model in of_base}) == 1
+    runners: list[Runner] = []
+    for number, model in enumerate(loaded.models):
+        adapters = loaded.adapters if number == loaded.host else None
+        if number in loaded.crossings:
+            runners.append(TextRunner(model, adapters, _guide_length(model, max_length)))
+        else:
+            runners.append((Runner if are_even else UnevenRunner)(model, adapters, max_length))
     return runners
 
 

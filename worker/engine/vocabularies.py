@@ -1,8 +1,8 @@
 """Whether token ids mean the same to all models, and which ids all of them have.
 
 Models of one family pad their vocabularies to different sizes (151,936 and 152,064 rows for one tokenizer). Rows beyond
-the tokenizer's tokens stand for nothing, so models that differ in them alone go together. Models whose tokenizers differ
-go together by way of text (`worker.engine.cross_tokenizer`).
+the tokenizer's tokens stand for nothing, so models that differ in them alone go together. Others go together by way of
+text (`worker.engine.cross_tokenizer`).
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """A tiny base and a guide whose tokenizers differ, trained on a page of text each; and the oracle of such a pair."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from tests.engine.oracle import Oracle, uncached
 from worker.engine import Stream
 
 END = "<end>"
-ENGLISH = "The letter was short. It said that the tea had gone cold, and that nobody in the house would mind it now. " * 4
+ENGLISH = (
+    "The letter was short. It said that the tea had gone cold, and that nobody in the house would mind it now. " * 4
+)
 MIXED = "the the then that hat at a  \n\n ที่นี่ ที่ กขค 日本語 🙂🙂 straße it's isn't gone, now! 123 12345 " * 4
 
 
@@ -33,7 +35,9 @@ def bytes_bpe(text: str, vocab_size: int) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, special_tokens=[END], show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, initial_alphabet=alphabet, special_tokens=[END], show_progress=False
+    )
     tokenizer.train_from_iterator([text], trainer)
     return tokenizer
 

@@ -1,7 +1,7 @@
 """Texts that grow, in the tokens of another tokenizer: always those that it gives for the whole text.
 
-A token of the base may end within a token of the guide's, so what is written behind it can change tokens before it. Where
-a word ends for good ("... a b ...": a space between letters), the tokens before are settled and not looked at again.
+A token of the base may end within one of the guide's, so what is written behind it can change tokens before it. Where a
+word ends for good ("... a b ...": a space between letters), the tokens before are settled and not looked at again.
 """
 
 import re

@@ -1,6 +1,6 @@
 """Rows of a guide with a tokenizer of its own: they do not decode, they judge what the candidates add to a text."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -9,19 +9,23 @@ from torch import Tensor, nan
 from transformers import PreTrainedModel
 
 from worker.engine.attention import AttentionBlock, AttentionMetadata
-from worker.engine.batch_layout import PromptChunk, RowKey, piece_block, written
+from worker.engine.batch_layout import PromptChunk, Row, RowKey, piece_block, written
 from worker.engine.cross_tokenizer.retokenizing import Continued, GrowingText, Retokenizer
-from worker.engine.cross_tokenizer.spelling import Spelling
+from worker.engine.cross_tokenizer.spelling import Spelling, complete
 from worker.engine.cross_tokenizer.tree_block import tree_block
 from worker.engine.cross_tokenizer.trees import Tree, tree_of
 from worker.engine.lora import AdapterRows
 from worker.engine.prefixes import PrefixKey
 from worker.engine.runner import Runner
+from worker.engine.streams import StreamWeights
 
 LOGITS_AT_ONCE = 2**25
 """Logits that exist at once: 128 MiB in float32."""
 TOKENS_PER_TOKEN = 2
 """Of the guide's, for one of the base's: more than texts have, the candidates' own included."""
+
+_GIVEN = PrefixKey(StreamWeights(0), ())
+"""The owner of a text that is given, not written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +106,13 @@ class TextRunner(Runner):
             return super().columns(hidden, rows, token_ids)
         of_rows = dict(zip(rows.tolist(), token_ids.tolist(), strict=True))
         texts = self._continued({self.rows[row].key[0]: candidates for row, candidates in of_rows.items()})
-        fitting = [self._tree(row, texts[self.rows[row].key[0]]) for row in range(len(of_rows))]  # all that decode
-        trees = [self._in_vain(row) if tree is None else tree for row, tree in enumerate(fitting)]
-        summed = self._summed(self._run_trees(trees), trees, token_ids.shape[1])
+        judging = self.rows[: len(of_rows)]  # all that decode
+        fitting = [self._tree(row.key, texts[row.key[0]]) for row in judging]
+        trees = [self._in_vain(row.key) if tree is None else tree for row, tree in zip(judging, fitting, strict=True)]
+        lengths = [tree.start - row.offset + len(tree.tokens) for row, tree in zip(judging, trees, strict=True)]
+        self._lengths[: len(judging)] = lengths
+        self._cache.reserve(self._lengths)
+        summed = self._summed(self._run_trees(trees, judging, first_row=0), judging, trees, token_ids.shape[1])
         summed[[tree is None for tree in fitting]] = nan
         return summed[rows]
 
@@ -116,8 +124,7 @@ class TextRunner(Runner):
             return
         chosen = {key[0]: token for key, token in zip(self.decoding_keys, tokens.tolist(), strict=True)}
         for request_id, token_id in chosen.items():
-            text = self._texts.setdefault(request_id, GrowingText())
-            text.append(self._crossing.spelling, token_id, self._crossing.retokenizer)
+            self._append(request_id, token_id)
         has_joined, self.num_decoding = self._num_joining > 0, self.num_decoding + self._num_joining
         self._num_joining = 0
         self._tokens = self._positions = tokens  # of no use here, but as many as there are rows
@@ -128,6 +135,59 @@ class TextRunner(Runner):
     def release(self, request_ids: Collection[int | str | PrefixKey], *, scrub: bool) -> None:
         """Free the rows of these requests and forget their texts."""
         super().release(request_ids, scrub=scrub)
+        self._forget(request_ids)
+
+    @torch.inference_mode()
+    def judge(
+        self,
+        streams: Sequence[tuple[int, tuple[int, ...]]],
+        before: Sequence[int],
+        token_ids: Sequence[int],
+        candidates: Tensor,
+    ) -> Iterator[Tensor]:
+        """[m, K] float64 at each place of a text of the base's tokens [n] behind others, of candidates [n, K].
+
+        `streams` [m] are adapters and prompts. Nothing is kept, nobody else is touched.
+        """
+        rows = [Row((_GIVEN, index), adapter, prefix=None) for index, (adapter, _) in enumerate(streams)]
+        for row, (_, prompt) in zip(rows, streams, strict=True):
+            self._prompts[row.key], self._held[row.key] = prompt, ()
+        try:
+            for token_id in before:
+                self._append(_GIVEN, token_id)
+            for token_id, of_place in zip(token_ids, candidates.tolist(), strict=True):
+                yield self._judged_aside(rows, self._continued({_GIVEN: of_place})[_GIVEN])
+                self._append(_GIVEN, token_id)
+            self._cache.scrub(self._index(range(len(self.rows), len(self.rows) + len(rows))))
+            self._cache.trim(self._lengths)
+        finally:
+            self._forget({_GIVEN})
+
+    def _judged_aside(self, rows: Sequence[Row], text: Continued) -> Tensor:
+        """[m, K], in rows of the cache behind those that are in use."""
+        fitting = [tree for row in rows if (tree := self._tree(row.key, text)) is not None]
+        num_candidates = len(text.endings)
+        if len(fitting) < len(rows):
+            return torch.full((len(rows), num_candidates), nan, dtype=torch.float64, device=self._device)
+        self._cache.reserve([*self._lengths, *(tree.start + len(tree.tokens) for tree in fitting)])
+        hidden = self._run_trees(fitting, rows, first_row=len(self.rows))
+        return self._summed(hidden, rows, fitting, num_candidates)
+
+    def text_ids(self, token_ids: Sequence[int]) -> tuple[int, ...]:
+        """What the base wrote with these tokens, in this model's own."""
+        crossing = self._told
+        return crossing.retokenizer.tokens([complete(crossing.spelling.spelt(token_ids, at_start=True))[0]])[0]
+
+    @property
+    def _told(self) -> Crossing:
+        assert self._crossing is not None  # noqa: S101 (only asked of one that is told)
+        return self._crossing
+
+    def _append(self, request_id: int | str | PrefixKey, token_id: int) -> None:
+        text = self._texts.setdefault(request_id, GrowingText())
+        text.append(self._told.spelling, token_id, self._told.retokenizer)
+
+    def _forget(self, request_ids: Collection[int | str | PrefixKey]) -> None:
         for of_rows in (self._prompts, self._held):
             for key in [key for key in of_rows if key[0] in request_ids]:
                 del of_rows[key]
@@ -136,8 +196,7 @@ class TextRunner(Runner):
 
     def _continued(self, candidates: dict[int | str | PrefixKey, list[int]]) -> dict[int | str | PrefixKey, Continued]:
         """Of each request, its text with each candidate."""
-        crossing = self._crossing
-        assert crossing is not None  # noqa: S101 (only asked for once it is told)
+        crossing = self._told
         texts = {request_id: self._texts.get(request_id, GrowingText()) for request_id in candidates}
         spelt = {
             request_id: texts[request_id].candidates(crossing.spelling, token_ids)
@@ -156,78 +215,88 @@ class TextRunner(Runner):
             for request_id, token_ids in candidates.items()
         }
 
-    def _tree(self, row: int, text: Continued) -> Tree | None:
+    def _tree(self, key: RowKey, text: Continued) -> Tree | None:
         """What the row has to run; None where the text has outgrown the model."""
-        key = self.rows[row].key
         tree = tree_of(self._prompts[key], text, self._held[key])
         return tree if tree.start + len(tree.tokens) <= self.max_length else None
 
-    def _in_vain(self, row: int) -> Tree:
-        held = self._held[self.rows[row].key]
+    def _in_vain(self, key: RowKey) -> Tree:
+        held = self._held[key]
         return Tree(len(held) - 1, held[-1:], (None,), (len(held) - 1,), (), held)
 
-    def _run_trees(self, trees: Sequence[Tree]) -> Tensor:
-        """[tokens, d], of the trees of the first rows."""
-        for row, tree in enumerate(trees):
-            self._held[self.rows[row].key] = tree.held[: tree.start]  # if this fails, no more is known
-            self._lengths[row] = tree.start - self.rows[row].offset + len(tree.tokens)
-        self._cache.reserve(self._lengths)
+    def _run_trees(self, trees: Sequence[Tree], rows: Sequence[Row], *, first_row: int) -> Tensor:
+        """[tokens, d], of the trees of neighbouring rows."""
+        for row, tree in zip(rows, trees, strict=True):
+            self._held[row.key] = tree.held[: tree.start]  # if this fails, no more is known
         first_tokens = [0, *accumulate(len(tree.tokens) for tree in trees)]
         step = max(1, -(-len(trees) // self._num_blocks))
         blocks = [
             tree_block(
                 trees[start : start + step],
-                self.rows[start : min(start + step, len(trees))],
-                first_row=start,
+                rows[start : start + step],
+                first_row=first_row + start,
                 first_token=first_tokens[start],
                 device=self._device,
             )
             for start in range(0, len(trees), step)
         ]
-        adapters = [row.adapter for row, tree in zip(self.rows, trees, strict=False) for _ in tree.tokens]
+        adapters = [row.adapter for row, tree in zip(rows, trees, strict=True) for _ in tree.tokens]
         self._select(self._index(adapters), {*adapters})
         hidden = self._run_line(
             [token for tree in trees for token in tree.tokens],
             [position for tree in trees for position in tree.positions],
             blocks,
         )
-        for row, tree in enumerate(trees):
-            self._held[self.rows[row].key] = tree.held
+        for row, tree in zip(rows, trees, strict=True):
+            self._held[row.key] = tree.held
         return hidden
 
-    def _run_line(
-        self, tokens: Sequence[int], positions: Sequence[int], blocks: Sequence[AttentionBlock]
-    ) -> Tensor:
+    def _run_line(self, tokens: Sequence[int], positions: Sequence[int], blocks: Sequence[AttentionBlock]) -> Tensor:
         metadata = AttentionMetadata(*written(blocks, self._device), blocks, self.windows)
         return self._forward(self._index(tokens), self._index(positions), metadata)
 
-    def _summed(self, hidden: Tensor, trees: Sequence[Tree], num_candidates: int) -> Tensor:
+    def _summed(self, hidden: Tensor, rows: Sequence[Row], trees: Sequence[Tree], num_candidates: int) -> Tensor:
         """[n, K] float64: each candidate's terms, of the hidden states [tokens, d] of all trees."""
         nodes: dict[int, int] = {}
         terms: list[tuple[int, int, int]] = []  # place in the result, of the node among those asked, token
-        rows: list[int] = []
+        adapters: list[int] = []
         first_token = 0
-        for row, tree in enumerate(trees):
+        for index, (row, tree) in enumerate(zip(rows, trees, strict=True)):
             for term in tree.terms:
                 node = first_token + term.node
                 if node not in nodes:
                     nodes[node] = len(nodes)
-                    rows.append(row)
-                terms.append((row * num_candidates + term.candidate, nodes[node], term.token_id))
+                    adapters.append(row.adapter)
+                terms.append((index * num_candidates + term.candidate, nodes[node], term.token_id))
             first_token += len(tree.tokens)
         total = torch.zeros(len(trees) * num_candidates, dtype=torch.float64, device=self._device)
         if terms:
             places, asked, token_ids = self._index(terms).T
-            total.index_add_(0, places, self._log_probabilities(hidden[self._index([*nodes])], rows, asked, token_ids))
+            states = hidden[self._index([*nodes])]
+            total.index_add_(0, places, self._log_probabilities(states, adapters, asked, token_ids))
         return total.view(len(trees), num_candidates)
 
-    def _log_probabilities(self, hidden: Tensor, rows: Sequence[int], asked: Tensor, token_ids: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def log_probabilities(self, hidden: Tensor, adapter: int, token_ids: Sequence[int]) -> Tensor:
+        """[n] float64, of tokens [n] behind hidden states [n, d] of a text."""
+        places = self._index(range(len(token_ids)))
+        return self._log_probabilities(hidden, [adapter] * len(token_ids), places, self._index(token_ids))
+
+    def _logits_at(self, hidden: Tensor, adapters: Sequence[int]) -> Tensor:
+        """[nodes, V] of hidden states [nodes, d] of rows with these adapters."""
+        if not self.head.tells_rows_apart:
+            return self.head.logits(hidden)
+        of_nodes = self._index(adapters)
+        self._select(of_nodes, {*adapters})
+        return self.head.logits(hidden, of_nodes)
+
+    def _log_probabilities(self, hidden: Tensor, adapters: Sequence[int], asked: Tensor, token_ids: Tensor) -> Tensor:
         """[terms] float64, of tokens [terms] behind the hidden states [nodes, d] that `asked` [terms] names."""
         at_once = max(1, LOGITS_AT_ONCE // self.head.vocab_size)
         found = torch.empty(len(asked), dtype=torch.float64, device=self._device)
         for start in range(0, len(hidden), at_once):
             part = slice(start, start + at_once)
-            logits = self.head.logits(hidden[part], self._adapters_at_head(self._index(rows[part]))).float()
+            logits = self._logits_at(hidden[part], adapters[part]).float()
             here = ((asked >= start) & (asked < start + at_once)).nonzero()[:, 0]
             of_nodes = asked[here] - start
             norms = logits.logsumexp(1).double()

@@ -5,7 +5,6 @@ Pure; knows token ids, no tensors.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import NamedTuple
 
 from worker.engine.cross_tokenizer.retokenizing import Continued
@@ -83,4 +82,6 @@ def tree_of(prompt: Sequence[int], text: Continued, held: Sequence[int]) -> Tree
 
 def common_prefix(sequences: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """What all of them begin with."""
-    return tuple(commonprefix([*sequences]))  # of any sequences, not of paths alone
+    first, last = min(sequences), max(sequences)
+    length = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first[:length]
