@@ -158,7 +158,7 @@ def generate_greedily(path: str, text: tuple[int, ...], max_tokens: int) -> tupl
     return generated[: generated.index(EOS)] if EOS in generated else generated
 
 
-def _processed(request: Request, logits: list[float], token_ids: list[int]) -> dict[int, float]:
+def _processed(request: Request, logits: Sequence[float], token_ids: list[int]) -> dict[int, float]:
     """The logits of the tokens that may come."""
     bias = dict(request.logit_bias)
     seen = {*request.streams[0].prompt, *token_ids}

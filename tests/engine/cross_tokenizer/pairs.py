@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tests.engine.models import peft_on_newer_transformers, read, save, save_adapter, tiny
@@ -67,11 +68,14 @@ class CrossOracle(Oracle):
 
     def __init__(self, pair: Pair) -> None:
         self._of_base, self._of_guide = tokenizer_of(pair.base), tokenizer_of(pair.reference)
-        end = self._of_base.token_to_id(END)
+        end = id_of_end(self._of_base)
         with peft_on_newer_transformers():
             adapted = PeftModel.from_pretrained(read(pair.reference), pair.policy).double()
         super().__init__({"base": uncached(read(pair.base))}, end)
-        self._guides = {"policy": adapted, "reference": read(pair.reference).double()}
+        self._guides: dict[str, PreTrainedModel | PeftModel] = {
+            "policy": adapted,
+            "reference": read(pair.reference).double(),
+        }
         self._likelihoods: dict[tuple[str, tuple[int, ...], tuple[int, ...]], float] = {}
 
     def logits(self, stream: Stream, token_ids: Sequence[int]) -> Sequence[float]:
@@ -82,9 +86,11 @@ class CrossOracle(Oracle):
     def likelihood(self, stream: Stream, token_ids: tuple[int, ...]) -> float:
         """The log-probability of the text of some tokens of the base under a guide."""
         ends = self._end in token_ids
-        spelt = b"".join(bytes(map(letters().index, self._of_base.id_to_token(a))) for a in token_ids if a != self._end)
+        spelt = b"".join(
+            bytes(map(letters().index, self._of_base.id_to_token(a) or "")) for a in token_ids if a != self._end
+        )
         text = self._of_guide.encode(whole_characters(spelt), add_special_tokens=False).ids
-        text += [self._of_guide.token_to_id(END)] if ends else []
+        text += [id_of_end(self._of_guide)] if ends else []
         key = (stream.weights, stream.prompt, tuple(text))
         if key not in self._likelihoods:
             self._likelihoods[key] = self._run(stream, text)
@@ -92,7 +98,8 @@ class CrossOracle(Oracle):
 
     @torch.no_grad()
     def _run(self, stream: Stream, text: list[int]) -> float:
-        logits = self._guides[stream.weights](input_ids=torch.tensor([[*stream.prompt, *text]]), use_cache=False).logits
+        guide = self._guides[stream.weights]
+        logits: Tensor = guide(input_ids=torch.tensor([[*stream.prompt, *text]]), use_cache=False).logits
         likely = logits[0].log_softmax(-1)
         return sum(float(likely[len(stream.prompt) + place - 1, token]) for place, token in enumerate(text))
 
@@ -114,6 +121,12 @@ def tokenizer_of(folder: str) -> Tokenizer:
     tokenizer: Tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+def id_of_end(tokenizer: Tokenizer) -> int:
+    token_id = tokenizer.token_to_id(END)
+    assert token_id is not None
+    return token_id
 
 
 def letters() -> list[str]:

@@ -1,4 +1,4 @@
-"""A guide with another tokenizer judges whole texts: the engine, which runs what is new, against all of it each time."""
+"""A guide with another tokenizer judges whole texts: the engine, which runs what is new, against all of each."""
 
 from collections.abc import Sequence
 

@@ -14,8 +14,8 @@ from worker.engine.cross_tokenizer.spelling import Spelling, UnknownSpellingErro
 
 _WORDS_APART = re.compile(r"(?<=[^\W\d_])(?= [^\W\d_])")
 """Between a letter and a space that a letter follows."""
-_OVER_WORDS = re.compile(r"([^\W\d_]|\ufffd) ([^\W\d_]|\ufffd)")
-"""The same, or what may be a part of it, within a token."""
+_OVER_WORDS = re.compile(r"([^\W\d_]|\ufffd) ")
+"""A token that has this, or what may be a part of it, reaches over such a place."""
 _PROBES = (
     "It's a small-world, isn't it? Yes I'd say so",
     "one  two\n three 12345 a b\n\nc d. E f",

@@ -28,10 +28,8 @@ class Spelling:
         """As the tokenizer decodes; `silent` are its control tokens. Raises UnknownSpellingError."""
         decoders = [*_decoders(json.loads(tokenizer.decoder.__getstate__()))] if tokenizer.decoder else []
         spell = _speller(decoders)
-        tokens = {token_id: spell(token) for token, token_id in tokenizer.get_vocab(with_added_tokens=False).items()}
-        tokens |= {number: token.content.encode() for number, token in tokenizer.get_added_tokens_decoder().items()}
-        for token_id in silent:
-            tokens.pop(token_id, None)
+        vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+        tokens = {token_id: spell(token) for token, token_id in vocabulary.items() if token_id not in silent}
         drops = any(map(_drops_first_space, decoders))
         spelling = cls(tokens, drops_first_space=drops)
         for probe in _PROBES:
@@ -105,7 +103,7 @@ def _drops_first_space(decoder: Mapping[str, Any]) -> bool:
 
 
 def _is_space(replaces: Mapping[str, Any]) -> bool:
-    return replaces["pattern"] == {"String": _SPACE} and replaces["content"] == " "
+    return bool(replaces["pattern"] == {"String": _SPACE} and replaces["content"] == " ")
 
 
 def _letters_of_bytes() -> Iterator[tuple[int, str]]:
