@@ -35,7 +35,7 @@ from worker.engine.streams import StreamWeights
 from worker.engine.tokenizer_files import TokenizerFiles
 from worker.engine.uneven import UnevenRunner
 from worker.engine.validation import Limits
-from worker.engine.vocabularies import check_adapter, differing
+from worker.engine.vocabularies import check_adapter, check_guides, differing
 
 # Prompt tokens of one step, by kind of device: enough to fill its matrix units, and few beside a step's own time.
 PREFILL_BUDGETS = {"cpu": 512, "cuda": 4096}
@@ -248,6 +248,8 @@ def _load(
         number: crossing_between(base, wholes[number], cause, _eos_token_ids(models[0]) | tokenizer.end_ids)
         for number, cause in differing(base, tokenizer, wholes[1:], sizes).items()
     }
+    if crossings:
+        check_guides(wholes[1:])
     tokenizers = [whole.tokenizer if number in crossings else tokenizer for number, whole in enumerate(wholes)]
     host = _host(checkpoints, wholes, crossings)
     for adapter in adapters.values():

@@ -33,6 +33,14 @@ def differing(
     return found
 
 
+def check_guides(guides: Sequence[Checkpoint]) -> None:
+    """Raise VocabularyMismatchError unless those whose tokens are not the base's have one tokenizer."""
+    for guide in guides[1:]:
+        cause = why_unlike(guides[0].tokenizer, guide.tokenizer)
+        if cause is not None:
+            raise VocabularyMismatchError(path=guide.path, base=guides[0].path, cause=cause)
+
+
 def check_adapter(base: Checkpoint, tokenizer: TokenizerFiles, adapter: Checkpoint) -> None:
     """Raise VocabularyMismatchError where an adapter brings a tokenizer that numbers the base's tokens differently.
 
