@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from transformers import PreTrainedModel
@@ -29,7 +30,7 @@ from worker.engine.joined import pack
 from worker.engine.lora import AdapterRows
 from worker.engine.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, free_bytes, room
 from worker.engine.models import EngineModels
-from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
+from worker.engine.proof import TOLERANCE, Proof, ordinary_token_ids, special_ids_of
 from worker.engine.runner import Runner
 from worker.engine.streams import StreamWeights
 from worker.engine.tokenizer_files import TokenizerFiles
@@ -192,6 +193,18 @@ def _introduce(loaded: LoadedModels, runners: Sequence[Runner]) -> None:
             if runner.is_recurrent:
                 raise UnsupportedModelError(path=loaded.paths[number], cause=_GOES_FORWARD_ONLY)
             runner.cross(loaded.crossings[number])
+            _prove_trees(loaded, number, runner)
+
+
+def _prove_trees(loaded: LoadedModels, number: int, runner: TextRunner) -> None:
+    """Raise UnsupportedModelError where branches of a tree are not judged as the texts that they are."""
+    model = loaded.models[number]
+    ordinary = ordinary_token_ids(runner.head.vocab_size, special_ids_of(model.config))
+    on_it = {weights.adapter for weights in loaded.weights.values() if weights.model == number}
+    for adapter in sorted(on_it):
+        if not runner.tree_error([*islice(ordinary, 9)], adapter) <= TOLERANCE[model.dtype]:
+            cause = "its layers do not keep apart texts that branch, which guiding with another tokenizer asks for"
+            raise UnsupportedModelError(path=loaded.paths[number], cause=cause)
 
 
 def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from tests.engine.cross_tokenizer.pairs import ENGLISH, MIXED, bytes_bpe, whole_characters
+from tests.engine.cross_tokenizer.pairs import ENGLISH, MIXED, bytes_bpe, id_of_end, whole_characters
 from worker.engine.cross_tokenizer.retokenizing import Continued, GrowingText, Retokenizer
 from worker.engine.cross_tokenizer.spelling import Spelling, UnknownSpellingError
 from worker.engine.cross_tokenizer.trees import tree_of
@@ -74,7 +74,7 @@ TEXTS = st.text(st.sampled_from("abehnst  \n,.'1ที่นี🙂日ßé\u0301
 
 @cache
 def spelling(kind: str) -> Spelling:
-    return Spelling.of(KINDS[kind](), silent={KINDS[kind]().token_to_id("<end>")})
+    return Spelling.of(KINDS[kind](), silent={id_of_end(KINDS[kind]())})
 
 
 @cache

@@ -173,6 +173,20 @@ class TextRunner(Runner):
         hidden = self._run_trees(fitting, rows, first_row=len(self.rows))
         return self._summed(hidden, rows, fitting, num_candidates)
 
+    @torch.inference_mode()
+    def tree_error(self, token_ids: Sequence[int], adapter: int) -> float:
+        """How far the logits of a text on the second branch of a tree are from those of the text alone."""
+        trunk, first, second = (tuple(token_ids[start : start + 3]) for start in (0, 3, 6))
+        row = Row((_GIVEN, 0), adapter, prefix=None)
+        tree = tree_of(trunk, Continued((), (first, second)), ())
+        self._cache.reserve([*self._lengths, len(tree.tokens)])
+        on_branch = self._run_trees([tree], [row], first_row=len(self.rows))[-1:]
+        text = PromptChunk(row.key, adapter, (*trunk, *second[:-1]), start=0, is_last=True)
+        alone = torch.cat([*self.read([text], len(text.token_ids))])[-1:]
+        self._forget({_GIVEN})
+        found, expected = (self._logits_at(states, [adapter]).float() for states in (on_branch, alone))
+        return float((found - expected).norm() / expected.norm())
+
     def text_ids(self, token_ids: Sequence[int]) -> tuple[int, ...]:
         """What the base wrote with these tokens, in this model's own."""
         crossing = self._told
