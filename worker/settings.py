@@ -26,7 +26,7 @@ class WorkerSettings(BaseSettings):
     reference: str | None = None
     """The model that the policy was trained on, where that is not the base: its tokenizer may be another."""
     guide: str | None = None
-    """A model of the same vocabulary that guides `mixture` where there is no policy."""
+    """A model that guides `mixture` where there is no policy."""
     card: str | None = None
     """A card (`padserve.json`) elsewhere than beside the weights, as for hub ids."""
     device: str = "auto"

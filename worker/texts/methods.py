@@ -28,7 +28,7 @@ REFERENCE_GUIDE = Guide("policy", "reference")
 BASE_GUIDE = Guide("base", "base")
 """The base against itself (Drift, arXiv 2502.14289): needs no policy."""
 MODEL_GUIDE = Guide("policy", "policy")
-"""Another model of the same vocabulary, usually a small one, against itself; it is loaded in the policy's place."""
+"""Another model, usually a small one, against itself; it is loaded in the policy's place."""
 
 
 def streams_of(

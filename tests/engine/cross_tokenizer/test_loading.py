@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tokenizers import decoders
 
-from tests.engine.cross_tokenizer.pairs import ENGLISH, END, Pair, bytes_bpe, save_with_tokenizer
+from tests.engine.cross_tokenizer.pairs import END, ENGLISH, Pair, bytes_bpe, save_with_tokenizer
 from tests.engine.models import tiny
 from tests.engine.recurrent_models import RECURRENT
 from worker.engine import Engine, Request, Stream, load_engine
