@@ -22,9 +22,11 @@ class WorkerSettings(BaseSettings):
     model_aliases: str = ""
     """Other names for it, separated by commas."""
     policy: str | None = None
-    """The personalised reward model: an adapter on the base, or a model with the same tokenizer."""
+    """The personalised reward model: an adapter on the base or on PADSERVE_REFERENCE, or a model."""
+    reference: str | None = None
+    """The model that the policy was trained on, where that is not the base: its tokenizer may be another."""
     guide: str | None = None
-    """A model of the same vocabulary that guides `mixture` where there is no policy."""
+    """A model that guides `mixture` where there is no policy."""
     card: str | None = None
     """A card (`padserve.json`) elsewhere than beside the weights, as for hub ids."""
     device: str = "auto"

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tests.engine.models import EOS, Family, peft_on_newer_transformers, read
-from worker.engine import Request
+from worker.engine import Request, Stream
 
 LanguageModel: TypeAlias = Callable[[Tensor], Tensor]
 """Token ids [1, n] to the logits [V] of what comes next."""
@@ -47,8 +47,9 @@ class Place:
 class Oracle:
     """Plain transformers and PEFT, one model per name that streams use."""
 
-    def __init__(self, models: Mapping[str, LanguageModel]) -> None:
+    def __init__(self, models: Mapping[str, LanguageModel], end: int = EOS) -> None:
         self._models = models
+        self._end = end
         self._known: dict[tuple[str, tuple[int, ...]], list[float]] = {}
 
     @classmethod
@@ -67,13 +68,13 @@ class Oracle:
             token_id, reward, kl = self._next(request, token_ids)
             rewards.append(reward)
             kls.append(kl)
-            if token_id == EOS:
+            if token_id == self._end:
                 break
             token_ids.append(token_id)
         return Answer(tuple(token_ids), tuple(rewards), tuple(kls))
 
     def _next(self, request: Request, token_ids: list[int]) -> tuple[int, float, float]:
-        logits = [self._logits(stream.weights, [*stream.prompt, *token_ids]) for stream in request.streams]
+        logits = [self.logits(stream, token_ids) for stream in request.streams]
         proposed = _processed(request, logits[0], token_ids)
         candidates = sorted(proposed, key=lambda a: (-proposed[a], a))[: request.k]
         over_candidates = [dict(zip(candidates, _log_softmax([z[a] for a in candidates]), strict=True)) for z in logits]
@@ -88,7 +89,7 @@ class Oracle:
 
     def place(self, request: Request, before: Sequence[int], token_id: int) -> Place:
         """What guides a token behind these."""
-        logits = [self._logits(stream.weights, [*stream.prompt, *before]) for stream in request.streams]
+        logits = [self.logits(stream, before) for stream in request.streams]
         proposed = _processed(request, logits[0], list(before))
         candidates = sorted(proposed, key=lambda a: (-proposed[a], a))[: request.k]
         norms = [_log_sum([z[a] for a in candidates]) for z in logits]
@@ -113,10 +114,12 @@ class Oracle:
         )
 
     @torch.no_grad()
-    def _logits(self, weights: str, prefix: list[int]) -> list[float]:
-        key = (weights, tuple(prefix))
+    def logits(self, stream: Stream, token_ids: Sequence[int]) -> Sequence[float]:
+        """Of every token that may follow these."""
+        prefix = (*stream.prompt, *token_ids)
+        key = (stream.weights, prefix)
         if key not in self._known:
-            self._known[key] = self._models[weights](torch.tensor([prefix])).tolist()
+            self._known[key] = self._models[stream.weights](torch.tensor([prefix])).tolist()
         return self._known[key]
 
 
@@ -155,7 +158,7 @@ def generate_greedily(path: str, text: tuple[int, ...], max_tokens: int) -> tupl
     return generated[: generated.index(EOS)] if EOS in generated else generated
 
 
-def _processed(request: Request, logits: list[float], token_ids: list[int]) -> dict[int, float]:
+def _processed(request: Request, logits: Sequence[float], token_ids: list[int]) -> dict[int, float]:
     """The logits of the tokens that may come."""
     bias = dict(request.logit_bias)
     seen = {*request.streams[0].prompt, *token_ids}

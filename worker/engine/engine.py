@@ -132,6 +132,11 @@ class Engine:
         return tuple(self._models.weights)
 
     @property
+    def foreign_weights(self) -> tuple[str, ...]:
+        """Those whose tokens are not the base's: their prompts are in their own, and they judge texts."""
+        return tuple(self._models.limits.own_vocabularies)
+
+    @property
     def device(self) -> torch.device:
         """Where the models are."""
         return self._models.device

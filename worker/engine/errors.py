@@ -74,7 +74,7 @@ class AdapterError(ModelError):
 
 
 class VocabularyMismatchError(ModelError):
-    """{path!r} and {base!r} do not share a vocabulary ({cause}): guidance needs models with the same tokenizer."""
+    """{path!r} and {base!r} do not share a vocabulary, nor tokenizers that texts can be carried between ({cause})."""
 
     code = "vocabulary_mismatch"
 
@@ -146,6 +146,12 @@ class NoStreamsError(RequestError):
     """A request needs at least one stream."""
 
     code = "no_streams"
+
+
+class ForeignBaseStreamError(RequestError):
+    """The first stream proposes tokens of the base's vocabulary, and {weights!r} has another: it can only guide."""
+
+    code = "foreign_base_stream"
 
 
 class UnknownWeightsError(RequestError):

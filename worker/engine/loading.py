@@ -1,8 +1,9 @@
 """From paths to an engine: which weights share a model, on which device, in which dtype, up to which length."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from transformers import PreTrainedModel
@@ -10,6 +11,8 @@ from transformers import PreTrainedModel
 from worker.engine.adapters import stack_adapters, whole
 from worker.engine.architecture import longest_exact
 from worker.engine.checkpoints import Checkpoint, quiet_libraries
+from worker.engine.cross_tokenizer.loading import crossing_between
+from worker.engine.cross_tokenizer.runner import TOKENS_PER_TOKEN, Crossing, TextRunner
 from worker.engine.devices import devices_of, dtype_of
 from worker.engine.engine import Engine
 from worker.engine.errors import (
@@ -28,19 +31,24 @@ from worker.engine.joined import pack
 from worker.engine.lora import AdapterRows
 from worker.engine.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, room
 from worker.engine.models import EngineModels
-from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
+from worker.engine.proof import TOLERANCE, Proof, ordinary_token_ids, special_ids_of
 from worker.engine.runner import Runner
 from worker.engine.shards import Shares, take_shares, why_not_shared
 from worker.engine.streams import StreamWeights
 from worker.engine.tokenizer_files import TokenizerFiles
 from worker.engine.uneven import UnevenRunner
 from worker.engine.validation import Limits
-from worker.engine.vocabularies import check_adapter, check_vocabularies
+from worker.engine.vocabularies import check_adapter, check_guides, differing
 
 # Prompt tokens of one step, by kind of device: enough to fill its matrix units, and few beside a step's own time.
 PREFILL_BUDGETS = {"cpu": 512, "cuda": 4096}
 # On a GPU a step that reads prompts is not replayed and costs several that are, so slots are filled in shares.
 ADMITTED_SHARE_ON_GPU = 4
+_JUDGES_ON_ONE_DEVICE = "a guide with another tokenizer is not divided among devices: serve it with one"
+_GOES_FORWARD_ONLY = (
+    "it carries a state from token to token, and cannot go back where a text changes in its own tokens: to guide a "
+    "base with another tokenizer, choose a model without recurrent layers"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,10 @@ class LoadedModels:
     end_ids: frozenset[int] = frozenset()
     """Tokens that end a completion besides those that the first model's configurations name."""
     warnings: tuple[str, ...] = ()
+    host: int = 0
+    """The model that the adapters are on."""
+    crossings: Mapping[int, Crossing] = field(default_factory=dict)
+    """How models read what the first one writes, where their tokenizers differ."""
     group: Group = ALONE
     """Of the devices that hold them together."""
     shares: tuple[Shares, ...] = ()
@@ -80,12 +92,14 @@ def load_engine(
     """An engine with the weights "base" and, where given, "policy" and "reference".
 
     base is a model directory or Hub id; policy and reference are that, too, or LoRA adapters on base, which are
-    stacked on it: their rows share its forward passes. `num_slots` is how many requests are decoded at once, and
-    `max_length` bounds prompt and completion together; by default both follow from the memory there is and from what
-    the models are decoded exactly for. `prefill_budget` bounds the prompt tokens of one step, `cache_bytes` what the
-    key-value cache may take: by default, a share of the memory that is free beside the models. With `tensor_parallel`
-    above 1, so many devices hold each model and its cache together: those that `device` names one by one, or the first
-    of its kind; `cache_bytes` is what each may take. Raises a ModelError that says what to do.
+    stacked on it: their rows share its forward passes. Where reference is a model with another tokenizer, policy is an
+    adapter on that, or a model: they judge the texts that the base proposes in their own tokens. `num_slots` is how
+    many requests are decoded at once, and `max_length` bounds prompt and completion together; by default both follow
+    from the memory there is and from what the models are decoded exactly for. `prefill_budget` bounds the prompt tokens
+    of one step, `cache_bytes` what the key-value cache may take: by default, a share of the memory that is free beside
+    the models. With `tensor_parallel` above 1, so many devices hold each model and its cache together: those that
+    `device` names one by one, or the first of its kind; `cache_bytes` is what each may take. Raises a ModelError that
+    says what to do.
     """
     if num_slots is not None and num_slots < 1:
         raise SlotsError(num_slots=num_slots)
@@ -133,9 +147,18 @@ def assemble(
     if max_length is None:
         limit = fitting.max_length
     slots = fitting.num_slots if num_slots is None else num_slots
-    num_tokens = min(runner.head.vocab_size for runner in runners)
+    limits = Limits(
+        vocab_size=min(runner.head.vocab_size for runner in runners if runner.proposes),
+        max_length=limit,
+        weights=tuple(loaded.weights),
+        own_vocabularies={
+            name: runners[weights.model].head.vocab_size
+            for name, weights in loaded.weights.items()
+            if weights.model in loaded.crossings
+        },
+    )
     return Engine(
-        _models(loaded, runners, Limits(vocab_size=num_tokens, max_length=limit, weights=tuple(loaded.weights))),
+        _models(loaded, runners, limits),
         num_slots=slots,
         prefill_budget=prefill_budget or PREFILL_BUDGETS["cuda" if is_gpu else "cpu"],
         admit_at_least=max(1, slots // ADMITTED_SHARE_ON_GPU) if is_gpu else 1,
@@ -153,10 +176,31 @@ def _runners(loaded: LoadedModels, max_length: int) -> list[Runner]:
             raise UnsupportedModelError(path=path, cause=cause)
     for runner, values in zip(runners, loaded.values, strict=False):
         runner.head.values = values
-    for runner in runners:
-        if isinstance(runner, UnevenRunner):
-            runner.stand_beside(runners)
+    _introduce(loaded, runners)
     return runners
+
+
+def _introduce(loaded: LoadedModels, runners: Sequence[Runner]) -> None:
+    """Tell runners of each other, where they are not alike."""
+    for number, runner in enumerate(runners):
+        if isinstance(runner, UnevenRunner):
+            runner.stand_beside([other for other in runners if not isinstance(other, TextRunner)])
+        if isinstance(runner, TextRunner):
+            if runner.is_recurrent:
+                raise UnsupportedModelError(path=loaded.paths[number], cause=_GOES_FORWARD_ONLY)
+            runner.cross(loaded.crossings[number])
+            _prove_trees(loaded, number, runner)
+
+
+def _prove_trees(loaded: LoadedModels, number: int, runner: TextRunner) -> None:
+    """Raise UnsupportedModelError where branches of a tree are not judged as the texts that they are."""
+    model = loaded.models[number]
+    ordinary = ordinary_token_ids(runner.head.vocab_size, special_ids_of(model.config))
+    on_it = {weights.adapter for weights in loaded.weights.values() if weights.model == number}
+    for adapter in sorted(on_it):
+        if not runner.tree_error([*islice(ordinary, 9)], adapter) <= TOLERANCE[model.dtype]:
+            cause = "its layers do not keep apart texts that branch, which guiding with another tokenizer asks for"
+            raise UnsupportedModelError(path=loaded.paths[number], cause=cause)
 
 
 def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:
@@ -164,10 +208,14 @@ def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:
     for model in loaded.models:
         fuse(model)
         pack(model)
-    are_even = len({len(vocabulary_layer(model).weight) for model in loaded.models}) == 1
-    kind = Runner if are_even else UnevenRunner
-    first = loaded.models[0]
-    runners = [kind(model, loaded.adapters if model is first else None, max_length) for model in loaded.models]
+    of_base = [model for number, model in enumerate(loaded.models) if number not in loaded.crossings]
+    are_even = len({len(vocabulary_layer(model).weight) for model in of_base}) == 1
+    runners: list[Runner] = []
+    for number, model in enumerate(loaded.models):
+        is_crossed = number in loaded.crossings
+        kind = TextRunner if is_crossed else Runner if are_even else UnevenRunner
+        limit = _guide_length(model, max_length) if is_crossed else max_length
+        runners.append(kind(model, loaded.adapters if number == loaded.host else None, limit))
     for number, (runner, shares) in enumerate(zip(runners, loaded.shares, strict=False)):
         if runner.is_recurrent:
             cause = "its layers keep a recurrent state, which is not divided among devices"
@@ -239,34 +287,45 @@ def _load(
     full = {base.identity: base} | {identity: c for identity, c in others.items() if identity not in adapters}
     models = [c.model(c.config(), dtype, device, num_shares=group.size) for c in full.values()]
     tokenizer = base.tokenizer
-    check_vocabularies(base, tokenizer, [*full.values()][1:], [len(vocabulary_layer(model).weight) for model in models])
+    wholes = [*full.values()]
+    sizes = [len(vocabulary_layer(model).weight) for model in models]
+    crossings = {
+        number: crossing_between(base, wholes[number], cause, _eos_token_ids(models[0]) | tokenizer.end_ids)
+        for number, cause in differing(base, tokenizer, wholes[1:], sizes).items()
+    }
+    if crossings:
+        check_guides(wholes[1:])
+        if group.size > 1:
+            raise UnsupportedModelError(path=wholes[min(crossings)].path, cause=_JUDGES_ON_ONE_DEVICE)
+    tokenizers = [whole.tokenizer if number in crossings else tokenizer for number, whole in enumerate(wholes)]
+    host = _host(checkpoints, wholes, crossings)
     for adapter in adapters.values():
-        check_adapter(base, tokenizer, adapter)
+        check_adapter(wholes[host], tokenizers[host], adapter)
     limit = _max_length(base.path, models, max_length)
-    proofs = [_proof(model, tokenizer, limit) for model in models]
+    proofs = [_proof(model, own, limit) for model, own in zip(models, tokenizers, strict=True)]
     shares = [take_shares(model, group) for model in models] if group.size > 1 else []
 
     def expect(number: int) -> None:
-        with shares[0].summed(models[0]) if shares else nullcontext():
-            proofs[0].expect(models[0], number)
+        with shares[host].summed(models[host]) if shares else nullcontext():
+            proofs[host].expect(models[host], number)
 
     rows = stack_adapters(
-        models[0],
-        base.path,
+        models[host],
+        wholes[host].path,
         # PEFT names modules after adapters, so paths, which hold dots, cannot name them.
         {f"adapter_{i}": str(c.folder) for i, c in enumerate(adapters.values(), 1)},
         on_adapter=expect,
-        share_of=shares[0].of_adapter if shares else whole,
+        share_of=shares[host].of_adapter if shares else whole,
     )
     places = {identity: StreamWeights(index) for index, identity in enumerate(full)}
-    places |= {identity: StreamWeights(0, adapter) for adapter, identity in enumerate(adapters, 1)}
+    places |= {identity: StreamWeights(host, adapter) for adapter, identity in enumerate(adapters, 1)}
     return LoadedModels(
         models=tuple(models),
         paths=tuple(checkpoint.path for checkpoint in full.values()),
         weights={name: places[checkpoint.identity] for name, checkpoint in checkpoints.items()},
         adapters=rows,
         values=tuple(
-            _value_heads(model, [checkpoint, *(adapters.values() if model is models[0] else ())])
+            _value_heads(model, [checkpoint, *(adapters.values() if model is models[host] else ())])
             for checkpoint, model in zip(full.values(), models, strict=True)
         ),
         proofs=tuple(proofs),
@@ -274,7 +333,17 @@ def _load(
         warnings=tuple(c.warning for c in (*full.values(), *adapters.values()) if c.warning is not None),
         group=group,
         shares=tuple(shares),
+        host=host,
+        crossings=crossings,
     )
+
+
+def _host(checkpoints: Mapping[str, Checkpoint], wholes: Sequence[Checkpoint], crossed: Collection[int]) -> int:
+    """The model that adapters are on: the base, or a reference whose tokens differ from the base's."""
+    reference = checkpoints.get("reference")
+    places = {whole.identity: number for number, whole in enumerate(wholes)}
+    place = 0 if reference is None else places.get(reference.identity, 0)
+    return place if place in crossed else 0
 
 
 def _proof(model: PreTrainedModel, tokenizer: TokenizerFiles | None, max_length: int) -> Proof:
@@ -311,3 +380,10 @@ def _eos_token_ids(model: PreTrainedModel) -> frozenset[int]:
     stated = [getattr(model.generation_config, "eos_token_id", None), model.config.get_text_config().eos_token_id]
     each = (ids if isinstance(ids, list) else [ids] for ids in stated)
     return frozenset(token_id for ids in each for token_id in ids if token_id is not None)
+
+
+def _guide_length(model: PreTrainedModel, max_length: int) -> int:
+    """Most tokens of a text in a guide's own tokens, of which there may be more than of the base's."""
+    exact = longest_exact(model.config)
+    longest = TOKENS_PER_TOKEN * max_length
+    return longest if exact is None else min(exact, longest)

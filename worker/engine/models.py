@@ -31,4 +31,4 @@ class EngineModels:
     @property
     def num_logits(self) -> int:
         """Of a base stream: the rows of the largest head. Requests may name the tokens that all models have."""
-        return max(runner.head.vocab_size for runner in self.runners)
+        return max(runner.head.vocab_size for runner in self.runners if runner.proposes)

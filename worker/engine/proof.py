@@ -23,7 +23,7 @@ from worker.engine.runner import Runner
 from worker.engine.streams import StreamWeights
 
 # Relative error of logits that rounding explains; a wrong position or mask gives errors near 1.
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
 # Further off than that, a text read in two pieces differs from the same text read at once by more than rounding.
 _STATE_TOLERANCE, _STATE_FACTOR = 1e-5, 10
 _LONG, _LONGEST, _SHORT = 7, 64, 2  # tokens
@@ -105,9 +105,9 @@ class Proof:
         except Exception as failure:  # noqa: BLE001 (whatever a foreign architecture raises, it cannot be decoded here)
             return _in_words(failure)
         _clear(runner)
-        if runner.is_recurrent and error <= _TOLERANCE[model.dtype]:
+        if runner.is_recurrent and error <= TOLERANCE[model.dtype]:
             error = self._error_behind_a_state(runner, error)
-        if not error <= _TOLERANCE[model.dtype]:  # an error that is no number is none to tolerate
+        if not error <= TOLERANCE[model.dtype]:  # an error that is no number is none to tolerate
             return f"its cached logits differ from its uncached ones by {error:.0%}"
         hidden_from = window(model.config)
         if hidden_from is not None and hidden_from < runner.max_length and hidden_from not in runner.windows:
@@ -138,7 +138,7 @@ class Proof:
         except Exception:  # noqa: BLE001 (whatever a foreign architecture raises: its prefixes are copied into rows)
             error = torch.inf
         _clear(runner)
-        return error <= _TOLERANCE[model.dtype]
+        return error <= TOLERANCE[model.dtype]
 
     def _error(self, runner: Runner, prefixes: Mapping[int, SharedPrefix]) -> float:
         """The largest error of any kind of text at any step, the middle one of the texts of a kind.

@@ -46,6 +46,9 @@ class Runner:
     running again repeats the step.
     """
 
+    proposes = True
+    """Whether its tokens are the base's: only then it can have base streams."""
+
     def __init__(self, model: PreTrainedModel, adapters: AdapterRows | None, max_length: int) -> None:
         self._decoder = _decoder_of(model)
         self._cache_name = cache_name(self._decoder)

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from worker.engine.batch_layout import PromptChunk
 from worker.engine.budget import divergence, strength_within
+from worker.engine.cross_tokenizer.given import judged_places, likelihood
+from worker.engine.cross_tokenizer.runner import TextRunner
 from worker.engine.errors import EmptyTextError, OutOfMemoryError, RequestError
 from worker.engine.memory import is_out_of_memory
 from worker.engine.models import EngineModels
@@ -103,7 +105,8 @@ def _check(request: Request, completion_ids: Sequence[int], models: EngineModels
 @torch.inference_mode()
 def _read(text: _Text, models: EngineModels, num_tokens: int, on_forward: Callable[[], None]) -> TokenRewards | Failure:
     request, streams = text.request, text.streams
-    hidden = [_hidden(models, stream, text.completion_ids, num_tokens, on_forward) for stream in streams]
+    own = [stream for stream in streams if models.runners[stream.weights.model].proposes]
+    hidden = [_hidden(models, stream, text.completion_ids, num_tokens, on_forward) for stream in own]
     tokens: list[TokenReward] = []
     totals = [0.0] * len(streams)
     at_once = max(1, LOGITS_AT_ONCE // (models.limits.vocab_size * len(streams)))
@@ -113,9 +116,9 @@ def _read(text: _Text, models: EngineModels, num_tokens: int, on_forward: Callab
             models.runners[stream.weights.model]
             .logits_of_text(states[part], stream.weights.adapter)[:, : models.limits.vocab_size]
             .float()
-            for stream, states in zip(streams, hidden, strict=True)
+            for stream, states in zip(own, hidden, strict=True)
         ]
-        places = _places(text, part, logits, models)
+        places = _places(text, part, logits, models, on_forward)
         found = _rewards(text, part, places)
         if found is None:
             message = f"A stream's logits are not finite between completion tokens {start} and {start + at_once}."
@@ -123,6 +126,10 @@ def _read(text: _Text, models: EngineModels, num_tokens: int, on_forward: Callab
         tokens += found
         sums = places.log_probabilities.sum(0).tolist()
         totals = [total + of_part for total, of_part in zip(totals, sums, strict=True)]
+    for number, stream in enumerate(streams):
+        runner = models.runners[stream.weights.model]
+        if isinstance(runner, TextRunner):
+            totals[number] = likelihood(runner, stream, text.completion_ids, num_tokens, on_forward)
     return TokenRewards(request.request_id, tuple(tokens), tuple(totals))
 
 
@@ -143,22 +150,32 @@ def _hidden(
     return torch.cat(parts)[len(stream.prompt) - 1 :]
 
 
-def _places(text: _Text, part: slice, logits: list[Tensor], models: EngineModels) -> _Places:
-    """Of the streams' logits [n, V] at these places."""
+def _places(
+    text: _Text, part: slice, logits: list[Tensor], models: EngineModels, on_forward: Callable[[], None]
+) -> _Places:
+    """Of the logits [n, V] at these places of the streams whose tokens are the base's."""
     given = torch.tensor(text.completion_ids[part], device=models.device)[:, None]
     processors = _processors(text, part, models)
     numbers = torch.arange(part.start, part.start + len(given), device=models.device)
     processed = processors.applied(logits[0], numbers) if processors else logits[0]
     candidates = propose(processed, SHOWN_OF_ALL if text.request.k is None else text.request.k)
-    of_given = [of_one.gather(1, given).double() for of_one in logits]
-    return _Places(
-        candidates,
-        torch.stack([of_one.gather(1, candidates.token_ids).double() for of_one in logits], dim=1),
-        torch.cat(of_given, dim=1),
-        torch.cat(
-            [value - of_one.double().logsumexp(1, True) for value, of_one in zip(of_given, logits, strict=True)], 1
-        ),
-    )
+    asked = torch.cat([candidates.token_ids, given], dim=1)
+    before, token_ids = text.completion_ids[: part.start], text.completion_ids[part]
+    foreign = judged_places(models.runners, text.streams, before, token_ids, asked, on_forward=on_forward)
+    own = iter(logits)
+    values, log_probabilities = [], []
+    for number in range(len(text.streams)):
+        if number in foreign:
+            of_asked = foreign[number]
+            norm = of_asked[:, -1]  # the text is likely as a whole: no part of that belongs to one place
+        else:
+            of_all = next(own)
+            of_asked = of_all.gather(1, asked).double()
+            norm = of_all.double().logsumexp(1)
+        values.append(of_asked)
+        log_probabilities.append(of_asked[:, -1] - norm)
+    stacked = torch.stack(values, dim=1)
+    return _Places(candidates, stacked[:, :, :-1], stacked[:, :, -1], torch.stack(log_probabilities, dim=1))
 
 
 def _processors(text: _Text, part: slice, models: EngineModels) -> Processors | None:

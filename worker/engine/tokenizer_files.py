@@ -70,6 +70,12 @@ class TokenizerFiles:
         ends = {self._id(self._config.get("eos_token") or self._map.get("eos_token")), self._end_of_turn()}
         return frozenset(end for end in ends if end is not None)
 
+    @cached_property
+    def end_of_answer(self) -> int | None:
+        """The one of them that the model itself writes behind an answer: the end of a turn, where it knows turns."""
+        end = self._end_of_turn()
+        return self._id(self._config.get("eos_token") or self._map.get("eos_token")) if end is None else end
+
     def _end_of_turn(self) -> int | None:
         """The special token that the chat template writes directly behind an assistant's words, if it writes one.
 

@@ -1,7 +1,7 @@
 """What a request must be, checked before anything is queued."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isfinite
 
 from worker.engine.errors import (
@@ -12,6 +12,7 @@ from worker.engine.errors import (
     CandidatesNeededError,
     EmptyPromptError,
     EmptyTextError,
+    ForeignBaseStreamError,
     FrequencyPenaltyError,
     MaxTokensError,
     MinPError,
@@ -45,6 +46,12 @@ class Limits:
     vocab_size: int
     max_length: int
     weights: Collection[str]
+    own_vocabularies: Mapping[str, int] = field(default_factory=dict)
+    """Of weights whose tokens are not the base's: their ids are below this."""
+
+    def vocab_size_of(self, weights: str) -> int:
+        """Ids of these weights' prompts are below this."""
+        return self.own_vocabularies.get(weights, self.vocab_size)
 
 
 def check_request(request: Request, limits: Limits) -> None:
@@ -107,7 +114,9 @@ def _check_stream(index: int, stream: Stream, limits: Limits) -> None:
         raise RewardError(stream=index, reward=stream.reward)
     if not stream.prompt:
         raise EmptyPromptError(stream=index)
-    _check_tokens(stream.prompt, f"The prompt of stream {index}", limits)
+    if index == 0 and stream.weights in limits.own_vocabularies:
+        raise ForeignBaseStreamError(weights=stream.weights)
+    _check_tokens(stream.prompt, f"The prompt of stream {index}", limits.vocab_size_of(stream.weights))
 
 
 def _check_length(request: Request, limits: Limits) -> None:
@@ -130,7 +139,8 @@ def check_score_request(request: ScoreRequest, limits: Limits) -> None:
     num_tokens = len(request.prompt_ids) + len(request.completion_ids)
     if num_tokens > limits.max_length:
         raise TextTooLongError(num_tokens=num_tokens, max_length=limits.max_length)
-    _check_tokens((*request.prompt_ids, *request.completion_ids), "The text", limits)
+    token_ids = (*request.prompt_ids, *request.completion_ids)
+    _check_tokens(token_ids, "The text", limits.vocab_size_of(request.weights))
 
 
 def _check_weights(name: str, limits: Limits) -> None:
@@ -138,7 +148,7 @@ def _check_weights(name: str, limits: Limits) -> None:
         raise UnknownWeightsError(weights=name, names=", ".join(limits.weights))
 
 
-def _check_tokens(token_ids: Sequence[int], where: str, limits: Limits) -> None:
+def _check_tokens(token_ids: Sequence[int], where: str, vocab_size: int) -> None:
     for token_id in (min(token_ids), max(token_ids)):
-        if not 0 <= token_id < limits.vocab_size:
-            raise TokenOutOfRangeError(where=where, token_id=token_id, largest=limits.vocab_size - 1)
+        if not 0 <= token_id < vocab_size:
+            raise TokenOutOfRangeError(where=where, token_id=token_id, largest=vocab_size - 1)

@@ -16,13 +16,20 @@ from worker.model.card import CARD_NAME
 _NUM_THREADS = 4
 
 
-def model_digest(model: str, policy: str | None = None, card: str | None = None, *, guide: str | None = None) -> str:
-    """SHA-256, in hexadecimal, of what is loaded: `model`, `policy` and `guide` are folders or Hub ids, all at hand.
+def model_digest(
+    model: str,
+    policy: str | None = None,
+    card: str | None = None,
+    *,
+    guide: str | None = None,
+    reference: str | None = None,
+) -> str:
+    """SHA-256, in hexadecimal, of what is loaded: folders or Hub ids, all at hand.
 
     A policy and a guide of the same files are different models: they do not know the same methods. `card` is a card's
     path, if it lies elsewhere than beside the policy or, without one, beside the model.
     """
-    loaded = {"model": model, "policy": policy, "guide": guide}
+    loaded = {"model": model, "policy": policy, "guide": guide, "reference": reference}
     parts = {part: _files(source, is_base=part == "model") for part, source in loaded.items() if source is not None}
     beside = policy if policy is not None else model
     found = Path(card) if card is not None else _card(local_folder(beside))

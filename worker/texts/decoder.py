@@ -36,7 +36,7 @@ from worker.supervision.statistics import Statistics
 from worker.texts.formats import INSTRUCTION, PAD, SYSTEM, Message
 from worker.texts.growing import GrowingTexts
 from worker.texts.insight import insight
-from worker.texts.methods import BASE_GUIDE, MODEL_GUIDE, POLICY_GUIDE, Guide, streams_of
+from worker.texts.methods import BASE_GUIDE, MODEL_GUIDE, POLICY_GUIDE, REFERENCE_GUIDE, Guide, streams_of
 from worker.texts.prompts import PromptError, encode, shows_system, trial_warnings
 from worker.texts.stops import StopTexts
 
@@ -66,12 +66,16 @@ class TextDecoder:
         card: Card,
         guide: Guide,
         description: ModelDescription,
+        *,
+        guide_tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
+        """`guide_tokenizer` is the policy's and reference's, where it is not the base's."""
         self.card = card
         self.description = description
         self._engine = engine
         self._tokenizer = tokenizer
         self._guide = guide
+        self._guide_tokenizer = guide_tokenizer
         self._answers: dict[Attempt, Answers] = {}
         self._owners: dict[RequestId, Attempt] = {}
         self._growing: dict[Attempt, GrowingTexts] = {}
@@ -140,15 +144,22 @@ class TextDecoder:
         self, pairs: Sequence[PreferredPair], principles: Sequence[str], on_progress: Callable[[], None] = lambda: None
     ) -> list[Features | None]:
         """How much more each principle speaks for the chosen text than for the rejected one."""
-        plain = partial(encode, self._tokenizer)
-        comparison = Comparison(self._engine, self._tokenizer, plain, self.card.format, self._guide)
+        tokenizer = self._guide_tokenizer or self._tokenizer
+        comparison = Comparison(self._engine, tokenizer, partial(encode, tokenizer), self.card.format, self._guide)
         return comparison.features(pairs, principles, on_progress)
 
     def _requests(self, answers: Answers) -> list[Request]:
         preference = EffectivePreference.from_body(answers.item.preference)
         messages = cast("list[Message]", answers.item.messages)
         encode_turns = partial(encode, self._tokenizer, arguments=answers.sampling.template)
-        streams = streams_of(preference, messages, encode_turns, self.card.format, self._guide)
+        streams = streams_of(
+            preference,
+            messages,
+            encode_turns,
+            self.card.format,
+            self._guide,
+            encode_for_guide=partial(encode, self._guide_tokenizer) if self._guide_tokenizer else None,
+        )
         return answers.requests(streams, preference, self._engine.generation_defaults, self._engine.vocab_size)
 
     def _read(self, answers: Answers, given: str) -> Outcome:
@@ -203,11 +214,14 @@ def load_decoder(settings: WorkerSettings) -> TextDecoder:
         raise DecoderUnavailableError("No model is configured: set PADSERVE_MODEL to a model directory or a hub id.")
     if settings.policy and settings.guide:
         raise DecoderUnavailableError("A policy is its own guide: set PADSERVE_POLICY or PADSERVE_GUIDE, not both.")
+    if settings.reference and not settings.policy:
+        raise DecoderUnavailableError("A reference is what a policy is compared with: set PADSERVE_POLICY beside it.")
     try:
         card = find_card(settings.model, settings.policy, settings.card)
         engine = load_engine(
             settings.model,
             settings.policy or settings.guide,
+            settings.reference,
             device=settings.device,
             dtype=settings.dtype,
             num_slots=settings.num_slots,
@@ -215,6 +229,7 @@ def load_decoder(settings: WorkerSettings) -> TextDecoder:
             cache_bytes=settings.cache_bytes,
         )
         tokenizer = AutoTokenizer.from_pretrained(local_folder(settings.model))
+        guide_tokenizer = _guide_tokenizer(settings, engine)
     except CardError as error:
         raise DecoderUnavailableError(f"{error} (PADSERVE_CARD, or {settings.policy or settings.model})") from error
     except ModelError as error:
@@ -222,24 +237,42 @@ def load_decoder(settings: WorkerSettings) -> TextDecoder:
     except (OSError, ValueError) as error:
         message = f"No tokenizer can be read from {settings.model}: put the model's tokenizer files beside its weights."
         raise DecoderUnavailableError(message) from error
-    _report(engine, tokenizer)
+    _report(engine, tokenizer, *([guide_tokenizer] if guide_tokenizer else []))
     card = completed(card, tokenizer, has_policy=bool(settings.policy))
+    if guide_tokenizer and card.format.role == "system" and not shows_system(guide_tokenizer):
+        raise DecoderUnavailableError("The card's format writes a system turn, which the policy's chat template drops.")
     description = describe(
         tokenizer,
         card,
-        digest=model_digest(settings.model, settings.policy, settings.card, guide=settings.guide),
+        digest=model_digest(
+            settings.model, settings.policy, settings.card, guide=settings.guide, reference=settings.reference
+        ),
         has_policy=settings.policy is not None,
         max_length=engine.max_length,
         vocab_size=engine.vocab_size,
     )
-    return TextDecoder(engine, tokenizer, card, _guide_of(settings), description)
+    return TextDecoder(engine, tokenizer, card, _guide_of(settings), description, guide_tokenizer=guide_tokenizer)
+
+
+def _guide_tokenizer(settings: WorkerSettings, engine: Engine) -> PreTrainedTokenizerBase | None:
+    """Of the policy and its reference, or of the guide, where their tokens are not the base's."""
+    if not engine.foreign_weights:
+        return None
+    if settings.policy and not settings.reference:
+        message = "The policy has another tokenizer than the model: set PADSERVE_REFERENCE to what it was trained on."
+        raise DecoderUnavailableError(message)
+    source = settings.reference or settings.guide
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(local_folder(source or ""))
+    return tokenizer
 
 
 def _settings_at_fault(settings: WorkerSettings, error: ModelError) -> str:
     """The names of the settings that the error is about: by its code, else by whose value stands in its message."""
     if name := SETTINGS_BY_CODE.get(error.code):
         return name
-    given = {name: getattr(settings, name) for name in ("model", "policy", "guide") if getattr(settings, name)}
+    given = {
+        name: getattr(settings, name) for name in ("model", "policy", "reference", "guide") if getattr(settings, name)
+    }
     named = [name for name, value in given.items() if repr(value) in str(error)]
     return ", ".join(f"PADSERVE_{name.upper()}" for name in named or given)
 
@@ -276,14 +309,14 @@ def _uncalibrated(tokenizer: PreTrainedTokenizerBase) -> Card:
 
 def _guide_of(settings: WorkerSettings) -> Guide:
     if settings.policy:
-        return POLICY_GUIDE
+        return REFERENCE_GUIDE if settings.reference else POLICY_GUIDE
     return MODEL_GUIDE if settings.guide else BASE_GUIDE
 
 
-def _report(engine: Engine, tokenizer: PreTrainedTokenizerBase) -> None:
+def _report(engine: Engine, *tokenizers: PreTrainedTokenizerBase) -> None:
     """Log what was found at load; raises `DecoderUnavailableError` where no prompt would be accepted."""
     try:
-        warnings = [*engine.warnings, *trial_warnings(tokenizer)]
+        warnings = [*engine.warnings, *(warning for each in tokenizers for warning in trial_warnings(each))]
     except PromptError as error:
         message = f"No prompt can be written for this model: {error} Repair its chat_template.jinja."
         raise DecoderUnavailableError(message) from error

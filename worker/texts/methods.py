@@ -28,7 +28,7 @@ REFERENCE_GUIDE = Guide("policy", "reference")
 BASE_GUIDE = Guide("base", "base")
 """The base against itself (Drift, arXiv 2502.14289): needs no policy."""
 MODEL_GUIDE = Guide("policy", "policy")
-"""Another model of the same vocabulary, usually a small one, against itself; it is loaded in the policy's place."""
+"""Another model, usually a small one, against itself; it is loaded in the policy's place."""
 
 
 def streams_of(
@@ -37,14 +37,19 @@ def streams_of(
     encode: Encode,
     format: Format,
     guide: Guide = POLICY_GUIDE,
+    *,
+    encode_for_guide: Encode | None = None,
 ) -> tuple[Stream, ...]:
     """The streams that decode `messages` under `preference`; the first one is the base and proposes candidates.
+
+    `encode_for_guide` writes the prompts of other weights than the base's, where their tokenizer is another.
 
     `format` says how the principles are shown in the prompts. Examples are earlier turns of every prompt but the one
     that `contrast` moves away from; where the format has an ordinary principle, that one shows it.
     """
     principles = [principle.text for principle in preference.principles]
     asked = with_examples(messages, preference.examples)
+    encode_guided = encode_for_guide or encode
     match preference.method:
         case Method.NONE:
             return (Stream("base", encode(messages)),)
@@ -52,26 +57,30 @@ def streams_of(
             return (Stream("base", encode(with_principles(asked, principles, format))),)
         case Method.PAD:
             # r = log pi_policy - log pi_reference, both with the same prompt
-            guided = encode(with_principles(asked, principles, format))
+            guided = with_principles(asked, principles, format)
+            seen = encode_guided(guided)
             reference = guide.reference if guide == REFERENCE_GUIDE else "base"
-            return _against(reference, guided, (Stream("policy", guided, reward=1.0),))
+            return _against(reference, encode(guided), (Stream("policy", seen, reward=1.0),), seen)
         case Method.MIXTURE:
             # r = sum_k w_k (log pi_guide(principle k) - log pi_reference)
             guides = tuple(
-                Stream(guide.weights, encode(with_principles(asked, [principle.text], format)), principle.weight)
+                Stream(guide.weights, encode_guided(with_principles(asked, [principle.text], format)), principle.weight)
                 for principle in preference.principles
             )
-            return _against(guide.reference, encode(asked), guides)
+            plain = encode(asked)
+            return _against(guide.reference, plain, guides, encode_guided(asked) if encode_for_guide else plain)
         case Method.CONTRAST:
             # r = log pi_base(with principles and examples) - log pi_base(with an ordinary principle, or without)
-            guided = encode(with_principles(asked, principles, format))
-            plain = encode(with_ordinary(messages, format) if principles else messages)
-            return (Stream("base", guided, reward=1.0), Stream("base", plain, reward=-1.0))
+            preferred = encode(with_principles(asked, principles, format))
+            ordinary = encode(with_ordinary(messages, format) if principles else messages)
+            return (Stream("base", preferred, reward=1.0), Stream("base", ordinary, reward=-1.0))
 
 
-def _against(reference: str, prompt: tuple[int, ...], guides: tuple[Stream, ...]) -> tuple[Stream, ...]:
-    """The base with this prompt, guided by log-ratios to a reference with the same prompt, often the base itself."""
+def _against(
+    reference: str, prompt: tuple[int, ...], guides: tuple[Stream, ...], seen: tuple[int, ...]
+) -> tuple[Stream, ...]:
+    """The base with this prompt, guided by log-ratios to a reference that has `seen` it, often the base itself."""
     total = sum(stream.reward for stream in guides)
     if reference == "base":
         return (Stream("base", prompt, reward=-total), *guides)
-    return (Stream("base", prompt), *guides, Stream(reference, prompt, reward=-total))
+    return (Stream("base", prompt), *guides, Stream(reference, seen, reward=-total))

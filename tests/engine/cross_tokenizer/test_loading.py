@@ -1,0 +1,85 @@
+"""Which pairs of models are accepted, and what is said of those that are not."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tokenizers import decoders
+
+from tests.engine.cross_tokenizer.pairs import END, ENGLISH, Pair, bytes_bpe, save_with_tokenizer
+from tests.engine.models import tiny
+from tests.engine.recurrent_models import RECURRENT
+from worker.engine import Engine, Request, Stream, load_engine
+from worker.engine.attention import AttentionBlock
+from worker.engine.cross_tokenizer.tree_block import TreeBlock
+from worker.engine.errors import UnsupportedModelError, VocabularyMismatchError
+
+
+def test_weights_with_tokens_of_their_own_are_named(pair: Pair, crossed: Engine) -> None:
+    assert crossed.foreign_weights == ("policy", "reference")
+    assert crossed.vocab_size == bytes_bpe(ENGLISH, 300).get_vocab_size()
+
+
+def test_equal_tokenizers_take_the_usual_path(pair: Pair, tmp_path: Path) -> None:
+    other = shutil.copytree(pair.reference, tmp_path / "other")
+
+    engine = load_engine(pair.reference, pair.policy, str(other), device="cpu", num_slots=2)
+
+    assert engine.foreign_weights == ()
+
+
+def test_a_whole_model_guides_without_a_reference(pair: Pair) -> None:
+    engine = load_engine(pair.base, pair.reference, device="cpu", num_slots=2)
+    streams = (Stream("base", (5, 6)), Stream("policy", (7, 8), reward=1.0), Stream("policy", (9,), reward=-1.0))
+
+    (completion,) = engine.generate([Request("x", streams, strength=1.0, max_tokens=3)])
+
+    assert completion.request_id == "x"
+    assert getattr(completion, "reward", None) is not None
+
+
+def test_texts_that_branch_are_proved_at_load(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TreeBlock, "visible", AttentionBlock.visible)  # siblings see each other
+
+    with pytest.raises(UnsupportedModelError, match="do not keep apart texts that branch"):
+        load_engine(pair.base, pair.policy, pair.reference, device="cpu", num_slots=2)
+
+
+def test_a_recurrent_guide_is_refused(pair: Pair, tmp_path: Path) -> None:
+    tokenizer = bytes_bpe(ENGLISH, 310)
+    guide = tiny("lfm2", 3, **(RECURRENT["lfm2"] | {"vocab_size": 310, "eos_token_id": 0}))
+    save_with_tokenizer(guide, tokenizer, tmp_path)
+
+    with pytest.raises(UnsupportedModelError, match="choose a model without recurrent layers"):
+        load_engine(pair.base, str(tmp_path), device="cpu", num_slots=2)
+
+
+def test_a_base_whose_tokens_are_no_text_by_themselves_is_refused(pair: Pair, tmp_path: Path) -> None:
+    tokenizer = bytes_bpe(ENGLISH, 300)
+    tokenizer.decoder = decoders.WordPiece()  # type: ignore[assignment]  # typed as what there was
+    base = tiny("llama", 0, vocab_size=300, eos_token_id=tokenizer.token_to_id(END))
+    save_with_tokenizer(base, tokenizer, tmp_path)
+
+    with pytest.raises(
+        VocabularyMismatchError, match="texts cannot be carried over: its tokenizer decodes by WordPiece"
+    ):
+        load_engine(str(tmp_path), pair.reference, device="cpu", num_slots=2)
+
+
+def test_policy_and_reference_must_have_one_tokenizer(pair: Pair, tmp_path: Path) -> None:
+    tokenizer = bytes_bpe(ENGLISH, 320)
+    save_with_tokenizer(tiny("llama", 4, vocab_size=320, eos_token_id=0), tokenizer, tmp_path)
+
+    with pytest.raises(VocabularyMismatchError, match="their tokenizers differ"):
+        load_engine(pair.base, str(tmp_path), pair.reference, device="cpu", num_slots=2)
+
+
+def test_a_guide_whose_tokenizer_cannot_be_built_is_refused(pair: Pair, tmp_path: Path) -> None:
+    folder = shutil.copytree(pair.reference, tmp_path / "guide")
+    words = json.loads((folder / "tokenizer.json").read_text())
+    words["pre_tokenizer"] = {"type": "unheard of"}
+    (folder / "tokenizer.json").write_text(json.dumps(words))
+
+    with pytest.raises(VocabularyMismatchError, match="cannot be used for texts"):
+        load_engine(pair.base, str(folder), device="cpu", num_slots=2)

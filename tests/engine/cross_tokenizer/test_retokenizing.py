@@ -1,0 +1,170 @@
+"""Texts grow token by token of one tokenizer and are always what another one makes of the whole."""
+
+import json
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from tests.engine.cross_tokenizer.pairs import ENGLISH, MIXED, bytes_bpe, id_of_end, whole_characters
+from worker.engine.cross_tokenizer.retokenizing import Continued, GrowingText, Retokenizer
+from worker.engine.cross_tokenizer.spelling import Spelling, UnknownSpellingError
+from worker.engine.cross_tokenizer.trees import tree_of
+
+_QWEN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def like_gpt2() -> Tokenizer:
+    return bytes_bpe(ENGLISH, 300)
+
+
+def like_qwen() -> Tokenizer:
+    """Characters put together first, and words as its expression finds them."""
+    tokenizer = bytes_bpe(MIXED, 340)
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_QWEN), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    return tokenizer
+
+
+def like_gemma() -> Tokenizer:
+    """Spaces are letters, and characters that are no tokens are bytes."""
+    spoken = MIXED.replace(" ", "▁").replace("🙂", "").replace("日", "")
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))  # noqa: S106 (a token of text)
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokens = ["<unk>", "<end>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    words = ["▁" + word for word in spoken.split("▁")]
+    tokenizer.train_from_iterator(
+        words, trainers.BpeTrainer(vocab_size=420, special_tokens=tokens, show_progress=False)
+    )
+    learnt = json.loads(tokenizer.to_str())
+    learnt["added_tokens"] = learnt["added_tokens"][:2]
+    return Tokenizer.from_str(json.dumps(learnt))
+
+
+def like_llama2() -> Tokenizer:
+    """As Gemma, with a space in front of every text, which decoding drops."""
+    tokenizer = like_gemma()
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return tokenizer
+
+
+KINDS: dict[str, Callable[[], Tokenizer]] = {
+    "gpt2": cache(like_gpt2),
+    "qwen": cache(like_qwen),
+    "gemma": cache(like_gemma),
+    "llama2": cache(like_llama2),
+}
+TEXTS = st.text(st.sampled_from("abehnst  \n,.'1ที่นี🙂日ßé\u0301A"), max_size=40)
+
+
+@cache
+def spelling(kind: str) -> Spelling:
+    return Spelling.of(KINDS[kind](), silent={id_of_end(KINDS[kind]())})
+
+
+@cache
+def retokenizer(kind: str) -> Retokenizer:
+    return Retokenizer(Tokenizer.from_str(KINDS[kind]().to_str()))
+
+
+@pytest.mark.parametrize("guide", KINDS)
+@pytest.mark.parametrize("base", KINDS)
+@settings(max_examples=15, deadline=None)
+@given(text=TEXTS)
+def test_the_tokens_of_a_growing_text_are_those_of_the_whole_text(base: str, guide: str, text: str) -> None:
+    writes, reads = KINDS[base](), retokenizer(guide)
+    token_ids = writes.encode(text, add_special_tokens=False).ids
+    others = [7, 100, 200, 299, *token_ids[:3]]
+    growing = GrowingText()
+
+    for place, token_id in enumerate(token_ids):
+        candidates = [token_id, *others]
+        found = growing.continued(reads.tokens(growing.candidates(spelling(base), candidates)))
+        whole = [
+            whole_characters(spelling(base).spelt([*token_ids[:place], candidate], at_start=True))
+            for candidate in candidates
+        ]
+        assert [(*found.settled, *ending) for ending in found.endings] == reads.tokens(whole)
+        growing.append(spelling(base), token_id, reads)
+
+
+def test_words_are_settled_where_no_token_reaches_over_them() -> None:
+    assert {kind: retokenizer(kind).settles for kind in KINDS} == {
+        "gpt2": True,
+        "qwen": True,
+        "gemma": True,
+        "llama2": False,  # it puts a space in front of whatever it is given
+    }
+    greedy = like_gpt2()
+    greedy.add_tokens([AddedToken("a ", normalized=False)])
+    assert not Retokenizer(greedy).settles
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=25, deadline=None)
+@given(text=TEXTS)
+def test_tokens_spell_the_text_that_they_were_made_of(kind: str, text: str) -> None:
+    tokenizer = KINDS[kind]()
+    token_ids = tokenizer.encode(text, add_special_tokens=False).ids
+
+    spelt = spelling(kind).spelt(token_ids, at_start=True).decode()
+
+    assert spelt == tokenizer.decode(token_ids)
+
+
+def test_a_tokenizer_that_rewrites_what_it_decodes_is_not_spelt() -> None:
+    for decoder in (decoders.WordPiece(), decoders.Sequence([decoders.Replace("e", "a"), decoders.Fuse()])):
+        tokenizer = like_gpt2()
+        tokenizer.decoder = decoder  # type: ignore[assignment]  # a decoder like any other
+        with pytest.raises(UnknownSpellingError, match="its tokenizer decodes by"):
+            Spelling.of(tokenizer, silent=())
+
+
+WORDS = st.lists(st.integers(0, 3), max_size=4).map(tuple)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    prompt=st.lists(st.integers(0, 3), min_size=1, max_size=4),
+    settled=WORDS,
+    endings=st.lists(WORDS, min_size=1, max_size=6),
+    held=st.lists(st.integers(0, 3), max_size=8),
+)
+def test_a_tree_has_every_token_of_every_candidate_behind_the_right_ones(
+    prompt: list[int], settled: tuple[int, ...], endings: list[tuple[int, ...]], held: list[int]
+) -> None:
+    tree = tree_of(prompt, Continued(settled, tuple(endings)), held)
+
+    def text_up_to(node: int) -> list[int]:
+        return [*held[: tree.start], *(tree.tokens[ancestor] for ancestor in tree.ancestors()[node])]
+
+    for candidate, ending in enumerate(endings):
+        whole = [*prompt, *settled, *ending]
+        terms = [term for term in tree.terms if term.candidate == candidate]
+        shared = len(whole) - len(terms)
+        for place, term in enumerate(terms, start=shared):
+            assert text_up_to(term.node) == whole[:place]
+            assert tree.positions[term.node] == place - 1
+            assert term.token_id == whole[place]
+        assert all(
+            other[: shared - len(prompt) - len(settled)] == ending[: shared - len(prompt) - len(settled)]
+            for other in endings
+        )
+    seen = [text_up_to(node) for node in range(len(tree.tokens))]
+    assert len({tuple(text) for text in seen}) == len(seen)
+    assert [*tree.held] == max((text for text in seen if [*tree.held[: len(text)]] == text), key=len)

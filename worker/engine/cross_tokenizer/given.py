@@ -1,0 +1,56 @@
+"""A text that is given, in tokens of the base, as guides with another tokenizer judge it."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from worker.engine.batch_layout import PromptChunk
+from worker.engine.cross_tokenizer.runner import TextRunner
+from worker.engine.runner import Runner
+from worker.engine.streams import GuidedStream
+
+
+def judged_places(
+    runners: Sequence[Runner],
+    streams: Sequence[GuidedStream],
+    before: Sequence[int],
+    token_ids: Sequence[int],
+    candidates: Tensor,
+    *,
+    on_forward: Callable[[], None],
+) -> dict[int, Tensor]:
+    """Of each such stream, by its number: [n, K] of candidates [n, K] at the places of tokens [n] behind others."""
+    found: dict[int, Tensor] = {}
+    for model, runner in enumerate(runners):
+        numbers = [number for number, stream in enumerate(streams) if stream.weights.model == model]
+        if not (numbers and isinstance(runner, TextRunner)):
+            continue
+        asked = [(streams[number].weights.adapter, streams[number].prompt) for number in numbers]
+        parts = []
+        for part in runner.judge(asked, before, token_ids, candidates):
+            parts.append(part)
+            on_forward()
+        found |= dict(zip(numbers, torch.stack(parts, dim=1), strict=True))
+    return found
+
+
+def likelihood(
+    runner: TextRunner,
+    stream: GuidedStream,
+    token_ids: Sequence[int],
+    num_tokens: int,
+    on_forward: Callable[[], None],
+) -> float:
+    """`log pi(text)` of what the base's tokens spell, in nats; a forward reads up to `num_tokens`."""
+    text = runner.text_ids(token_ids)
+    if not text:
+        return 0.0
+    read = (*stream.prompt, *text[:-1])
+    hidden = []
+    piece = PromptChunk(("given", 0), stream.weights.adapter, read, start=0, is_last=True)
+    for part in runner.read([piece], num_tokens):
+        hidden.append(part)
+        on_forward()
+    states = torch.cat(hidden)[len(stream.prompt) - 1 :]
+    return float(runner.log_probabilities(states, stream.weights.adapter, text).sum())

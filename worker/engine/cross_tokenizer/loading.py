@@ -1,0 +1,41 @@
+"""From the tokenizers of two model folders to how one reads what the other writes."""
+
+from collections.abc import Collection
+
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
+
+from worker.engine.checkpoints import Checkpoint
+from worker.engine.cross_tokenizer.retokenizing import Retokenizer
+from worker.engine.cross_tokenizer.runner import Crossing
+from worker.engine.cross_tokenizer.spelling import Spelling, UnknownSpellingError
+from worker.engine.errors import VocabularyMismatchError, first_line
+
+
+def crossing_between(base: Checkpoint, guide: Checkpoint, cause: str, ends: Collection[int]) -> Crossing:
+    """How the guide reads the base, whose tokenizers differ by the cause; `ends` are the base's last tokens.
+
+    Raises VocabularyMismatchError where a text cannot be carried over from one to the other.
+    """
+    of_base, of_guide = (_tokenizer(checkpoint, base, guide, cause) for checkpoint in (base, guide))
+    try:
+        spelling = Spelling.of(of_base, silent=base.tokenizer.special_ids)
+    except UnknownSpellingError as error:
+        raise VocabularyMismatchError(
+            path=guide.path, base=base.path, cause=f"{cause}; texts cannot be carried over: {error}"
+        ) from error
+    return Crossing(spelling, Retokenizer(of_guide), frozenset(ends), guide.tokenizer.end_of_answer)
+
+
+def _tokenizer(checkpoint: Checkpoint, base: Checkpoint, guide: Checkpoint, cause: str) -> Tokenizer:
+    """This object is nobody else's."""
+    try:
+        read = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+        backend = read.backend_tokenizer
+    except Exception as error:  # readers of tokenizers have no common error
+        why = f"{cause}; the tokenizer of {checkpoint.path!r} cannot be used for texts: {first_line(error)}"
+        raise VocabularyMismatchError(path=guide.path, base=base.path, cause=why) from error
+    if not isinstance(backend, Tokenizer):
+        why = f"{cause}; {checkpoint.path!r} has no tokenizer.json, which texts are carried over with"
+        raise VocabularyMismatchError(path=guide.path, base=base.path, cause=why)
+    return backend

@@ -1,0 +1,318 @@
+"""Rows of a guide with a tokenizer of its own: they do not decode, they judge what the candidates add to a text."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nan
+from transformers import PreTrainedModel
+
+from worker.engine.attention import AttentionBlock, AttentionMetadata
+from worker.engine.batch_layout import PromptChunk, Row, RowKey, piece_block, written
+from worker.engine.cross_tokenizer.retokenizing import Continued, GrowingText, Retokenizer
+from worker.engine.cross_tokenizer.spelling import Spelling, complete
+from worker.engine.cross_tokenizer.tree_block import tree_block
+from worker.engine.cross_tokenizer.trees import Tree, tree_of
+from worker.engine.lora import AdapterRows
+from worker.engine.prefixes import PrefixKey
+from worker.engine.runner import Runner
+from worker.engine.streams import StreamWeights
+
+LOGITS_AT_ONCE = 2**25
+"""Logits that exist at once: 128 MiB in float32."""
+TOKENS_PER_TOKEN = 2
+"""Of the guide's, for one of the base's: more than texts have, the candidates' own included."""
+
+_GIVEN = PrefixKey(StreamWeights(0), ())
+"""The owner of a text that is given, not written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """How a guide reads what the base writes."""
+
+    spelling: Spelling
+    """Of the base's tokens."""
+    retokenizer: Retokenizer
+    """The guide's."""
+    ends: frozenset[int]
+    """The base's tokens that end an answer."""
+    end: int | None
+    """The guide's; None where nothing ends its answers: then an end adds nothing."""
+
+
+class TextRunner(Runner):
+    """An ordinary runner, as which it is proved, until it is told how it reads what the base writes.
+
+    From then on `run` reads prompts only, `columns` gives `log pi(text with the candidate)` of each candidate, up to a
+    number that all of a row share, and `feed` takes the base's tokens. There are no base streams among its rows.
+    """
+
+    def __init__(self, model: PreTrainedModel, adapters: AdapterRows | None, max_length: int) -> None:
+        super().__init__(model, adapters, max_length)
+        self._crossing: Crossing | None = None
+        self._prompts: dict[RowKey, tuple[int, ...]] = {}
+        """As far as they were read."""
+        self._held: dict[RowKey, tuple[int, ...]] = {}
+        """The text whose keys a row's columns hold."""
+        self._texts: dict[int | str | PrefixKey, GrowingText] = {}
+        """Of each request that decodes."""
+
+    def cross(self, crossing: Crossing) -> None:
+        """Judge texts from now on."""
+        self._crossing = crossing
+        self.proposes = False
+
+    def row_bytes(self, num_tokens: int) -> int:
+        """What a row takes for so many tokens of the base's."""
+        return super().row_bytes(num_tokens if self._crossing is None else TOKENS_PER_TOKEN * num_tokens)
+
+    @property
+    def cache_tokens(self) -> int:
+        """Tokens that the rows in use hold in the cache: none is pending."""
+        return super().cache_tokens if self._crossing is None else sum(self._lengths)
+
+    @torch.inference_mode()
+    def run(self, pieces: Sequence[PromptChunk]) -> Tensor:
+        """Read pieces of prompts; there are no hidden states to give."""
+        if self._crossing is None:
+            return super().run(pieces)
+        pieces = self._place(pieces)
+        self._num_joining = sum(piece.is_last for piece in pieces)
+        if not pieces:
+            return self._nothing
+        rows = slice(self.num_decoding, self.num_decoding + len(pieces))
+        block = piece_block(
+            pieces,
+            self.rows[rows],
+            first_row=self.num_decoding,
+            first_token=0,
+            num_keys=max(self._lengths[rows]),
+            device=self._device,
+        )
+        positions = [piece.start + index for piece in pieces for index in range(len(piece.token_ids))]
+        self._select(self._adapters_of_tokens(pieces), {piece.adapter for piece in pieces})
+        self._run_line([token for piece in pieces for token in piece.token_ids], positions, [block])
+        for piece in pieces:
+            before = self._prompts.get(piece.key, piece.prefix.token_ids if piece.prefix else ())
+            self._prompts[piece.key] = self._held[piece.key] = (*before[: piece.start], *piece.token_ids)
+        return self._nothing
+
+    @torch.inference_mode()
+    def columns(self, hidden: Tensor, rows: Tensor, token_ids: Tensor) -> Tensor:
+        """[m, K], of rows [m] and the base's candidates [m, K]: NaN where a text has outgrown the model."""
+        if self._crossing is None:
+            return super().columns(hidden, rows, token_ids)
+        of_rows = dict(zip(rows.tolist(), token_ids.tolist(), strict=True))
+        texts = self._continued({self.rows[row].key[0]: candidates for row, candidates in of_rows.items()})
+        judging = self.rows[: len(of_rows)]  # all that decode
+        fitting = [self._tree(row.key, texts[row.key[0]]) for row in judging]
+        trees = [self._in_vain(row.key) if tree is None else tree for row, tree in zip(judging, fitting, strict=True)]
+        lengths = [tree.start - row.offset + len(tree.tokens) for row, tree in zip(judging, trees, strict=True)]
+        self._lengths[: len(judging)] = lengths
+        self._cache.reserve(self._lengths)
+        summed = self._summed(self._run_trees(trees, judging, first_row=0), judging, trees, token_ids.shape[1])
+        summed[[tree is None for tree in fitting]] = nan
+        return summed[rows]
+
+    @torch.inference_mode()
+    def feed(self, tokens: Tensor) -> None:
+        """Append the tokens [n] of the base that were chosen to the texts of the rows of `decoding_keys`."""
+        if self._crossing is None:
+            super().feed(tokens)
+            return
+        chosen = {key[0]: token for key, token in zip(self.decoding_keys, tokens.tolist(), strict=True)}
+        for request_id, token_id in chosen.items():
+            self._append(request_id, token_id)
+        has_joined, self.num_decoding = self._num_joining > 0, self.num_decoding + self._num_joining
+        self._num_joining = 0
+        self._tokens = self._positions = tokens  # of no use here, but as many as there are rows
+        if has_joined:
+            self._describe()
+
+    @torch.inference_mode()
+    def release(self, request_ids: Collection[int | str | PrefixKey], *, scrub: bool) -> None:
+        """Free the rows of these requests and forget their texts."""
+        super().release(request_ids, scrub=scrub)
+        self._forget(request_ids)
+
+    @torch.inference_mode()
+    def judge(
+        self,
+        streams: Sequence[tuple[int, tuple[int, ...]]],
+        before: Sequence[int],
+        token_ids: Sequence[int],
+        candidates: Tensor,
+    ) -> Iterator[Tensor]:
+        """[m, K] float64 at each place of a text of the base's tokens [n] behind others, of candidates [n, K].
+
+        `streams` [m] are adapters and prompts. Nothing is kept, nobody else is touched.
+        """
+        rows = [Row((_GIVEN, index), adapter, prefix=None) for index, (adapter, _) in enumerate(streams)]
+        for row, (_, prompt) in zip(rows, streams, strict=True):
+            self._prompts[row.key], self._held[row.key] = prompt, ()
+        try:
+            for token_id in before:
+                self._append(_GIVEN, token_id)
+            for token_id, of_place in zip(token_ids, candidates.tolist(), strict=True):
+                yield self._judged_aside(rows, self._continued({_GIVEN: of_place})[_GIVEN])
+                self._append(_GIVEN, token_id)
+            self._cache.scrub(self._index(range(len(self.rows), len(self.rows) + len(rows))))
+            self._cache.trim(self._lengths)
+        finally:
+            self._forget({_GIVEN})
+
+    def _judged_aside(self, rows: Sequence[Row], text: Continued) -> Tensor:
+        """[m, K], in rows of the cache behind those that are in use."""
+        fitting = [tree for row in rows if (tree := self._tree(row.key, text)) is not None]
+        num_candidates = len(text.endings)
+        if len(fitting) < len(rows):
+            return torch.full((len(rows), num_candidates), nan, dtype=torch.float64, device=self._device)
+        self._cache.reserve([*self._lengths, *(tree.start + len(tree.tokens) for tree in fitting)])
+        hidden = self._run_trees(fitting, rows, first_row=len(self.rows))
+        return self._summed(hidden, rows, fitting, num_candidates)
+
+    @torch.inference_mode()
+    def tree_error(self, token_ids: Sequence[int], adapter: int) -> float:
+        """How far the logits of a text on the second branch of a tree are from those of the text alone."""
+        trunk, first, second = (tuple(token_ids[start : start + 3]) for start in (0, 3, 6))
+        row = Row((_GIVEN, 0), adapter, prefix=None)
+        tree = tree_of(trunk, Continued((), (first, second)), ())
+        self._cache.reserve([*self._lengths, len(tree.tokens)])
+        on_branch = self._run_trees([tree], [row], first_row=len(self.rows))[-1:]
+        text = PromptChunk(row.key, adapter, (*trunk, *second[:-1]), start=0, is_last=True)
+        alone = torch.cat([*self.read([text], len(text.token_ids))])[-1:]
+        self._forget({_GIVEN})
+        found, expected = (self._logits_at(states, [adapter]).float() for states in (on_branch, alone))
+        return float((found - expected).norm() / expected.norm())
+
+    def text_ids(self, token_ids: Sequence[int]) -> tuple[int, ...]:
+        """What the base wrote with these tokens, in this model's own."""
+        crossing = self._told
+        return crossing.retokenizer.tokens([complete(crossing.spelling.spelt(token_ids, at_start=True))[0]])[0]
+
+    @property
+    def _told(self) -> Crossing:
+        assert self._crossing is not None  # noqa: S101 (only asked of one that is told)
+        return self._crossing
+
+    def _append(self, request_id: int | str | PrefixKey, token_id: int) -> None:
+        text = self._texts.setdefault(request_id, GrowingText())
+        text.append(self._told.spelling, token_id, self._told.retokenizer)
+
+    def _forget(self, request_ids: Collection[int | str | PrefixKey]) -> None:
+        for of_rows in (self._prompts, self._held):
+            for key in [key for key in of_rows if key[0] in request_ids]:
+                del of_rows[key]
+        for request_id in request_ids:
+            self._texts.pop(request_id, None)
+
+    def _continued(self, candidates: dict[int | str | PrefixKey, list[int]]) -> dict[int | str | PrefixKey, Continued]:
+        """Of each request, its text with each candidate."""
+        crossing = self._told
+        texts = {request_id: self._texts.get(request_id, GrowingText()) for request_id in candidates}
+        spelt = {
+            request_id: texts[request_id].candidates(crossing.spelling, token_ids)
+            for request_id, token_ids in candidates.items()
+        }
+        distinct = [*{text: None for of_request in spelt.values() for text in of_request}]
+        tokens = dict(zip(distinct, crossing.retokenizer.tokens(distinct), strict=True))
+        end = () if crossing.end is None else (crossing.end,)
+        return {
+            request_id: texts[request_id].continued(
+                [
+                    tokens[text] + (end if token_id in crossing.ends else ())
+                    for text, token_id in zip(spelt[request_id], token_ids, strict=True)
+                ]
+            )
+            for request_id, token_ids in candidates.items()
+        }
+
+    def _tree(self, key: RowKey, text: Continued) -> Tree | None:
+        """What the row has to run; None where the text has outgrown the model."""
+        tree = tree_of(self._prompts[key], text, self._held[key])
+        return tree if tree.start + len(tree.tokens) <= self.max_length else None
+
+    def _in_vain(self, key: RowKey) -> Tree:
+        held = self._held[key]
+        return Tree(len(held) - 1, held[-1:], (None,), (len(held) - 1,), (), held)
+
+    def _run_trees(self, trees: Sequence[Tree], rows: Sequence[Row], *, first_row: int) -> Tensor:
+        """[tokens, d], of the trees of neighbouring rows."""
+        for row, tree in zip(rows, trees, strict=True):
+            self._held[row.key] = tree.held[: tree.start]  # if this fails, no more is known
+        first_tokens = [0, *accumulate(len(tree.tokens) for tree in trees)]
+        step = max(1, -(-len(trees) // self._num_blocks))
+        blocks = [
+            tree_block(
+                trees[start : start + step],
+                rows[start : start + step],
+                first_row=first_row + start,
+                first_token=first_tokens[start],
+                device=self._device,
+            )
+            for start in range(0, len(trees), step)
+        ]
+        adapters = [row.adapter for row, tree in zip(rows, trees, strict=True) for _ in tree.tokens]
+        self._select(self._index(adapters), {*adapters})
+        hidden = self._run_line(
+            [token for tree in trees for token in tree.tokens],
+            [position for tree in trees for position in tree.positions],
+            blocks,
+        )
+        for row, tree in zip(rows, trees, strict=True):
+            self._held[row.key] = tree.held
+        return hidden
+
+    def _run_line(self, tokens: Sequence[int], positions: Sequence[int], blocks: Sequence[AttentionBlock]) -> Tensor:
+        metadata = AttentionMetadata(*written(blocks, self._device), blocks, self.windows)
+        return self._forward(self._index(tokens), self._index(positions), metadata)
+
+    def _summed(self, hidden: Tensor, rows: Sequence[Row], trees: Sequence[Tree], num_candidates: int) -> Tensor:
+        """[n, K] float64: each candidate's terms, of the hidden states [tokens, d] of all trees."""
+        nodes: dict[int, int] = {}
+        terms: list[tuple[int, int, int]] = []  # place in the result, of the node among those asked, token
+        adapters: list[int] = []
+        first_token = 0
+        for index, (row, tree) in enumerate(zip(rows, trees, strict=True)):
+            for term in tree.terms:
+                node = first_token + term.node
+                if node not in nodes:
+                    nodes[node] = len(nodes)
+                    adapters.append(row.adapter)
+                terms.append((index * num_candidates + term.candidate, nodes[node], term.token_id))
+            first_token += len(tree.tokens)
+        total = torch.zeros(len(trees) * num_candidates, dtype=torch.float64, device=self._device)
+        if terms:
+            places, asked, token_ids = self._index(terms).T
+            states = hidden[self._index([*nodes])]
+            total.index_add_(0, places, self._log_probabilities(states, adapters, asked, token_ids))
+        return total.view(len(trees), num_candidates)
+
+    @torch.inference_mode()
+    def log_probabilities(self, hidden: Tensor, adapter: int, token_ids: Sequence[int]) -> Tensor:
+        """[n] float64, of tokens [n] behind hidden states [n, d] of a text."""
+        places = self._index(range(len(token_ids)))
+        return self._log_probabilities(hidden, [adapter] * len(token_ids), places, self._index(token_ids))
+
+    def _logits_at(self, hidden: Tensor, adapters: Sequence[int]) -> Tensor:
+        """[nodes, V] of hidden states [nodes, d] of rows with these adapters."""
+        if not self.head.tells_rows_apart:
+            return self.head.logits(hidden)
+        of_nodes = self._index(adapters)
+        self._select(of_nodes, {*adapters})
+        return self.head.logits(hidden, of_nodes)
+
+    def _log_probabilities(self, hidden: Tensor, adapters: Sequence[int], asked: Tensor, token_ids: Tensor) -> Tensor:
+        """[terms] float64, of tokens [terms] behind the hidden states [nodes, d] that `asked` [terms] names."""
+        at_once = max(1, LOGITS_AT_ONCE // self.head.vocab_size)
+        found = torch.empty(len(asked), dtype=torch.float64, device=self._device)
+        for start in range(0, len(hidden), at_once):
+            part = slice(start, start + at_once)
+            logits = self._logits_at(hidden[part], adapters[part]).float()
+            here = ((asked >= start) & (asked < start + at_once)).nonzero()[:, 0]
+            of_nodes = asked[here] - start
+            norms = logits.logsumexp(1).double()
+            found[here] = logits[of_nodes, token_ids[here]].double() - norms[of_nodes]
+        return found
