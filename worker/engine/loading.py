@@ -24,6 +24,7 @@ from worker.engine.fused import fuse
 from worker.engine.generation import GenerationDefaults
 from worker.engine.head import ValueHead, vocabulary_layer
 from worker.engine.joined import pack
+from worker.engine.layers import fuse_layers
 from worker.engine.lora import AdapterRows
 from worker.engine.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, free_bytes, room
 from worker.engine.models import EngineModels
@@ -144,6 +145,7 @@ def _runners(loaded: LoadedModels, max_length: int) -> list[Runner]:
     proofs = loaded.proofs or [_proof(model, None, max_length) for model in loaded.models]
     for model in loaded.models:
         fuse(model)
+        fuse_layers(model)
         pack(model)
     are_even = len({len(vocabulary_layer(model).weight) for model in loaded.models}) == 1
     kind = Runner if are_even else UnevenRunner
