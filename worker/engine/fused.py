@@ -184,9 +184,12 @@ def _num_out(layer: Any) -> int:  # noqa: ANN401 (a layer, plain or adapted)
 
 
 def same_code(one: object, other: object) -> bool:
-    """Whether two functions are copies of each other, docstrings aside."""
+    """Whether two functions are copies of each other, docstrings aside, and what decorators have wrapped as well."""
     codes = [getattr(function, "__code__", None) for function in (one, other)]
-    return all(isinstance(code, CodeType) for code in codes) and _meaning(one) == _meaning(other)
+    if not all(isinstance(code, CodeType) for code in codes) or _meaning(one) != _meaning(other):
+        return False
+    wrapped = [getattr(function, "__wrapped__", None) for function in (one, other)]
+    return wrapped == [None, None] or same_code(*wrapped)
 
 
 def _meaning(function: Any) -> tuple[object, ...]:  # noqa: ANN401 (a function; checked by the caller)

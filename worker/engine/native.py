@@ -19,6 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from worker.engine.huge_pages import Chunks
+
 _SOURCE = Path(__file__).with_name("layers.c")
 _SOURCES = (_SOURCE, _SOURCE.with_name("kernels.c"), _SOURCE.with_name("work.h"))
 _FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
@@ -36,6 +38,7 @@ _ARGUMENTS = {
     "attend": [_POINTER] * 6 + [_LONG] * 7 + [_DOUBLE, _LONG],
 }
 LARGEST_HEAD = 256
+_WEIGHTS = Chunks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,8 @@ class Kernels:
         """[out, in] as panels [out / panel, in, panel], the last filled up with zeros."""
         num_out, num_in = matrix.shape
         matrix = torch.nn.functional.pad(matrix, (0, 0, 0, -num_out % self.panel))
-        return matrix.view(-1, self.panel, num_in).transpose(1, 2).contiguous()
+        panels = matrix.view(-1, self.panel, num_in).transpose(1, 2)
+        return _WEIGHTS.empty(panels.shape, panels.dtype).copy_(panels)
 
     def product(self, x: Tensor, panels: Tensor, bias: Tensor | None, num_out: int) -> Tensor:
         """X [m, in] W^T + bias, float32 and as long as all panels: [m, out]."""
