@@ -1,4 +1,4 @@
-"""Memory for weights in huge pages: a step reads all weights, and with pages of 4 KiB their addresses cost a third more.
+"""Memory for weights in huge pages: a step reads all of them, and over pages of 4 KiB that takes a third longer.
 
 Linux gives them to whoever asks (`madvise`); where it does not, memory is as it always is.
 """
