@@ -28,6 +28,7 @@ from worker.engine.generation import GenerationDefaults
 from worker.engine.group import ALONE, Group, Leader
 from worker.engine.head import ValueHead, vocabulary_layer
 from worker.engine.joined import pack
+from worker.engine.layers import fuse_layers
 from worker.engine.lora import AdapterRows
 from worker.engine.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, room
 from worker.engine.models import EngineModels
@@ -207,6 +208,8 @@ def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:
     """One per model, on every device alike."""
     for model in loaded.models:
         fuse(model)
+        if not loaded.shares:  # what a layer adds up among devices lies between its operations
+            fuse_layers(model)
         pack(model)
     of_base = [model for number, model in enumerate(loaded.models) if number not in loaded.crossings]
     are_even = len({len(vocabulary_layer(model).weight) for model in of_base}) == 1
