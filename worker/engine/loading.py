@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 import torch
 from transformers import PreTrainedModel
@@ -10,8 +9,10 @@ from transformers import PreTrainedModel
 from worker.engine.adapters import stack_adapters
 from worker.engine.architecture import longest_exact
 from worker.engine.checkpoints import Checkpoint, quiet_libraries
-from worker.engine.cross_tokenizer.loading import crossing_between
-from worker.engine.cross_tokenizer.runner import TOKENS_PER_TOKEN, Crossing, TextRunner
+from worker.engine.cross_tokenizer.loading import crossing_between, guide_length
+from worker.engine.cross_tokenizer.proof import prove_trees
+from worker.engine.cross_tokenizer.runner import TextRunner
+from worker.engine.cross_tokenizer.texts import Crossing
 from worker.engine.engine import Engine
 from worker.engine.errors import (
     DeviceError,
@@ -30,7 +31,7 @@ from worker.engine.joined import pack
 from worker.engine.lora import AdapterRows
 from worker.engine.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, free_bytes, room
 from worker.engine.models import EngineModels
-from worker.engine.proof import TOLERANCE, Proof, ordinary_token_ids, special_ids_of
+from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
 from worker.engine.runner import Runner
 from worker.engine.streams import StreamWeights
 from worker.engine.tokenizer_files import TokenizerFiles
@@ -42,10 +43,6 @@ from worker.engine.vocabularies import check_adapter, check_guides, differing
 PREFILL_BUDGETS = {"cpu": 512, "cuda": 4096}
 # On a GPU a step that reads prompts is not replayed and costs several that are, so slots are filled in shares.
 ADMITTED_SHARE_ON_GPU = 4
-_GOES_FORWARD_ONLY = (
-    "it carries a state from token to token, and cannot go back where a text changes in its own tokens: to guide a "
-    "base with another tokenizer, choose a model without recurrent layers"
-)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -172,7 +169,7 @@ def _runners(loaded: LoadedModels, max_length: int) -> list[Runner]:
     for number, model in enumerate(loaded.models):
         is_crossed = number in loaded.crossings
         kind = TextRunner if is_crossed else Runner if len(sizes) == 1 else UnevenRunner
-        limit = _guide_length(model, max_length) if is_crossed else max_length
+        limit = guide_length(model, max_length) if is_crossed else max_length
         runners.append(kind(model, loaded.adapters if number == loaded.host else None, limit))
     for path, model, runner, proof in zip(loaded.paths, loaded.models, runners, proofs, strict=True):
         cause = proof.why_not_exact(model, runner)
@@ -190,21 +187,9 @@ def _introduce(loaded: LoadedModels, runners: Sequence[Runner]) -> None:
         if isinstance(runner, UnevenRunner):
             runner.stand_beside([other for other in runners if not isinstance(other, TextRunner)])
         if isinstance(runner, TextRunner):
-            if runner.is_recurrent:
-                raise UnsupportedModelError(path=loaded.paths[number], cause=_GOES_FORWARD_ONLY)
+            on_it = {weights.adapter for weights in loaded.weights.values() if weights.model == number}
+            prove_trees(loaded.paths[number], loaded.models[number], runner, on_it)
             runner.cross(loaded.crossings[number])
-            _prove_trees(loaded, number, runner)
-
-
-def _prove_trees(loaded: LoadedModels, number: int, runner: TextRunner) -> None:
-    """Raise UnsupportedModelError where branches of a tree are not judged as the texts that they are."""
-    model = loaded.models[number]
-    ordinary = ordinary_token_ids(runner.head.vocab_size, special_ids_of(model.config))
-    on_it = {weights.adapter for weights in loaded.weights.values() if weights.model == number}
-    for adapter in sorted(on_it):
-        if not runner.tree_error([*islice(ordinary, 9)], adapter) <= TOLERANCE[model.dtype]:
-            cause = "its layers do not keep apart texts that branch, which guiding with another tokenizer asks for"
-            raise UnsupportedModelError(path=loaded.paths[number], cause=cause)
 
 
 def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:
@@ -214,7 +199,7 @@ def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:
     for number, model in enumerate(loaded.models):
         adapters = loaded.adapters if number == loaded.host else None
         if number in loaded.crossings:
-            runners.append(TextRunner(model, adapters, _guide_length(model, max_length)))
+            runners.append(TextRunner(model, adapters, guide_length(model, max_length)))
         else:
             runners.append((Runner if are_even else UnevenRunner)(model, adapters, max_length))
     return runners
@@ -337,13 +322,6 @@ def _eos_token_ids(model: PreTrainedModel) -> frozenset[int]:
     stated = [getattr(model.generation_config, "eos_token_id", None), model.config.get_text_config().eos_token_id]
     each = (ids if isinstance(ids, list) else [ids] for ids in stated)
     return frozenset(token_id for ids in each for token_id in ids if token_id is not None)
-
-
-def _guide_length(model: PreTrainedModel, max_length: int) -> int:
-    """Most tokens of a text in a guide's own tokens, of which there may be more than of the base's."""
-    exact = longest_exact(model.config)
-    longest = TOKENS_PER_TOKEN * max_length
-    return longest if exact is None else min(exact, longest)
 
 
 def _device(name: str) -> torch.device:
