@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
 
 import torch
 from transformers import PreTrainedModel
@@ -11,8 +10,10 @@ from transformers import PreTrainedModel
 from worker.engine.adapters import stack_adapters, whole
 from worker.engine.architecture import longest_exact
 from worker.engine.checkpoints import Checkpoint, quiet_libraries
-from worker.engine.cross_tokenizer.loading import crossing_between
-from worker.engine.cross_tokenizer.runner import TOKENS_PER_TOKEN, Crossing, TextRunner
+from worker.engine.cross_tokenizer.loading import crossing_between, guide_length
+from worker.engine.cross_tokenizer.proof import prove_trees
+from worker.engine.cross_tokenizer.runner import TextRunner
+from worker.engine.cross_tokenizer.texts import Crossing
 from worker.engine.devices import devices_of, dtype_of
 from worker.engine.engine import Engine
 from worker.engine.errors import (
@@ -32,7 +33,7 @@ from worker.engine.layers import fuse_layers
 from worker.engine.lora import AdapterRows
 from worker.engine.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, room
 from worker.engine.models import EngineModels
-from worker.engine.proof import TOLERANCE, Proof, ordinary_token_ids, special_ids_of
+from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
 from worker.engine.runner import Runner
 from worker.engine.shards import Shares, take_shares, why_not_shared
 from worker.engine.streams import StreamWeights
@@ -46,10 +47,6 @@ PREFILL_BUDGETS = {"cpu": 512, "cuda": 4096}
 # On a GPU a step that reads prompts is not replayed and costs several that are, so slots are filled in shares.
 ADMITTED_SHARE_ON_GPU = 4
 _JUDGES_ON_ONE_DEVICE = "a guide with another tokenizer is not divided among devices: serve it with one"
-_GOES_FORWARD_ONLY = (
-    "it carries a state from token to token, and cannot go back where a text changes in its own tokens: to guide a "
-    "base with another tokenizer, choose a model without recurrent layers"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,21 +184,9 @@ def _introduce(loaded: LoadedModels, runners: Sequence[Runner]) -> None:
         if isinstance(runner, UnevenRunner):
             runner.stand_beside([other for other in runners if not isinstance(other, TextRunner)])
         if isinstance(runner, TextRunner):
-            if runner.is_recurrent:
-                raise UnsupportedModelError(path=loaded.paths[number], cause=_GOES_FORWARD_ONLY)
+            on_it = {weights.adapter for weights in loaded.weights.values() if weights.model == number}
+            prove_trees(loaded.paths[number], loaded.models[number], runner, on_it)
             runner.cross(loaded.crossings[number])
-            _prove_trees(loaded, number, runner)
-
-
-def _prove_trees(loaded: LoadedModels, number: int, runner: TextRunner) -> None:
-    """Raise UnsupportedModelError where branches of a tree are not judged as the texts that they are."""
-    model = loaded.models[number]
-    ordinary = ordinary_token_ids(runner.head.vocab_size, special_ids_of(model.config))
-    on_it = {weights.adapter for weights in loaded.weights.values() if weights.model == number}
-    for adapter in sorted(on_it):
-        if not runner.tree_error([*islice(ordinary, 9)], adapter) <= TOLERANCE[model.dtype]:
-            cause = "its layers do not keep apart texts that branch, which guiding with another tokenizer asks for"
-            raise UnsupportedModelError(path=loaded.paths[number], cause=cause)
 
 
 def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:
@@ -217,7 +202,7 @@ def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:
     for number, model in enumerate(loaded.models):
         is_crossed = number in loaded.crossings
         kind = TextRunner if is_crossed else Runner if are_even else UnevenRunner
-        limit = _guide_length(model, max_length) if is_crossed else max_length
+        limit = guide_length(model, max_length) if is_crossed else max_length
         runners.append(kind(model, loaded.adapters if number == loaded.host else None, limit))
     for number, (runner, shares) in enumerate(zip(runners, loaded.shares, strict=False)):
         if runner.is_recurrent:
@@ -385,8 +370,3 @@ def _eos_token_ids(model: PreTrainedModel) -> frozenset[int]:
     return frozenset(token_id for ids in each for token_id in ids if token_id is not None)
 
 
-def _guide_length(model: PreTrainedModel, max_length: int) -> int:
-    """Most tokens of a text in a guide's own tokens, of which there may be more than of the base's."""
-    exact = longest_exact(model.config)
-    longest = TOKENS_PER_TOKEN * max_length
-    return longest if exact is None else min(exact, longest)

@@ -26,7 +26,7 @@ from worker.engine.streams import StreamWeights
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
 # Further off than that, a text read in two pieces differs from the same text read at once by more than rounding.
 _STATE_TOLERANCE, _STATE_FACTOR = 1e-5, 10
-_LONG, _LONGEST, _SHORT = 7, 64, 2  # tokens
+_LONG, MOST_PROVED, _SHORT = 7, 64, 2  # tokens
 _ADAPTED = 5
 _NUM_TEXTS = 3  # of each kind: one may be a text whose logits are rounding and nothing else
 _NUM_STEPS = 2  # tokens that are decoded behind a text
@@ -80,7 +80,7 @@ class Proof:
     def expect(self, model: PreTrainedModel, adapter: int = 0) -> None:
         """Note the logits of a model as it stands; with its adapters (by number) while each is the active one."""
         hidden_from = window(model.config)
-        long = _LONG if hidden_from is None else max(_LONG, min(hidden_from + 3, _LONGEST))
+        long = _LONG if hidden_from is None else max(_LONG, min(hidden_from + 3, MOST_PROVED))
         num_steps = min(_NUM_STEPS, max(0, self.max_length - 1))
         for length in (_ADAPTED,) if adapter else (long, _SHORT):
             num_read = max(1, min(length, self.max_length - num_steps))

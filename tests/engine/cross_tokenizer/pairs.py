@@ -72,7 +72,7 @@ class CrossOracle(Oracle):
         with peft_on_newer_transformers():
             adapted = PeftModel.from_pretrained(read(pair.reference), pair.policy).double()
         super().__init__({"base": uncached(read(pair.base))}, end)
-        self._guides: dict[str, PreTrainedModel | PeftModel] = {
+        self.guides: dict[str, PreTrainedModel | PeftModel] = {
             "policy": adapted,
             "reference": read(pair.reference).double(),
         }
@@ -98,7 +98,7 @@ class CrossOracle(Oracle):
 
     @torch.no_grad()
     def _run(self, stream: Stream, text: list[int]) -> float:
-        guide = self._guides[stream.weights]
+        guide = self.guides[stream.weights]
         logits: Tensor = guide(input_ids=torch.tensor([[*stream.prompt, *text]]), use_cache=False).logits
         likely = logits[0].log_softmax(-1)
         return sum(float(likely[len(stream.prompt) + place - 1, token]) for place, token in enumerate(text))

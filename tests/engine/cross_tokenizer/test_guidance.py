@@ -94,9 +94,11 @@ def test_what_guided_each_token_is_said_of_a_given_text(
         assert of_text == pytest.approx(cross_oracle.likelihood(stream, token_ids), abs=1e-4)
 
 
+@pytest.mark.parametrize("in_place_from", [4, 256])
 def test_prompts_are_read_in_pieces_behind_shared_prefixes(
-    pair: Pair, crossed: Engine, requests: Sequence[Request]
+    pair: Pair, crossed: Engine, requests: Sequence[Request], monkeypatch: pytest.MonkeyPatch, in_place_from: int
 ) -> None:
+    monkeypatch.setattr("worker.engine.runner.READ_IN_PLACE_FROM", in_place_from)
     expected = {key: one.token_ids for key, one in decode(crossed, list(requests)).items()}
     small = load_engine(pair.base, pair.policy, pair.reference, device="cpu", num_slots=2, prefill_budget=7)
 

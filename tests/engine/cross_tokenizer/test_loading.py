@@ -7,10 +7,19 @@ from pathlib import Path
 import pytest
 from tokenizers import decoders
 
-from tests.engine.cross_tokenizer.pairs import END, ENGLISH, Pair, bytes_bpe, save_with_tokenizer
-from tests.engine.models import tiny
+from tests.engine.cross_tokenizer.pairs import (
+    END,
+    ENGLISH,
+    CrossOracle,
+    Pair,
+    bytes_bpe,
+    id_of_end,
+    save_with_tokenizer,
+    tokenizer_of,
+)
+from tests.engine.models import read, tiny
 from tests.engine.recurrent_models import RECURRENT
-from worker.engine import Engine, Request, Stream, load_engine
+from worker.engine import Completion, Engine, Request, Stream, load_engine
 from worker.engine.attention import AttentionBlock
 from worker.engine.cross_tokenizer.tree_block import TreeBlock
 from worker.engine.errors import UnsupportedModelError, VocabularyMismatchError
@@ -44,6 +53,25 @@ def test_texts_that_branch_are_proved_at_load(pair: Pair, monkeypatch: pytest.Mo
 
     with pytest.raises(UnsupportedModelError, match="do not keep apart texts that branch"):
         load_engine(pair.base, pair.policy, pair.reference, device="cpu", num_slots=2)
+
+
+@pytest.mark.parametrize("model_type", ["mistral", "gemma2", "minicpm3", "diffllama"])
+def test_guides_of_other_architectures_judge_whole_texts(pair: Pair, tmp_path: Path, model_type: str) -> None:
+    """Windows, scores that are capped, latents in the place of keys, keys that change behind the cache."""
+    tokenizer = tokenizer_of(pair.reference)
+    size, end = tokenizer.get_vocab_size(), id_of_end(tokenizer)
+    save_with_tokenizer(tiny(model_type, 5, vocab_size=size, eos_token_id=end), tokenizer, tmp_path)
+    engine = load_engine(pair.base, str(tmp_path), device="cpu", num_slots=2)
+    shown = tuple(tokenizer.encode("You are a guide, it was that the hat").ids)
+    streams = (Stream("base", (5, 6)), Stream("policy", shown, reward=1.0))
+    request = Request("x", streams, strength=1.0, k=4, max_tokens=4)
+
+    (completion,) = engine.generate([request])
+
+    assert isinstance(completion, Completion)
+    oracle = CrossOracle(pair)
+    oracle.guides["policy"] = read(str(tmp_path)).double()
+    assert completion.token_ids == oracle.answer(request).token_ids
 
 
 def test_a_recurrent_guide_is_refused(pair: Pair, tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from collections.abc import Collection
 
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedModel
 
+from worker.engine.architecture import longest_exact
 from worker.engine.checkpoints import Checkpoint
 from worker.engine.cross_tokenizer.retokenizing import Retokenizer
-from worker.engine.cross_tokenizer.runner import Crossing
+from worker.engine.cross_tokenizer.runner import TOKENS_PER_TOKEN
 from worker.engine.cross_tokenizer.spelling import Spelling, UnknownSpellingError
+from worker.engine.cross_tokenizer.texts import Crossing
 from worker.engine.errors import VocabularyMismatchError, first_line
 
 
@@ -25,6 +27,13 @@ def crossing_between(base: Checkpoint, guide: Checkpoint, cause: str, ends: Coll
             path=guide.path, base=base.path, cause=f"{cause}; texts cannot be carried over: {error}"
         ) from error
     return Crossing(spelling, Retokenizer(of_guide), frozenset(ends), guide.tokenizer.end_of_answer)
+
+
+def guide_length(model: PreTrainedModel, max_length: int) -> int:
+    """Most tokens of a text in a guide's own tokens, of which there may be more than of the base's."""
+    exact = longest_exact(model.config)
+    longest = TOKENS_PER_TOKEN * max_length
+    return longest if exact is None else min(exact, longest)
 
 
 def _tokenizer(checkpoint: Checkpoint, base: Checkpoint, guide: Checkpoint, cause: str) -> Tokenizer:

@@ -1,7 +1,6 @@
 """Rows of a guide with a tokenizer of its own: they do not decode, they judge what the candidates add to a text."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
@@ -10,13 +9,14 @@ from transformers import PreTrainedModel
 
 from worker.engine.attention import AttentionBlock, AttentionMetadata
 from worker.engine.batch_layout import PromptChunk, Row, RowKey, piece_block, written
-from worker.engine.cross_tokenizer.retokenizing import Continued, GrowingText, Retokenizer
-from worker.engine.cross_tokenizer.spelling import Spelling, complete
+from worker.engine.cross_tokenizer.retokenizing import Continued
+from worker.engine.cross_tokenizer.texts import Crossing, Texts
 from worker.engine.cross_tokenizer.tree_block import tree_block
 from worker.engine.cross_tokenizer.trees import Tree, tree_of
 from worker.engine.lora import AdapterRows
 from worker.engine.prefixes import PrefixKey
 from worker.engine.runner import Runner
+from worker.engine.scheduler import TicketId
 from worker.engine.streams import StreamWeights
 
 LOGITS_AT_ONCE = 2**25
@@ -28,20 +28,6 @@ _GIVEN = PrefixKey(StreamWeights(0), ())
 """The owner of a text that is given, not written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Crossing:
-    """How a guide reads what the base writes."""
-
-    spelling: Spelling
-    """Of the base's tokens."""
-    retokenizer: Retokenizer
-    """The guide's."""
-    ends: frozenset[int]
-    """The base's tokens that end an answer."""
-    end: int | None
-    """The guide's; None where nothing ends its answers: then an end adds nothing."""
-
-
 class TextRunner(Runner):
     """An ordinary runner, as which it is proved, until it is told how it reads what the base writes.
 
@@ -51,32 +37,30 @@ class TextRunner(Runner):
 
     def __init__(self, model: PreTrainedModel, adapters: AdapterRows | None, max_length: int) -> None:
         super().__init__(model, adapters, max_length)
-        self._crossing: Crossing | None = None
+        self._texts: Texts | None = None
         self._prompts: dict[RowKey, tuple[int, ...]] = {}
         """As far as they were read."""
         self._held: dict[RowKey, tuple[int, ...]] = {}
         """The text whose keys a row's columns hold."""
-        self._texts: dict[int | str | PrefixKey, GrowingText] = {}
-        """Of each request that decodes."""
 
     def cross(self, crossing: Crossing) -> None:
         """Judge texts from now on."""
-        self._crossing = crossing
+        self._texts = Texts(crossing)
         self.proposes = False
 
     def row_bytes(self, num_tokens: int) -> int:
         """What a row takes for so many tokens of the base's."""
-        return super().row_bytes(num_tokens if self._crossing is None else TOKENS_PER_TOKEN * num_tokens)
+        return super().row_bytes(num_tokens if self._texts is None else TOKENS_PER_TOKEN * num_tokens)
 
     @property
     def cache_tokens(self) -> int:
         """Tokens that the rows in use hold in the cache: none is pending."""
-        return super().cache_tokens if self._crossing is None else sum(self._lengths)
+        return super().cache_tokens if self._texts is None else sum(self._lengths)
 
     @torch.inference_mode()
     def run(self, pieces: Sequence[PromptChunk]) -> Tensor:
         """Read pieces of prompts; there are no hidden states to give."""
-        if self._crossing is None:
+        if self._texts is None:
             return super().run(pieces)
         pieces = self._place(pieces)
         self._num_joining = sum(piece.is_last for piece in pieces)
@@ -102,10 +86,10 @@ class TextRunner(Runner):
     @torch.inference_mode()
     def columns(self, hidden: Tensor, rows: Tensor, token_ids: Tensor) -> Tensor:
         """[m, K], of rows [m] and the base's candidates [m, K]: NaN where a text has outgrown the model."""
-        if self._crossing is None:
+        if self._texts is None:
             return super().columns(hidden, rows, token_ids)
         of_rows = dict(zip(rows.tolist(), token_ids.tolist(), strict=True))
-        texts = self._continued({self.rows[row].key[0]: candidates for row, candidates in of_rows.items()})
+        texts = self._texts.continued({self.rows[row].key[0]: candidates for row, candidates in of_rows.items()})
         judging = self.rows[: len(of_rows)]  # all that decode
         fitting = [self._tree(row.key, texts[row.key[0]]) for row in judging]
         trees = [self._in_vain(row.key) if tree is None else tree for row, tree in zip(judging, fitting, strict=True)]
@@ -119,12 +103,12 @@ class TextRunner(Runner):
     @torch.inference_mode()
     def feed(self, tokens: Tensor) -> None:
         """Append the tokens [n] of the base that were chosen to the texts of the rows of `decoding_keys`."""
-        if self._crossing is None:
+        if self._texts is None:
             super().feed(tokens)
             return
         chosen = {key[0]: token for key, token in zip(self.decoding_keys, tokens.tolist(), strict=True)}
         for request_id, token_id in chosen.items():
-            self._append(request_id, token_id)
+            self._texts.append(request_id, token_id)
         has_joined, self.num_decoding = self._num_joining > 0, self.num_decoding + self._num_joining
         self._num_joining = 0
         self._tokens = self._positions = tokens  # of no use here, but as many as there are rows
@@ -132,7 +116,7 @@ class TextRunner(Runner):
             self._describe()
 
     @torch.inference_mode()
-    def release(self, request_ids: Collection[int | str | PrefixKey], *, scrub: bool) -> None:
+    def release(self, request_ids: Collection[TicketId], *, scrub: bool) -> None:
         """Free the rows of these requests and forget their texts."""
         super().release(request_ids, scrub=scrub)
         self._forget(request_ids)
@@ -149,15 +133,16 @@ class TextRunner(Runner):
 
         `streams` [m] are adapters and prompts. Nothing is kept, nobody else is touched.
         """
+        texts = self._read_texts
         rows = [Row((_GIVEN, index), adapter, prefix=None) for index, (adapter, _) in enumerate(streams)]
         for row, (_, prompt) in zip(rows, streams, strict=True):
             self._prompts[row.key], self._held[row.key] = prompt, ()
         try:
             for token_id in before:
-                self._append(_GIVEN, token_id)
+                texts.append(_GIVEN, token_id)
             for token_id, of_place in zip(token_ids, candidates.tolist(), strict=True):
-                yield self._judged_aside(rows, self._continued({_GIVEN: of_place})[_GIVEN])
-                self._append(_GIVEN, token_id)
+                yield self._judged_aside(rows, texts.continued({_GIVEN: of_place})[_GIVEN])
+                texts.append(_GIVEN, token_id)
             self._cache.scrub(self._index(range(len(self.rows), len(self.rows) + len(rows))))
             self._cache.trim(self._lengths)
         finally:
@@ -174,9 +159,10 @@ class TextRunner(Runner):
         return self._summed(hidden, rows, fitting, num_candidates)
 
     @torch.inference_mode()
-    def tree_error(self, token_ids: Sequence[int], adapter: int) -> float:
+    def tree_error(
+        self, trunk: tuple[int, ...], first: tuple[int, ...], second: tuple[int, ...], adapter: int
+    ) -> float:
         """How far the logits of a text on the second branch of a tree are from those of the text alone."""
-        trunk, first, second = (tuple(token_ids[start : start + 3]) for start in (0, 3, 6))
         row = Row((_GIVEN, 0), adapter, prefix=None)
         tree = tree_of(trunk, Continued((), (first, second)), ())
         self._cache.reserve([*self._lengths, len(tree.tokens)])
@@ -189,45 +175,19 @@ class TextRunner(Runner):
 
     def text_ids(self, token_ids: Sequence[int]) -> tuple[int, ...]:
         """What the base wrote with these tokens, in this model's own."""
-        crossing = self._told
-        return crossing.retokenizer.tokens([complete(crossing.spelling.spelt(token_ids, at_start=True))[0]])[0]
+        return self._read_texts.whole(token_ids)
 
     @property
-    def _told(self) -> Crossing:
-        assert self._crossing is not None  # noqa: S101 (only asked of one that is told)
-        return self._crossing
+    def _read_texts(self) -> Texts:
+        assert self._texts is not None  # noqa: S101 (only asked of one that is told how it reads)
+        return self._texts
 
-    def _append(self, request_id: int | str | PrefixKey, token_id: int) -> None:
-        text = self._texts.setdefault(request_id, GrowingText())
-        text.append(self._told.spelling, token_id, self._told.retokenizer)
-
-    def _forget(self, request_ids: Collection[int | str | PrefixKey]) -> None:
+    def _forget(self, request_ids: Collection[TicketId]) -> None:
         for of_rows in (self._prompts, self._held):
             for key in [key for key in of_rows if key[0] in request_ids]:
                 del of_rows[key]
-        for request_id in request_ids:
-            self._texts.pop(request_id, None)
-
-    def _continued(self, candidates: dict[int | str | PrefixKey, list[int]]) -> dict[int | str | PrefixKey, Continued]:
-        """Of each request, its text with each candidate."""
-        crossing = self._told
-        texts = {request_id: self._texts.get(request_id, GrowingText()) for request_id in candidates}
-        spelt = {
-            request_id: texts[request_id].candidates(crossing.spelling, token_ids)
-            for request_id, token_ids in candidates.items()
-        }
-        distinct = [*{text: None for of_request in spelt.values() for text in of_request}]
-        tokens = dict(zip(distinct, crossing.retokenizer.tokens(distinct), strict=True))
-        end = () if crossing.end is None else (crossing.end,)
-        return {
-            request_id: texts[request_id].continued(
-                [
-                    tokens[text] + (end if token_id in crossing.ends else ())
-                    for text, token_id in zip(spelt[request_id], token_ids, strict=True)
-                ]
-            )
-            for request_id, token_ids in candidates.items()
-        }
+        if self._texts is not None:
+            self._texts.forget(request_ids)
 
     def _tree(self, key: RowKey, text: Continued) -> Tree | None:
         """What the row has to run; None where the text has outgrown the model."""

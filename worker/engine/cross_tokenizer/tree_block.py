@@ -50,8 +50,9 @@ def tree_block(
 ) -> TreeBlock:
     """Trees of rows from `first_row` on, whose tokens lie in the line from `first_token` on."""
     widest = max(len(tree.tokens) for tree in trees)
-    tokens, positions, columns, seen = [], [], [], torch.zeros(len(trees), widest, widest, dtype=torch.bool)
+    tokens, positions, columns = [], [], []
     places: list[int] = []
+    seen: list[int] = []  # where in [n, T, T]
     for index, (tree, row) in enumerate(zip(trees, rows, strict=True)):
         size = len(tree.tokens)
         # Padded with its own last token, as pieces of prompts are.
@@ -62,7 +63,8 @@ def tree_block(
         places += range(index * widest, index * widest + size)
         ancestors = tree.ancestors()
         for step in range(widest):
-            seen[index, step, ancestors[steps[step]]] = True
+            first = (index * widest + step) * widest
+            seen += [first + ancestor for ancestor in ancestors[steps[step]]]
         first_token += size
     return TreeBlock(
         first_row=first_row,
@@ -73,6 +75,8 @@ def tree_block(
         places=torch.tensor(places, device=device),
         readers=cascade_groups(rows, device),
         starts=torch.tensor([tree.start - row.offset for tree, row in zip(trees, rows, strict=True)], device=device),
-        seen=seen.to(device),
+        seen=torch.zeros(len(trees) * widest**2, dtype=torch.bool, device=device)
+        .index_fill_(0, torch.tensor(seen, device=device), 1)
+        .view(len(trees), widest, widest),
         are_chains=all(tree.is_chain for tree in trees),
     )

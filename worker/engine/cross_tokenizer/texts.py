@@ -1,0 +1,63 @@
+"""The texts that the base writes, request by request, in a guide's tokens."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from worker.engine.cross_tokenizer.retokenizing import Continued, GrowingText, Retokenizer
+from worker.engine.cross_tokenizer.spelling import Spelling, complete
+from worker.engine.scheduler import TicketId
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """How a guide reads what the base writes."""
+
+    spelling: Spelling
+    """Of the base's tokens."""
+    retokenizer: Retokenizer
+    """The guide's."""
+    ends: frozenset[int]
+    """The base's tokens that end an answer."""
+    end: int | None
+    """The guide's; None where nothing ends its answers: then an end adds nothing."""
+
+
+class Texts:
+    """One for each request that decodes."""
+
+    def __init__(self, crossing: Crossing) -> None:
+        self._crossing = crossing
+        self._texts: dict[TicketId, GrowingText] = {}
+
+    def continued(self, candidates: Mapping[TicketId, Sequence[int]]) -> dict[TicketId, Continued]:
+        """Each request's text with each of its candidates: all of them are tokenized at once."""
+        spelling, retokenizer = self._crossing.spelling, self._crossing.retokenizer
+        texts = {request_id: self._texts.get(request_id, GrowingText()) for request_id in candidates}
+        spelt = {key: texts[key].candidates(spelling, token_ids) for key, token_ids in candidates.items()}
+        distinct = [*dict.fromkeys(text for of_request in spelt.values() for text in of_request)]
+        tokens = dict(zip(distinct, retokenizer.tokens(distinct), strict=True))
+        return {
+            key: texts[key].continued(
+                [tokens[text] + self._end_of(token_id) for text, token_id in zip(spelt[key], token_ids, strict=True)]
+            )
+            for key, token_ids in candidates.items()
+        }
+
+    def append(self, request_id: TicketId, token_id: int) -> None:
+        """The token of the base that was chosen."""
+        text = self._texts.setdefault(request_id, GrowingText())
+        text.append(self._crossing.spelling, token_id, self._crossing.retokenizer)
+
+    def forget(self, request_ids: Collection[TicketId]) -> None:
+        """They are not written any further."""
+        for request_id in request_ids:
+            self._texts.pop(request_id, None)
+
+    def whole(self, token_ids: Sequence[int]) -> tuple[int, ...]:
+        """What tokens of the base spell, in the guide's."""
+        text, _ = complete(self._crossing.spelling.spelt(token_ids, at_start=True))
+        return self._crossing.retokenizer.tokens([text])[0]
+
+    def _end_of(self, token_id: int) -> tuple[int, ...]:
+        end = self._crossing.end
+        return () if end is None or token_id not in self._crossing.ends else (end,)
