@@ -131,11 +131,11 @@ def _device(environ: Mapping[str, str]) -> Finding:
     if ended.returncode:
         reason = (ended.stderr.strip().splitlines() or ["no reason"])[-1]
         return Finding("device", Health.WRONG, f"torch fails: {reason}", "Install torch anew.")
-    return _torch_sees(ended.stdout.strip(), environ)
+    return device_finding(ended.stdout.strip(), environ)
 
 
-def _torch_sees(found: str, environ: Mapping[str, str]) -> Finding:
-    """`found` is "CPU", or how many GPUs and which."""
+def device_finding(found: str, environ: Mapping[str, str]) -> Finding:
+    """Whether torch has the devices that are asked for; `found` is "CPU", or how many GPUs and which."""
     wanted, number = environ.get("PADSERVE_DEVICE", ""), environ.get("PADSERVE_TENSOR_PARALLEL", "")
     if wanted.startswith("cuda") and found == "CPU":
         advice = "Unset it, or install the driver and a torch for it."
