@@ -136,12 +136,20 @@ def _device(environ: Mapping[str, str]) -> Finding:
     if ended.returncode:
         reason = (ended.stderr.strip().splitlines() or ["no reason"])[-1]
         return Finding("device", Health.WRONG, f"torch fails: {reason}", "Install torch anew.")
-    found, wanted = ended.stdout.strip(), environ.get("PADSERVE_DEVICE", "")
+    return device_finding(ended.stdout.strip(), environ)
+
+
+def device_finding(found: str, environ: Mapping[str, str]) -> Finding:
+    """Whether torch has the devices that are asked for; `found` is "CPU", or how many GPUs and which."""
+    wanted, number = environ.get("PADSERVE_DEVICE", ""), environ.get("PADSERVE_TENSOR_PARALLEL", "")
     if wanted.startswith("cuda") and found == "CPU":
         advice = "Unset it, or install the driver and a torch for it."
         return Finding("device", Health.WRONG, f"PADSERVE_DEVICE is {wanted}, and torch sees no GPU.", advice)
     if found == "CPU":
         return Finding("device", Health.NOTE, "No GPU: models run on the CPU.", "Small models do well there.")
+    if number.isdigit() and int(number) > int(found.split(maxsplit=1)[0]):
+        detail = f"PADSERVE_TENSOR_PARALLEL is {number}, and torch sees {found}."
+        return Finding("device", Health.WRONG, detail, "Lower it, or look for the others with nvidia-smi.")
     return Finding("device", Health.OK, found)
 
 

@@ -30,6 +30,7 @@ _SERVICE_NAMES = frozenset(
             "NUM_SLOTS",
             "MAX_LENGTH",
             "CACHE_BYTES",
+            "TENSOR_PARALLEL",
             "LEASE_SECONDS",
             "MAX_ATTEMPTS",
         ),

@@ -30,7 +30,9 @@ class WorkerSettings(BaseSettings):
     card: str | None = None
     """A card (`padserve.json`) elsewhere than beside the weights, as for hub ids."""
     device: str = "auto"
-    """`auto`, `cpu`, `cuda` or `cuda:1`."""
+    """`auto`, `cpu`, `cuda` or `cuda:1`; with `PADSERVE_TENSOR_PARALLEL`, several: `cuda:2,cuda:3`."""
+    tensor_parallel: int = Field(default=1, ge=1)
+    """How many devices hold the model together: those that `PADSERVE_DEVICE` names, or the first ones."""
     dtype: str = "auto"
     """`auto`, `float32`, `bfloat16` or `float16`."""
     num_slots: int | None = Field(default=None, ge=1)
@@ -38,7 +40,7 @@ class WorkerSettings(BaseSettings):
     max_length: int | None = Field(default=None, ge=2)
     """Tokens of prompt and completion together; the model's own limit, or what fits, if unset."""
     cache_bytes: int | None = Field(default=None, ge=1)
-    """What the key-value cache may take; by default, a share of the memory that is free beside the models."""
+    """What the key-value cache may take on each device; by default, a share of the memory free beside the models."""
     lease_seconds: float = Field(default=30.0, ge=1)
     """After this long without a sign of life, a worker's items are given to others."""
     max_attempts: int = Field(default=5, ge=1)

@@ -154,21 +154,24 @@ def test_a_gguf_file_alone_is_a_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "words"),
-    [("gptq", "quantised (GPTQ)"), ("awq", "quantised (AWQ)"), ("hqq", "quantised (hqq)")],
+    ("method", "name", "package"),
+    [
+        ("gptq", "GPTQ", "gptqmodel"),
+        ("awq", "AWQ", "gptqmodel"),
+        ("hqq", "HQQ", "hqq"),
+        ("bitsandbytes", "bitsandbytes", "bitsandbytes"),
+        ("torchao", "torchao", "torchao"),
+    ],
 )
 def test_what_transformers_cannot_read_here_is_refused_by_what_is_missing(
-    method: str, words: str, tmp_path: Path
+    method: str, name: str, package: str, tmp_path: Path
 ) -> None:
-    save(llama(seed=0, **SHAPE), tmp_path)
     config = {"quant_method": method, "bits": 4, "group_size": 32, "zero_point": True, "quant_config": {}}
+    llama(seed=0, **SHAPE).config.save_pretrained(tmp_path)
     change(tmp_path / "config.json", quantization_config=config)
 
     with pytest.raises(ModelError) as refused:
         load_engine(str(tmp_path), device="cpu")
 
-    said = str(refused.value)
     assert refused.value.code == "model_unsupported"
-    assert words in said
-    assert "install what is missing, or give the unquantised checkpoint" in said
-    assert "\n" not in said
+    assert f"quantised ({name}): pip install {package} to have them read" in str(refused.value)

@@ -24,7 +24,7 @@ from worker.engine.errors import (
 )
 from worker.engine.head import ValueHead
 from worker.engine.hub import local_folder
-from worker.engine.quantised import method_of, unpack_at_load, unpacked, why_unreadable
+from worker.engine.quantised import method_of, missing_package, unpack_at_load, unpacked, why_unreadable
 from worker.engine.shards import distributed
 from worker.engine.tokenizer_files import TokenizerFiles
 
@@ -89,7 +89,7 @@ class Checkpoint:
             raise ModelConfigError(path=self.path, cause=first_line(error)) from error
         except (KeyError, TypeError, ValueError) as error:
             raise UnsupportedModelError(path=self.path, cause=first_line(error)) from error
-        cause = why_unsupported(config)
+        cause = why_unsupported(config) or missing_package(config)
         if cause is not None:
             raise UnsupportedModelError(path=self.path, cause=cause)
         return config

@@ -87,7 +87,11 @@ def lead(devices: Sequence[str], *orders: object) -> Leader:
     for rank in range(1, len(devices)):
         processes.start()
         processes.connections[-1].send((Seat(rank, (*devices,), store.port), *orders))
-    return Leader(Seat(0, (*devices,), store.port), store, processes.connections, processes.close)
+    try:
+        return Leader(Seat(0, (*devices,), store.port), store, processes.connections, processes.close)
+    except BaseException:
+        processes.close()
+        raise
 
 
 def follow(connection: Connection, leader: int, load: Callable[..., Sequence[Member]]) -> None:

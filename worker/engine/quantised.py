@@ -5,6 +5,7 @@ the memory of a model that was never quantised. What cannot be unpacked stays as
 """
 
 import inspect
+from importlib.util import find_spec
 from typing import Any  # a configuration holds whatever its JSON held
 
 import torch
@@ -14,13 +15,32 @@ from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
 from worker.engine.errors import first_line
 
-_IN_WORDS = {"fp8": "FP8", "gptq": "GPTQ", "awq": "AWQ", "gguf": "GGUF"}
+_IN_WORDS = {"fp8": "FP8", "gptq": "GPTQ", "awq": "AWQ", "gguf": "GGUF", "hqq": "HQQ"}
+# By which package transformers reads each method.
+_PACKAGES = {
+    "awq": "gptqmodel",
+    "bitsandbytes": "bitsandbytes",
+    "compressed-tensors": "compressed-tensors",
+    "gptq": "gptqmodel",
+    "hqq": "hqq",
+    "torchao": "torchao",
+}
 
 
 def method_of(config: PreTrainedConfig) -> str | None:
     """What a checkpoint calls the way that its weights are quantised in; None where they are not."""
     stated = _stated(config)
     return None if stated is None else str(stated.get("quant_method", "an unnamed method"))
+
+
+def missing_package(config: PreTrainedConfig) -> str | None:
+    """What must be installed before transformers can read such weights, if something must."""
+    method = method_of(config)
+    package = _PACKAGES.get(method or "")
+    if package is None or find_spec(package.replace("-", "_")) is not None:
+        return None
+    name = _IN_WORDS.get(str(method), method)
+    return f"its weights are quantised ({name}): pip install {package} to have them read, or give unquantised ones"
 
 
 def unpack_at_load(config: PreTrainedConfig) -> None:

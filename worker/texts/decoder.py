@@ -227,6 +227,7 @@ def load_decoder(settings: WorkerSettings) -> TextDecoder:
             num_slots=settings.num_slots,
             max_length=settings.max_length,
             cache_bytes=settings.cache_bytes,
+            tensor_parallel=settings.tensor_parallel,
         )
         tokenizer = AutoTokenizer.from_pretrained(local_folder(settings.model))
         guide_tokenizer = _guide_tokenizer(settings, engine)

@@ -1,0 +1,61 @@
+"""A model that several processes hold together is one engine to its supervisor. Real processes, the demo's model."""
+
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from domain.attempts import Attempt
+from tests.system.processes import wait_until
+from tests.worker.items import an_item, settings_for
+from worker.supervision.engine_process import load_text_decoder
+from worker.supervision.supervisor import EngineSupervisor
+
+MODEL = Path(__file__).parents[3] / "examples/demo/model"
+
+
+@pytest.fixture
+def supervisor() -> Iterator[EngineSupervisor]:
+    settings = settings_for(MODEL / "base", MODEL / "policy", tensor_parallel=2)
+    supervisor = EngineSupervisor(partial(load_text_decoder, settings), start_seconds=300, silence_seconds=120)
+    yield supervisor
+    supervisor.stop()
+
+
+def test_one_device_that_dies_takes_the_engine_with_it_and_none_outlives_it(supervisor: EngineSupervisor) -> None:
+    supervisor.start()
+    supervisor.submit([an_item(1, "Write about the sea.", max_tokens=400)])
+    supervisor.poll(0)
+    leader, follower = _engine(), _follower(_engine())
+    assert follower is not None
+
+    follower.kill()
+    while not (deaths := supervisor.take_deaths()):
+        supervisor.poll(1)
+
+    assert deaths == {Attempt(1, 1)}
+    assert not _is_alive(leader)
+    supervisor.poll(0)  # starts both anew
+    leader = _engine()
+    wait_until(lambda: _follower(leader) is not None, seconds=120, what="a process per device")
+    follower = _follower(leader)
+    assert follower is not None
+    follower.suspend()  # it cannot notice by itself that the leader is gone
+    leader.send_signal(signal.SIGKILL)
+    wait_until(lambda: not _is_alive(follower), seconds=20, what="the end of the other device's process")
+
+
+def _engine() -> psutil.Process:
+    (process,) = (one for one in psutil.Process().children() if "spawn_main" in " ".join(one.cmdline()))
+    return process
+
+
+def _follower(leader: psutil.Process) -> psutil.Process | None:
+    return next((one for one in leader.children() if "worker.engine.follower" in one.cmdline()), None)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
