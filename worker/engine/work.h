@@ -12,7 +12,7 @@
 #else
 #define PAUSE (void)0
 #endif
-#define IMPATIENT 4096 /* looks at what another thread does, after which the processor is offered to whoever wants it */
+#define IMPATIENT 256 /* looks at what another thread does, after which the processor is offered to whoever wants it */
 
 struct phase {
     int64_t taken; /* from the front, and from the back in the upper half */
