@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def give_feedback(client: httpx.Client, user_id: str) -> None:
     profile = {"principles": ["formal", "playful", "brief"], "learn": True}
     client.put(f"/v1/profiles/{user_id}", json=profile).raise_for_status()
     pairs = [
-        {"prompt": f"write about thing {number}", "chosen": "good " * 30, "rejected": "other " * (20 + number % 9)}
+        {"prompt": f"write about thing {number}", "chosen": "other " * (20 + number % 9), "rejected": "good " * 30}
         for number in range(NUM_PAIRS)
     ]
     client.post(f"/v1/profiles/{user_id}/feedback", json={"pairs": pairs}).raise_for_status()
@@ -51,6 +52,10 @@ def weights_of(client: httpx.Client, user_id: str) -> list[float]:
     return [principle["weight"] for principle in profile["principles"]]
 
 
+def is_running(client: httpx.Client, user_id: str) -> bool:
+    return bool(fit_of(client, user_id)["state"] == "running")
+
+
 def has_ended(client: httpx.Client, user_id: str) -> bool:
     return fit_of(client, user_id)["state"] in {"succeeded", "failed"}
 
@@ -60,11 +65,11 @@ def test_what_is_killed_while_it_learns_learns_it_after_all(stack: Stack) -> Non
     with stack.client as client:
         for victim in ("worker", "engine"):
             give_feedback(client, victim)
-            wait_until(lambda user=victim: fit_of(client, user)["state"] == "running", 240, "the fit is running")
+            wait_until(partial(is_running, client, victim), 240, "the fit is running")
             kill(stack, victim)
-            wait_until(lambda user=victim: has_ended(client, user), 240, f"the fit has ended without its {victim}")
+            wait_until(partial(has_ended, client, victim), 240, f"the fit has ended without its {victim}")
         give_feedback(client, "undisturbed")
-        wait_until(lambda: has_ended(client, "undisturbed"), 240, "the other has ended")
+        wait_until(partial(has_ended, client, "undisturbed"), 240, "the other has ended")
 
         for user in ("worker", "engine"):
             fit = fit_of(client, user)
