@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from itertools import chain, pairwise
+from itertools import chain, islice
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,18 @@ from sqlalchemy import URL
 
 from db import schema
 from db.session import Database
-from tests.servers import administer, copy_of, postgresql_server, redis_server
+from tests.certificates import share_certificates
+from tests.servers import administer, copy_of, memory, postgresql_server, redis_server
 from tests.statements import share_compiled_statements
 
-SYSTEM = Path(__file__).parent / "system"
+TESTS = Path(__file__).parent
+BROWSER = TESTS / "browser"
+WAITING = {BROWSER, TESTS / "system", TESTS / "bench" / "test_system.py", TESTS / "docs" / "test_blocks.py"}
+"""Tests that mostly wait for processes of their own, and the longest of all."""
 TEMPLATE = f"padserve_test_template_{os.getpid()}"  # a given server may be shared with other runs
 
 share_compiled_statements()
+share_certificates()
 gc.disable()  # until all is imported and collected: nothing of that is garbage, and looking for some took a third of it
 
 
@@ -31,8 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Of tests side by side, each process computes on one thread: two on as many processors only wait for each other.
 
-    So do the processes that tests start.
+    So do the processes that tests start. The folders of all are in memory where there is room.
     """
+    folder = memory()
+    if folder is not None:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
     if hasattr(config, "workerinput"):
         os.environ["OMP_NUM_THREADS"] = "1"
         if "torch" in sys.modules:  # a conftest.py further down has imported it, and it has read the environment
@@ -41,10 +49,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of tests side by side, each process begins with its share of those that mostly wait for other processes.
+    """Of tests side by side, all processes but one begin with their share of those that mostly wait for others.
 
-    Otherwise they would stand together in one process's part, and the others would wait for it in the end. What
-    shares a stack stays together. Every process must find the same order.
+    Otherwise they would stand together in one process's part, and all would wait for it in the end. The last process
+    computes meanwhile. What shares a stack or a browser stays together. Every process must find the same order.
     """
     if not hasattr(config, "workerinput"):
         return
@@ -52,17 +60,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     groups: dict[object, list[pytest.Item]] = {}
     others: list[pytest.Item] = []
     for item in items:
-        if SYSTEM in item.path.parents:
+        if not WAITING.isdisjoint((item.path, *item.path.parents)):
             groups.setdefault(_stack_of(item), []).append(item)
         else:
             others.append(item)
-    waiting = [list(groups.values())[number::num_processes] for number in range(num_processes)]
-    bounds = [len(others) * number // num_processes for number in range(num_processes + 1)]
-    items[:] = [
-        item
-        for part, (start, end) in zip(waiting, pairwise(bounds), strict=True)
-        for item in (*chain.from_iterable(part), *others[start:end])
-    ]
+    num_waiting = max(1, num_processes - 1)
+    rest = iter(others)
+    ordered: list[pytest.Item] = []
+    for number in range(num_processes):
+        own = list(groups.values())[number::num_waiting] if number < num_waiting else []
+        waiting = list(chain.from_iterable(own))
+        share = (len(items) - len(ordered)) // (num_processes - number)  # as xdist gives them out
+        ordered += [*waiting, *islice(rest, max(0, share - len(waiting)))]
+    items[:] = [*ordered, *rest]
 
 
 def pytest_collection_finish() -> None:
@@ -74,6 +84,8 @@ def pytest_collection_finish() -> None:
 def _stack_of(item: pytest.Item) -> object:
     """Equal for tests on one stack."""
     assert isinstance(item, pytest.Function)
+    if BROWSER in item.path.parents:
+        return BROWSER
     if "shared_stack" not in item.fixturenames:
         return item.nodeid
     return item.path, item.callspec.params.get("database_url") if hasattr(item, "callspec") else None

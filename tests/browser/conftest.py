@@ -25,7 +25,7 @@ from db.session import Database
 from domain.attempts import Outcome
 from padserve import Client
 from tests.builders import a_job, preference
-from tests.system.processes import KEY, ROOT, Stack, a_stack
+from tests.system.processes import KEY, ROOT, Stack, a_forking_stack
 
 DEMO = ROOT / "examples" / "demo" / "model"
 CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
@@ -125,7 +125,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         tenant_id = keys.create_tenant(session, "default").id
         keys.create_key(session, tenant_id, "test", ["admin"], secret=KEY)
     settings = {"model": DEMO / "base", "policy": DEMO / "policy", "device": "cpu", "num_slots": 4}
-    with a_stack(folder, f"sqlite:///{folder}/padserve.db", **settings) as stack:
+    with a_forking_stack(folder, f"sqlite:///{folder}/padserve.db", **settings) as stack:
         stack.start_what_is_missing()
         site = Site(stack, database, f"http://127.0.0.1:{stack.api_port}", tenant_id)
         with site.client() as client:

@@ -1,6 +1,7 @@
 """What runs often reads by an index and sorts nothing large, in a table of many finished rows, on both databases."""
 
 import json
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from db.session import Database
 from domain.attempts import Attempt, Outcome
 from domain.states import JobState
 from tests.builders import DIGEST, a_job, preference
+from tests.servers import copy_of
 
 OWNER = uuid.UUID(int=1)
 NUM_FINISHED_JOBS = 40
@@ -78,9 +80,21 @@ def planned(database: Database) -> Iterator[Plans]:
     event.remove(database.engine, "before_cursor_execute", plans.record)
 
 
-@pytest.fixture
-def grown(database: Database) -> Database:
-    """Many jobs that ended long ago, with all their items, and two that are under way."""
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def grown_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if request.param == "postgresql":
+        with copy_of(request.getfixturevalue("migrated_postgresql")) as url:
+            yield url
+        return
+    file = tmp_path_factory.mktemp("grown") / "padserve.db"
+    shutil.copy(request.getfixturevalue("migrated_sqlite_file"), file)
+    yield f"sqlite:///{file}"
+
+
+@pytest.fixture(scope="module")
+def grown(grown_url: str) -> Iterator[Database]:
+    """Many jobs that ended long ago, with all their items, and two that are under way; tests leave it as it is."""
+    database = Database(grown_url)
     template = a_job(database, [preference("formal")])
     a_job(database, [preference("formal"), preference("playful")] * 10)
     with database.transaction() as session:
@@ -88,7 +102,8 @@ def grown(database: Database) -> Database:
     with database.engine.connect() as connection:
         connection.exec_driver_sql("ANALYZE")
         connection.commit()
-    return database
+    yield database
+    database.dispose()
 
 
 def _multiply(session: Session, template: uuid.UUID) -> None:
@@ -187,6 +202,7 @@ def problems_of(grown: Database, act: Act) -> list[str]:
         with planned(grown) as plans:
             act(session, tenant_id, job_id)
         problems = plans.problems(session.connection())
+        session.rollback()
     assert plans.statements
     return problems
 

@@ -28,11 +28,13 @@ from worker.supervision import supervisor
 
 ROOT = Path(__file__).parents[2]
 API, WORKER, ECHO_WORKER = "api.__main__", "worker.__main__", "tests.system.programs.echo_worker"
+BENCH_WORKER = "bench.system.worker"
 STAND_INS = "tests.padserve.programs.fake_up"
 PRELOADED = [
     API,
     WORKER,
     ECHO_WORKER,
+    BENCH_WORKER,
     STAND_INS,
     "celery.apps.worker",
     "celery.concurrency.thread",
@@ -112,7 +114,7 @@ def _run(module: str, arguments: Sequence[str], environment: Mapping[str, str], 
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
     sys.argv = [module, *arguments]
-    if module in (WORKER, ECHO_WORKER):
+    if module in (WORKER, ECHO_WORKER, BENCH_WORKER):
         _fork_engines_too()
     sys.exit(cast("Callable[[], int]", import_module(module).main)())
 

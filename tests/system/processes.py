@@ -38,7 +38,12 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 
 
 Process: TypeAlias = subprocess.Popen[bytes] | ForkedProcess
-PROGRAMS = {("-m", "api"): forked.API, ("-m", "worker"): forked.WORKER, (str(ECHO_WORKER),): forked.ECHO_WORKER}
+PROGRAMS = {
+    ("-m", "api"): forked.API,
+    ("-m", "worker"): forked.WORKER,
+    ("-m", "bench.system.worker"): forked.BENCH_WORKER,
+    (str(ECHO_WORKER),): forked.ECHO_WORKER,
+}
 
 
 def engine_of(worker: Process) -> psutil.Process | None:

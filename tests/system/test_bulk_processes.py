@@ -15,9 +15,10 @@ from api.http.admission import LIGHT_BYTES
 from db.queries.keys import create_key, create_tenant
 from db.session import Database
 from tests.builders import a_model, a_profile
-from tests.system.processes import KEY, Stack, a_stack, wait_until
+from tests.system.processes import KEY, Stack, a_forking_stack, wait_until
 
 CHAT = "/v1/chat/completions"
+NUM_LINES = 5000
 LINE = {"model": "tiny", "messages": [{"role": "user", "content": "Write about tea."}]}
 
 
@@ -41,7 +42,7 @@ def stack(sqlite_url: str, tmp_path: Path) -> Iterator[Stack]:
     a_profile(database, "formal")
     a_model(database)
     database.dispose()
-    with a_stack(tmp_path, sqlite_url) as stack:
+    with a_forking_stack(tmp_path, sqlite_url) as stack:
         stack.start_redis()
         yield stack
 
@@ -65,7 +66,7 @@ def test_no_process_that_stored_a_large_job_outlives_the_api(stack: Stack, numbe
 def test_a_batch_whose_file_was_being_read_when_the_process_died_can_be_asked_for_again(stack: Stack) -> None:
     api = stack.start_api()
     with stack.client as client, ThreadPoolExecutor(1) as others:
-        file_id = an_uploaded_file(client, 10_000)
+        file_id = an_uploaded_file(client, NUM_LINES)
         first = others.submit(create_batch, client, file_id, 0)
         wait_until(lambda: bool(client.get("/v1/batches").json()["data"]), 60, "its file is being read")
         for child in psutil.Process(api.pid).children(recursive=True):
@@ -75,4 +76,4 @@ def test_a_batch_whose_file_was_being_read_when_the_process_died_can_be_asked_fo
         batches = client.get("/v1/batches").json()["data"]
 
     assert (lost.status_code, again.status_code) == (503, 200)
-    assert [(each["id"], each["request_counts"]["total"]) for each in batches] == [(again.json()["id"], 10_000)]
+    assert [(each["id"], each["request_counts"]["total"]) for each in batches] == [(again.json()["id"], NUM_LINES)]

@@ -12,7 +12,7 @@ from db.queries.keys import create_key, create_tenant
 from db.session import Database
 from domain.attempts import ClaimedItem
 from tests.builders import SAMPLING, preference
-from tests.system.processes import KEY, Stack, a_stack, wait_until
+from tests.system.processes import KEY, Stack, a_forking_stack, wait_until
 from tests.tiny_model import write_tiny_model, write_tiny_policy
 from worker.settings import WorkerSettings
 from worker.texts.decoder import load_decoder
@@ -36,7 +36,9 @@ def stack(sqlite_url: str, folder: Path) -> Iterator[Stack]:
     with database.transaction() as session:
         create_key(session, create_tenant(session, "default").id, "test", ["admin"], secret=KEY)
     database.dispose()
-    with a_stack(folder, sqlite_url, device="cpu", num_slots=4, lease_seconds=3, reconcile_seconds=0.5) as stack:
+    with a_forking_stack(
+        folder, sqlite_url, device="cpu", num_slots=4, lease_seconds=3, reconcile_seconds=0.5
+    ) as stack:
         stack.start_redis()
         stack.start_api()
         yield stack
