@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api.dashboard.live import live_part
+from api.dashboard.live import SELDOM_SECONDS, live_part
 from api.dashboard.rendering import PageRoute, done, page, render, see_other, version_of
 from api.dashboard.sessions import AnyViewer, Form, JobsReader, JobsWriter, Viewer
 from api.http.bounds import MAX_INTEGER
@@ -118,7 +118,7 @@ async def webhook_live(
     def look() -> str:
         return render(request, "webhook_live.html", viewer=viewer, **_webhook(services, viewer, webhook_id, after))
 
-    return await live_part(request, viewer, partial(run_in_threadpool, look), seen)
+    return await live_part(request, viewer, partial(run_in_threadpool, look), seen, look_seconds=SELDOM_SECONDS)
 
 
 @router.post("/account/webhooks/{webhook_id}/deliveries/{delivery_id}/replay")

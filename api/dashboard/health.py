@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api import models
-from api.dashboard.live import live_part
+from api.dashboard.live import SELDOM_SECONDS, live_part
 from api.dashboard.rendering import PageRoute, page, render, version_of
 from api.dashboard.sessions import AnyViewer, Viewer
 from api.http.dependencies import Scope, Services, ServicesDep
@@ -58,7 +58,7 @@ async def models_live(
     async def look() -> str:
         return render(request, "models_live.html", viewer=viewer, health=await _health(services, viewer))
 
-    return await live_part(request, viewer, look, seen)
+    return await live_part(request, viewer, look, seen, look_seconds=SELDOM_SECONDS)
 
 
 async def _health(services: Services, viewer: Viewer) -> Health:

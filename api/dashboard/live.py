@@ -22,7 +22,9 @@ from api.http.problems import DATABASE_ERRORS
 
 EVENT_STREAM = "text/event-stream"
 LOOK_SECONDS = 1.0
-"""Between two looks at what a part shows."""
+"""Between two looks at what a part shows, where many who look share one."""
+SELDOM_SECONDS = 3.0
+"""The same, where everybody looks for themselves."""
 CHECK_SECONDS = 5.0
 """How long a stream that has nothing to say goes on before its session is looked up again."""
 HEARTBEAT_SECONDS = 10.0
@@ -53,11 +55,16 @@ class Streams:
         self._open += Counter()  # forgets what is 0
 
 
-async def live_part(request: Request, viewer: Viewer, look: Look, seen: str | None) -> Response:
-    """The part that `look` renders, unless it is as it was `seen`: then 204; or a stream of it, where one is wanted."""
+async def live_part(
+    request: Request, viewer: Viewer, look: Look, seen: str | None, *, look_seconds: float = LOOK_SECONDS
+) -> Response:
+    """The part that `look` renders, unless it is as it was `seen`: then 204; or a stream of it, where one is wanted.
+
+    A stream looks again every `look_seconds`.
+    """
     if EVENT_STREAM in request.headers.get("accept", ""):
         if request.app.state.dashboard_streams.take(viewer.csrf):
-            return LiveStream(request, viewer, look, seen)
+            return LiveStream(request, viewer, look, seen, look_seconds)
         return Response(status_code=204)  # which tells an `EventSource` not to come back
     html = await look()
     version = version_of(html)
@@ -69,9 +76,10 @@ async def live_part(request: Request, viewer: Viewer, look: Look, seen: str | No
 class LiveStream(StreamingResponse):
     """A part, again whenever it has changed, as long as its reader stays, may see it, and the server goes on."""
 
-    def __init__(self, request: Request, viewer: Viewer, look: Look, seen: str | None) -> None:
+    def __init__(self, request: Request, viewer: Viewer, look: Look, seen: str | None, look_seconds: float) -> None:
         super().__init__(self._events(), media_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
         self._request, self._viewer, self._look, self._seen = request, viewer, look, seen
+        self._look_seconds = look_seconds
         self._services: Services = request.app.state.services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,7 +116,7 @@ class LiveStream(StreamingResponse):
             await self._pause()
 
     async def _pause(self) -> None:
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(self._look_seconds)
 
 
 def _event(name: str, data: dict[str, str]) -> bytes:

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.dashboard.charts import Interval, intervals
-from api.dashboard.live import live_part
+from api.dashboard.live import SELDOM_SECONDS, live_part
 from api.dashboard.pair_choice import PRIOR_DEVIATION, ChosenPair, Weights, most_informative
 from api.dashboard.profiles import find, path_of
 from api.dashboard.rendering import PageRoute, is_of_script, page, render, see_other, version_of
@@ -96,7 +96,7 @@ async def learnt_live(
         shown: dict[str, Any] = {"profile": stored, "learnt": learnt, "least": LEAST_PAIRS}
         return render(request, "teach_learnt.html", viewer=viewer, **shown)
 
-    return await live_part(request, viewer, partial(run_in_threadpool, looked), seen)
+    return await live_part(request, viewer, partial(run_in_threadpool, looked), seen, look_seconds=SELDOM_SECONDS)
 
 
 @router.post("/profiles/{user_id}/teach/texts")

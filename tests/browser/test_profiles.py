@@ -116,7 +116,7 @@ def test_a_preview_shows_every_text_with_what_guided_each_of_its_tokens(
     expect(tokens.nth(1)).to_be_focused()
     candidates = page.locator(".tokens").nth(3).locator("[data-panel] tbody tr")
     expect(candidates).to_have_count(10)
-    expect(tokens.nth(1)).to_have_attribute("aria-label", re.compile(r"reward [+-]\d"))
+    expect(tokens.nth(1)).to_have_attribute("aria-label", re.compile("reward [+\N{MINUS SIGN}]?\\d"))
     keep(page, "preview")
 
     page.get_by_role("button", name="Show what the profile's guidance would say of it").first.click()

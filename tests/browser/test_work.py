@@ -5,7 +5,9 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Check, Site
+from api.dashboard.sessions import COOKIE
+from tests.browser.conftest import Check, Site, Watched
+from tests.system.processes import KEY
 
 RECEIVED = """['navigation', 'resource'].flatMap(kind => performance.getEntriesByType(kind))
     .reduce((sum, each) => sum + each.decodedBodySize, 0)"""
@@ -47,9 +49,12 @@ def test_a_pasted_job_is_checked_submitted_and_watched_to_its_end_without_a_relo
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Spring letter")
     page.evaluate("window.isTheSamePage = true")
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.resource_type) if "/results" not in request.url else None)
     state_of(page, "completed")
     expect(page.locator(".result")).to_have_count(12)
     assert page.evaluate("window.isTheSamePage")
+    assert asked <= {"eventsource"}  # and nothing was asked for again and again
     expect(page.get_by_role("status")).to_have_text("Spring letter: completed")
 
     page.get_by_role("button", name=re.compile("Show unguided")).first.click()
@@ -92,6 +97,22 @@ def test_a_job_is_paused_and_resumed_from_the_list_by_keyboard(page: Page, site:
     row.get_by_role("button", name="Cancel").click()
     expect(row.locator(".state")).to_have_text("cancelled")
     expect(row.get_by_role("link", name="Serial letter")).to_be_focused()
+
+
+def test_a_form_that_is_sent_when_its_session_has_ended_is_offered_again(
+    page: Page, site: Site, watched: Watched
+) -> None:
+    fill_in(page, site, rows(2), "Kept letter")
+    page.context.clear_cookies(name=COOKIE)
+
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_label("API key").fill(KEY)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Send it now").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Kept letter")
+    assert all("401" in each for each in watched.complaints)
+    watched.complaints.clear()
 
 
 def test_a_failure_is_shown_with_its_error_and_replayed(page: Page, site: Site, keep: Check) -> None:
