@@ -50,7 +50,7 @@ def write_configuration(folder: Path, port: int) -> tuple[Path, str]:
 
 
 def configured_url(folder: Path) -> str | None:
-    """The URL of the last configuration that was written here, whether that Redis still runs or not; None without one."""
+    """The URL of the configuration that was last written here, of a Redis that may have ended; None without one."""
     try:
         said = dict(line.split(" ", 1) for line in (folder / CONFIGURATION).read_text().splitlines())
         return _url(said["requirepass"], int(said["port"]))
