@@ -38,7 +38,7 @@ from db.session import Database
 from worker.queue import PUBLISH_TIMEOUT_SECONDS, Publisher, Queue, create_queue
 
 COMPRESSED_FROM_BYTES = 2048
-"""Of a body whose length is known; a stream is always compressed. Status polls are smaller."""
+"""Bodies of known length are compressed from so many bytes on; status polls are smaller, streams always are."""
 FASTEST_LEVEL = 1
 """Texts shrink to a third at a hundred megabytes a second; better levels would hold up everybody else's answers."""
 

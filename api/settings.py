@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     max_prompt_characters: int = Field(default=32_000, ge=1)
     """Longest prompt of an item, in characters, its conversation included."""
     unknown_users: UnknownUsers = UnknownUsers.UNGUIDED
-    """Of tenants for whom nothing else was set."""
+    """What a user without a profile gets from vendors' clients, in tenants for which nothing else was set."""
     webhook_private_addresses: bool = False
     """Whether events may be sent to addresses that are not public, and without TLS: for development."""
     metrics_token: SecretStr | None = Field(default=None, min_length=16)

@@ -19,6 +19,6 @@ class MessageBatch(Base):
     tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
     job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), unique=True)
     fingerprint: Mapped[Digest]
-    """Of all that was sent: by it a request that is sent again is known."""
+    """Digest of all that was sent, by which a request that is sent again is known."""
     created_at: Mapped[Moment]
     cancel_initiated_at: Mapped[dt.datetime | None]

@@ -64,14 +64,14 @@ class Batch(Base):
     completion_window: Mapped[str] = mapped_column(String(16))
     details: Mapped[JsonObject] = mapped_column("metadata")
     fingerprint: Mapped[Digest]
-    """Of all that was asked for: by it a request that is sent again is known."""
+    """Digest of all that was asked for, by which a request that is sent again is known."""
     output_seconds: Mapped[int | None]
     """How long its output is kept once it has ended; None: for as long as the job."""
     errors: Mapped[list[JsonObject] | None] = mapped_column(JSON(none_as_null=True))
     """What was wrong with the file."""
     created_at: Mapped[Moment]
     read_by: Mapped[Moment]
-    """Until then the file has been read; if nothing was decided by then, whoever read it has died."""
+    """By when the file must have been read; if nothing was decided by then, whoever read it has died."""
     failed_at: Mapped[dt.datetime | None]
     cancelling_at: Mapped[dt.datetime | None]
     output_deleted_at: Mapped[dt.datetime | None]

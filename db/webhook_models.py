@@ -27,7 +27,7 @@ class Webhook(Base):
     description: Mapped[str] = mapped_column(String(MAX_DESCRIPTION_CHARACTERS))
     secret: Mapped[str] = mapped_column(String(128))
     retired_secrets: Mapped[list[JsonObject]]
-    """Those before, the newest first, each with the moment until which it still signs."""
+    """Earlier secrets, the newest first, each with the moment until which it still signs."""
     is_enabled: Mapped[bool] = mapped_column(server_default=true())
     disabled_reason: Mapped[str | None] = mapped_column(Text)
     """Why padserve has disabled it; None where it is enabled, or a client has disabled it."""
@@ -77,7 +77,7 @@ class WebhookDelivery(Base):
     attempt: Mapped[Count]
     """How many times it was claimed: with the id, the name of an attempt."""
     attempts_before: Mapped[Count]
-    """Of those, how many were made before it was last replayed."""
+    """How many of its attempts were made before it was last replayed."""
     next_attempt_at: Mapped[dt.datetime | None]
     """When it may be claimed: while an attempt is under way, when that counts as lost."""
     attempted_at: Mapped[dt.datetime | None]

@@ -39,7 +39,7 @@ class EngineTiming:
     """Where an item's time in the engine went, in seconds; of several answers, the one that took longest."""
 
     queue_seconds: float
-    """Until a slot was free."""
+    """From its way into the engine until its prompt began to be read."""
     prefill_seconds: float
     """From there to the first token."""
     decode_seconds: float

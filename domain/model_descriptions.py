@@ -21,7 +21,7 @@ class ModelDescription:
     """Tokens of prompt and answer together."""
     vocab_size: int
     num_template_tokens: int
-    """Of a conversation without text: the least that the chat template adds to any."""
+    """Tokens of a conversation without text: the least that the chat template adds to any."""
     longest_token_bytes: int
     """A text of n bytes has at least n divided by this tokens; 0 where the tokenizer may leave some of a text out."""
     strength: float = 1.0

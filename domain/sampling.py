@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, fields
 
 MAX_SEED = 2**63 - 1
 GUIDED_CANDIDATES = 10
-"""Of a guided item that does not say how many, as in PAD's released configurations."""
+"""k of a guided item that does not say it, as in PAD's released configurations."""
 WHOLE_VOCABULARY = 0
 """As `k`: whatever the model's generation_config says, an unguided token is one of all. A guided one is one of
 GUIDED_CANDIDATES, as if unsaid."""
 MAX_TOKENS_SHOWN = 512
-"""Of a text with token rewards: each token brings its candidates along."""
+"""Most tokens of a text with token rewards: each brings its candidates along."""
 # What `apply_chat_template` takes itself, and what a template is given by padserve or the tokenizer.
 RESERVED_TEMPLATE_ARGUMENTS = frozenset(
     {

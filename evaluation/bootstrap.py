@@ -21,7 +21,7 @@ class Sample:
     sizes: Sequence[float] | None = None
 
     def sums(self, names: dict[Hashable, int]) -> tuple[_Floats, _Floats]:
-        """Of each cluster: the sum of its values, weighted, and of its weights."""
+        """For each cluster, the weighted sum of its values, and the sum of its weights."""
         indices = np.array([names[cluster] for cluster in self.clusters])
         sizes = np.ones(len(indices)) if self.sizes is None else np.asarray(self.sizes, dtype=float)
         totals = np.bincount(indices, np.asarray(self.values, dtype=float) * sizes, minlength=len(names))

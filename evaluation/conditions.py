@@ -49,7 +49,7 @@ def told(says: Says, wordings: Sequence[str], wrong: str) -> tuple[Principle, ..
 
 
 def guide_of(policy: Policy, *, has_reference: bool = False) -> Guide:
-    """Whose log-ratios guide, with this in the policy's place."""
+    """The guide that `mixture` uses with this in the policy's place."""
     if policy is Policy.NONE:
         return BASE_GUIDE
     return REFERENCE_GUIDE if has_reference else POLICY_GUIDE

@@ -87,7 +87,7 @@ def _kl(study: Study, method: Arm, tasks: Sequence[Task]) -> float:
 
 
 def best_of_n(study: Study, tasks: Sequence[Task], num_samples: int) -> Writing:
-    """Of n samples of the prompted base, the one that the policy prefers most over the reference."""
+    """For each task, the one of n samples of the prompted base that the policy prefers most over the reference."""
     start = time.monotonic()
     writings = [study.writer.write(tasks, SAMPLED, sample=sample) for sample in range(num_samples)]
     prompts = [study.writer.streams(SAMPLED, task)[0].prompt for task in tasks]

@@ -22,7 +22,7 @@ class Question:
 
 
 def log_likelihoods(engine: Engine, texts: Sequence[tuple[Ids, Ids]]) -> list[float]:
-    """Of each (prompt, text): the sum of the text's log-probabilities. Raises NotWrittenError."""
+    """For each (prompt, text), the sum of the text's log-probabilities in nats. Raises NotWrittenError."""
     requests = [
         ScoreRequest(request_id=number, prompt_ids=prompt, completion_ids=text)
         for number, (prompt, text) in enumerate(texts)
@@ -36,7 +36,7 @@ def log_likelihoods(engine: Engine, texts: Sequence[tuple[Ids, Ids]]) -> list[fl
 
 
 def log_odds(engine: Engine, questions: Sequence[Question]) -> list[float]:
-    """Of what each text y was told, under the model, in nats: `log pi(y | told) - log mean_q pi(y | rival q)`."""
+    """For each text y, under the model, in nats: `log pi(y | told) - log mean_q pi(y | rival q)`."""
     prompts = [(question.told, *question.rivals) for question in questions]
     sums = iter(
         log_likelihoods(

@@ -75,7 +75,7 @@ class Measured:
     num_tokens: int
     seconds: float
     scores: Mapping[int, Scores] = field(default_factory=dict)
-    """Of some of the texts, by their place."""
+    """Scores by other models, of some of the texts, by their place."""
 
     def sample(self, value: Callable[[Judged], float], select: Select = lambda _: True) -> Sample:
         """One value for each selected text."""

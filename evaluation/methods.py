@@ -26,7 +26,7 @@ class Arm:
     says: Says = Says.PRINCIPLES
     policy: Policy = Policy.NONE
     proposer: EngineModel = EngineModel.BASE
-    """Whose tokens are the candidates; another than the base writes alone."""
+    """The model whose likeliest tokens are the candidates; another than the base writes alone."""
     strength: float = 0.0
     k: int = 10
     temperature: float = 0.0

@@ -17,7 +17,7 @@ from worker.engine import Completion, Request
 from worker.texts.methods import streams_of
 
 SHARES = tuple(step / 8 for step in range(9))
-"""Of the second principle; the first has the rest."""
+"""Shares of the second principle in a sweep; the first has the rest."""
 
 
 class Shape(StrEnum):

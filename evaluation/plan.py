@@ -39,14 +39,14 @@ class Plan:
     """By principle: an adapter that was tuned for it alone."""
     num_seeds: int = 3
     num_prompts: int = 200
-    """Of each seed, for unguided, prompt only and guided."""
+    """Test prompts of each seed, for unguided, prompt only and guided."""
     num_control_prompts: int = 70
-    """Of each seed, for everything that these are compared with, and for combinations."""
+    """Test prompts of each seed, for everything that these are compared with, and for combinations."""
     num_side_prompts: int = 100
-    """Of the first seed: for the weights of `mixture`, other bases, and adapters of one preference."""
+    """Test prompts of the first seed, for the weights of `mixture`, other bases, and adapters of one preference."""
     num_validation_prompts: int = 30
     num_scored_prompts: int = 25
-    """Of the first seed: those whose texts other models score, which costs more than writing them."""
+    """Test prompts of the first seed whose texts other models score, which costs more than writing them."""
     max_tokens: int = 120
     device: str = "auto"
     command: str = "padserve eval"

@@ -45,7 +45,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class RankScores:
-    """Of one completion, summed over its tokens: by what it can be ranked against another answer to its prompt."""
+    """Sums over one completion's tokens by which it can be ranked against another answer to its prompt."""
 
     reward: float
     """The log-ratio of policy and reference."""

@@ -50,7 +50,7 @@ class Study:
         return self._draw(Split.TEST, asked, self.plan.seeds, num_prompts)
 
     def scored_tasks(self) -> list[Task]:
-        """Those of the test prompts whose texts other models score."""
+        """The tasks on test prompts whose texts other models score."""
         tasks = self.control_tasks()
         return [tasks[place] for place in self.scored_places(tasks)]
 

@@ -12,7 +12,7 @@ _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 
 
 def words(text: str) -> list[str]:
-    """In lower case, without punctuation."""
+    """The words of a text, in lower case and without punctuation."""
     return [word.replace("\u2019", "'") for word in _WORD.findall(text.lower())]
 
 

@@ -170,7 +170,7 @@ class Job:
     holdout: Holdout | None = None
     num_skipped: int = 0
     audience: Audience | None = None
-    """Of a campaign, in the answer to its submission."""
+    """What became of a campaign's audience; only in the answer to its submission."""
     metadata: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -52,7 +52,7 @@ def jobs(
 
 
 def _row(job: "Job") -> tuple[str, ...]:
-    """Of these the first three fit a narrow terminal."""
+    """A job as cells of the table, the first three of which fit a narrow terminal."""
     state = "paused" if job.paused_at is not None and not job.has_ended else job.state
     ended = f"{job.counts.ended}/{job.counts.total}"
     return job.id, state, ended, f"{job.created_at.astimezone():%m-%d %H:%M}", job.name or ""

@@ -105,7 +105,7 @@ def rotate(
 
 
 def _row(key: dict[str, object]) -> tuple[str, ...]:
-    """Of a key that was chosen there is no prefix: then it is the id that names it."""
+    """A key as a row of the table; one with a chosen text has no prefix, and is named by its id."""
     scopes = [str(scope) for scope in cast("list[str]", key["scopes"])]
     short = ALL_BUT_ADMIN if set(scopes) == set(Scope) - {Scope.ADMIN} else ", ".join(scopes)
     ends = key["expires_at"] if key["state"] == "active" else None

@@ -94,7 +94,8 @@ def _redis(settings: Settings, home: Home) -> Finding:
         program = redis_server.find_redis_server()
     except PadserveError as error:
         return Finding("redis", Health.WRONG, "There is none.", str(error))
-    running = "it runs" if home.url else "`padserve up` starts it"
+    own = redis_server.configured_url(home.redis)  # of a stack that may have been killed
+    running = "it runs" if own and redis_server.answers(own) else "`padserve up` starts it"
     return Finding("redis", Health.OK, f"{program}: {running}.")
 
 

@@ -54,7 +54,7 @@ class LineError:
     pointer: str | None = None
     code: str | None = None
     column: str | None = None
-    """Of a table, where it has one: then it is what people look for."""
+    """The column of a table, where it is about one: that is what people look for."""
 
     def __str__(self) -> str:
         column = None if self.column is None else f"column {self.column}"

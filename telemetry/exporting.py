@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -107,6 +107,14 @@ class JobTracer:
             _job.reset(token)
         span.end()
         request.add_link(span.get_span_context())
+
+    def finished(self, name: str, job_ids: Iterable[uuid.UUID], began_ns: int, attributes: Mapping[str, Value]) -> None:
+        """A span that has just ended, in a trace of its own, linked with the trace of each of these jobs."""
+        links = [Link(self.context_of(job_id)) for job_id in job_ids]
+        span = self._tracer.start_span(
+            name, context=Context(), links=links, start_time=began_ns, attributes=_named(attributes)
+        )
+        span.end()
 
     def begin(self, name: str, parent: SpanContext, attributes: Mapping[str, Value]) -> Span:
         """Start a span below `parent`, in its trace; whoever asked ends it."""

@@ -90,6 +90,12 @@ def submitted(job_id: uuid.UUID, /, *, began_ns: int, **attributes: Value) -> No
         _tracers[-1].submitted(job_id, began_ns, attributes)
 
 
+def finished(name: str, job_ids: Iterable[uuid.UUID], /, *, began_ns: int, **attributes: Value) -> None:
+    """Trace what has just been done for several jobs at once: a trace of its own, linked with that of each job."""
+    if _tracers:
+        _tracers[-1].finished(name, job_ids, began_ns, attributes)
+
+
 def link_jobs(span: "Span", job_ids: Iterable[uuid.UUID]) -> None:
     """Link what was done for several jobs at once to the trace of each; only where traces are on."""
     for job_id in job_ids:

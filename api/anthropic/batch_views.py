@@ -23,7 +23,7 @@ class FoundBatch:
     batch: MessageBatchRecord
     job: JobRecord
     num_errored: int
-    """Of the requests that failed, how many did so otherwise than by the end of the completion window."""
+    """Requests that failed otherwise than by the end of the completion window."""
 
 
 def find_batches(database: Database, find: Callable[[Session], Sequence[MessageBatchRecord]]) -> list[FoundBatch]:
@@ -58,7 +58,7 @@ def find_one(database: Database, tenant_id: uuid.UUID, batch_id: uuid.UUID) -> F
 
 
 def batch_object(found: FoundBatch, base_url: str) -> MessageBatchOut:
-    """As it is on the wire; `base_url` is where the client found us, without a slash at its end."""
+    """A batch as Anthropic's MessageBatch; `base_url` is where the client found us, without a slash at its end."""
     batch, job = found.batch, found.job
     has_ended = job.finished_at is not None
     name = batch_name(batch.id)

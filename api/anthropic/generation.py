@@ -37,7 +37,7 @@ def _answerable(turns: list[Turn]) -> list[Turn]:
 
 
 class MessageBody(GenerationBody):
-    """Of `/v1/messages`, and of each request of a batch."""
+    """The body of `/v1/messages`, and the parameters of each request of a batch."""
 
     max_tokens: MaxTokens
     messages: Annotated[list[Annotated[Turn, BeforeValidator(as_turn)]], Field(min_length=1, fail_fast=True)]

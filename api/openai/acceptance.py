@@ -61,7 +61,7 @@ class Asked:
     key: RequestKey | None
     repeat_seconds: int | None
     batch_id: uuid.UUID = field(default_factory=new_id)
-    """Of the batch that is made where it is no repeat: whoever asks can withdraw it."""
+    """The id that the batch gets if this is no repeat; known before, so that whoever asks can withdraw it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ def _name_in(metadata: Mapping[str, str]) -> str | None:
 
 
 def _as_batch_errors(error: InvalidRequestError) -> list[JsonObject]:
-    """As a batch lists them: a parameter in dots, a line counted from 1."""
+    """The errors as a batch lists them: a parameter in dots, a line counted from 1."""
     shown: list[JsonObject] = [
         {
             "code": CODES.get(each.code, each.code),

@@ -17,7 +17,7 @@ NOT_EXECUTED = {
 }
 """By the code under which the job has ended an item (`db.queries.cancelling`)."""
 THEIR_FAULTS = frozenset({"prompt_too_long", "empty_prompt", "empty_text", "text_too_long", "prompt_not_accepted"})
-"""Of the request and not of the service: sending it again changes nothing."""
+"""Error codes that are the request's fault and not the service's: sending it again changes nothing."""
 BAD_REQUEST, SERVER_ERROR, OK = 400, 500, 200
 
 

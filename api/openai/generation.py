@@ -84,7 +84,7 @@ class ChatBody(GenerationBody):
 
 
 class CompletionBody(GenerationBody):
-    """Of `/v1/completions`: the prompt is what the user says."""
+    """The body of `/v1/completions`; its prompt becomes one turn of the user."""
 
     prompt: Annotated[Prompt, BeforeValidator(as_one_prompt)]
 
@@ -205,7 +205,7 @@ def _answered_at_once(rules: Rules) -> Rules:
 
 
 RULES_AT_ONCE: Mapping[Endpoint, Rules] = {endpoint: _answered_at_once(rules) for endpoint, rules in RULES.items()}
-"""Of a request that waits for its answer, where they say something else than in a batch."""
+"""The rules of a request that waits for its answer, by endpoint: a batch's, but that it may be streamed."""
 
 
 def endpoint_defaults(endpoint: Endpoint, max_length: int) -> Overrides:

@@ -24,7 +24,7 @@ class FileName:
     part: Part | None = None
 
     def __str__(self) -> str:
-        """As it is on the wire."""
+        """The file's id on the wire."""
         return f"file-{self.id.hex}" + ("" if self.part is None else f"-{self.part}")
 
     @classmethod

@@ -125,7 +125,7 @@ class CompletionChunks:
 
 @dataclass(slots=True)
 class ResponseEvents:
-    """Of `/v1/responses`: one message with one text."""
+    """The events of a streamed `/v1/responses`: one message with one text."""
 
     streamed: Streamed
     _numbers: Iterator[int] = field(default_factory=count)

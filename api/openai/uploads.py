@@ -22,7 +22,7 @@ MAX_ENVELOPE_BYTES = 2**16
 MAX_FILENAME = 255
 LEAST_SECONDS, MOST_SECONDS = 3600, 2_592_000
 BATCH_FILE_SECONDS = MOST_SECONDS
-"""Of a file that does not say how long it is kept: 30 days, as at OpenAI."""
+"""How long a file is kept that does not say so: 30 days, as at OpenAI."""
 
 
 class ExpiresAfter(StrictModel):
@@ -112,7 +112,7 @@ def _seconds(fields: dict[str, str]) -> int:
 
 
 def _filename(given: str | None) -> str:
-    """As it was sent, without what cannot be shown."""
+    """The file's name as it was sent, without characters that cannot be shown."""
     shown = "".join(character for character in given or "" if character.isprintable())
     return shown[:MAX_FILENAME] or "upload"
 

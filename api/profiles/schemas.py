@@ -22,7 +22,7 @@ from domain.preferences import (
 
 MAX_USER_ID_CHARACTERS = 128
 MAX_FORM_CHARACTERS = 8 * MAX_USER_ID_CHARACTERS
-"""Of a user id as it is sent: longer ones are not brought into their canonical form to see how long that is."""
+"""Most characters of a user id as it is sent: longer ones are refused before they are brought into canonical form."""
 MAX_PRINCIPLES = 32
 MAX_WEIGHT = 10.0
 MAX_ATTRIBUTES = 64

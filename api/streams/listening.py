@@ -148,7 +148,7 @@ class Listeners:
                 listener.stop()
 
     async def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Until nobody listens on this loop, whatever becomes of the database meanwhile."""
+        """Look for news again and again until nobody listens on this event loop, also while the database is away."""
         listeners = self._listening[loop]
         await asyncio.sleep(LOOK_SECONDS)  # each has just been told how things are
         while listeners and not self._is_stopping:

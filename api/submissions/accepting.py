@@ -37,9 +37,9 @@ class Form:
     may_name_users: bool = False
     """The client may read profiles, so that errors may say whose attribute is missing."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Of a CSV: the fields of its columns."""
+    """The field that each named column of a CSV holds; empty for other forms."""
     options: object = None
-    """Of a CSV: what its job says once for all of its items."""
+    """What the job of a CSV says once for all of its items; None for other forms, which say it in the body."""
     is_dry_run: bool = False
 
 

@@ -21,7 +21,7 @@ from db.session import Database
 
 OK = 200
 BYTES_PER_TOKEN = 4
-"""Of English, roughly; other languages take more tokens."""
+"""Bytes of English text per token, roughly; other languages take more tokens."""
 
 
 @dataclass(slots=True)

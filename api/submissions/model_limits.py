@@ -84,7 +84,7 @@ class ModelLimits:
 
 @lru_cache(PREFERENCES_REMEMBERED)  # neighbours in a job share a few
 def _num_bytes_shown(preference: EffectivePreference) -> int:
-    """Of the principles that stand in one prompt; formats may join words otherwise, so white space does not count."""
+    """Bytes of the principles that stand in one prompt, without white space: formats may join words otherwise."""
     sizes = [_num_bytes("".join(principle.text.split())) for principle in preference.principles]
     return max(sizes, default=0) if preference.method is Method.MIXTURE else sum(sizes)
 

@@ -45,7 +45,7 @@ def user_ids(session: Session, tenant_id: uuid.UUID, tagged: Tagged = EVERYBODY)
 
 
 def unknown_among(session: Session, tenant_id: uuid.UUID, wanted: Sequence[str]) -> list[str]:
-    """Those of the user ids that have no profile, in the order given."""
+    """The user ids among `wanted` that have no profile, in the order given."""
     known: set[str] = set()
     for some in batches(dict.fromkeys(wanted), USERS_PER_PAGE):
         found = select(Profile.user_id).where(Profile.tenant_id == tenant_id, Profile.user_id.in_(some))

@@ -52,7 +52,7 @@ def next_jobs(session: Session, *, after: uuid.UUID | None, limit: int = JOBS_PE
 
 
 def differing(session: Session, job_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
-    """Those of the open jobs whose counters are not those of their items. Locks nothing, and counts the items."""
+    """The jobs among these, as far as open, whose counters are not those of their items. Locks nothing."""
     return [job_id for job_id in sorted(set(job_ids)) if _compare(session, job_id) is not None]
 
 

@@ -52,7 +52,7 @@ class Ahead:
 
 
 def past_texts(session: Session, tenant_id: uuid.UUID, model_digest: str) -> PastTexts:
-    """Of the tenant's newest jobs for this model that have texts."""
+    """Token counts of the tenant's newest jobs for this model that have texts."""
     newest = select(Job.id, Job.model_digest, Job.num_succeeded).where(
         Job.tenant_id == tenant_id, Job.deleted_at.is_(None)
     )
@@ -90,7 +90,7 @@ def num_bytes_of(messages: list[JsonObject]) -> int:
 
 
 def speed(session: Session, *, model: str, model_digest: str) -> Speed:
-    """Of the workers that serve it now; one that has not been measured is taken to be as fast as the last that was."""
+    """Tokens per second of the workers that serve the model now; one not measured yet counts like the last that was."""
     measured = select(Worker.tokens_per_second).where(
         Worker.model_digest == model_digest,
         Worker.state == WorkerState.READY,
@@ -104,7 +104,7 @@ def speed(session: Session, *, model: str, model_digest: str) -> Speed:
 
 
 def ahead_of_new(session: Session, tenant_id: uuid.UUID, model_digest: str, priority: Priority) -> Ahead:
-    """Of the first open jobs for the model, as many as JOBS_BEFORE_SAMPLE."""
+    """What is queued before a new job of this priority, from the first JOBS_BEFORE_SAMPLE open jobs for the model."""
     is_open = (Job.model_digest == model_digest, Job.finished_at.is_(None))
     waits = case((and_(*fairness.may_be_claimed()), Job.num_queued), else_=0)
     own = select((waits + Job.num_running).label("num_items")).where(

@@ -31,7 +31,7 @@ class Added:
     num_new: int
     num_duplicate: int
     contradictions: tuple[int, ...]
-    """Those that are stored the other way round, or were sent both ways."""
+    """Places of the pairs that are stored the other way round, or were sent both ways."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from domain.states import FitState
 MOST_PAIRS = 400
 """The newest that a fit reads: each costs a forward pass per principle, and old ones may be outgrown."""
 MOST_VERSIONS = 1000
-"""Of a profile, looked through for the weights that a client wrote."""
+"""Versions of a profile that are looked through, at most, for the weights that a client wrote."""
 LOST = "worker_lost"
 
 

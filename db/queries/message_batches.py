@@ -79,7 +79,7 @@ def note_cancel(session: Session, batch_id: uuid.UUID) -> None:
 
 
 def num_errored(session: Session, job_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
-    """Of jobs that have expired, how many items had failed for another reason before."""
+    """For jobs that have expired, how many items had failed for another reason before."""
     if not job_ids:
         return {}
     failed = (Item.job_id.in_(job_ids), Item.state == ItemState.FAILED)

@@ -31,7 +31,7 @@ class Trial:
     setting: Setting
     num_texts: int
     log_odds: float
-    """Of the principle asked for against the others, given the text, under the model itself, in nats per text."""
+    """Log-odds of the principle asked for against the others, given the text, by the model itself, in nats per text."""
     log_odds_error: float
     """Its standard error, texts of one prompt taken as kin."""
     reward: float | None

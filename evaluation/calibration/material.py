@@ -22,7 +22,7 @@ PRINCIPLES = (
     "poetic",
 )
 MOST_PROMPTS = 8
-"""Of a suite: more would take longer than a calibration is worth."""
+"""Most prompts that are taken of a suite: more would take longer than a calibration is worth."""
 MOST_PRINCIPLES = 8
 
 

@@ -119,7 +119,7 @@ class RealStudy:
         return judged
 
     def _read(self, texts: Sequence[Text]) -> list[Text]:
-        """Those that the other model reads."""
+        """The texts among these that the other model reads: some of the test prompts' only."""
         size = self.plan.size
         read = self.suite.draw(Split.TEST, min(size.num_read_prompts, size.num_prompts), size.num_principles)
         tasks = {(asked.prompt.prompt, asked.principle.name) for asked in read}
@@ -208,7 +208,7 @@ class RealStudy:
         return min(max(2, math.ceil(ours / theirs)), MAX_SAMPLES)
 
     def _best_of(self, number: int, format: str, tasks: Sequence[Asked]) -> list[Judged]:
-        """Of each task's samples the one whose principle is the likeliest under the model itself."""
+        """For each task, the sample whose principle is the likeliest under the model itself."""
         samples = [self.studio.write(arm, tasks) for arm in arms.samples(format, number)]
         odds = [self.studio.log_odds(texts) for texts in samples]
         chosen: list[Text] = []
@@ -235,7 +235,7 @@ class _Chosen:
 
     @classmethod
     def of(cls, prompted: Arm, measured: Sequence[tuple[Arm, Summary]]) -> "_Chosen":
-        """Of each method the best setting, and of these the best."""
+        """The best setting of each method, and the best of these."""
         tried, summaries = [arm for arm, _ in measured], [summary for _, summary in measured]
         families: dict[str, list[int]] = {}
         for place, arm in enumerate(tried):

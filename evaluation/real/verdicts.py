@@ -147,7 +147,7 @@ def spread(estimate: Estimate, digits: int = 2) -> str:
 
 
 def share(estimate: Estimate) -> str:
-    """In percent."""
+    """A share in percent."""
     return f"{100 * estimate.mean:.0f} % ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"
 
 

@@ -102,7 +102,7 @@ class Studio:
         return [Text(arm, asked, self._known(key)) for asked, key in zip(tasks, keys, strict=True)]
 
     def log_odds(self, texts: Sequence[Text]) -> list[float]:
-        """Of each text's principle under the model itself, held against the prompt that tells of none, in nats."""
+        """Log-odds, in nats, of each text under its principle against a prompt without one, by the model itself."""
         return log_odds(
             self.engine,
             [
@@ -182,7 +182,7 @@ def _plain(asked: Asked) -> list[Message]:
 
 
 def _fingerprint(folder: Path) -> str:
-    """Of the weights' file: another one writes other texts."""
+    """A digest of the weights' file: another one writes other texts."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:

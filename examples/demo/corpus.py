@@ -123,7 +123,7 @@ def care(team: int, principle: str) -> float:
 
 
 Draw = Callable[[random.Random, str], DemoPrinciple]
-"""Of a principle by its name: draws its value, if it has one."""
+"""Draws the principle of a name, with a value if it has one."""
 
 
 def draw_for_examples(rng: random.Random, name: str) -> DemoPrinciple:

@@ -98,7 +98,7 @@ def make_pool(writer: Writer, prompts: Sequence[str], texts_per_prompt: int, see
 
 
 def hidden_weights(rng: np.random.Generator) -> Array:
-    """Of a user who cares for some principles more than for others; their sum is that of the default profile."""
+    """Weights of a user who cares for some principles more than for others; they add up to those of the default."""
     weights: Array = rng.dirichlet([0.7] * len(NAMES)) * len(NAMES)
     return weights
 
@@ -109,7 +109,7 @@ def kept(text: str) -> Array:
 
 
 Utility = Callable[[Pool, int, int, Array], float]
-"""Of a text of the pool (prompt, text) to a user with these weights, in nats times weight."""
+"""What a text of the pool (prompt, text) is worth to a user with these weights, in nats times weight."""
 
 
 def by_rewards(pool: Pool, prompt: int, text: int, weights: Array) -> float:

@@ -44,7 +44,7 @@ class Part:
     wordings: tuple[str, ...]
     rule: Rule
     values: tuple[str, ...]
-    """Those that PersRM and base model were trained with; for things to mention, a few of them."""
+    """Values that PersRM and base model were trained with; for things to mention, a few of them."""
     unseen_values: tuple[str, ...]
     """In none of the preference pairs; all but the words to avoid are in no text of the base model's corpus either."""
 

@@ -38,7 +38,7 @@ CARD = Card(
         "why": "The strength that the evaluation chose on the policy's own validation prompts; see docs/evaluation.md.",
     },
 )
-"""Of the policy: what is served where nobody says otherwise."""
+"""The policy's card: what is served where nobody says otherwise."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def trained(base: Path, out: Path, recipe: Recipe, train: Train[Recipe]) -> str:
 
 
 def _digest(base: Path) -> str:
-    """Of the base's files: adapters belong to its weights, and every other model shares its tokenizer."""
+    """Digest of the base's files: adapters belong to its weights, and every other model shares its tokenizer."""
     digest = hashlib.sha256()
     for file in sorted(path for path in base.iterdir() if path.is_file()):
         digest.update(f"{file.name} {file.stat().st_size} ".encode() + file.read_bytes())

@@ -51,7 +51,7 @@ class Sampling:
 
     contexts_per_prompt: int = 6
     share_of_two: float = 0.2
-    """Of the contexts, those with two principles."""
+    """Share of the contexts with two principles."""
     plain: int = 3
     prompted: int = 4
     strengths: tuple[float, ...] = (1.0, 1.5, 2.5)

@@ -17,23 +17,23 @@ LOOP = 0.3
 
 
 def words_per_text(texts: Sequence[str]) -> float:
-    """Mean."""
+    """Mean number of words of a text."""
     return sum(map(num_words, texts)) / len(texts)
 
 
 def words_per_sentence(texts: Sequence[str]) -> float:
-    """Of all texts together."""
+    """Words per sentence, over all texts together."""
     return sum(map(num_words, texts)) / max(1, sum(map(_num_sentences, texts)))
 
 
 def letters_per_word(texts: Sequence[str]) -> float:
-    """Of all texts together."""
+    """Letters per word, over all texts together."""
     words = [word for text in texts for word in re.findall(r"[^\W\d_]+", text)]
     return sum(map(len, words)) / max(1, len(words))
 
 
 def exclamation_marks(texts: Sequence[str]) -> float:
-    """Per text."""
+    """Mean number of exclamation marks of a text."""
     return sum(text.count("!") for text in texts) / len(texts)
 
 
@@ -57,7 +57,7 @@ class Counted:
     shown_as: str = "{:.1f}"
 
     def of(self, texts: Sequence[str]) -> str:
-        """As the table has it."""
+        """The count of these texts, as the table shows it."""
         return self.shown_as.format(self.measure(texts))
 
 

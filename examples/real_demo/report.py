@@ -54,7 +54,7 @@ def show_counts(console: Console, written: Sequence[Written]) -> None:
 def _shares(
     written: Sequence[Written], holds: Callable[[Written], bool], methods: Sequence[str] = METHODS[1:]
 ) -> list[str]:
-    """Of the texts of each method."""
+    """Cells of a table: for each method, the share of its texts for which it holds, in percent."""
     of_methods = [[holds(text) for text in written if text.method == method] for method in methods]
     return [f"{sum(held) / len(held):.0%}" for held in of_methods]
 

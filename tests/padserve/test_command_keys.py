@@ -8,6 +8,8 @@ from sqlalchemy import delete
 
 from db.models import Model
 from padserve import doctor
+from padserve.home import Home
+from padserve.redis_server import write_configuration
 from tests.padserve.command_line import Run
 from tests.padserve.running_api import Server
 
@@ -117,6 +119,21 @@ def test_the_doctor_of_an_empty_folder_says_how_to_begin(offline: Run, monkeypat
     assert ended.exit_code == 1
     assert "`padserve up` makes it." in ended.output
     assert "No server is running here" in ended.output
+
+
+def test_the_doctor_does_not_take_what_a_killed_stack_left_for_a_redis_that_runs(
+    offline: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "SAY_DEVICE", "print('CPU')")
+    home = Home(Path.cwd() / ".padserve")
+    with home.held():
+        home.url_file.write_text("http://127.0.0.1:1\n")
+        write_configuration(home.redis, 1)
+
+    ended = offline("doctor")
+
+    assert "`padserve up` starts it." in ended.output
+    assert "it runs" not in ended.output
 
 
 def test_the_doctor_makes_neither_the_database_nor_the_folder_that_it_is_pointed_at(

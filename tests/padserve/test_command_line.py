@@ -261,16 +261,15 @@ def test_feedback_is_withdrawn_before_other_is_given(padserve: Run, tmp_path: Pa
 def test_feedback_that_cannot_be_read_or_is_refused_ends_in_a_line(padserve: Run, tmp_path: Path) -> None:
     (tmp_path / "broken.ndjson").write_text('{"prompt": "tea"}\n{broken\n')
     (tmp_path / "pairs.ndjson").write_text('{"prompt": "tea", "chosen": "a", "rejected": "b"}\n')
+    (tmp_path / "deep.ndjson").write_text("[" * 100_000)
 
     broken = padserve("profiles", "feedback", "ada", "broken.ndjson")
+    deep = padserve("profiles", "feedback", "ada", "deep.ndjson")
     refused = padserve("profiles", "feedback", "ada", "pairs.ndjson")
 
     assert (broken.exit_code, refused.exit_code) == (1, 1)
     assert broken.errors.startswith("Error: Line 2 of broken.ndjson is not JSON:")
-    Path("deep.ndjson").write_text("[" * 100_000)
-    assert padserve("profiles", "feedback", "ada", "deep.ndjson").errors.startswith(
-        "Error: Line 1 of deep.ndjson is not"
-    )
+    assert deep.errors.startswith("Error: Line 1 of deep.ndjson is not JSON:")
     assert "without the user's consent nothing is learnt" in refused.errors
 
 

@@ -94,6 +94,7 @@ def test_a_job_is_one_trace_from_its_submission_to_its_attempts_linked_with_its_
     assert linked(request) == {job_id.int}
     for name in ("claim", "save"):
         assert any(job_id.int in linked(span) for span in spans if span.name == name), name
+    assert all(linked(span) for span in spans if span.name == "claim"), "a claim that found nothing is not traced"
     assert not any(SECRET in span.to_json() for span in spans)
 
 

@@ -81,7 +81,7 @@ def _layer_types(text: PreTrainedConfig) -> list[str]:
 
 
 def _rope_parameters(text: PreTrainedConfig) -> list[dict[str, Any]]:
-    """Of the model, or of each kind of layer where they differ."""
+    """The rotary parameters of the model, or of each kind of layer where they differ."""
     parameters = getattr(text, "rope_parameters", None) or {}
     nested = [value for value in parameters.values() if isinstance(value, dict)]
     return nested or [parameters]

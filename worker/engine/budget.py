@@ -49,6 +49,6 @@ def _tilted(log_base: Tensor, reward: Tensor, strengths: Tensor) -> Tensor:
 
 
 def _divergence(log_guided: Tensor, log_base: Tensor) -> Tensor:
-    """Of log-probabilities [..., K], -inf where a candidate is not allowed."""
+    """KL(guided || base) [...] of log-probabilities [..., K], -inf where a candidate is not allowed."""
     terms = log_guided.exp() * (log_guided - log_base)
     return torch.where(log_guided > -torch.inf, terms, 0).sum(-1).clamp(min=0)

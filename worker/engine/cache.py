@@ -35,7 +35,7 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
         self.num_rows = 0
         self.capacity = 0
         self.pages: tuple[Pages, ...] = ()
-        """Of the keys and of the values, once they are allocated."""
+        """The memory of the keys and of the values, once it is allocated."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate once the first keys and values show their shape, dtype and device."""
@@ -109,7 +109,7 @@ class RowCache(StateCache):
         self.capacity = 0
         self._num_too_large = 0
         self._held: list[int] = []
-        """Of each row, the columns that have memory, from the first on."""
+        """For each row, how many columns have memory, from the first on."""
         self.has_moved = False
         """Whether keys and values lie elsewhere than when this was last set to false."""
 

@@ -82,7 +82,7 @@ class RowAdaptedLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """Of the layer without adapters, as transformers asks it of a vocabulary head."""
+        """The weight of the layer without adapters, as transformers asks it of a vocabulary head."""
         return self.wide.weight[: self.out_features]
 
     @property

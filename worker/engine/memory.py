@@ -50,7 +50,7 @@ class Need:
     own: int
     """Bytes of its rows at their longest."""
     shared: Mapping[int, int] = field(default_factory=dict)
-    """Of shared prefixes that its rows read in place, by the identity of each."""
+    """Bytes of shared prefixes that its rows read in place, by the identity of each."""
     num_rows: int = 1
     longest: int = 0
     """Bytes of its longest row."""
@@ -109,7 +109,7 @@ class CacheUse:
     bytes_used: int
     """Bytes of it that hold tokens."""
     num_tokens: int
-    """Of all rows."""
+    """Tokens of all rows."""
 
     @property
     def share_used(self) -> float:
@@ -118,7 +118,7 @@ class CacheUse:
 
 
 def bytes_per_token(of_token: int, of_row: int) -> int:
-    """Of a row of the usual length: its keys and values, and its share of a state that no length changes."""
+    """Bytes per token of a row of the usual length: keys, values, and its share of a state of fixed size."""
     return of_token - (-of_row // USUAL_LENGTH)
 
 

@@ -30,7 +30,7 @@ class Pages:
 
     @classmethod
     def zeros(cls, like: Tensor, num_rows: int, capacity: int) -> "Pages":
-        """Of the dtype, device, heads and head size of keys [1, heads, tokens, size]."""
+        """Zeros [num_rows, heads, capacity, size], in all else like keys [1, heads, tokens, size]."""
         shape = (num_rows, like.shape[1], capacity, like.shape[3])
         num_bytes = math.prod(shape) * like.itemsize
         mapped = _mapped(num_bytes) if has_pages(like.device) and num_bytes else None

@@ -12,7 +12,7 @@ from worker.engine.scheduler import PrefillChunk, Ticket, TicketId
 from worker.engine.streams import GuidedStream
 
 MAX_PREFIX_TOKENS = 8192
-"""Of all prefixes that are kept for prompts to come."""
+"""Most tokens of all prefixes together that are kept for prompts to come."""
 
 
 class Rows(Protocol):
@@ -62,9 +62,9 @@ class PrefillQueue:
         self._requests: dict[int | str, _Request] = {}
         self._prefixes = Prefixes(MAX_PREFIX_TOKENS)
         self.total_tokens_read = 0
-        """Of prompts and shared prefixes, since the beginning; what has to be read again counts again."""
+        """Tokens of prompts and shared prefixes that were run since the beginning; what is read again counts again."""
         self.total_tokens_reused = 0
-        """Of prompts, because a shared prefix held them."""
+        """Tokens of prompts that were not run, because a shared prefix held them."""
 
     def add(self, request_id: int | str, streams: Sequence[GuidedStream], max_tokens: int) -> None:
         """A request waits; its completion has up to `max_tokens`."""

@@ -101,7 +101,7 @@ class Processors:
 def build_processors(
     sequences: Values[Sequence], num_logits: int, eos_token_ids: Collection[int], device: torch.device
 ) -> Processors | None:
-    """Those of the sequences, one per slot, for logits [S, num_logits]; None where nobody asks for any."""
+    """The processors of the sequences, one per slot, for logits [S, num_logits]; None where nobody asks for any."""
     requests = [sequence.request for sequence in sequences]
     processors = Processors(
         _bias(requests, device), _penalties(sequences, num_logits, device), _minimum(requests, eos_token_ids, device)

@@ -79,7 +79,7 @@ def _stated(config: PreTrainedConfig) -> dict[str, Any] | None:
 
 
 def _unpack_tensors(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Of layers that are ordinary but for their weight, which is a tensor of a type of its own."""
+    """Unpack, in place, layers that are ordinary but for their weight, a tensor of a quantised type."""
     for module in model.modules():
         if (
             type(module) is nn.Linear

@@ -99,7 +99,7 @@ class Completion:
     """Without the end-of-sequence token, and cut where the stop condition said."""
     finish_reason: FinishReason
     num_prompt_tokens: int
-    """Of the base stream, as it was given."""
+    """Tokens of the base stream's prompt, as it was given."""
     num_completion_tokens: int
     """What was generated: the end-of-sequence token and the tokens that the stop condition cut are counted."""
     reward: float | None

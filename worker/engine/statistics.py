@@ -15,9 +15,9 @@ class EngineStatistics:
     total_slot_steps: int
     """Requests in a slot, added up over the steps: divided by steps and slots, how full the batches were."""
     total_prompt_tokens_read: int
-    """Of all streams, as they were run; prefixes that several requests share count once."""
+    """Prompt tokens of all streams that were run; prefixes that several requests share count once."""
     total_prompt_tokens_reused: int
-    """Of all streams, which were not run, because a shared prefix held them."""
+    """Prompt tokens of all streams that were not run, because a shared prefix held them."""
     cache_bytes_reserved: int
     cache_bytes_used: int
     """Bytes that the tokens of the rows in use take."""

@@ -22,7 +22,7 @@ class GuidedStream:
     weights: StreamWeights
     prompt: tuple[int, ...]
     coefficient: float
-    """Of its log-probabilities in the score: `[it is the base stream] + strength * reward`."""
+    """The coefficient of its log-probabilities in the score: `[it is the base stream] + strength * reward`."""
     reward: float
     """The coefficient of its log-probabilities in the token reward."""
 

@@ -38,7 +38,7 @@ class UnevenRunner(Runner):
         return super().columns(hidden, rows, token_ids.clamp(max=self.head.vocab_size - 1))
 
     def _num_tokens(self) -> list[int]:
-        """Of each row: how many tokens all models have that run its request."""
+        """For each row, how many tokens all models have that run its request."""
         least: dict[object, int] = {}
         for runner in self._all:
             for row in runner.rows:

@@ -72,7 +72,7 @@ class Comparison:
 
 
 def _features(sums: Sequence[float | None]) -> Features | None:
-    """Of the log-likelihoods of chosen and rejected text in turn: under the reference, then under each principle."""
+    """Features from log-likelihoods of chosen and rejected text in turn, under the reference, then each principle."""
     known = [value for value in sums if value is not None]
     if len(known) < len(sums):
         return None

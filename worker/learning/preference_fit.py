@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 BETA = 0.1
 """Utility per nat of log-ratio, as in the training of the policy (DPO's beta)."""
 PRIOR_DEVIATION = 1.0
-"""Of each weight around the one that was stated: 1 is the usual weight, so a few pairs do not turn a profile over."""
+"""Prior deviation of a weight from the stated one; 1 is the usual weight, so few pairs do not turn a profile over."""
 MAX_WEIGHT = 10.0
 """What a profile takes; the least is 0."""
 _MAX_STEPS = 200

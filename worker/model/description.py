@@ -16,7 +16,7 @@ from worker.texts.prompts import PromptError, encode, special_ids
 PROBE = "Tea,  for\n\n\nTwo: ÀÉ ǅ \t ŉ ２½ 茶 กา \U0001f375 \U00010348 \ue000 end"
 ROLES = ("user", "assistant")
 NUM_TURNS = 2 * MAX_EXAMPLES + 3
-"""Of the conversation that a template is tried on: the last user turn, behind an exchange and the most examples."""
+"""Turns of the conversation that a template is tried on: an exchange, the most examples, and the last user turn."""
 
 
 def describe(

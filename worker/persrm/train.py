@@ -47,7 +47,7 @@ class PolicySettings:
     batch_size: int = 32
     num_epochs: float = 1.0
     value_head_epochs: float = 0.0
-    """Of stage 2; 0 leaves it out."""
+    """Passes of stage 2 over the pairs; 0 leaves it out."""
     value_head_learning_rate: float = 1e-3
     held_out_share: float = 0.05
     max_length: int = 1024

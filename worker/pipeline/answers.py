@@ -131,7 +131,7 @@ def _longest(completions: Sequence[Completion]) -> EngineTiming | None:
 def num_candidates(
     sampling: Sampling, streams: Sequence[Stream], defaults: GenerationDefaults, vocab_size: int
 ) -> int | None:
-    """Of each token; None is the whole vocabulary, which only an unguided item has."""
+    """How many candidates each token is chosen among; None is the whole vocabulary, which only an unguided item has."""
     is_guided = len(streams) > 1
     asked = sampling.k
     if asked == WHOLE_VOCABULARY:

@@ -156,11 +156,10 @@ class Decoding:
         wanted = self._pace.wanted(num_slots=self._supervisor.num_slots, num_held=self._supervisor.num_items)
         if not wanted:
             return 0
-        began = time.perf_counter()
-        with tracing.span("claim") as span:
-            items = self._claimed(wanted)
-            if span is not None:
-                tracing.link_jobs(span, {item.job_id for item in items})
+        began, began_ns = time.perf_counter(), time.time_ns()
+        items = self._claimed(wanted)
+        if items:  # an idle worker claims all day long
+            tracing.finished("claim", {item.job_id for item in items}, began_ns=began_ns, num_items=len(items))
         self._spans.begin(items)
         metrics.count_claim(items, time.perf_counter() - began)
         fault_points.reach(FaultPoint.AFTER_CLAIM)

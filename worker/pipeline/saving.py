@@ -40,7 +40,7 @@ class Saving:
 
     @property
     def attempts(self) -> set[Attempt]:
-        """Whose outcomes are not known to be written yet."""
+        """The attempts whose outcomes are not known to be written yet."""
         return {outcome.key for outcome in self._unwritten}
 
     @property

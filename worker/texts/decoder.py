@@ -79,7 +79,7 @@ class TextDecoder:
         self._answers: dict[Attempt, Answers] = {}
         self._owners: dict[RequestId, Attempt] = {}
         self._growing: dict[Attempt, GrowingTexts] = {}
-        """Of the items that somebody listens to."""
+        """The growing texts of the items that somebody listens to, by attempt."""
         self._pieces: list[Piece] = []
 
     @property

@@ -23,7 +23,7 @@ class Message(TypedDict):
     role: str
     content: str
     behind_default: NotRequired[bool]
-    """Of a first system turn: it stands behind what the template says where there is none, as it does without it."""
+    """Whether a first system turn stands behind the one that the template writes by itself where there is none."""
 
 
 class FormatError(ValueError):

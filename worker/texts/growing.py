@@ -17,7 +17,7 @@ RequestId = int | str
 
 
 class GrowingTexts:
-    """Of an item that somebody listens to."""
+    """The texts of one item that somebody listens to: one for each of its answers."""
 
     def __init__(
         self, listener: str, attempt: int, stops: StopTexts, choices_of: Mapping[RequestId, Sequence[int]]
@@ -52,7 +52,7 @@ class GrowingTexts:
 
 
 class GrowingText:
-    """Of one answer: told all of its tokens again and again, it gives each certain character once."""
+    """The text of one answer: told all of its tokens again and again, it gives each certain character once."""
 
     def __init__(self, stops: StopTexts) -> None:
         self.num_said = 0

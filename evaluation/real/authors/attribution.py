@@ -61,7 +61,7 @@ def left_out(references: Mapping[str, Sequence[str]]) -> list[tuple[str, str | N
 
 @lru_cache(maxsize=1024)
 def _counts(text: str) -> Mapping[str, int]:
-    """Of each n-gram: as written, capitals and line ends included, and one space before and behind."""
+    """How often each character n-gram stands in the text as written, with one space before and behind."""
     padded = f" {text.strip()} "
     return Counter(padded[start : start + length] for length in LENGTHS for start in range(len(padded) - length + 1))
 

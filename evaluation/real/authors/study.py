@@ -36,7 +36,7 @@ class ModelResults:
     validation: Mapping[Condition, Sequence[Judged]]
     test: Mapping[Condition, Sequence[Judged]]
     chosen: Condition
-    """Of all settings of `contrast`, by the validation prompts."""
+    """The setting of `contrast` that the validation prompts chose."""
 
 
 class Texts:
@@ -60,7 +60,7 @@ class Texts:
 
 
 def measure(name: str, folder: str, kept: Path, *, device: str, num_prompts: int | None = None) -> ModelResults:
-    """Of a model's folder, in float32; what was written is kept in the folder `kept`, and not written again."""
+    """Measure the model in `folder`, in float32; what was written is kept in `kept`, and not written again."""
     kept.mkdir(parents=True, exist_ok=True)
     writer = Writer.load(EvaluatedModels(folder), device=device, max_tokens=MAX_TOKENS)
     return study(name, writer, read_authors(), Texts(kept / f"{name}.jsonl"), num_prompts)
