@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from api.app import create_app
 from api.bulk import BulkProcesses
-from api.http.errors import sentence
 from api.http.serving import ListeningServer
 from api.settings import Settings
 from api.webhooks.delivering import Deliverer
@@ -22,6 +21,7 @@ from db import fault_points
 from db.fault_points import FaultPointError
 from db.logs import LogLevelError, configure_logs
 from db.session import Database, DatabaseUnreachableError
+from domain.settings_errors import sentence_of
 from telemetry.metrics import watch
 from telemetry.tracing import TracingError, configure_tracing
 from worker.queue import QueueUnreachableError, check_queue
@@ -85,8 +85,7 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        raise StartError(f"PADSERVE_{str(first['loc'][0]).upper()}: {sentence(first)}") from error
+        raise StartError(sentence_of(error)) from error
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -140,7 +140,7 @@ _faults = FaultsSince()
 
 
 def _begin(settings: Settings) -> None:
-    """In a new process, before its first work."""
+    """Prepare a new process for work: lower priority, no Ctrl-C of its own, and a database."""
     global _database, _settings
     os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the API ends its own processes

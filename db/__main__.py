@@ -7,8 +7,6 @@ import os
 import sys
 import uuid
 
-from sqlalchemy.exc import ArgumentError
-
 from db import schema
 from db.queries import keys
 from db.session import Database, DatabaseUnreachableError
@@ -27,8 +25,6 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         database = Database(url)
         database.check()
-    except ArgumentError:
-        return refuse("PADSERVE_DATABASE_URL is not a database URL.")
     except DatabaseUnreachableError as error:
         return refuse(str(error))
     try:

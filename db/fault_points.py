@@ -54,7 +54,7 @@ class InjectedFaultError(Exception):
 
 @dataclass(slots=True)
 class _Fault:
-    """What happens at one place, and when."""
+    """What a fault point does (`kill` or `raise`), and at which of its times: the n-th, or with a chance each."""
 
     act: str
     time: int | None

@@ -3,7 +3,19 @@
 import datetime as dt
 import uuid
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, false, text, true
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+    true,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, Count, Digest, Moment, Name, RowId, TimeOrderedId, state_type
@@ -389,5 +401,11 @@ class Worker(Base):
     message: Mapped[str | None] = mapped_column(Text)
     tokens_per_second: Mapped[float | None]
     """How fast it writes, in tokens of all answers; None until it has."""
+    num_slots: Mapped[int | None]
+    num_active: Mapped[int | None]
+    num_waiting: Mapped[int | None]
+    cache_bytes_reserved: Mapped[int | None] = mapped_column(BigInteger)
+    cache_bytes_used: Mapped[int | None] = mapped_column(BigInteger)
+    """The engine's load, in the words of `EngineLoad`; None until the worker has said it."""
     started_at: Mapped[Moment]
     seen_at: Mapped[dt.datetime] = mapped_column(index=True)

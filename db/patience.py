@@ -24,7 +24,7 @@ class PatientConnection(psycopg.Connection[Any]):
     patience_seconds: float | None = None
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """As the driver does, with an end."""
+        """Wait as the driver does, at most `patience_seconds`; then close, and raise `psycopg.OperationalError`."""
         patience = self.patience_seconds
         try:
             return super().wait(gen, interval, timeout=patience if timeout is None else timeout)
@@ -37,7 +37,7 @@ class PatientConnection(psycopg.Connection[Any]):
 
 
 def connect_with_patience(seconds: float) -> Connect:
-    """A listener for SQLAlchemy's `do_connect`: connections that wait so long."""
+    """A listener for SQLAlchemy's `do_connect` that makes connections which wait at most `seconds` for the server."""
 
     def connect(
         _dialect: object, _record: object, arguments: list[Any], parameters: dict[str, Any]

@@ -22,7 +22,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -38,18 +38,39 @@ ANSWER_MARGIN_SECONDS = 3
 DEAD_PEER = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 15_000}
 
 
+NOT_A_URL = "PADSERVE_DATABASE_URL is not the URL of a supported database: name a postgresql:// or sqlite:// one."
+NO_DRIVER = "The database's driver is not installed: pip install 'padserve[postgres]'."
+
+
 class DatabaseUnreachableError(Exception):
     """The database does not answer."""
+
+
+class DatabaseUrlError(DatabaseUnreachableError):
+    """What is given is not the URL of a database that this installation can use."""
 
 
 class Database:
     """One database: hands out sessions whose transaction is visible as a `with` block."""
 
     def __init__(self, url: str, *, pool_size: int = 10, statement_seconds: int = STATEMENT_TIMEOUT_SECONDS) -> None:
-        """No statement takes longer than `statement_seconds`, nor waits longer for another's lock on SQLite."""
-        self.url = normalise_url(url)
-        engine_of = _sqlite_engine if self.url.get_backend_name() == "sqlite" else _postgresql_engine
-        self.engine = engine_of(self.url, pool_size, statement_seconds)
+        """No statement takes longer than `statement_seconds`, nor waits longer for another's lock on SQLite.
+
+        Connects to nothing yet. Raises `DatabaseUrlError`, and `DatabaseUnreachableError` where the folder of an SQLite
+        file cannot be made; each in one line.
+        """
+        try:
+            self.url = normalise_url(url)
+            engine_of = ENGINES[self.url.get_backend_name()]
+            self.engine = engine_of(self.url, pool_size, statement_seconds)
+        except (ArgumentError, KeyError) as error:
+            raise DatabaseUrlError(NOT_A_URL) from error
+        except ImportError as error:
+            raise DatabaseUrlError(NO_DRIVER) from error
+        except OSError as error:
+            raise DatabaseUnreachableError(
+                f"Cannot make the folder of {self.url.database}: {error.strerror}."
+            ) from error
         # SQLite has one writer: a transaction that will write says so at its start and waits its turn there.
         self.writing_engine = self.engine.execution_options(padserve_begin="BEGIN IMMEDIATE")
 
@@ -167,6 +188,9 @@ def _sqlite_engine(url: URL, pool_size: int, statement_seconds: int) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite_connection)
     event.listen(engine, "begin", _begin_sqlite_transaction)
     return engine
+
+
+ENGINES = {"sqlite": _sqlite_engine, "postgresql": _postgresql_engine}
 
 
 def _prepare_sqlite_connection(connection: sqlite3.Connection, _record: object) -> None:

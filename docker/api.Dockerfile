@@ -14,7 +14,7 @@ COPY evaluation evaluation
 COPY padserve padserve
 COPY telemetry telemetry
 COPY worker worker
-RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt ".[postgres]"
+RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt ".[postgres,otel]"
 
 USER padserve
 WORKDIR /home/padserve

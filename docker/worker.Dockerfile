@@ -17,7 +17,7 @@ COPY evaluation evaluation
 COPY padserve padserve
 COPY telemetry telemetry
 COPY worker worker
-RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt ".[postgres,worker]"
+RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt ".[postgres,worker,otel]"
 
 # Models from the hub are kept in a volume here, which takes its owner from this folder.
 RUN install -d -o padserve -g padserve /home/padserve/.cache /home/padserve/.cache/huggingface

@@ -1,7 +1,7 @@
 """What travels between the queue and the engine: the name of an attempt, the item that it is at, and how it ended."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from domain.json_values import JsonObject
@@ -35,6 +35,23 @@ class ClaimedItem:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineTiming:
+    """Where an item's time in the engine went, in seconds; of several answers, the one that took longest."""
+
+    queue_seconds: float
+    """Until a slot was free."""
+    prefill_seconds: float
+    """From there to the first token."""
+    decode_seconds: float
+    """From the first token to the last."""
+
+    @property
+    def seconds(self) -> float:
+        """Queue, prefill and decode together."""
+        return self.queue_seconds + self.prefill_seconds + self.decode_seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How one attempt at an item ended: a text, or the reason why there is none."""
 
@@ -54,6 +71,8 @@ class Outcome:
     """Before which of the item's stop texts the text ends; None where it ends otherwise."""
     token_rewards: JsonObject | None = None
     """What guided each token, where that was asked for: `worker.texts.insight` makes it."""
+    timing: EngineTiming | None = field(default=None, compare=False)
+    """Where the time went, for traces; None of what was not decoded."""
 
     @property
     def key(self) -> Attempt:

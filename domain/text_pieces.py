@@ -7,7 +7,7 @@ class Piece(NamedTuple):
     """A part of one answer to an item that somebody listens to."""
 
     listener: str
-    """Who (`listener_of`)."""
+    """The name of the client that listens (`listener_of`)."""
     attempt: int
     """In which attempt at the item it was written."""
     choice: int

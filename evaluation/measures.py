@@ -227,5 +227,5 @@ def _mean(sample: Sample | None) -> Estimate | None:
 
 
 def _exp(sample: Sample | None) -> Estimate | None:
-    """Of nats per token: the perplexity."""
+    """The perplexity, from a sample of nats per token; None stays None."""
     return None if sample is None else mean(sample).exp()

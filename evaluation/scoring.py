@@ -29,7 +29,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one text: per token and in nats, the means over its tokens."""
+    """Scores of one text: means over its tokens, in nats per token."""
 
     num_tokens: int
     kl: float | None

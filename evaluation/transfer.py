@@ -47,7 +47,7 @@ class TunedAdapter:
 
 @dataclass(frozen=True)
 class TunedAdapters:
-    """All of them, and pooled."""
+    """The adapters that were trained for one principle each, and the guided policy against all of them together."""
 
     adapters: tuple[TunedAdapter, ...]
     guided_over_tuned: Estimate

@@ -1,5 +1,6 @@
-"""`padserve jobs`: list them, and what may be done to one that is there: watch, pause, resume, retry, delete."""
+"""`padserve jobs`: list them; watch, pause, resume, prioritise, retry or delete one."""
 
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from padserve.cli_jobs import EndedJobId, JobId, OpenJobId, follow, show_job
 from padserve.cli_options import AsJson
 from padserve.context import context_of
 from padserve.display import say, show_json, show_table
+from padserve.errors import ApiError
 
 if TYPE_CHECKING:
     from padserve.answers import Job
@@ -33,7 +35,7 @@ def jobs(
     limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, the newest first; or watch, pause, resume, retry or delete one."""
+    """List jobs, the newest first; or watch, pause, resume, prioritise, retry or delete one."""
     if context.invoked_subcommand is not None:
         return
     given = context_of(context)
@@ -78,6 +80,26 @@ def resume(context: typer.Context, job_id: OpenJobId, *, as_json: AsJson = False
     given = context_of(context)
     with given.client() as client:
         show_job(given, client.resume(job_id), as_json=as_json)
+
+
+@app.command("priority")
+def prioritise(
+    context: typer.Context,
+    job_id: OpenJobId,
+    priority: Annotated[
+        str,
+        typer.Argument(metavar="PRIORITY", help="interactive, normal or bulk.", autocompletion=offers.priorities),
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Have what is left of a job written before or after your other jobs."""
+    given = context_of(context)
+    with given.client() as client:
+        try:
+            show_job(given, client.prioritise(job_id, priority), as_json=as_json)
+        except ApiError as error:
+            raise error.moved(lambda wrong: replace(wrong, pointer=wrong.pointer and "PRIORITY")) from None
 
 
 @app.command()

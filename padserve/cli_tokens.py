@@ -63,7 +63,7 @@ def _row(token: "Token", strength: float) -> tuple[str, ...]:
     own = next((each for each in token.candidates if each.token_id == token.token_id), None)
     likeliest = token.candidates[0]
     return (
-        _quoted(token.text),
+        "(end)" if token.is_end else _quoted(token.text),
         f"{token.reward:+.2f}",
         "-" if own is None else f"{100 * math.exp(own.base_log_probability):.1f} %",
         "-" if own is None else f"{100 * math.exp(own.guided_log_probability):.1f} %",

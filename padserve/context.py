@@ -18,7 +18,7 @@ MAX_RETRIES = 3  # a few seconds: somebody waits at the terminal
 
 @dataclass(frozen=True, slots=True)
 class CommandContext:
-    """Built once for each command line."""
+    """What every command needs: settings, and consoles for answers and notes. Built once per command line."""
 
     settings: Settings
     answers: "Console"
@@ -39,7 +39,7 @@ def create_context() -> CommandContext:
 
 
 def context_of(context: "typer.Context") -> CommandContext:
-    """What the running command was given."""
+    """The `CommandContext` of the running command."""
     given = context.find_object(CommandContext)
     if given is None:
         raise PadserveError("This command was started outside of `padserve`.")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 BYTE_ORDER_MARK = "\ufeff"
-"""Spreadsheets take a file without one for something else than UTF-8."""
+"""At the start of a file, by which spreadsheets know it as UTF-8."""
 _FORMULA = re.compile(r"'*\s*[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?")
 
@@ -23,7 +23,7 @@ def csv_line(values: Iterable[object]) -> str:
 
 
 def read_cell(text: str) -> str:
-    """What was written as this cell."""
+    """The text that `csv_line` wrote as this cell: without the apostrophe that guards a formula."""
     return text[1:] if text.startswith("'") and _guarded(text[1:]) == text else text
 
 

@@ -26,7 +26,7 @@ def say(console: "Console", text: str) -> None:
 
 
 def show(console: "Console", value: object, line: str, *, as_json: bool) -> None:
-    """An answer: in words, or as it came."""
+    """Print an answer: `line` for people, or `value` as JSON."""
     if as_json:
         show_json(console, value)
     else:

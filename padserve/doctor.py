@@ -16,14 +16,14 @@ from pathlib import Path
 
 import httpx
 from pydantic import ValidationError
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from db import schema
-from db.session import Database
+from db.session import Database, DatabaseUnreachableError
 from padserve import database, redis_server
 from padserve.client import Client
 from padserve.discovery import server_url
-from padserve.errors import PadserveError
+from padserve.errors import PadserveError, SettingsError
 from padserve.home import Home
 from padserve.settings import Settings
 from telemetry.readiness import Readiness, Round
@@ -102,8 +102,13 @@ def _database(settings: Settings, home: Home) -> Iterator[Finding]:
     if settings.database_url is None and not home.database.exists():
         yield Finding("database", Health.NOTE, f"None in {home.path} yet.", "`padserve up` makes it.")
         return
+    url = settings.database_url or home.database_url
+    if absent := database.missing_file(url):
+        advice = "`python -m db upgrade` makes it, or put PADSERVE_DATABASE_URL right."
+        yield Finding("database", Health.WRONG, f"{absent} is not there.", advice)
+        return
     try:
-        with database.opened(settings.database_url or home.database_url) as opened:
+        with database.opened(url) as opened:
             yield Finding("database", Health.OK, opened.url.render_as_string(hide_password=True))
             with opened.engine.connect() as connection:
                 is_current = schema.is_current(connection)
@@ -142,7 +147,8 @@ def _device(environ: Mapping[str, str]) -> Finding:
 
 def _model(settings: Settings) -> Finding:
     if settings.model is None:
-        return Finding("model", Health.NOTE, "PADSERVE_MODEL is not set.", "Set it, or use `padserve up --model`.")
+        advice = "The next `padserve up` needs it, or `--model`; `make up` names the demo's."
+        return Finding("model", Health.NOTE, "PADSERVE_MODEL is not set.", advice)
     folder = Path(settings.model)
     if folder.is_dir() and not (folder / "config.json").exists():
         return Finding("model", Health.WRONG, f"{folder} has no config.json.", "Name the folder that holds the model.")
@@ -155,6 +161,9 @@ def _server() -> Iterator[Finding]:
     try:
         with Client(max_retries=0, timeout_seconds=10) as client:
             known = client.models()
+    except SettingsError as error:  # it says what to do
+        yield Finding("server", Health.WRONG, str(error))
+        return
     except PadserveError as error:
         advice = "Start one with `padserve up`, or set PADSERVE_URL and PADSERVE_API_KEY."
         yield Finding("server", Health.WRONG, str(error), advice)
@@ -189,12 +198,12 @@ def _said_by_the_server() -> Readiness | None:
 
 def _found_from_here(settings: Settings, home: Home) -> Readiness | None:
     """The same checks. A stack's own Redis ends with its server, so without a URL there is nothing to ask."""
-    if settings.redis_url is None or (settings.database_url is None and not home.database.exists()):
+    url, database_url = settings.redis_url, settings.database_url or home.database_url
+    if url is None or database.missing_file(database_url):
         return None
-    url = settings.redis_url
     try:
-        opened = Database(settings.database_url or home.database_url, pool_size=1)
-    except (ArgumentError, ImportError):
+        opened = Database(database_url, pool_size=1)
+    except DatabaseUnreachableError:
         return None  # said above
     try:
         checks = Round(opened, lambda: None if redis_server.answers(url) else "no answer")

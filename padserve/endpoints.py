@@ -163,19 +163,19 @@ def rehearse_campaign(campaign: Campaign, options: Mapping[str, object]) -> Ask[
 
 
 def rehearse_items(body: OpenBody) -> Ask[DryRun]:
-    """What the items in an NDJSON body would be."""
+    """The call that checks an NDJSON body as a submission would, and stores nothing."""
     headers = {"Content-Type": ndjson.MEDIA_TYPE}
     call = Call("POST", "/v1/jobs", params=DRY, headers=headers, open_body=body, repeats_safely=True)
     return Ask(call, _DRY_RUN.validate_json)
 
 
 def job(job_id: str) -> Ask[Job]:
-    """A job as it stands."""
+    """The call that reads a job as it stands."""
     return Ask(Call("GET", _job_path(job_id)), _JOB.validate_json)
 
 
 def jobs(state: str | None, page_size: int, after: str | None, name: str | None = None) -> Ask[Page[Job]]:
-    """A page of jobs, the newest first."""
+    """The call that reads a page of jobs, the newest first."""
     params = _stated({"limit": page_size, "state": state, "after": after, "name": name})
     return Ask(Call("GET", "/v1/jobs", params=params), _page_of(_JOBS))
 
@@ -187,17 +187,17 @@ def act(job_id: str, action: str, body: Mapping[str, object] | None = None) -> A
 
 
 def delete_job(job_id: str) -> Ask[None]:
-    """Remove an ended job."""
+    """The call that removes an ended job."""
     return Ask(Call("DELETE", _job_path(job_id)), _nothing)
 
 
 def models() -> Ask[list[Model]]:
-    """Every registered model."""
+    """The call that lists every registered model."""
     return Ask(Call("GET", "/v1/models"), lambda body: _MODELS.validate_python(json.loads(body)["data"]))
 
 
 def results(job_id: str, state: str | None, after: int | None) -> Call:
-    """Results as lines, behind a position."""
+    """The call that streams results as NDJSON, those behind position `after`."""
     params = _stated({"state": state, "after": after})
     return Call("GET", f"{_job_path(job_id)}/results", params=params, headers={"Accept": ndjson.MEDIA_TYPE})
 
@@ -235,7 +235,7 @@ def partial_refused(job_id: str) -> Callable[[httpx.Headers], None]:
 
 
 def profile(user_id: str) -> Ask[Profile]:
-    """A profile's newest version."""
+    """The call that reads a profile's newest version."""
     return Ask(Call("GET", _profile_path(user_id)), _PROFILE.validate_json)
 
 

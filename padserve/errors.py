@@ -85,7 +85,7 @@ class ApiError(PadserveError):
         self.request_id = request_id
 
     def moved(self, place: Callable[[LineError], LineError]) -> Self:
-        """The same error, told with other places."""
+        """The same error, each part with the place that `place` gives it: a flag's name for a JSON pointer, say."""
         return type(self)(
             place(LineError(self.detail)).message,
             status=self.status,

@@ -16,7 +16,7 @@ ToCsv = Callable[[Iterable[str]], Iterator[str]]
 
 
 class Format(StrEnum):
-    """The form of what is written."""
+    """The file formats in which results and profiles are written."""
 
     NDJSON = "ndjson"
     JSON = "json"
@@ -25,7 +25,7 @@ class Format(StrEnum):
 
 @dataclass(slots=True)
 class Counted:
-    """Lines, and how many there were."""
+    """Lines, counted while they are iterated over."""
 
     lines: Iterable[str]
     num_lines: int = 0
@@ -57,7 +57,7 @@ def write(lines: Iterable[str], path: Path | None, form: Format, to_csv: ToCsv |
 
 
 def profiles_csv(lines: Iterable[str]) -> Iterator[str]:
-    """A row for each profile."""
+    """Profiles, given as lines of JSON, as CSV: a header, then a row each."""
     with tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY_BYTES) as spool:
         yield from profile_tables.write_profiles(lines, spool)
 

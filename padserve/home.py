@@ -41,7 +41,7 @@ class Home:
                 folder.chmod(OWNER_ONLY_FOLDER)
             lock = self._lock_file.open("a+")
         except OSError as error:
-            raise StackError(f"Cannot use {self.path} as a data folder: {error.strerror}.") from error
+            raise StackError(f"Cannot use {self.path} as a data folder (PADSERVE_HOME): {error.strerror}.") from error
         with lock:
             self._lock(lock.fileno())
             self._make_private()

@@ -155,7 +155,7 @@ def _copied(stack: ExitStack, source: IO[bytes]) -> IO[bytes]:
 
 
 def _placed(error: LineError, *, head: Head, table: _Table | None) -> LineError:
-    """The error where the source has it."""
+    """The error with the line, and the column of a table, at which the source has what it is about."""
     if table is None:
         return head.place(error)
     placed = head.place(error, lines=table.lines)
@@ -176,7 +176,7 @@ def read_objects(path: str) -> list[dict[str, object]]:
                 continue
             try:
                 value = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:  # the second: brackets within brackets without end
                 raise SourceError(f"Line {number} of {path} is not JSON: {error}.") from error
             if not isinstance(value, dict):
                 raise SourceError(f"Line {number} of {path} is not a JSON object.")

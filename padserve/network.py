@@ -21,7 +21,7 @@ def claim_port(host: str, port: int) -> int:
             raise StackError(
                 f"Port {port} on {host} is in use: free it, or choose another with PADSERVE_PORT."
             ) from error
-        raise StackError(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
+        raise StackError(f"Cannot listen on {host}:{port} (PADSERVE_HOST, PADSERVE_PORT): {error.strerror}.") from error
 
 
 def url_of(host: str, port: int) -> str:

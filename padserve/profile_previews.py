@@ -42,6 +42,8 @@ class Token:
     is_changed: bool
     """Whether guidance prefers another candidate than the base does."""
     candidates: tuple[TokenCandidate, ...]
+    is_end: bool = False
+    """Whether it is the end-of-sequence token, which adds nothing to the text."""
 
 
 @dataclass(frozen=True, slots=True)

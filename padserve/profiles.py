@@ -17,7 +17,7 @@ class Profiles:
         self._transport = transport
 
     def get(self, user_id: str) -> Profile:
-        """The newest version."""
+        """The newest version of a user's profile; raises `NotFoundError` where there is none."""
         return self._transport.ask(endpoints.profile(user_id))
 
     def put(
@@ -50,7 +50,7 @@ class Profiles:
         return self.put_body(user_id, body, if_match=if_match)
 
     def put_body(self, user_id: str, body: Mapping[str, object], *, if_match: str | None = None) -> Profile:
-        """The same from a JSON object."""
+        """Create or replace a profile from a JSON object, as the API takes it."""
         return self._transport.ask(endpoints.put_profile(user_id, body, if_match))
 
     def patch(self, user_id: str, changes: Mapping[str, object], *, if_match: str | None = None) -> Profile:

@@ -49,7 +49,7 @@ def write_configuration(folder: Path, port: int) -> tuple[Path, str]:
 
 
 def _escaped(path: Path) -> str:
-    """As Redis reads a text in quotes."""
+    """The path as it must stand between quotes in a Redis configuration."""
     return str(path).replace("\\", "\\\\").replace('"', '\\"')
 
 

@@ -276,6 +276,8 @@ def running_stack(
         except KeyboardInterrupt:
             report("Stopping what was started (once more: at once) ...")
             raise
+        except OSError as error:
+            raise StackError(f"Cannot go on in {stack.home.path}: {error.strerror or error}.") from error
         finally:
             with _signals_handled(lambda _number, _frame: stack.kill()):
                 stack.stop()

@@ -99,7 +99,7 @@ def _database(settings: Settings) -> Iterator[Database]:
 
 
 def _shown(key: ApiKey, tenant: str) -> Shown:
-    """A key without its text."""
+    """What may be shown of a stored key and its tenant: everything but its text."""
     state = "active"
     if key.revoked_at is not None:
         state = "revoked"

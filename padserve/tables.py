@@ -46,14 +46,14 @@ class Frame(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of one table."""
+    """The columns of one table, in order, and the field that each holds."""
 
     names: Sequence[str]
     fields: Sequence[str]
-    """What each holds; empty for nothing."""
+    """The field that each column holds; empty where it is left out."""
 
     def name_of(self, field: str) -> str | None:
-        """The column that holds a field."""
+        """The name of the column that holds a field; None where none does."""
         return next((name for name, held in zip(self.names, self.fields, strict=True) if held == field), None)
 
 

@@ -102,7 +102,7 @@ class Transport:
         self._http.close()
 
     def request(self, call: Call) -> httpx.Response:
-        """The whole answer."""
+        """Make a call and read its whole answer; raises `ApiError` or `UnreachableError`."""
         with self.stream(call) as response:
             response.read()
             return response

@@ -13,7 +13,7 @@ POLL_GROWTH = 1.5
 
 
 class Waiting:
-    """One wait, with pauses that grow."""
+    """The pauses of one wait for a job: they grow from poll to poll."""
 
     def __init__(self, job_id: str, timeout_seconds: float | None) -> None:
         self._job_id = job_id

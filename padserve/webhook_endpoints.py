@@ -65,7 +65,7 @@ def webhook(webhook_id: str) -> Ask[Webhook]:
 
 
 def add(url: str, event_types: Sequence[str], description: str) -> Ask[Webhook]:
-    """A new one, with its secret."""
+    """The call that makes a webhook; its answer alone holds the secret."""
     body: dict[str, object] = {"url": url, "description": description}
     if event_types:
         body["event_types"] = list(event_types)
@@ -79,27 +79,27 @@ def change(webhook_id: str, changes: Mapping[str, object]) -> Ask[Webhook]:
 
 
 def remove(webhook_id: str) -> Ask[None]:
-    """Remove one with its log."""
+    """The call that removes a webhook with its log."""
     return Ask(Call("DELETE", _path(webhook_id)), _nothing)
 
 
 def rotate_secret(webhook_id: str) -> Ask[Webhook]:
-    """A new secret beside the old one."""
+    """The call that makes a new secret; the old one signs beside it for a day."""
     return Ask(Call("POST", f"{_path(webhook_id)}/rotate-secret"), _WEBHOOK.validate_json)
 
 
 def test(webhook_id: str) -> Ask[Delivery]:
-    """Have a test event delivered."""
+    """The call that has a test event delivered, and answers with what became of it."""
     return Ask(Call("POST", f"{_path(webhook_id)}/test"), _DELIVERY.validate_json)
 
 
 def delivery(webhook_id: str, delivery_id: int) -> Ask[Delivery]:
-    """One entry of the log."""
+    """The call that reads one delivery of a webhook's log."""
     return Ask(Call("GET", f"{_path(webhook_id)}/deliveries/{delivery_id}"), _DELIVERY.validate_json)
 
 
 def deliveries(webhook_id: str, state: str | None, page_size: int, after: str | None) -> Ask[Page[Delivery]]:
-    """A page of the log, the newest first."""
+    """The call that reads a page of a webhook's deliveries, the newest first."""
     stated: dict[str, str | int | None] = {"limit": page_size, "state": state, "after": after}
     params: Params = {name: value for name, value in stated.items() if value is not None}
     return Ask(Call("GET", f"{_path(webhook_id)}/deliveries", params=params), _page)

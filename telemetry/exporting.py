@@ -34,15 +34,15 @@ _job: ContextVar[uuid.UUID | None] = ContextVar("job", default=None)
 
 
 class JobIds(RandomIdGenerator):
-    """Random ids, but for the first span of a job."""
+    """Random ids, except for the first span of a job, whose trace and span ids are made of the job's id."""
 
     def generate_trace_id(self) -> int:
-        """The job's own id."""
+        """The UUID of the job whose first span is being made, else a random id."""
         job_id = _job.get()
         return super().generate_trace_id() if job_id is None else job_id.int
 
     def generate_span_id(self) -> int:
-        """Its last 64 bits, of which 62 are random."""
+        """The last 64 bits of that UUID (62 of them random), else a random id."""
         job_id = _job.get()
         return super().generate_span_id() if job_id is None else job_id.int & SPAN_BITS
 
@@ -51,7 +51,7 @@ class JobTracer:
     """Makes the spans of one process."""
 
     def __init__(self, provider: TracerProvider) -> None:
-        """The provider's ids are to be `JobIds`."""
+        """`provider` must have been made with `JobIds` as its id generator."""
         self._sampler = provider.sampler
         self._tracer = provider.get_tracer("padserve")
         self._propagator = TraceContextTextMapPropagator()
@@ -76,7 +76,7 @@ class JobTracer:
 
     @contextmanager
     def served(self, method: str, headers: Mapping[str, str]) -> Iterator[Span]:
-        """The span of a request."""
+        """The span of an HTTP request around the block: part of its client's trace where `traceparent` names one."""
         with (
             self._tracer.start_as_current_span(
                 method,
@@ -109,12 +109,12 @@ class JobTracer:
         request.add_link(span.get_span_context())
 
     def begin(self, name: str, parent: SpanContext, attributes: Mapping[str, Value]) -> Span:
-        """A span of another's trace."""
+        """Start a span below `parent`, in its trace; whoever asked ends it."""
         context = set_span_in_context(NonRecordingSpan(parent), Context())
         return self._tracer.start_span(name, context=context, attributes=_named(attributes))
 
     def inject(self, carrier: MutableMapping[str, str]) -> None:
-        """Write down which span is current."""
+        """Write the current span's `traceparent` into `carrier`, for another process."""
         self._propagator.inject(carrier)
 
     @contextmanager

@@ -72,7 +72,7 @@ class CountedHistogram(Collector):
         self._lock = Lock()
 
     def observe(self, value: float, times: int) -> None:
-        """So many times the same."""
+        """Count `times` observations of `value`."""
         with self._lock:
             self._counts[bisect_left(self._bounds, value)] += times
             self._sum += value * times
@@ -94,7 +94,7 @@ class FaultsSince:
         self._told: Mapping[str, float] = {}
 
     def take(self) -> Counted:
-        """What was counted since this was last asked."""
+        """What was counted since the last call: database faults by kind, without those that are 0."""
         counted = {
             sample.labels["kind"]: sample.value
             for family in DATABASE_FAULTS.collect()

@@ -14,13 +14,13 @@ from types import FrameType
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy.exc import ArgumentError
 
 from db import fault_points
 from db.fault_points import FaultPointError
 from db.logs import LogLevelError, configure_logs
-from db.session import Database
+from db.session import Database, DatabaseUnreachableError
 from domain.model_descriptions import ModelDescription
+from domain.settings_errors import sentence_of
 from domain.states import WorkerState
 from telemetry.metrics import watch
 from telemetry.tracing import TracingError, configure_tracing
@@ -45,7 +45,6 @@ REFUSED, LOST = 1, 70
 """Exit codes: it would be the same again; it was no fault of what the worker was told."""
 STATEMENT_SECONDS = 20
 """A lease is longer than a statement that nobody answers."""
-NOT_A_URL = "PADSERVE_DATABASE_URL is not the URL of a supported database: name a postgresql:// or sqlite:// one."
 
 log = structlog.get_logger(__name__)
 
@@ -61,13 +60,10 @@ def main() -> int:
         check_queue_url(settings.redis_url)
         _serve_metrics(settings, database)
     except ValidationError as error:
-        first = error.errors()[0]
-        return _refuse(f"PADSERVE_{str(first['loc'][0]).upper()}: {first['msg']}")
-    except ArgumentError:
-        return _refuse(NOT_A_URL)
+        return _refuse(sentence_of(error))
     except FaultPointError as error:
         return _refuse(f"{fault_points.VARIABLE}: {error}")
-    except (ImportError, LogLevelError, QueueUrlError, MetricsPortError, TracingError) as error:
+    except (DatabaseUnreachableError, LogLevelError, QueueUrlError, MetricsPortError, TracingError) as error:
         return _refuse(str(error))
     try:
         return _Worker(settings, database).run()
@@ -145,6 +141,7 @@ class _Worker:
         decoding = Decoding(self._database, self._supervisor, self._policy(description))
         log.info("serving", model_digest=description.digest, owner=str(decoding.owner))
         self._presence.tell_speed(lambda: decoding.throughput.tokens_per_second)
+        self._presence.tell_load(lambda: self._supervisor.load)
         metrics.tell_speed(lambda: decoding.throughput.tokens_per_second)
         learning = Learning(self._database, self._supervisor, self._learning_policy(description), decoding.stopping)
         turns = Turns(decoding, learning, on_failure=self._refuse_and_end)

@@ -3,10 +3,12 @@
 import math
 from collections import Counter as Tally
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from domain.attempts import ClaimedItem, Outcome
+from domain.engine_load import EngineLoad
 from domain.states import ItemState
 from telemetry.metrics import CountedHistogram, new_registry
 from worker.supervision.statistics import Statistics
@@ -107,12 +109,12 @@ def serve(host: str, port: int) -> None:
 
 
 def tell_speed(tokens_per_second: Callable[[], float | None]) -> None:
-    """Where the speed is known."""
+    """Have the gauge of the speed ask this at each scrape: tokens per second, or None where nothing is known."""
     TOKENS_PER_SECOND.set_function(lambda: math.nan if (speed := tokens_per_second()) is None else speed)
 
 
 def count_claim(items: Sequence[ClaimedItem], seconds: float) -> None:
-    """A claim that took so long."""
+    """Count a claim of these items that took `seconds`; one that found none is not counted."""
     if not items:
         return
     CLAIMS.inc()
@@ -126,7 +128,7 @@ def count_claim(items: Sequence[ClaimedItem], seconds: float) -> None:
 
 
 def count_save(outcomes: Sequence[Outcome], num_stale: int, seconds: float) -> None:
-    """A save that is committed; `outcomes` without those that were refused."""
+    """Count a committed save: outcomes that were stored, the number that were refused as stale, and the seconds."""
     SAVE_SECONDS.observe(seconds)
     STALE_WRITES.inc(num_stale)
     num_failed = sum(outcome.error_code is not None for outcome in outcomes)
@@ -150,6 +152,8 @@ class EngineMeter:
 
     def __init__(self) -> None:
         self._last = Statistics()
+        self.load = EngineLoad()
+        """As it was last said; read by other threads."""
 
     def begin(self) -> None:
         """A new process has begun: its totals begin at 0."""
@@ -157,7 +161,7 @@ class EngineMeter:
         self._show(self._last)
 
     def measure(self, now: Statistics) -> None:
-        """What the process said last."""
+        """Count what the process has done since it was last measured; `now` holds its totals since its start."""
         STEPS.inc(now.total_steps - self._last.total_steps)
         SLOT_STEPS.inc(now.total_slot_steps - self._last.total_slot_steps)
         READ_TOKENS.inc(now.total_prompt_tokens_read - self._last.total_prompt_tokens_read)
@@ -165,14 +169,16 @@ class EngineMeter:
         self._last = now
         self._show(now)
 
-    @staticmethod
-    def rest() -> None:
-        """Nothing is inside any more."""
+    def rest(self) -> None:
+        """Show that no request is in a slot and none waits: the engine has nothing to do, or is gone."""
         SLOTS_IN_USE.set(0)
         WAITING_FOR_SLOT.set(0)
+        self.load = replace(self.load, num_active=0, num_waiting=0)
 
-    @staticmethod
-    def _show(now: Statistics) -> None:
+    def _show(self, now: Statistics) -> None:
+        self.load = EngineLoad(
+            now.num_slots, now.num_active, now.num_waiting, now.cache_bytes_reserved, now.cache_bytes_used
+        )
         SLOTS.set(now.num_slots)
         SLOTS_IN_USE.set(now.num_active)
         WAITING_FOR_SLOT.set(now.num_waiting)

@@ -74,7 +74,8 @@ def redis_client(redis_url: str) -> redis.Redis:
 
 
 def _cannot_reach(redis_url: str, error: Exception) -> str:
-    return f"Cannot reach Redis at {redis_url.rpartition('@')[2]}: {str(error).rstrip('.')}."
+    where = redis_url.rpartition("@")[2]
+    return f"Cannot reach Redis at {where} (PADSERVE_REDIS_URL): {str(error).rstrip('.')}."
 
 
 def create_queue(redis_url: str, *, timeout_seconds: float = CONSUME_TIMEOUT_SECONDS) -> Queue:

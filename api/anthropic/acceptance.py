@@ -205,6 +205,6 @@ def _model_of(value: object, place: Place) -> tuple[Place, str] | None:
 
 
 def _options(fields: CreateFields, model: str) -> Options:
-    """Of its job, checked as they are."""
+    """The options of the batch's job; the fields were validated with the body and are not validated again."""
     schedule = {name: getattr(fields, name) for name in ("priority", "completion_window", "not_before")}
     return Options.model_construct(metadata=fields.metadata, model=model, **schedule)

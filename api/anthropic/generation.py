@@ -87,9 +87,9 @@ BATCHED = Rules(
     },
     HARMLESS,
 )
-"""Of a request of a batch."""
+"""Which parameters a request of a batch may have, must not have, or has without effect."""
 AT_ONCE = replace(BATCHED, refused={name: why for name, why in BATCHED.refused.items() if name != "stream"})
-"""Of a request that waits for its answer, apart from whether it is to be streamed."""
+"""The same of a request that waits for its answer, which may also say `stream`."""
 
 
 def message_defaults(max_length: int, **stated: Any) -> Overrides:  # noqa: ANN401 - fields of Overrides

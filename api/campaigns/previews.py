@@ -66,7 +66,7 @@ class PreviewItems:
     with_unguided: bool
 
     def candidates(self, session: Session, tenant_id: uuid.UUID, inspection: Inspection) -> Iterator[Candidate]:
-        """In order, the guided one first."""
+        """The items of the chosen users, in order; for each the guided one before the unguided one."""
         del session, tenant_id
         for number, (profile, prompt) in enumerate(self.prompts):
             for own in (GUIDED, UNGUIDED) if self.with_unguided else (GUIDED,):

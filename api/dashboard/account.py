@@ -8,6 +8,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -15,7 +16,8 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api.dashboard.rendering import PageRoute, done, page, see_other
+from api.dashboard.live import live_part
+from api.dashboard.rendering import PageRoute, done, page, render, see_other, version_of
 from api.dashboard.sessions import AnyViewer, Form, JobsReader, JobsWriter, Viewer
 from api.http.bounds import MAX_INTEGER
 from api.http.dependencies import Scope, Services, ServicesDep
@@ -29,6 +31,7 @@ from db.session import now
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 DeliveryId = Annotated[int, Path(ge=0, le=MAX_INTEGER)]
+After = Annotated[int | None, Query(ge=0, le=MAX_INTEGER)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +96,29 @@ def webhook_page(
     webhook_id: uuid.UUID,
     viewer: JobsReader,
     services: ServicesDep,
-    after: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
+    after: After = None,
 ) -> Response:
     """A webhook, and what became of its events."""
-    webhook = routes.read_webhook(webhook_id, viewer.caller, services)
-    deliveries = routes.list_deliveries(webhook_id, viewer.caller, services, after=after)
-    return page(request, "webhook.html", viewer=viewer, section="account", webhook=webhook, deliveries=deliveries)
+    shown = _webhook(services, viewer, webhook_id, after)
+    version = version_of(render(request, "webhook_live.html", viewer=viewer, **shown))
+    return page(request, "webhook.html", viewer=viewer, section="account", version=version, after=after, **shown)
+
+
+@router.get("/live/account/webhooks/{webhook_id}")
+async def webhook_live(
+    request: Request,
+    webhook_id: uuid.UUID,
+    viewer: JobsReader,
+    services: ServicesDep,
+    after: After = None,
+    seen: Annotated[str | None, Query(max_length=32)] = None,
+) -> Response:
+    """What became of its events, when that has changed."""
+
+    def look() -> str:
+        return render(request, "webhook_live.html", viewer=viewer, **_webhook(services, viewer, webhook_id, after))
+
+    return await live_part(request, viewer, partial(run_in_threadpool, look), seen)
 
 
 @router.post("/account/webhooks/{webhook_id}/deliveries/{delivery_id}/replay")
@@ -112,6 +132,13 @@ def replay(
     """Send an event again."""
     routes.replay_delivery(webhook_id, delivery_id, viewer.caller, services)
     return done(request, "Sent again.", f"/account/webhooks/{webhook_id}")
+
+
+def _webhook(services: Services, viewer: Viewer, webhook_id: uuid.UUID, after: int | None) -> dict[str, Any]:
+    return {
+        "webhook": routes.read_webhook(webhook_id, viewer.caller, services),
+        "deliveries": routes.list_deliveries(webhook_id, viewer.caller, services, after=after),
+    }
 
 
 async def _account(request: Request, viewer: Viewer, services: Services, **shown: Any) -> Response:  # noqa: ANN401

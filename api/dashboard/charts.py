@@ -102,6 +102,8 @@ class Point:
     """One setting that was tried, at its place in the plot."""
 
     name: str
+    kind: str
+    """The method: the first word of the name."""
     x: float
     y: float
     kl: float
@@ -111,29 +113,44 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """What settings gained over what they cost."""
+    """What settings gained over what they cost, with the marks of both axes as places and numbers."""
 
     points: Sequence[Point]
-    most_kl: float
-    least: float
-    most: float
+    kinds: Sequence[str]
+    across: Sequence[tuple[float, float]]
+    up: Sequence[tuple[float, float]]
+
+
+MARKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+MAX_MARKS = 6
 
 
 def scatter(tried: Sequence[tuple[str, float, float]], chosen: str) -> Scatter:
-    """Of names, KL and log-odds; a margin of a twentieth on each side."""
+    """Of names, KL and log-odds; a margin of a twentieth on each side.
+
+    KL is drawn by its square root: the settings that one chooses among are close to 0, and a few others far away.
+    """
     most_kl = max((kl for _, kl, _ in tried), default=0) or 1.0
     gains = [gain for _, _, gain in tried]
     least, most = min([0.0, *gains]), max([0.0, *gains])
     height = (most - least) or 1.0
+
+    def across(kl: float) -> float:
+        return WIDTH * (0.05 + 0.9 * math.sqrt(max(kl, 0.0) / most_kl))
+
+    def up(gain: float) -> float:
+        return 2 * HEIGHT * (0.95 - 0.9 * (gain - least) / height)
+
     points = [
-        Point(
-            name,
-            x=WIDTH * (0.05 + 0.9 * kl / most_kl),
-            y=2 * HEIGHT * (0.95 - 0.9 * (gain - least) / height),
-            kl=kl,
-            log_odds=gain,
-            is_chosen=name == chosen,
-        )
+        Point(name, name.partition(",")[0], across(kl), up(gain), kl, gain, is_chosen=name == chosen)
         for name, kl, gain in tried
     ]
-    return Scatter(points, most_kl, least, most)
+    shown = [mark for mark in MARKS if most_kl / 50 < mark <= most_kl]
+    step = next((mark for mark in MARKS if height / mark <= MAX_MARKS), height)
+    rises = [step * number for number in range(math.ceil(least / step), math.floor(most / step) + 1)]
+    return Scatter(
+        points,
+        kinds=sorted({point.kind for point in points}),
+        across=[(across(mark), mark) for mark in (0.0, *shown[-MAX_MARKS:])],
+        up=[(up(mark), mark) for mark in rises],
+    )

@@ -6,8 +6,38 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
+from api.http.errors import LineError
+
 NOTHING = "\u2013"
+MINUS = "\u2212"
 MINUTE, HOUR, DAY = 60, 3600, 86_400
+KIBI = 1024
+WRAPPERS = frozenset({"", "defaults", "items", "variants", "pairs"})
+"""Parts of a pointer that no form shows."""
+LABELS: MappingProxyType[str, str] = MappingProxyType(
+    {
+        "strength": "Strength",
+        "strengths": "Strengths",
+        "max_tokens": "Most tokens",
+        "max_kl": "Budget",
+        "weight": "Weight",
+        "principles": "Principle",
+        "examples": "Example",
+        "attributes": "Attribute",
+        "tags": "Tags",
+        "text": "Text",
+        "name": "Name",
+        "model": "Model",
+        "method": "Method",
+        "holdout": "Hold out",
+        "prompt": "Prompt",
+        "user_id": "User id",
+        "audience": "For whom",
+        "exclude": "Except",
+        "url": "Address",
+        "description": "Description",
+    }
+)
 
 
 def number(value: float | None) -> str:
@@ -76,6 +106,42 @@ def part(text: str) -> str:
     return quote(text, safe="")
 
 
+def signed(value: float, digits: int = 2) -> str:
+    """With its sign, a true minus; what rounds to 0 has none."""
+    text = f"{value:+.{digits}f}"
+    return text[1:] if not float(text) else text.replace("-", MINUS)
+
+
+def size(num_bytes: float | None) -> str:
+    """An amount of memory in its largest unit: "1.5 GiB"."""
+    if num_bytes is None:
+        return NOTHING
+    amount, unit = float(num_bytes), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if amount < KIBI or unit == "TiB":
+            break
+        amount /= KIBI
+    return f"{amount:.3g} {unit}"
+
+
+def place(pointer: str) -> str:
+    """Which field of a form a JSON pointer means, as its label says: "Principle 4, weight"; empty for the whole."""
+    said: list[str] = []
+    for part in pointer.strip("/").split("/"):
+        if part.isdecimal() and said:
+            said[-1] = f"{said[-1]} {int(part) + 1}"
+        elif part not in WRAPPERS:
+            label = LABELS.get(part, part)
+            said.append(label.lower() if said else label)
+    return ", ".join(said)
+
+
+def told(error: LineError) -> str:
+    """What is wrong, and in which field."""
+    label = place(error.pointer)
+    return f"{label}: {error.message}" if label else error.message
+
+
 FILTERS: MappingProxyType[str, Callable[..., Any]] = MappingProxyType(
-    {each.__name__: each for each in (number, rate, span, ago, moment, iso, percent, short, part)}
+    {each.__name__: each for each in (number, rate, span, ago, moment, iso, percent, short, part, signed, size, told)}
 )

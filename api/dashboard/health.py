@@ -9,13 +9,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api import models
-from api.dashboard.rendering import PageRoute, live_part, page, render, version_of
+from api.dashboard.live import live_part
+from api.dashboard.rendering import PageRoute, page, render, version_of
 from api.dashboard.sessions import AnyViewer, Viewer
 from api.http.dependencies import Scope, Services, ServicesDep
 from api.models import Model
 from api.readiness import Readiness
 from db.queries import overviews
-from db.queries.overviews import Failure, QueuedGroup, WorkerRow
+from db.queries.overviews import Failure, QueueByTenant, QueuedGroup, WorkerRow
 
 WORKERS_SHOWN = 20
 GROUPS_SHOWN = 20
@@ -31,6 +32,8 @@ class Health:
     readiness: Readiness
     workers: Sequence[WorkerRow]
     models: Sequence[Model]
+    by_tenant: QueueByTenant | None
+    """None for keys that may not administer."""
     groups: Sequence[QueuedGroup]
     failures: Sequence[Failure]
 
@@ -51,8 +54,11 @@ async def models_live(
     seen: Annotated[str | None, Query(max_length=32)] = None,
 ) -> Response:
     """The same, when it has changed."""
-    health = await _health(services, viewer)
-    return live_part(request, "models_live.html", viewer=viewer, seen=seen, health=health)
+
+    async def look() -> str:
+        return render(request, "models_live.html", viewer=viewer, health=await _health(services, viewer))
+
+    return await live_part(request, viewer, look, seen)
 
 
 async def _health(services: Services, viewer: Viewer) -> Health:
@@ -64,9 +70,11 @@ def _looked(services: Services, viewer: Viewer, readiness: Readiness) -> Health:
     known = models.list_known_models(viewer.caller, services, after_id=None, before_id=None, limit=None)
     with services.database.reading() as session:
         workers = overviews.list_workers(session, limit=WORKERS_SHOWN)
+        may_compare = viewer.may(Scope.ADMIN)
+        by_tenant = overviews.queue_by_tenant(session, viewer.caller.tenant_id) if may_compare else None
         groups: Sequence[QueuedGroup] = ()
         failures: Sequence[Failure] = ()
         if viewer.may(Scope.JOBS_READ):
             groups = overviews.queued_groups(session, viewer.caller.tenant_id, limit=GROUPS_SHOWN)
             failures = overviews.last_failures(session, viewer.caller.tenant_id, limit=FAILURES_SHOWN)
-    return Health(readiness, workers, known.data, groups, failures)
+    return Health(readiness, workers, known.data, by_tenant, groups, failures)

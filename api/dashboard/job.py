@@ -14,7 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.dashboard.charts import Chart, bucket_seconds, progress_chart
-from api.dashboard.rendering import PageRoute, live_part, page, render, version_of
+from api.dashboard.live import live_part
+from api.dashboard.rendering import PageRoute, page, render, version_of
 from api.dashboard.sessions import JobsReader, Viewer
 from api.http.bounds import Position
 from api.http.coalescing import Coalescer
@@ -103,17 +104,21 @@ async def job_page(
     """The job and the results that are asked for."""
     progress = await _progress(request, viewer, job_id)
     found = await run_in_threadpool(_found, services, viewer, job_id, searched)
-    shown: dict[str, Any] = {"job": progress.job, "progress": progress}
-    version = version_of(render(request, "job_live.html", viewer=viewer, **shown))
-    shown |= {"found": found, "searched": searched, "states": list(EndedState)}
-    return page(request, "job.html", viewer=viewer, section="jobs", version=version, **shown)
+    shown: dict[str, Any] = {"job": progress.job, "progress": progress, "found": found, "searched": searched}
+    parts = {"version": "job_live.html", "results_version": "job_results.html"}
+    shown |= {name: version_of(render(request, part, viewer=viewer, **shown)) for name, part in parts.items()}
+    return page(request, "job.html", viewer=viewer, section="jobs", states=list(EndedState), **shown)
 
 
 @router.get("/live/jobs/{job_id}")
 async def job_live(request: Request, job_id: JobId, viewer: JobsReader, seen: Seen = None) -> Response:
     """How far the job is, when that has changed."""
-    progress = await _progress(request, viewer, job_id)
-    return live_part(request, "job_live.html", viewer=viewer, seen=seen, job=progress.job, progress=progress)
+
+    async def look() -> str:
+        progress = await _progress(request, viewer, job_id)
+        return render(request, "job_live.html", viewer=viewer, job=progress.job, progress=progress)
+
+    return await live_part(request, viewer, look, seen)
 
 
 @router.get("/live/jobs/{job_id}/results")
@@ -121,9 +126,13 @@ async def results_live(
     request: Request, job_id: JobId, viewer: JobsReader, services: ServicesDep, searched: Searched, seen: Seen = None
 ) -> Response:
     """The results that are asked for, when they have changed."""
-    found = await run_in_threadpool(_found, services, viewer, job_id, searched)
-    job = (await _progress(request, viewer, job_id)).job
-    return live_part(request, "job_results.html", viewer=viewer, seen=seen, found=found, searched=searched, job=job)
+
+    async def look() -> str:
+        found = await run_in_threadpool(_found, services, viewer, job_id, searched)
+        job = (await _progress(request, viewer, job_id)).job
+        return render(request, "job_results.html", viewer=viewer, found=found, searched=searched, job=job)
+
+    return await live_part(request, viewer, look, seen)
 
 
 @router.get("/jobs/{job_id}/download")

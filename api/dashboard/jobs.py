@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api.dashboard.rendering import SECTIONS, PageRoute, done, live_part, page, render, see_other, version_of
+from api.dashboard.live import live_part
+from api.dashboard.rendering import SECTIONS, PageRoute, done, page, render, see_other, version_of
 from api.dashboard.sessions import AnyViewer, Form, JobsReader, JobsWriter, Viewer, local_path
 from api.http.bodies import validated
 from api.http.coalescing import Coalescer
@@ -73,8 +74,12 @@ async def jobs_live(
     request: Request, viewer: JobsReader, services: ServicesDep, asked: WantedJobs, seen: Seen = None
 ) -> Response:
     """The same list, when it has changed."""
-    found = await listed(request, services, viewer, asked)
-    return live_part(request, "jobs_live.html", viewer=viewer, seen=seen, jobs=found, asked=asked)
+
+    async def look() -> str:
+        found = await listed(request, services, viewer, asked)
+        return render(request, "jobs_live.html", viewer=viewer, jobs=found, asked=asked)
+
+    return await live_part(request, viewer, look, seen)
 
 
 @router.post("/jobs/{job_id}/priority")

@@ -1,12 +1,27 @@
 """The dashboard's routes together, as the application includes them. A new group of pages is one line more here."""
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.dashboard import account, health, job, jobs, new_job, preview, profiles, sessions, strength, teaching, unguided
-from api.dashboard.rendering import HTMX_PATH, STATIC, STATIC_PATH
+from api.dashboard import (
+    account,
+    health,
+    job,
+    jobs,
+    live,
+    new_job,
+    preview,
+    profiles,
+    sessions,
+    strength,
+    teaching,
+    unguided,
+)
+from api.dashboard.rendering import HTMX_PATH, STATIC, STATIC_PATH, failure
+from api.dashboard.security import protect
+from api.http.errors import NotFoundError
 
 GROUPS = (sessions, jobs, new_job, job, unguided, profiles, preview, teaching, strength, health, account)
 
@@ -21,12 +36,30 @@ class Assets(StaticFiles):
         return response
 
 
+class NotFoundPage:
+    """What answers where no route does: a page for a browser that was led there, and for others what did before."""
+
+    def __init__(self, otherwise: ASGIApp) -> None:
+        self._otherwise = otherwise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] == "http" and scope["method"] == "GET":
+            request = Request(scope, receive)
+            if "text/html" in request.headers.get("accept", ""):
+                await protect(failure(request, NotFoundError()))(scope, receive, send)
+                return
+        await self._otherwise(scope, receive, send)
+
+
 def install(app: FastAPI) -> None:
     """Add the pages to the application."""
     app.state.dashboard_failures = sessions.Failures()
+    app.state.dashboard_streams = live.Streams()
     app.state.dashboard_lists = jobs.lists_in(app.state.services)
     app.state.dashboard_progress = job.progress_in(app.state.services)
     app.mount(HTMX_PATH, Assets(packages=[("js_lib_htmx", "static/htmx")]))
     app.mount(STATIC_PATH, Assets(directory=STATIC))
+    app.router.default = NotFoundPage(app.router.default)
     for group in GROUPS:
         app.include_router(group.router)

@@ -5,6 +5,9 @@ The answer is modelled as where weights are learnt (`worker.learning.preference_
     P(first > second) = sigmoid(BETA * u),  u = sum_k w_k * (phi_k(first) - phi_k(second))
     w_k ~ N(mean_k, deviation_k^2)
 
+The weights count as independent: of a fit, deviations are stored, and not how its weights go together. So of two pairs
+that tell about the same sum of weights, one may be asked about although the other has been answered.
+
 What is to be learnt is the mutual information of answer and weights (BALD, Houlsby et al. 2011):
 `H(E[p]) - E[H(p)]`, in nats. It is large where the outcome is open *because* the weights are uncertain, and 0 for two
 texts that all principles hold alike, however open that answer is.

@@ -1,10 +1,12 @@
 """The preview of a profile: one prompt unguided, asked for, and guided at several strengths, each with its tokens.
 
-The page asks for each text by itself, all at once, so that each is shown as soon as it is there.
+The page asks for each text by itself, all at once, so that each is shown as soon as it is there. A browser without
+scripts gets them together.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,8 +15,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
+from api.dashboard.form_values import number_in, text_of, whole_number_in
 from api.dashboard.profiles import find
-from api.dashboard.rendering import PageRoute, page
+from api.dashboard.rendering import PageRoute, is_of_script, page
 from api.dashboard.sessions import Form, JobsWriter, ProfilesReader, Viewer
 from api.dashboard.token_view import SHADES, token_view
 from api.http.dependencies import Services, ServicesDep
@@ -46,6 +49,55 @@ class Tried:
 @router.get("/profiles/{user_id}/preview")
 def preview_page(request: Request, user_id: UserId, viewer: ProfilesReader, services: ServicesDep) -> Response:
     """Where to type a prompt."""
+    return _page(request, services, viewer, user_id, Shown({}))
+
+
+@router.post("/profiles/{user_id}/preview")
+async def begin(request: Request, user_id: UserId, viewer: JobsWriter, services: ServicesDep, fields: Form) -> Response:
+    """The places of all texts, each of which asks for its own; without a script the page with all texts."""
+    error: ApiError | None = None
+    tried: Sequence[Tried] = ()
+    try:
+        tried = tries(fields)
+    except ApiError as raised:
+        error = raised
+    if is_of_script(request):
+        shown: dict[str, Any] = {"error": error, "tried": tried, "written": {}}
+        return page(request, "preview_texts.html", viewer=viewer, user_id=user_id, **shown)
+    texts = await asyncio.gather(
+        *(
+            _written(request, services, viewer, user_id, FormData({**each.fields, "number": str(each.number)}))
+            for each in tried
+        )
+    )
+    given = {name: value for name, value in fields.items() if isinstance(value, str)}
+    found = Shown(given, tried, {each.number: written for each, written in zip(tried, texts, strict=True)}, error)
+    return await run_in_threadpool(_page, request, services, viewer, user_id, found)
+
+
+@router.post("/profiles/{user_id}/preview/text")
+async def text(request: Request, user_id: UserId, viewer: JobsWriter, services: ServicesDep, fields: Form) -> Response:
+    """One text with what guided each of its tokens; without a script on a page of its own."""
+    written = await _written(request, services, viewer, user_id, fields)
+    if is_of_script(request):
+        return await run_in_threadpool(page, request, "preview_text.html", viewer=viewer, user_id=user_id, **written)
+    only = Tried(0, "As the profile's guidance sees it", {})
+    found = Shown(dict(written["given"]), [only], {0: written})
+    return await run_in_threadpool(_page, request, services, viewer, user_id, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a page shows: the form as it was filled in, and the texts that are there."""
+
+    given: Mapping[str, str]
+    tried: Sequence[Tried] = ()
+    written: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """By the number of what was tried; one that is not there is asked for by the page's script."""
+    error: ApiError | None = None
+
+
+def _page(request: Request, services: Services, viewer: Viewer, user_id: str, shown: Shown) -> Response:
     stored = find(services, viewer, user_id)
     if stored is None:
         raise NoSuchProfileError
@@ -57,34 +109,23 @@ def preview_page(request: Request, user_id: UserId, viewer: ProfilesReader, serv
         "preview.html",
         viewer=viewer,
         section="profiles",
+        status_code=200 if shown.error is None else shown.error.status,
         user_id=user_id,
         profile=stored,
         models=names,
         methods=[method for method in Method if method in known & METHODS_WITH_STRENGTH],
-        strengths=USUAL_STRENGTHS,
-        max_tokens=USUAL_TOKENS,
+        given={"strengths": USUAL_STRENGTHS, "max_tokens": USUAL_TOKENS, **shown.given},
         shades=SHADES,
+        tried=shown.tried,
+        written=shown.written,
+        error=shown.error,
     )
 
 
-@router.post("/profiles/{user_id}/preview")
-def begin(request: Request, user_id: UserId, viewer: JobsWriter, fields: Form) -> Response:
-    """The places of all texts; each then asks for its own."""
-    try:
-        tried = tries(fields)
-    except ApiError as error:
-        return page(request, "preview_texts.html", viewer=viewer, user_id=user_id, error=error, tried=[])
-    return page(request, "preview_texts.html", viewer=viewer, user_id=user_id, error=None, tried=tried)
-
-
-@router.post("/profiles/{user_id}/preview/text")
-async def text(request: Request, user_id: UserId, viewer: JobsWriter, services: ServicesDep, fields: Form) -> Response:
-    """One text with what guided each of its tokens."""
-    return await token_part(request, services, viewer, user_id, fields)
-
-
-async def token_part(request: Request, services: Services, viewer: Viewer, user_id: str, fields: FormData) -> Response:
-    """The part of a page that shows one text."""
+async def _written(
+    request: Request, services: Services, viewer: Viewer, user_id: str, fields: FormData
+) -> dict[str, Any]:
+    """What `preview_text.html` shows of one text, which is written or read now."""
     error: ApiError | None = None
     found: PreviewedText | None = None
     try:
@@ -92,19 +133,15 @@ async def token_part(request: Request, services: Services, viewer: Viewer, user_
         (found,) = (await previewed(request, viewer.caller, services, user_id, body)).data
     except ApiError as raised:
         error = raised
-    view = token_view(found.token_rewards) if found is not None and found.token_rewards is not None else None
     number = str(fields.get("number") or "0")
-    is_own = fields.get("read") != "1"
-    shown: dict[str, Any] = {
+    return {
         "found": found,
-        "view": view,
+        "view": token_view(found.token_rewards) if found is not None and found.token_rewards is not None else None,
         "error": error,
         "number": number if number.isdecimal() else "0",
+        "given": {name: value for name, value in fields.items() if isinstance(value, str) and name != "csrf"},
+        "is_own": fields.get("read") != "1",
     }
-    given = {name: value for name, value in fields.items() if isinstance(value, str) and name != "csrf"}
-    return await run_in_threadpool(
-        page, request, "preview_text.html", viewer=viewer, user_id=user_id, given=given, is_own=is_own, **shown
-    )
 
 
 def tries(fields: FormData) -> list[Tried]:
@@ -126,13 +163,16 @@ def tries(fields: FormData) -> list[Tried]:
 def preview_body(fields: FormData) -> ProfilePreviewIn:
     """What the API would be sent. Raises InvalidRequestError."""
     errors: list[LineError] = []
-    numbers = {name: _number(fields, name, errors) for name in ("strength", "max_tokens", "max_kl")}
-    variant = {"method": _given(fields, "method"), "strength": numbers["strength"], "max_kl": numbers["max_kl"]}
+    variant = {
+        "method": _given(fields, "method"),
+        "strength": number_in(text_of(fields, "strength"), "/strength", errors),
+        "max_kl": number_in(text_of(fields, "max_kl"), "/max_kl", errors),
+    }
     body: dict[str, Any] = {
         "prompt": str(fields.get("prompt") or "").replace("\r\n", "\n"),
         "model": _given(fields, "model"),
         "text": _given(fields, "text"),
-        "max_tokens": None if numbers["max_tokens"] is None else int(numbers["max_tokens"]),
+        "max_tokens": whole_number_in(text_of(fields, "max_tokens"), "/max_tokens", errors),
         "variants": [{name: value for name, value in variant.items() if value is not None}],
         "token_rewards": True,
         "wait_seconds": WAIT_SECONDS,
@@ -156,15 +196,4 @@ def _strengths(given: str) -> Sequence[str]:
 
 
 def _given(fields: FormData, name: str) -> str | None:
-    return str(fields.get(name) or "").replace("\r\n", "\n").strip() or None
-
-
-def _number(fields: FormData, name: str, errors: list[LineError]) -> float | None:
-    text = _given(fields, name)
-    if text is None:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        errors.append(LineError("not_a_number", f"\u201c{text[:40]}\u201d is not a number.", f"/{name}"))
-        return None
+    return text_of(fields, name) or None

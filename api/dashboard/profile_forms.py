@@ -1,6 +1,5 @@
 """A profile as a form, and a form as a profile; and in which words two versions differ. Pure."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -9,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.datastructures import FormData
 
+from api.dashboard.form_values import finite, number_in, text_of
 from api.http.errors import InvalidRequestError, LineError, line_errors
 from api.profiles.schemas import MAX_WEIGHT, ProfileBody
 from domain.json_values import JsonObject
@@ -73,10 +73,10 @@ def form_as_sent(fields: FormData) -> ProfileForm:
         principles=_rows(list(_pairs(fields, "principle", "weight"))),
         examples=[*(text for text in _texts(fields, "example") if text.strip()), ""],
         attributes=[*(pair for pair in _pairs(fields, "attribute", "value") if any(pair)), ("", "")],
-        strength=_text(fields, "strength"),
-        max_kl=_text(fields, "max_kl"),
-        method=_text(fields, "method"),
-        tags=_text(fields, "tags"),
+        strength=text_of(fields, "strength"),
+        max_kl=text_of(fields, "max_kl"),
+        method=text_of(fields, "method"),
+        tags=text_of(fields, "tags"),
         learn=fields.get("learn") == "on",
     )
 
@@ -85,17 +85,17 @@ def body_as_sent(fields: FormData, metadata: object) -> ProfileBody:
     """The profile that a form stands for; metadata is not in the form and stays. Raises InvalidRequestError."""
     errors: list[LineError] = []
     principles = [
-        {"text": text, "weight": _number(weight, "weight", f"/principles/{index}/weight", errors)}
+        {"text": text, "weight": number_in(weight.strip(), f"/principles/{index}/weight", errors)}
         for index, (text, weight) in enumerate(_given(fields))
     ]
     body = {
         "principles": [{name: value for name, value in each.items() if value is not None} for each in principles],
-        "method": _text(fields, "method") or None,
-        "strength": _number(_text(fields, "strength"), "strength", "/strength", errors),
-        "max_kl": _number(_text(fields, "max_kl"), "budget", "/max_kl", errors),
+        "method": text_of(fields, "method") or None,
+        "strength": number_in(text_of(fields, "strength"), "/strength", errors),
+        "max_kl": number_in(text_of(fields, "max_kl"), "/max_kl", errors),
         "examples": [text for text in _texts(fields, "example") if text.strip()],
         "attributes": {name: value for name, value in _pairs(fields, "attribute", "value") if name},
-        "tags": [tag for part in _text(fields, "tags").split(",") if (tag := part.strip())],
+        "tags": [tag for part in text_of(fields, "tags").split(",") if (tag := part.strip())],
         "metadata": metadata or {},
         "learn": fields.get("learn") == "on",
     }
@@ -146,7 +146,7 @@ def _rows(principles: Sequence[tuple[str, str]]) -> list[WeightRow]:
 
 
 def _slider_end(weight: str) -> float:
-    value = _finite(weight)
+    value = finite(weight)
     return SLIDER_END if value is None or value <= SLIDER_END else MAX_WEIGHT
 
 
@@ -162,28 +162,6 @@ def _pairs(fields: FormData, first: str, second: str) -> Iterator[tuple[str, str
 
 def _texts(fields: FormData, name: str) -> list[str]:
     return [str(value).replace("\r\n", "\n") for value in fields.getlist(name)]
-
-
-def _text(fields: FormData, name: str) -> str:
-    return str(fields.get(name) or "").strip()
-
-
-def _number(text: str, what: str, pointer: str, errors: list[LineError]) -> float | None:
-    """None where nothing is said."""
-    if not text:
-        return None
-    value = _finite(text)
-    if value is None:
-        errors.append(LineError("not_a_number", f"The {what} is not a number: \u201c{text[:40]}\u201d.", pointer))
-    return value
-
-
-def _finite(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _shown(value: object) -> str:

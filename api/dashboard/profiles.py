@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
+from api.dashboard.form_values import text_of
 from api.dashboard.profile_forms import (
     Difference,
     ProfileForm,
@@ -26,7 +27,15 @@ from api.http.dependencies import Services, ServicesDep
 from api.http.errors import ApiError, InvalidRequestError, LineError, NoSuchProfileError, PreconditionFailedError
 from api.http.etags import Preconditions
 from api.profiles import routes as profiles
-from api.profiles.schemas import MAX_USER_ID_CHARACTERS, ProfileBody, ProfileResource, UserId, check_user_id, etag
+from api.profiles.schemas import (
+    MAX_PRINCIPLES,
+    MAX_USER_ID_CHARACTERS,
+    ProfileBody,
+    ProfileResource,
+    UserId,
+    check_user_id,
+    etag,
+)
 from api.submissions.model_choice import known_methods
 from db.queries import profile_pages
 from db.queries import profiles as stored_profiles
@@ -95,19 +104,39 @@ def profiles_page(
     asked: Annotated[Wanted, Depends(wanted)],
 ) -> Response:
     """The profiles by user id, as far as they are looked for."""
+    return _list_page(request, services, viewer, asked)
+
+
+def _list_page(
+    request: Request,
+    services: Services,
+    viewer: Viewer,
+    asked: Wanted,
+    *,
+    wrong: ApiError | None = None,
+    given: str = "",
+) -> Response:
+    """The list; `wrong` says why there is no profile for the user id that was `given`."""
     listed = _listed(services, viewer, asked)
     more = ""
     if listed.has_more:
         more = urlencode({"find": asked.find, "tag": asked.tag, "after": listed.profiles[-1].user_id})
-    shown: dict[str, Any] = {"listed": listed, "find": asked.find, "tag": asked.tag, "more": more}
-    return page(request, "profiles.html", viewer=viewer, section="profiles", **shown)
+    shown: dict[str, Any] = {"listed": listed, "find": asked.find, "tag": asked.tag, "more": more, "error": wrong}
+    status_code = 200 if wrong is None else wrong.status
+    return page(
+        request, "profiles.html", viewer=viewer, section="profiles", status_code=status_code, given=given, **shown
+    )
 
 
 @router.post("/profiles")
-def open_profile(request: Request, viewer: ProfilesWriter, fields: Form) -> Response:
+def open_profile(request: Request, viewer: ProfilesWriter, services: ServicesDep, fields: Form) -> Response:
     """Go to the editor of a user who may have no profile yet."""
-    del viewer
-    return see_other(request, path_of(_user_id(str(fields.get("user_id") or ""))))
+    given = text_of(fields, "user_id")
+    try:
+        return see_other(request, path_of(check_user_id(given)))
+    except ValueError as error:
+        wrong = InvalidRequestError(errors=[LineError("user_id", str(error), "/user_id")])
+        return _list_page(request, services, viewer, Wanted("", "", None), wrong=wrong, given=given)
 
 
 @router.get("/profiles/{user_id}")
@@ -207,13 +236,6 @@ def _listed(services: Services, viewer: Viewer, asked: Wanted) -> Listed:
     return Listed(found[:PROFILES_PER_PAGE], len(found) > PROFILES_PER_PAGE, number, tags)
 
 
-def _user_id(given: str) -> str:
-    try:
-        return check_user_id(given)
-    except ValueError as error:
-        raise InvalidRequestError(errors=[LineError("user_id", str(error), "/user_id")]) from None
-
-
 def _save(request: Request, services: Services, viewer: Viewer, user_id: str, fields: FormData) -> Response:
     stored = find(services, viewer, user_id)
     form = form_as_sent(fields)
@@ -264,6 +286,7 @@ def _editor(
         etag=etag(stored) if stored else "",
         form=form,
         methods=[method for method in Method if method in known or method == form.method],
+        most_principles=MAX_PRINCIPLES,
         error=error,
         conflict=conflict,
         is_saved=request.query_params.get("saved") == "1" and error is None and conflict is None,

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from api.dashboard import formats
+from api.dashboard.kept_forms import SessionEndedError
 from api.dashboard.security import protect
 from api.http.dependencies import Scope
 from api.http.errors import ApiError, NotFoundError, UnauthorizedError, UnavailableError
@@ -28,6 +29,7 @@ HTMX_PATH = f"{STATIC_PATH}/htmx"
 THEME_COOKIE = "padserve_theme"
 THEMES = ("light", "dark")
 SEE_OTHER = 303
+SESSION_ENDED = "Your session has ended. Sign in, and what you have just sent is offered again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +70,6 @@ def templates() -> Environment:
 def page(request: Request, template: str, *, viewer: object = None, status_code: int = 200, **values: Any) -> Response:  # noqa: ANN401 - whatever the template shows
     """A whole page, or a part of one."""
     return HTMLResponse(render(request, template, viewer=viewer, **values), status_code=status_code)
-
-
-def live_part(request: Request, template: str, *, viewer: object, seen: str | None, **values: Any) -> Response:  # noqa: ANN401 - as above
-    """A part that a page asks for again and again; 204, which changes nothing in it, while it is as it was `seen`."""
-    html = render(request, template, viewer=viewer, **values)
-    version = version_of(html)
-    if version == seen:
-        return Response(status_code=204)
-    return HTMLResponse(html, headers={"X-Part-Version": version})
 
 
 def version_of(html: str) -> str:
@@ -136,17 +129,17 @@ class PageRoute(APIRoute):
             except UnauthorizedError as error:
                 return protect(_to_sign_in(request, error))
             except ApiError as error:
-                return protect(_failure(request, error))
+                return protect(failure(request, error))
             except RequestValidationError as error:
-                return protect(_failure(request, from_fastapi(error.errors())))
+                return protect(failure(request, from_fastapi(error.errors())))
             except DATABASE_ERRORS as error:
                 log_unexpected("database_unavailable", error)
-                return protect(_failure(request, UnavailableError()))
+                return protect(failure(request, UnavailableError()))
             except HTTPException:
                 raise
             except Exception as error:  # noqa: BLE001 - people get a page, whatever happened
                 log_unexpected("page_failed", error)
-                return protect(_failure(request, ApiError()))
+                return protect(failure(request, ApiError()))
             finally:
                 await request.close()
 
@@ -154,14 +147,21 @@ class PageRoute(APIRoute):
 
 
 def _to_sign_in(request: Request, error: UnauthorizedError) -> Response:
-    del error
+    kept = error.kept if isinstance(error, SessionEndedError) else None
+    if kept is not None and is_of_script(request):  # the page's script sends the form once more, as a browser does
+        return Response(status_code=error.status)
+    if kept is not None:
+        shown: dict[str, Any] = {"next": "/", "kept": kept, "error": SESSION_ENDED}
+        return page(request, "sign_in.html", status_code=error.status, **shown)
     path = request.url.path.removeprefix(root_of(request))
     if request.method != "GET" or path == "/" or is_of_script(request):
         return see_other(request, "/sign-in")
-    return see_other(request, f"/sign-in?next={quote(path)}")
+    target = f"{path}?{request.url.query}" if request.url.query else path
+    return see_other(request, f"/sign-in?next={quote(target)}")
 
 
-def _failure(request: Request, error: ApiError) -> Response:
+def failure(request: Request, error: ApiError) -> Response:
+    """A page that says what went wrong; for the page's script a sentence."""
     headers: Mapping[str, str] = {name: value for name, value in error.headers.items() if name != "WWW-Authenticate"}
     if is_of_script(request) and request.method == "GET" and isinstance(error, NotFoundError):
         return see_other(request, "/")  # what an open page shows was deleted
@@ -173,4 +173,4 @@ def _failure(request: Request, error: ApiError) -> Response:
 
 
 def _sentence(error: ApiError) -> str:
-    return error.errors[0].message if error.errors else error.detail
+    return formats.told(error.errors[0]) if error.errors else error.detail

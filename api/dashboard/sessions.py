@@ -16,7 +16,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from api.dashboard.rendering import PageRoute, page, see_other
+from api.dashboard.kept_forms import KeptForm, SessionEndedError, kept_in, kept_of
+from api.dashboard.rendering import PageRoute, page, root_of, see_other
 from api.dashboard.security import CSRF_FIELD, CSRF_HEADER, refuse_foreign_origin, refuse_wrong_token
 from api.http.admission import Lane
 from api.http.dependencies import Caller, Scope, Services, ServicesDep
@@ -93,9 +94,14 @@ def signed_in(scope: Scope | None = None) -> Callable[..., Awaitable[Viewer]]:
     """
 
     async def viewer_of(request: Request, services: ServicesDep) -> Viewer:
-        viewer = await _viewer(request, services)
-        if request.method not in {"GET", "HEAD"}:
+        is_form = request.method not in {"GET", "HEAD"}
+        if is_form:
             refuse_foreign_origin(request)
+        try:
+            viewer = await viewer_of_session(request, services)
+        except UnauthorizedError:
+            raise SessionEndedError(await _kept(request) if is_form else None) from None
+        if is_form:
             given = request.headers.get(CSRF_HEADER) or (await form_of(request)).get(CSRF_FIELD)
             refuse_wrong_token(given, viewer.csrf)
         if scope is not None and not viewer.caller.may(scope):
@@ -103,6 +109,14 @@ def signed_in(scope: Scope | None = None) -> Callable[..., Awaitable[Viewer]]:
         return viewer
 
     return viewer_of
+
+
+async def _kept(request: Request) -> KeptForm | None:
+    """Of a form that is no larger than one of those that anybody may send."""
+    length = request.headers.get("content-length", "")
+    if not length.isdecimal() or int(length) > MAX_FORM_BYTES:
+        return None
+    return kept_of(request.url.path.removeprefix(root_of(request)), await form_of(request))
 
 
 AnyViewer = Annotated[Viewer, Depends(signed_in())]
@@ -131,7 +145,7 @@ Form = Annotated[FormData, Depends(form_of)]
 @router.get("/sign-in")
 async def sign_in_page(request: Request, next_: Annotated[str, Query(alias="next", max_length=512)] = "/") -> Response:
     """Where to paste a key."""
-    return page(request, "sign_in.html", next=local_path(next_))
+    return page(request, "sign_in.html", next=local_path(next_), kept=None)
 
 
 @router.post("/sign-in")
@@ -142,18 +156,21 @@ async def sign_in(request: Request, services: ServicesDep) -> Response:
     failures: Failures = request.app.state.dashboard_failures
     form = await form_of(request)
     target = local_path(str(form.get("next") or "/"))
+    kept = kept_in(form)
     try:
         failures.refuse_many(address)
         token = await _begin(services, str(form.get("key") or "").strip())
     except TooManyRequestsError as error:
-        refused = page(request, "sign_in.html", next=target, error=error.detail, status_code=error.status)
+        refused = page(request, "sign_in.html", next=target, kept=kept, error=error.detail, status_code=error.status)
         refused.headers.update(error.headers)
         return refused
     except UnauthorizedError:
         failures.add(address)
         error_text = "This API key is unknown, expired or revoked."
-        return page(request, "sign_in.html", next=target, error=error_text, status_code=UnauthorizedError.status)
-    response = see_other(request, target)
+        return page(
+            request, "sign_in.html", next=target, kept=kept, error=error_text, status_code=UnauthorizedError.status
+        )
+    response = see_other(request, target) if kept is None else await _offered(request, services, token, kept)
     response.set_cookie(
         COOKIE,
         token,
@@ -181,6 +198,14 @@ def local_path(text: str) -> str:
     return text if is_ours else "/"
 
 
+async def _offered(request: Request, services: Services, token: str, kept: KeptForm) -> Response:
+    """The form that was kept, to be sent by the session that has just begun."""
+    found = await run_in_threadpool(_found, services.database, token)
+    if found is None:
+        raise UnauthorizedError
+    return page(request, "kept_form.html", kept=kept, path=local_path(kept.path), csrf=found.csrf_secret)
+
+
 async def _begin(services: Services, key: str) -> str:
     """Looked up as the API does, and a few at a time."""
     if not key or len(key) > MAX_KEY_CHARACTERS:
@@ -205,7 +230,8 @@ def _end(database: Database, token: str) -> None:
         dashboard_sessions.end(session, token)
 
 
-async def _viewer(request: Request, services: Services) -> Viewer:
+async def viewer_of_session(request: Request, services: Services) -> Viewer:
+    """Whose session the request's cookie is; raises `UnauthorizedError` where it is nobody's any more."""
     token = request.cookies.get(COOKIE)
     if not token:
         raise UnauthorizedError

@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from starlette.datastructures import FormData, UploadFile
 
 from api.csv.tables import CSV
+from api.dashboard.form_values import number_in, text_of, whole_number_in
 from api.http.bodies import CHUNK_BYTES, JSON, NDJSON, SPOOL_IN_MEMORY_BYTES, JsonSyntaxError, SpooledBody, parse_json
 from api.http.errors import InvalidRequestError, LineError
 from api.submissions.accepting import Form
@@ -21,8 +22,7 @@ from api.submissions.item_rows import OPTION_NAMES
 
 MAX_LINE_SHOWN = 240
 PEEK_BYTES = 2**16
-NUMBERS = {"max_tokens": int, "strength": float}
-"""Settings of the form that go into a job's `defaults`, and what they are."""
+ALL_PERCENT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,53 +71,43 @@ def read_rows(fields: FormData, form: Form) -> Sent:
 
 def read_campaign_form(fields: FormData, form: Form) -> Sent:
     """A campaign as its form says it."""
-    kind = _text(fields, "audience")
+    kind = text_of(fields, "audience")
     audience: dict[str, object] = {"all": True}
     if kind == "tags":
-        audience = {"tags": _words(_text(fields, "tags"))}
+        audience = {"tags": _words(text_of(fields, "tags"))}
     elif kind == "user_ids":
-        audience = {"user_ids": _words(_text(fields, "user_ids"))}
-    if excluded := _words(_text(fields, "exclude")):
+        audience = {"user_ids": _words(text_of(fields, "user_ids"))}
+    if excluded := _words(text_of(fields, "exclude")):
         audience["exclude"] = excluded
-    body = {**options_of(fields), "prompt": _text(fields, "prompt"), "audience": audience}
-    if _text(fields, "missing") == "skip":
+    body = {**options_of(fields), "prompt": text_of(fields, "prompt"), "audience": audience}
+    if text_of(fields, "missing") == "skip":
         body["missing"] = "skip"
     return Sent(_spooled(io.BytesIO(to_json(body)), JSON), form)
 
 
 def options_of(fields: FormData) -> dict[str, object]:
     """What the form says once for all items; raises `InvalidRequestError` where a number is none."""
-    options: dict[str, object] = {name: text for name in ("name", "priority", "model") if (text := _text(fields, name))}
+    names = ("name", "priority", "model")
+    options: dict[str, object] = {name: text for name in names if (text := text_of(fields, name))}
     if options.get("priority") == "normal":
         del options["priority"]
     errors: list[LineError] = []
-    defaults = {name: _number(fields, name, kind, errors) for name, kind in NUMBERS.items()}
-    holdout = _number(fields, "holdout", float, errors)
+    defaults = {
+        "max_tokens": whole_number_in(text_of(fields, "max_tokens"), "/max_tokens", errors),
+        "strength": number_in(text_of(fields, "strength"), "/strength", errors),
+    }
+    percent = number_in(text_of(fields, "holdout"), "/holdout", errors)
+    if percent is not None and not 0 <= percent < ALL_PERCENT:
+        errors.append(LineError("holdout", "0 or more is allowed, and less than 100.", "/holdout"))
     if errors:
         raise InvalidRequestError(errors=errors)
     if said := {name: value for name, value in defaults.items() if value is not None}:
         options["defaults"] = said
-    if holdout is not None:
-        options["holdout"] = holdout / 100
-        if (seed := _text(fields, "holdout_seed")).isdecimal():  # of the estimate: the same users
+    if percent:
+        options["holdout"] = percent / ALL_PERCENT
+        if (seed := text_of(fields, "holdout_seed")).isdecimal():  # of the estimate: the same users
             options["holdout_seed"] = int(seed)
     return options
-
-
-def _number(fields: FormData, name: str, kind: type[int] | type[float], errors: list[LineError]) -> float | None:
-    text = _text(fields, name).replace(",", ".")
-    if not text:
-        return None
-    try:
-        return kind(text)
-    except ValueError:
-        errors.append(LineError("not_a_number", f"`{name}`: Must be a number.", f"/{name}"))
-        return None
-
-
-def _text(fields: FormData, name: str) -> str:
-    value = fields.get(name)
-    return value.strip() if isinstance(value, str) else ""
 
 
 def _words(text: str) -> list[str]:

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -12,9 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.dashboard.charts import Interval, intervals
+from api.dashboard.live import live_part
 from api.dashboard.pair_choice import PRIOR_DEVIATION, ChosenPair, Weights, most_informative
 from api.dashboard.profiles import find, path_of
-from api.dashboard.rendering import PageRoute, live_part, page, render, see_other, version_of
+from api.dashboard.rendering import PageRoute, is_of_script, page, render, see_other, version_of
 from api.dashboard.sessions import Form, ProfilesReader, ProfilesWriter, Viewer
 from api.http.dependencies import Scope, Services, ServicesDep
 from api.http.errors import ApiError, ForbiddenError, InvalidRequestError, LineError, NoSuchProfileError, line_errors
@@ -55,6 +57,17 @@ class Asking(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What a page asks; `error` says why it asks nothing, and no pair is left where all were asked about."""
+
+    asking: Asking | None = None
+    pair: ChosenPair | None = None
+    told: FeedbackResource | None = None
+    """Of the answer before."""
+    error: ApiError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Learnt:
     """What is known of a profile's weights."""
 
@@ -69,31 +82,21 @@ class Learnt:
 @router.get("/profiles/{user_id}/teach")
 def teach_page(request: Request, user_id: UserId, viewer: ProfilesReader, services: ServicesDep) -> Response:
     """What was learnt, and where to go on."""
-    stored, learnt = _learnt(services, viewer, user_id)
-    shown: dict[str, Any] = {"learnt": learnt, "least": LEAST_PAIRS}
-    version = version_of(render(request, "teach_learnt.html", viewer=viewer, profile=stored, **shown))
-    return page(
-        request,
-        "teach.html",
-        viewer=viewer,
-        section="profiles",
-        user_id=user_id,
-        profile=stored,
-        version=version,
-        is_teachable=bool(stored.body.get("learn")) and len(_principles(stored)) >= LEAST_PRINCIPLES,
-        **shown,
-    )
+    return _page(request, services, viewer, user_id)
 
 
 @router.get("/profiles/{user_id}/teach/live")
-def learnt_live(
+async def learnt_live(
     request: Request, user_id: UserId, viewer: ProfilesReader, services: ServicesDep, seen: Seen = None
 ) -> Response:
     """What was learnt, when it has changed."""
-    stored, learnt = _learnt(services, viewer, user_id)
-    return live_part(
-        request, "teach_learnt.html", viewer=viewer, seen=seen, profile=stored, learnt=learnt, least=LEAST_PAIRS
-    )
+
+    def looked() -> str:
+        stored, learnt = _learnt(services, viewer, user_id)
+        shown: dict[str, Any] = {"profile": stored, "learnt": learnt, "least": LEAST_PAIRS}
+        return render(request, "teach_learnt.html", viewer=viewer, **shown)
+
+    return await live_part(request, viewer, partial(run_in_threadpool, looked), seen)
 
 
 @router.post("/profiles/{user_id}/teach/texts")
@@ -107,8 +110,8 @@ async def write_texts(
         stored = await run_in_threadpool(_stored, services, viewer, user_id)
         asking = await _candidates(request, services, viewer, stored, str(fields.get("prompt") or "").strip())
     except ApiError as error:
-        return page(request, "teach_pair.html", viewer=viewer, user_id=user_id, error=error)
-    return _question(request, viewer, stored, asking)
+        return await _answer(request, services, viewer, user_id, Question(error=error))
+    return await _answer(request, services, viewer, user_id, question_of(stored, asking))
 
 
 @router.post("/profiles/{user_id}/teach/choose")
@@ -132,10 +135,10 @@ async def choose(
                 feedback.give_feedback, user_id, viewer.caller, services, FeedbackBody.model_validate(body)
             )
     except ApiError as error:
-        return page(request, "teach_pair.html", viewer=viewer, user_id=user_id, error=error)
+        return await _answer(request, services, viewer, user_id, Question(error=error))
     stored = await run_in_threadpool(_stored, services, viewer, user_id)
     asking = asking.model_copy(update={"asked": [*asking.asked, (first, second)]})
-    response = _question(request, viewer, stored, asking, told)
+    response = await _answer(request, services, viewer, user_id, question_of(stored, asking, told))
     response.headers["HX-Trigger"] = "changed"
     return response
 
@@ -156,18 +159,36 @@ def weights_of(stored: StoredProfile) -> Weights:
     return Weights(means, [float(deviation) for deviation in deviations])
 
 
-def _question(
-    request: Request, viewer: Viewer, stored: StoredProfile, asking: Asking, told: FeedbackResource | None = None
+def question_of(stored: StoredProfile, asking: Asking, told: FeedbackResource | None = None) -> Question:
+    """What to ask next, and what the last answer has led to."""
+    return Question(asking, asking.next_pair(weights_of(stored)), told)
+
+
+async def _answer(request: Request, services: Services, viewer: Viewer, user_id: str, question: Question) -> Response:
+    """The question as a part of the page that asked for it; without a script as the page."""
+    if not is_of_script(request):
+        return await run_in_threadpool(_page, request, services, viewer, user_id, question)
+    shown: dict[str, Any] = {name: getattr(question, name) for name in ("error", "asking", "pair", "told")}
+    return page(request, "teach_pair.html", viewer=viewer, user_id=user_id, **shown)
+
+
+def _page(
+    request: Request, services: Services, viewer: Viewer, user_id: str, question: Question | None = None
 ) -> Response:
+    stored, learnt = _learnt(services, viewer, user_id)
+    shown: dict[str, Any] = {"learnt": learnt, "least": LEAST_PAIRS}
+    version = version_of(render(request, "teach_learnt.html", viewer=viewer, profile=stored, **shown))
     return page(
         request,
-        "teach_pair.html",
+        "teach.html",
         viewer=viewer,
-        user_id=stored.user_id,
-        error=None,
-        asking=asking,
-        pair=asking.next_pair(weights_of(stored)),
-        told=told,
+        section="profiles",
+        user_id=user_id,
+        profile=stored,
+        version=version,
+        is_teachable=bool(stored.body.get("learn")) and len(_principles(stored)) >= LEAST_PRINCIPLES,
+        question=question,
+        **shown,
     )
 
 

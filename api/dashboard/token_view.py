@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from api.dashboard.formats import signed
 from api.profiles.preview_schemas import CandidateOut, TokenOut, TokenRewardsOut
 
 BOUNDS = (0.05, 0.25, 0.5, 1.0, 2.0)
@@ -12,6 +13,7 @@ BOUNDS = (0.05, 0.25, 0.5, 1.0, 2.0)
 SHADES = tuple(range(-len(BOUNDS), len(BOUNDS) + 1))
 LINE_BREAK = "\u21b5"
 SPACE = "\u2423"
+END = "\u220e"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,11 @@ def _shown(found: TokenRewardsOut) -> Iterator[Shown]:
         likeliest = token.candidates[0]
         is_changed = token.is_changed and likeliest.token_id != token.token_id
         instead_of = visible(likeliest.text) if is_changed else ""
+        shown = END if token.is_end else visible(token.text)
         is_cut = 0 < token.strength < found.strength * (1 - 1e-9)
         yield Shown(
-            text=token.text,
-            visible=visible(token.text),
+            text=END if token.is_end else token.text,
+            visible=shown,
             shade=shade(token.reward),
             reward=token.reward,
             base=None if own is None else math.exp(own.base_log_probability),
@@ -104,7 +107,7 @@ def _shown(found: TokenRewardsOut) -> Iterator[Shown]:
 
 
 def _label(token: TokenOut, instead_of: str, *, is_cut: bool) -> str:
-    parts = [f"{visible(token.text)}, reward {token.reward:+.2f}"]
+    parts = [f"{'end of the text' if token.is_end else visible(token.text)}, reward {signed(token.reward)}"]
     if instead_of:
         parts.append(f"instead of {instead_of}")
     if is_cut:

@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api.dashboard.rendering import PageRoute, page
+from api.dashboard.rendering import PageRoute, is_of_script, page
 from api.dashboard.sessions import JobsWriter, Viewer
 from api.http.dependencies import Services, ServicesDep
-from api.http.errors import NotFoundError, OverloadedError
+from api.http.errors import NotFoundError, OverloadedError, UnavailableError
 from api.jobs import deadlines
 from api.jobs.routes import JobId
 from api.jobs.schemas import Overrides
@@ -28,8 +28,10 @@ from api.submissions.item_source import Candidate, Place, ReadOptions
 from db.queries import job_pages
 from db.queries.job_pages import Asked
 from db.queries.profiles import PinnedProfile
+from db.queries.workers import seen_workers, serving_status
 from domain.model_descriptions import model_reference
 from domain.preferences import Method
+from domain.states import WorkerState
 
 NOBODY = PinnedProfile("", 0, {})
 
@@ -62,7 +64,15 @@ async def unguided(
         row = await answer.row()
     if row is None:
         raise OverloadedError
-    return page(request, "unguided.html", viewer=viewer, row=row, asked=asked)
+    if is_of_script(request):
+        return page(request, "unguided.html", viewer=viewer, row=row, asked=asked)
+    frame: dict[str, Any] = {
+        "part": "unguided.html",
+        "heading": "Unguided",
+        "back": f"/jobs/{job_id}",
+        "section": "jobs",
+    }
+    return page(request, "alone.html", viewer=viewer, row=row, asked=asked, **frame)
 
 
 def unguided_as(sampling: Mapping[str, Any]) -> Overrides:
@@ -79,6 +89,10 @@ def _asked(services: Services, viewer: Viewer, job_id: uuid.UUID, position: int)
     tenant_id = viewer.caller.tenant_id
     with deadlines.reading_job(services.database, tenant_id, job_id) as (session, job):
         found = job_pages.find_item(session, tenant_id=tenant_id, job_id=job_id, position=position)
+        seen = seen_workers(session)
     if found is None:
         raise NotFoundError
+    status = serving_status(seen, model=job.model, digest=job.model_digest)
+    if status.state is WorkerState.STOPPED:
+        raise UnavailableError(status.message)
     return found, job.model if job.model_digest is None else model_reference(job.model, job.model_digest)

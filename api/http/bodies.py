@@ -139,7 +139,8 @@ def require_media_type(request: Request, *allowed: str) -> str:
     """The body's media type, when it is one of `allowed`; otherwise `UnsupportedMediaTypeError`."""
     given = media_type(request)
     if given not in allowed:
-        raise UnsupportedMediaTypeError(f"Send `Content-Type: {allowed[0]}`.", headers={"Accept": ", ".join(allowed)})
+        message = f"Send `Content-Type: {'` or `'.join(allowed)}`."
+        raise UnsupportedMediaTypeError(message, headers={"Accept": ", ".join(allowed)})
     return given
 
 

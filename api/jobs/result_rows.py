@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What of a result is shown besides what always is."""
+    """Which optional parts of a result are shown: the hold-out, the prompt, and attributes by name."""
 
     holdout: Holdout | None = None
     prompt: bool = False
@@ -110,7 +110,7 @@ def guarded(text: str) -> str:
 
 
 def unguarded(text: str) -> str:
-    """The text that was guarded so."""
+    """The text of which `guarded` made this cell; any other text is returned as it is."""
     return text[1:] if text.startswith("'") and guarded(text[1:]) == text else text
 
 

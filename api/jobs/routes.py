@@ -204,7 +204,7 @@ async def submit_job(
 
 
 def _refuse_table_options(body: SpooledBody, table: Form) -> None:
-    """What is said of a table is said of none."""
+    """Raise `InvalidRequestError` where `column=` or `options=` come with a body that is no CSV."""
     if body.media_type == CSV:
         return
     said = [name for name, value in (("column", table.columns), ("options", table.options)) if value]
@@ -214,7 +214,7 @@ def _refuse_table_options(body: SpooledBody, table: Form) -> None:
 
 
 def _digest(body: SpooledBody, table: Form) -> str:
-    """What a repeat has to be equal in."""
+    """SHA-256 of the body and of how it is to be read: a repeat under one idempotency key must be equal in it."""
     of_table = f"\n{to_json([table.columns, table.options]).decode()}" if body.media_type == CSV else ""
     return hashlib.sha256(f"{body.media_type}\n{body.digest}{of_table}".encode()).hexdigest()
 

@@ -48,7 +48,7 @@ CODES = {
     "too_many_items": "too_many_tasks",
     "unknown_model": "model_not_found",
 }
-"""What OpenAI calls what has another name here."""
+"""Our error codes that have another name at OpenAI -> that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ class _Reading:
         raise InvalidRequestError
 
     def _options(self, model: str) -> Options:
-        """Of its job, checked as they are."""
+        """The options of the batch's job; the fields were validated with the body and are not validated again."""
         schedule = {name: getattr(self.body, name) for name in ("priority", "completion_window", "not_before")}
         metadata = self.body.metadata or {}
         return Options.model_construct(metadata=metadata, model=model, name=_name_in(metadata), **schedule)

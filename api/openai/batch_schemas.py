@@ -73,13 +73,13 @@ class RequestCounts(BaseModel):
 
 
 class InputDetails(BaseModel):
-    """Of the tokens that were read."""
+    """Parts of the prompt tokens; none are cached across requests here, so it is always 0."""
 
     cached_tokens: int = 0
 
 
 class OutputDetails(BaseModel):
-    """Of the tokens that were written."""
+    """Parts of the tokens that were written; nothing reasons unseen here, so it is always 0."""
 
     reasoning_tokens: int = 0
 

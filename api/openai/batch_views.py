@@ -103,7 +103,7 @@ def find_one(database: Database, tenant_id: uuid.UUID, batch_id: uuid.UUID) -> F
 
 
 def batch_object(found: FoundBatch, usage: BatchUsage | None) -> BatchObject:
-    """As it is on the wire."""
+    """A batch as OpenAI's Batch object; `usage` is None where it is not asked for."""
     batch, job = found.batch, found.job
     ends = dict.fromkeys((BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED, BatchStatus.FAILED), None)
     moments: dict[BatchStatus, int | None] = {**ends, found.status: seconds(_end_of(found))}
@@ -135,7 +135,7 @@ def batch_object(found: FoundBatch, usage: BatchUsage | None) -> BatchObject:
 
 
 def seconds(moment: dt.datetime | None) -> int | None:
-    """A moment as OpenAI writes it."""
+    """A moment as whole seconds since 1970, as OpenAI writes it; None stays None."""
     return None if moment is None else int(moment.timestamp())
 
 

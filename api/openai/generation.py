@@ -20,11 +20,11 @@ from domain.sampling import MAX_SEED, WHOLE_VOCABULARY
 
 LEAST_SEED = -(2**63)
 COMPLETION_TOKENS = 16
-"""Of `/v1/completions`, as at OpenAI."""
+"""`max_tokens` of `/v1/completions` where a request says none, as at OpenAI."""
 
 
 class Endpoint(StrEnum):
-    """What the lines of a batch may ask for."""
+    """The endpoints that lines of a batch, and requests at once, may name."""
 
     CHAT = "/v1/chat/completions"
     COMPLETIONS = "/v1/completions"
@@ -32,7 +32,7 @@ class Endpoint(StrEnum):
 
 
 def _as_seed(value: object) -> object:
-    """Theirs may be negative; each stands for one of ours."""
+    """A negative seed, which OpenAI allows, mapped to one of 0 to `MAX_SEED`; any other value as it is."""
     return value & MAX_SEED if type(value) is int and LEAST_SEED <= value < 0 else value
 
 
@@ -41,7 +41,7 @@ Turns = list[Annotated[Turn, BeforeValidator(as_turn)]]
 
 
 class GenerationBody(Overrides):
-    """What the three have in common."""
+    """The fields that the bodies of all three endpoints have in common."""
 
     model: str = Field(min_length=1, max_length=256)
     user: UserId | None = None

@@ -83,6 +83,7 @@ class TokenOut(BaseModel):
     strength: float = Field(description="What this step used: less than the asked strength where the budget cut it.")
     kl: float = Field(description="KL(guided || base) over the candidates, in nats.")
     is_changed: bool = Field(description="Whether guidance prefers another candidate than the base does.")
+    is_end: bool = Field(False, description="Whether it is the end-of-sequence token, which adds nothing to the text.")
     candidates: list[CandidateOut] = Field(description="The base's most likely tokens, the most likely first.")
 
 

@@ -85,7 +85,7 @@ class VariantItems:
     body: ProfilePreviewIn
 
     def candidates(self, session: Session, tenant_id: uuid.UUID, inspection: Inspection) -> Iterator[Candidate]:
-        """In their order."""
+        """One item per variant, in the order of the variants."""
         del session, tenant_id
         body = self.body
         messages: list[JsonObject] = [turn.model_dump() for turn in body.messages or ()]
@@ -142,7 +142,7 @@ async def previewed(
 
 
 def _own(body: ProfilePreviewIn, variant: Variant) -> Overrides:
-    """What the item says: the variant before the body."""
+    """The overrides of one variant's item: what the variant says, else the body; seed 0 where neither does."""
     said = {name: getattr(body, name) for name in OWN_FIELDS & body.model_fields_set}
     said |= {name: getattr(variant, name) for name in variant.model_fields_set if getattr(variant, name) is not None}
     said.setdefault("seed", 0)

@@ -20,7 +20,7 @@ from domain.preferences import Method
 
 @dataclass(frozen=True, slots=True)
 class ProfileRow:
-    """What a line says of a user."""
+    """The change that one line of an import makes to one user's profile."""
 
     user_id: str
     method: Method | None
@@ -88,6 +88,6 @@ def _is_stated(principle: PrincipleBody) -> bool:
 
 
 def _weights(principles: object) -> dict[str, float]:
-    """By text, of principles as they are stored."""
+    """Weights of stored principles, by their texts."""
     stored = cast("list[dict[str, Any]]", principles)
     return {entry["text"]: entry["weight"] for entry in stored}

@@ -37,7 +37,7 @@ class Endings:
             waiting.pop(job_id, None)
 
     async def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Until nobody waits on this loop."""
+        """Ask again and again which of the awaited jobs have ended, until nobody waits on this event loop."""
         waiting = self._waiting[loop]
         while waiting:
             asked = set(waiting)  # whoever comes meanwhile is asked for the next time

@@ -20,7 +20,7 @@ class TextChangedError(OverloadedError):
 
 
 class NewText(NamedTuple):
-    """What a client has not been sent yet."""
+    """Text that a client has not been sent yet, and the answer (0 to n - 1) to which it belongs."""
 
     choice: int
     text: str
@@ -32,7 +32,7 @@ class GrowingTexts:
     def __init__(self) -> None:
         self._attempt = 0
         self._heard: dict[int, str] = {}
-        """Of the attempt that is heard now."""
+        """Texts by choice, as far as the newest attempt has written them."""
         self._sent: dict[int, str] = {}
 
     def hear(self, pieces: Sequence[Piece]) -> list[NewText]:
@@ -46,7 +46,7 @@ class GrowingTexts:
         return self._new(dict(enumerate(texts)), is_all=True)
 
     def _hear(self, piece: Piece) -> int | None:
-        """The choice that is known better now."""
+        """Add a piece to its text; its choice, or None where it comes from an older attempt or leaves a gap."""
         if piece.attempt < self._attempt:
             return None  # of a worker that does not know yet that it has lost the item
         if piece.attempt > self._attempt:

@@ -29,26 +29,26 @@ log = structlog.get_logger(__name__)
 
 @dataclass(eq=False)
 class Hearing:
-    """One who listens, in one event loop."""
+    """A client that listens to the growing texts of one item, in one event loop."""
 
     listener: str
-    """What the item is told."""
+    """The name under which the item's pieces are addressed to this client."""
     loop: asyncio.AbstractEventLoop
     _heard: list[Piece] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def something(self) -> None:
-        """Return once there is something to take."""
+        """Return once `take` has pieces to give."""
         await self._changed.wait()
 
     def take(self) -> list[Piece]:
-        """What was heard and not taken yet."""
+        """The pieces that came since the last call, oldest first."""
         self._changed.clear()
         taken, self._heard = self._heard, []
         return taken
 
     def hear(self, pieces: Sequence[Piece]) -> None:
-        """To be called in the loop."""
+        """Add pieces and wake the listener; to be called in its event loop."""
         self._heard += pieces
         self._changed.set()
 
@@ -79,7 +79,7 @@ class Ear:
 
     @contextmanager
     def hearing(self) -> Iterator[Hearing]:
-        """Somebody who listens until the block ends."""
+        """A new listener, addressed until the block ends; to be entered within an event loop."""
         hearing = Hearing(listener_of(self._process, uuid.uuid4()), asyncio.get_running_loop())
         self._hearings[hearing.listener] = hearing
         try:
@@ -104,7 +104,7 @@ class Ear:
                 self._is_closed.wait(REST_SECONDS)
 
     def _listen(self) -> None:
-        """Until Redis is lost, or for good."""
+        """Hand on what is published until the ear is closed; raises what Redis raises when it is lost."""
         with redis_client(self._redis_url) as client, client.pubsub() as subscription:
             subscription.subscribe(channel_of(listener_of(self._process, self._process)))
             while not self._is_closed.is_set():

@@ -47,7 +47,7 @@ class EventName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
-    """One snapshot. Equal ids say the same."""
+    """A snapshot of a job as one server-sent event; two with equal ids say the same."""
 
     name: EventName
     id: str
@@ -59,9 +59,9 @@ class Seen:
     """What one look at the database has found for all who listen."""
 
     events: dict[uuid.UUID, JobEvent]
-    """The jobs that are there."""
+    """The newest event of each job that exists, by its id."""
     keys: set[uuid.UUID]
-    """The keys that are valid."""
+    """Ids of the API keys that are still valid."""
 
 
 class Listener:
@@ -74,10 +74,10 @@ class Listener:
         self._told: str | None = None
         self._woken = asyncio.Event()
         self.is_over = False
-        """The server stops."""
+        """Whether the server stops, and nothing more will come."""
 
     def has_been_told(self, event_id: str) -> None:
-        """What says the same is not told again."""
+        """Note the id of the event that the client has: `next` gives none with the same id."""
         self._told = event_id
 
     async def next(self, seconds: float) -> JobEvent | None:
@@ -94,7 +94,7 @@ class Listener:
         return event
 
     def offer(self, event: JobEvent) -> None:
-        """This is how it is now."""
+        """Take the newest snapshot in the place of one that was not taken yet, and wake the listener if it is new."""
         if event.id == self._told:
             self._newest = None
             return
@@ -134,6 +134,11 @@ class Listeners:
             yield listener
         finally:
             listeners.discard(listener)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the server stops: no stream is to go on."""
+        return self._is_stopping
 
     def stop(self) -> None:
         """The server stops: let every listener go. Called on the loop that serves them."""

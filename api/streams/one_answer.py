@@ -45,7 +45,7 @@ Ended: TypeAlias = "asyncio.Future[None]"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of which model."""
+    """A request that is answered at once: the model that is asked, its defaults, and its one item."""
 
     model: str
     defaults: Callable[[int], Overrides]
@@ -194,7 +194,7 @@ def _row(database: Database, job_id: uuid.UUID) -> ResultRow | None:
 
 
 def _texts(row: ResultRow) -> list[str]:
-    """Of all choices; none where it failed."""
+    """The texts of all choices of a result, in order; none where the item failed."""
     if row.choices is not None:
         return [str(choice["text"]) for choice in row.choices]
     return [] if row.text is None else [row.text]

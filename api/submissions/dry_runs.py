@@ -53,7 +53,7 @@ class Amounts:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What an estimate is made of."""
+    """What an estimate is made of: the tenant's last texts, the workers' speed, and what is queued ahead."""
 
     past: PastTexts
     speed: Speed
@@ -61,7 +61,7 @@ class Known:
 
     @property
     def mean_tokens(self) -> float | None:
-        """Of an answer; None where none is known."""
+        """Mean completion tokens of an answer; None where no earlier answer is known."""
         return self.past.num_completion_tokens / self.past.num_answers if self.past.num_answers else None
 
 

@@ -50,7 +50,7 @@ class Guidance:
         self._of_profiles: dict[tuple[str, int], tuple[str, EffectivePreference]] = {}
 
     def preference(self, own: Overrides, profile: PinnedProfile) -> tuple[str, EffectivePreference]:
-        """What steers one item, after its hash."""
+        """The hash of an item's effective preference, and the preference: its own overrides on its profile."""
         if not GUIDANCE_FIELDS.isdisjoint(own.model_fields_set):
             return self._preference(own, profile)
         name = (profile.user_id, profile.version)

@@ -43,7 +43,7 @@ class Candidate(NamedTuple):
     text_pointer: str
     """Where, within the place, its text was written."""
     own: Overrides
-    """What it says itself, before defaults and profile."""
+    """The settings that the item states itself; they go before the job's defaults and the profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class ReadOptions:
     place: Place = AT_THE_TOP
     errors: Sequence[LineError] = ()
     listener: str | None = None
-    """Who is to hear the texts while they grow."""
+    """The name (`listener_of`) of the client that is sent the texts while they grow; None where nobody is."""
     token_rewards: bool = False
     """Whether to keep what guided each token."""
     given: str | None = None

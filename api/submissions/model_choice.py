@@ -59,7 +59,7 @@ def known_methods(database: Database) -> frozenset[Method]:
 
 
 def _called(known: Iterable[RegisteredModel], name: str) -> list[RegisteredModel]:
-    """By their own name before any by an alias."""
+    """The models of this name; only where there is none, those that have it as an alias."""
     found = [model for model in known if model.name == name]
     return found or [model for model in known if name in model.aliases]
 
@@ -67,7 +67,7 @@ def _called(known: Iterable[RegisteredModel], name: str) -> list[RegisteredModel
 def _one(
     candidates: Sequence[RegisteredModel], too_many: Callable[[Sequence[RegisteredModel]], ApiError]
 ) -> RegisteredModel | None:
-    """The only model among them, whatever its names."""
+    """The one model that all candidates are, under whichever names, or None; raises `too_many` of several."""
     if len({model.digest for model in candidates}) > 1:
         raise too_many(candidates)
     return candidates[0] if candidates else None

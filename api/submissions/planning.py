@@ -84,7 +84,7 @@ def drawn_holdout(options: Options) -> Holdout | None:
 
 
 def _hidden(head: ReadOptions) -> Sampling:
-    """What no client states of its items' sampling."""
+    """The sampling settings that the server sets itself and no client can state."""
     return Sampling(listener=head.listener, token_rewards=head.token_rewards, given=head.given)
 
 

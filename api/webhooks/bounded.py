@@ -10,7 +10,7 @@ MAX_READ_BYTES = 2**18
 
 
 class TooMuchReadError(httpcore.ReadError):
-    """More came than is read of an answer."""
+    """The answer is longer than MAX_READ_BYTES."""
 
 
 class BoundedStream(httpcore.AsyncNetworkStream):
@@ -46,5 +46,5 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's signature
-        """What the stream knows of itself."""
+        """The wrapped stream's own answer, as httpcore asks for it."""
         return self._stream.get_extra_info(info)

@@ -208,6 +208,6 @@ _RECORD: tuple[Any, ...] = (
 
 
 def _visible(tenant_id: uuid.UUID) -> tuple[ColumnElement[bool], ...]:
-    """A batch goes with its job."""
+    """Conditions under which a batch is the tenant's and its job, if it has one, is not deleted."""
     has_its_job = exists().where(and_(Job.id == Batch.job_id, Job.deleted_at.is_(None)))
     return (Batch.tenant_id == tenant_id, or_(Batch.job_id.is_(None), has_its_job))

@@ -107,7 +107,7 @@ def of_early_end(values: Mapping[JobState, T], kind: TypeEngine[Any]) -> ColumnE
 
 
 def _end_items(session: Session, item_ids: Collection[int]) -> None:
-    """Of jobs that ended early, whose end is theirs."""
+    """Give these items, of jobs that ended early, the state, the moment and the error of their job's end."""
     of_job = select(Job).where(Job.id == Item.job_id)
     ended = session.execute(
         update(Item)

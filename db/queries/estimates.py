@@ -80,12 +80,12 @@ def past_texts(session: Session, tenant_id: uuid.UUID, model_digest: str) -> Pas
 
 
 def answers_per_item(sampling: JsonObject) -> int:
-    """How many answers its settings ask for."""
+    """Number of answers that an item's stored sampling settings ask for."""
     return cast("int", sampling.get("n", 1))
 
 
 def num_bytes_of(messages: list[JsonObject]) -> int:
-    """How much text a conversation is."""
+    """Length of a conversation's texts, in bytes of UTF-8."""
     return sum(len(str(turn["content"]).encode()) for turn in messages)
 
 

@@ -70,9 +70,9 @@ class Candidate:
     job: ClaimableJob
     num_queued: int
     rank: int
-    """Of its priority; 0 comes first."""
+    """The rank of its priority; 0 comes first."""
     weight: float
-    """Of its tenant."""
+    """The share of its tenant; 2 gets twice what 1 gets."""
     now: float
     """The virtual time at which the last claim began, whoever's it was; it never goes back."""
     start: float

@@ -18,9 +18,9 @@ from domain.states import FitState
 
 ROWS_PER_QUERY = 500
 LEAST_PAIRS = 5
-"""Fewer say more of chance than of a user."""
+"""Pairs from which on weights are learnt: fewer say more of chance than of a user."""
 LEAST_PRINCIPLES = 2
-"""One has nothing to be weighed against."""
+"""Principles that a profile must have to be learnt: one has nothing to be weighed against."""
 WITHDRAWN = "feedback_withdrawn"
 
 

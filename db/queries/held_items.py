@@ -31,7 +31,7 @@ class Held(NamedTuple):
 
     @property
     def attempt(self) -> Attempt:
-        """Under which lease it is held."""
+        """The attempt under which the item is held."""
         return Attempt(self.item_id, self.number)
 
 

@@ -92,6 +92,6 @@ _RECORD = (MessageBatch.id, MessageBatch.job_id, MessageBatch.created_at, Messag
 
 
 def _visible(tenant_id: uuid.UUID) -> tuple[ColumnElement[bool], ...]:
-    """A batch goes with its job."""
+    """Conditions under which a batch is the tenant's and its job is not deleted."""
     has_its_job = exists().where(Job.id == MessageBatch.job_id, Job.deleted_at.is_(None))
     return (MessageBatch.tenant_id == tenant_id, has_its_job)

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from db.models import Item, Job, Preference, Result, Worker
 from db.queries.workers import ALIVE_SECONDS
 from db.session import clock
+from domain.engine_load import EngineLoad
 from domain.json_values import JsonObject
 from domain.states import ItemState, WorkerState
 
@@ -27,6 +28,8 @@ class WorkerRow:
     state: WorkerState
     message: str | None
     tokens_per_second: float | None
+    load: EngineLoad | None
+    """None until the worker has said it."""
     started_at: dt.datetime
     seen_at: dt.datetime
     is_alive: bool
@@ -40,6 +43,23 @@ class QueuedGroup:
     preference: JsonObject | None
     num_items: int
     num_jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueShare:
+    """What is open of one tenant, or of several."""
+
+    num_queued: int = 0
+    num_running: int = 0
+    num_tenants: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueByTenant:
+    """What is open of a tenant, and of all others."""
+
+    own: QueueShare
+    others: QueueShare
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +82,25 @@ def list_workers(session: Session, *, limit: int) -> list[WorkerRow]:
     return [
         WorkerRow(
             *(row.id, row.model, row.model_digest, row.state, row.message),
-            *(row.tokens_per_second, row.started_at, row.seen_at, bool(alive)),
+            *(row.tokens_per_second, _load(row), row.started_at, row.seen_at, bool(alive)),
         )
         for row, alive in rows
     ]
+
+
+def _load(row: Worker) -> EngineLoad | None:
+    told = {each.name: getattr(row, each.name) for each in fields(EngineLoad)}
+    return EngineLoad(**told) if told["num_slots"] and None not in told.values() else None
+
+
+def queue_by_tenant(session: Session, tenant_id: uuid.UUID) -> QueueByTenant:
+    """From the counters of open jobs. Of other tenants only how many they are, and their sum."""
+    is_mine = Job.tenant_id == tenant_id
+    sums = (func.sum(Job.num_queued), func.sum(Job.num_running), func.count(Job.tenant_id.distinct()))
+    is_open = (Job.finished_at.is_(None), Job.deleted_at.is_(None), Job.num_queued + Job.num_running > 0)
+    rows = session.execute(select(is_mine, *sums).where(*is_open).group_by(is_mine))
+    shares = {bool(mine): QueueShare(int(queued), int(running), tenants) for mine, queued, running, tenants in rows}
+    return QueueByTenant(shares.get(True, QueueShare()), shares.get(False, QueueShare()))
 
 
 def queued_groups(session: Session, tenant_id: uuid.UUID, *, limit: int) -> list[QueuedGroup]:

@@ -23,7 +23,7 @@ class Position(NamedTuple):
 
 
 class Positions:
-    """The last positions, each for a bounded time."""
+    """How far into each job claims have reached, each remembered for a bounded time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -84,7 +84,7 @@ class _Fit:
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """A batch beside what is stored."""
+    """The profiles of one batch of an import compared with the stored ones: which are new, changed, unchanged."""
 
     created: Sequence[NewProfile]
     updated: Sequence[_NewVersion]

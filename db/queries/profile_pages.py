@@ -9,7 +9,7 @@ from db.models import Profile, ProfileTag
 
 
 def num_profiles(session: Session, tenant_id: uuid.UUID) -> int:
-    """How many the tenant has."""
+    """Number of profiles that the tenant has."""
     return session.scalars(select(func.count()).where(Profile.tenant_id == tenant_id)).one()
 
 

@@ -26,20 +26,20 @@ class WaitsFor(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class QueueLengths:
-    """At one moment."""
+    """What is queued and who works, over all tenants, at one moment."""
 
     num_jobs: dict[WaitsFor, int]
-    """Open jobs."""
+    """Open jobs, by what their queued items wait for."""
     num_queued: dict[WaitsFor, int]
     num_running: int
     oldest_wait_seconds: float
     """The longest time that an open job with queued items has gone without a claim; 0 where nothing waits."""
     num_workers: dict[WorkerState, int]
-    """Those that have said something lately."""
+    """Workers that have said something lately, by the state they said."""
 
 
 def queue_lengths(session: Session) -> QueueLengths:
-    """Of all open jobs and living workers."""
+    """Count all open jobs and living workers; costs grow with the open jobs, not with their items."""
     waits_for = case(
         (Job.paused_at.is_not(None), WaitsFor.RESUME.value),
         (and_(Job.not_before.is_not(None), Job.not_before > clock()), WaitsFor.TIME.value),

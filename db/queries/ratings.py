@@ -37,12 +37,12 @@ class Rating:
 
     @property
     def prompt_digest(self) -> str:
-        """What two ratings have in common that make a pair."""
+        """Digest of the prompt: two ratings with the same one and different texts can make a pair."""
         return digest(self.messages)
 
     @property
     def digest(self) -> str:
-        """Of the text and its prompt: what was rated."""
+        """Digest of prompt and text, by which a rating of the same text is known again."""
         return digest([self.messages, self.text])
 
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from db.models import Model, Worker
 from db.session import clock, now
+from domain.engine_load import EngineLoad
 from domain.model_descriptions import model_reference
 from domain.states import WorkerState
 
@@ -75,10 +76,12 @@ def report(
     state: WorkerState,
     message: str | None = None,
     tokens_per_second: float | None = None,
+    load: EngineLoad | None = None,
 ) -> None:
-    """Say that this incarnation is alive, in what state and how fast; a model that it serves is seen with it."""
+    """Say that this incarnation is alive, in what state, how fast and how full; a model that it serves is seen too."""
     moment = now(session)
-    told = {"state": state, "message": message, "seen_at": moment, "tokens_per_second": tokens_per_second}
+    told: dict[str, object] = {"state": state, "message": message, "seen_at": moment}
+    told |= {"tokens_per_second": tokens_per_second, **(asdict(load) if load is not None else {})}
     said = update(Worker).where(Worker.id == worker_id).values(**told)
     served = session.execute(said.returning(Worker.model, Worker.model_digest)).one_or_none()
     if served is not None and served.model_digest is not None:

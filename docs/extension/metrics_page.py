@@ -7,7 +7,7 @@ from docs.extension.markdown import WRITTEN, code, table
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("api", "db", "telemetry", "worker")
-_DECLARED = re.compile(r"(?P<made_by>\w+)\(\s*\"(?P<name>padserve_[a-z_]+)\",\s*\"(?P<help>[^\"]*)\"")
+_DECLARED = re.compile(r"(?P<made_by>\w+)\(\s*\"(?P<name>padserve_[a-z_]+)\",\s*(?P<help>(?:\"[^\"]*\"\s*)+)")
 KINDS = ("counter", "histogram", "summary", "gauge", "info")
 """What a metric may be, found in the name of what makes it."""
 
@@ -30,7 +30,7 @@ def render() -> str:
 def declared() -> list[tuple[str, str, str]]:
     """Name, kind and help of every metric that the packages declare, in alphabetical order."""
     found = {
-        name: (name, kind, match["help"])
+        name: (name, kind, "".join(re.findall(r'"([^"]*)"', match["help"])))
         for package in PACKAGES
         for file in (ROOT / package).rglob("*.py")
         for match in _DECLARED.finditer(file.read_text(encoding="utf-8"))

@@ -47,7 +47,7 @@ class NoPlaceError(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Everything that a calibration found out."""
+    """The result of a calibration: measurements and texts of every setting by name, and the setting that was chosen."""
 
     trials: list[Trial]
     texts: dict[str, list[Written]]
@@ -55,7 +55,7 @@ class Found:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Calibrate; the exit code."""
+    """Run the command line; returns the exit code."""
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     LOG.setLevel(logging.INFO)
@@ -94,7 +94,7 @@ def _material(options: argparse.Namespace) -> Material:
 
 
 def _lines(file: Path | None) -> list[str]:
-    """Each once; none where no file was given."""
+    """The distinct non-empty lines of a file, in order; none where no file was given."""
     if file is None:
         return []
     try:

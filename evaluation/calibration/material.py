@@ -36,14 +36,14 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Every prompt is written for every wish."""
+    """Prompts and wishes (principles, some with a rule); a task is each prompt with each wish."""
 
     prompts: tuple[str, ...] = PROMPTS
     wishes: tuple[Wish, ...] = tuple(map(Wish, PRINCIPLES))
 
     @property
     def tasks(self) -> tuple[tuple[int, int], ...]:
-        """(prompt, wish), counted from 0."""
+        """Every pair of indices (prompt, wish), by prompt first."""
         return tuple((prompt, wish) for prompt in range(len(self.prompts)) for wish in range(len(self.wishes)))
 
     def rivals(self, wish: int, most: int) -> list[str]:
@@ -55,7 +55,7 @@ class Material:
 
     @classmethod
     def of(cls, prompts: Sequence[str], principles: Sequence[str]) -> "Material":
-        """One's own; what is not given is the built-in."""
+        """Given prompts and principles; the built-in ones in the place of an empty sequence."""
         return cls(tuple(prompts) or PROMPTS, tuple(map(Wish, principles or PRINCIPLES)))
 
     @classmethod

@@ -59,7 +59,7 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """One text under a setting."""
+    """One text that was written under a setting, for the prompt and wish of these indices."""
 
     prompt: int
     wish: int
@@ -68,7 +68,7 @@ class Written:
 
 
 class Trying:
-    """One model under calibration."""
+    """Writes and measures the texts of one model under one setting after the other."""
 
     def __init__(self, model: Reader, material: Material, max_tokens: int, other: Reader | None = None) -> None:
         self._model = model

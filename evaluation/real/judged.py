@@ -25,7 +25,7 @@ class Judged:
 
     @property
     def prompt(self) -> str:
-        """What its neighbours in resampling share."""
+        """The prompt; texts of one prompt are resampled together."""
         return self.text.asked.prompt.prompt
 
     @property

@@ -42,12 +42,12 @@ def confusion(texts: Sequence[Judged], scale: Scale) -> dict[str, dict[str, floa
 
 
 def principles(texts: Sequence[Judged]) -> dict[str, JudgedPrinciple]:
-    """Those that were asked for, by name."""
+    """The principles that these texts were asked for, by name."""
     return {text.text.asked.principle.name: text.text.asked.principle for text in texts}
 
 
 def in_common(ours: Sequence[Judged], theirs: Sequence[Judged]) -> tuple[list[Judged], list[Judged]]:
-    """The texts for tasks that both have."""
+    """Of both, the texts whose task (prompt and principle) the other has, too."""
     tasks = {text.task for text in ours} & {text.task for text in theirs}
     return [text for text in ours if text.task in tasks], [text for text in theirs if text.task in tasks]
 

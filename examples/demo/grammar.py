@@ -1,4 +1,4 @@
-"""Writes a message of a kind about a topic in a set of styles. Draws from `phrases`, trusts `principles` alone."""
+"""Writes a message of a kind about a topic in some styles. Draws from `phrases` and `cores`; trusts `principles`."""
 
 import random
 import re
@@ -9,11 +9,11 @@ from types import MappingProxyType
 
 from evaluation.rules import Rule
 from examples.demo.chance import habitual, happens
+from examples.demo.cores import CORES
 from examples.demo.parts import AVOID, CLOSE, MENTION, OPEN, PART_BY_NAME, PHRASES
 from examples.demo.phrases import (
     BODIES,
     CLOSERS,
-    CORES,
     DETAILS,
     GREETINGS,
     MENTIONS,

@@ -22,12 +22,18 @@ BASE = MODEL / "base"
 
 
 def main() -> None:
-    """Command line: `python -m examples.evaluation [--out docs/evaluation.md] [--train-only]`."""
+    """Command line: `python -m examples.evaluation [--out docs/evaluation.md] [--train-only | --suite-only]`."""
     parser = argparse.ArgumentParser(prog="python -m examples.evaluation", description="Evaluate the demo's models.")
     parser.add_argument("--out", type=Path, default=OUT, help="the report")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where trained models are kept for the next run")
-    parser.add_argument("--train-only", action="store_true", help="train what is missing, and measure nothing")
+    least = parser.add_mutually_exclusive_group()
+    least.add_argument("--train-only", action="store_true", help="train what is missing, and measure nothing")
+    least.add_argument("--suite-only", action="store_true", help="write the suite, and neither train nor measure")
     options = parser.parse_args()
+    if options.suite_only:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        write_demo_suite(options.folder / "suite.jsonl")
+        return
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("padserve.evaluation").setLevel(logging.INFO)
     plan = make_plan(options.folder, options.out)

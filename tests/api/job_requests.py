@@ -49,6 +49,11 @@ def accepted(response: Response) -> uuid.UUID:
     return uuid.UUID(response.json()["id"])
 
 
+def a_job_of(client: TestClient, num_items: int) -> uuid.UUID:
+    """The id of a job of ada's. Its names sort against the input order, so that no other order passes for it."""
+    return accepted(submit_lines(client, *[an_item(f"item-{num_items - number}") for number in range(num_items)]))
+
+
 def errors_of(response: Response) -> list[tuple[str, str]]:
     """The (code, pointer) of everything that was wrong; the job must have been refused."""
     assert response.status_code == 422, response.text

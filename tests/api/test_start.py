@@ -48,8 +48,10 @@ def test_a_port_in_use_is_one_line_and_exit_code_1(sqlite_url: str, redis_url: s
     [
         ({"database_url": "postgresql://ada:secret@127.0.0.1:1/x"}, "Cannot reach the database at"),
         ({"redis_url": "redis://:secret@127.0.0.1:1/0"}, "Cannot reach Redis at"),
-        ({"port": "many"}, "PADSERVE_PORT:"),
-        ({"redis_url": ""}, "PADSERVE_REDIS_URL:"),
+        ({"database_url": "mysql://ada:secret@127.0.0.1/x"}, "PADSERVE_DATABASE_URL is not the URL of a supported"),
+        ({"port": "many"}, "PADSERVE_PORT must be a whole number; it is 'many'."),
+        ({"redis_url": ""}, "PADSERVE_REDIS_URL must be set."),
+        ({"metrics_token": "secret"}, "PADSERVE_METRICS_TOKEN must have at least 16 characters."),
     ],
 )
 def test_what_cannot_be_reached_or_read_is_one_line_without_secrets_and_exit_code_1(

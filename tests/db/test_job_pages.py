@@ -8,6 +8,7 @@ from sqlalchemy import update
 from db.models import Item, Job
 from db.queries import claims, job_pages, overviews
 from db.queries.job_pages import Looked
+from db.queries.overviews import QueueShare
 from db.session import Database, now
 from domain.attempts import Outcome
 from domain.preferences import Method
@@ -91,6 +92,10 @@ def test_a_tenant_sees_its_own_groups_failures_and_items_alone(database: Databas
         assert [(group.num_items, group.num_jobs) for group in groups] == [(2, 1), (1, 1)]
         assert [(failure.custom_id, failure.code) for failure in failures] == [("item-1", NOT_FINITE)]
         assert overviews.queued_groups(session, stranger, limit=5) == []
+        by_tenant = overviews.queue_by_tenant(session, mine)
+        assert (by_tenant.own, by_tenant.others) == (QueueShare(3, 0, 1), QueueShare())
+        by_tenant = overviews.queue_by_tenant(session, stranger)
+        assert (by_tenant.own, by_tenant.others) == (QueueShare(), QueueShare(3, 0, 1))
         assert overviews.last_failures(session, stranger, limit=5) == []
         asked = job_pages.find_item(session, tenant_id=mine, job_id=job_id, position=0)
         assert asked is not None
@@ -98,4 +103,5 @@ def test_a_tenant_sees_its_own_groups_failures_and_items_alone(database: Databas
         assert job_pages.find_item(session, tenant_id=stranger, job_id=job_id, position=0) is None
         (worker,) = overviews.list_workers(session, limit=5)
         assert worker.is_alive
+        assert worker.load is None
         assert now(session) >= worker.seen_at

@@ -3,6 +3,7 @@
 import datetime as dt
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -90,6 +91,19 @@ def test_an_unreachable_database_is_one_line_without_its_password() -> None:
     assert "\n" not in str(raised.value)
     assert "swordfish" not in str(raised.value)
     assert "127.0.0.1" in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://host/name"])
+def test_what_is_no_url_of_a_supported_database_is_refused_by_the_name_of_the_setting(url: str) -> None:
+    with pytest.raises(DatabaseUnreachableError, match="PADSERVE_DATABASE_URL is not the URL of a supported database"):
+        Database(url)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(DatabaseUnreachableError, match=r"Cannot make the folder of .*/file/x/y\.db: Not a directory\."):
+        Database(f"sqlite:///{tmp_path}/file/x/y.db")
 
 
 @pytest.mark.parametrize("short", ["postgres", "postgresql", "postgresql+psycopg"])

@@ -20,3 +20,6 @@ def test_the_guides_lines_from_two_paths_to_text_run(capsys: pytest.CaptureFixtu
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) >= 2
     assert any("tea garden" in line for line in lines)
+    assert all(len(line) > len("Be playful. Write a reminder about the tea garden.") for line in lines), (
+        "some text each"
+    )

@@ -12,23 +12,25 @@ from examples import openai_batch
 from tests.openai.conftest import Site
 from tests.openai.requests import a_line, create
 
-NUM_LINES = 50_000
+NUM_LINES = {"sqlite": 50_000, "postgresql": 6_001}
+"""On one database as many as OpenAI allows; on the other more than one statement stores."""
 
 
-def test_fifty_thousand_lines_are_one_batch(site: Site, client: OpenAI) -> None:
+def test_very_many_lines_are_one_batch(site: Site, client: OpenAI) -> None:
+    num_lines = NUM_LINES[site.database.url.get_backend_name()]
     line = json.dumps(a_line("@", max_tokens=5))
-    content = "\n".join(line.replace("@", str(number)) for number in range(NUM_LINES)).encode()
+    content = "\n".join(line.replace("@", str(number)) for number in range(num_lines)).encode()
 
     batch = create(client, client.files.create(file=("in", content), purpose="batch").id)
 
     assert batch.request_counts is not None
-    assert (batch.status, batch.request_counts.total) == ("in_progress", NUM_LINES)
+    assert (batch.status, batch.request_counts.total) == ("in_progress", num_lines)
     with site.database.reading() as session:
-        assert session.scalars(select(func.count()).select_from(Item)).one() >= NUM_LINES
+        assert session.scalars(select(func.count()).select_from(Item)).one() >= num_lines
     cancelled = client.batches.cancel(batch.id)
     errors = client.files.content(cancelled.error_file_id or "").text.splitlines()
-    assert len(errors) == NUM_LINES
-    assert json.loads(errors[-1])["custom_id"] == str(NUM_LINES - 1)
+    assert len(errors) == num_lines
+    assert json.loads(errors[-1])["custom_id"] == str(num_lines - 1)
 
 
 def test_the_example_runs_as_it_stands(

@@ -117,3 +117,17 @@ def test_the_doctor_of_an_empty_folder_says_how_to_begin(offline: Run, monkeypat
     assert ended.exit_code == 1
     assert "`padserve up` makes it." in ended.output
     assert "No server is running here" in ended.output
+
+
+def test_the_doctor_makes_neither_the_database_nor_the_folder_that_it_is_pointed_at(
+    offline: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "SAY_DEVICE", "print('CPU')")
+    monkeypatch.setenv("PADSERVE_DATABASE_URL", "sqlite:///folder/absent.db")
+    monkeypatch.setenv("PADSERVE_REDIS_URL", "redis://127.0.0.1:1/0")
+
+    ended = offline("doctor")
+
+    assert list(Path.cwd().iterdir()) == []
+    assert "folder/absent.db is not there." in ended.output
+    assert ended.exit_code == 1

@@ -157,6 +157,18 @@ def test_a_job_is_paused_resumed_retried_and_deleted(padserve: Run) -> None:
     assert padserve("jobs", "--state", "cancelled").errors == "There are no jobs.\n"
 
 
+def test_a_job_is_given_another_priority_and_a_wrong_one_is_told_by_its_name(padserve: Run) -> None:
+    job_id = padserve("campaign", "Hi", "--all").output.strip()
+
+    given = padserve("jobs", "priority", job_id, "bulk", "--json")
+    wrong = padserve("jobs", "priority", job_id, "high")
+
+    assert (json.loads(given.output)["priority"], given.exit_code) == ("bulk", 0)
+    assert (wrong.exit_code, wrong.output) == (1, "")
+    assert "PRIORITY: " in wrong.errors
+    assert json.loads(padserve("status", job_id, "--json").output)["priority"] == "bulk"
+
+
 def test_profiles_are_set_shown_listed_moved_and_removed(padserve: Run) -> None:
     padserve("profiles", "set", "bob", "-p", "humor", "-p", "short=0.5", "--method", "mixture")
 
@@ -255,6 +267,10 @@ def test_feedback_that_cannot_be_read_or_is_refused_ends_in_a_line(padserve: Run
 
     assert (broken.exit_code, refused.exit_code) == (1, 1)
     assert broken.errors.startswith("Error: Line 2 of broken.ndjson is not JSON:")
+    Path("deep.ndjson").write_text("[" * 100_000)
+    assert padserve("profiles", "feedback", "ada", "deep.ndjson").errors.startswith(
+        "Error: Line 1 of deep.ndjson is not"
+    )
     assert "without the user's consent nothing is learnt" in refused.errors
 
 

@@ -99,8 +99,8 @@ def test_every_folder_that_a_service_mounts_or_builds_from_is_in_a_checkout_or_m
 
 
 def test_the_api_image_has_no_torch_and_the_worker_image_has() -> None:
-    assert extras_of("api.Dockerfile") == {"postgres"}
-    assert extras_of("worker.Dockerfile") == {"postgres", "worker"}
+    assert extras_of("api.Dockerfile") == {"postgres", "otel"}
+    assert extras_of("worker.Dockerfile") == {"postgres", "worker", "otel"}
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)

@@ -12,6 +12,8 @@ from padserve.errors import StackError
 from padserve.home import Home
 from padserve.processes import Child
 from padserve.redis_server import write_configuration
+from padserve.settings import read_settings
+from padserve.stack import running_stack
 
 ODD = ["a%3Fb", "a?b=c", "a&b", "a#b c", "a%b", 'a"b', "ü"]
 
@@ -74,3 +76,14 @@ WRITES_A_FILE = "import os, pathlib; pathlib.Path(os.environ['FOLDER'], 'file').
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_folder_that_takes_no_files_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "redis" / "redis.conf").mkdir(parents=True)
+    settings = read_settings({"PADSERVE_HOME": str(tmp_path), "PADSERVE_PORT": "0"})
+
+    with (
+        pytest.raises(StackError, match=rf"^Cannot go on in {tmp_path}: Is a directory\.$"),
+        running_stack(settings, {}, report=print),
+    ):
+        pass

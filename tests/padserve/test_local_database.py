@@ -43,6 +43,16 @@ def test_a_key_that_was_revoked_is_not_revived(url: str) -> None:
         prepare(url, made)
 
 
+def test_a_database_that_takes_no_writes_is_one_line(tmp_path: Path) -> None:
+    url = f"sqlite:///file:{tmp_path / 'read-only.db'}?mode=ro&uri=true"
+    Database(f"sqlite:///{tmp_path / 'read-only.db'}").check()
+
+    with pytest.raises(
+        PadserveError, match=r"^The database cannot be made ready: attempt to write a readonly database\.$"
+    ):
+        prepare(url, None)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

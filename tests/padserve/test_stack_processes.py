@@ -216,4 +216,4 @@ def test_a_data_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path
     exit_code, output = LocalStack(tmp_path / "file" / "home", (*WITH_STAND_INS, *WORKER)).end()
 
     assert exit_code == 1
-    assert output == f"Cannot use {tmp_path / 'file' / 'home'} as a data folder: Not a directory.\n"
+    assert output == f"Cannot use {tmp_path / 'file' / 'home'} as a data folder (PADSERVE_HOME): Not a directory.\n"

@@ -16,12 +16,14 @@ from api.app import create_app
 from api.settings import Settings
 from db.queries.keys import create_key, create_tenant
 from db.session import Database
+from domain.attempts import ClaimedItem, EngineTiming, Outcome
 from telemetry import tracing
 from telemetry.exporting import JobIds, JobTracer
 from telemetry.tracing import TracingError, configure_tracing
 from tests.builders import DIGEST, a_description, a_model
 from tests.fake_decoder import load_echo
 from tests.system import forked
+from worker.pipeline.attempt_spans import AttemptSpans
 from worker.pipeline.decoding import Decoding, DecodingPolicy
 from worker.supervision import supervisor as supervising
 from worker.supervision.supervisor import EngineSupervisor
@@ -93,6 +95,19 @@ def test_a_job_is_one_trace_from_its_submission_to_its_attempts_linked_with_its_
     for name in ("claim", "save"):
         assert any(job_id.int in linked(span) for span in spans if span.name == name), name
     assert not any(SECRET in span.to_json() for span in spans)
+
+
+def test_the_span_of_an_attempt_says_where_its_time_in_the_engine_went(exported: InMemorySpanExporter) -> None:
+    item = ClaimedItem(1, uuid.uuid4(), 1, [], {}, {})
+    spans = AttemptSpans()
+    spans.begin([item])
+
+    spans.end([Outcome(1, 1, text="tea", finish_reason="stop", timing=EngineTiming(0.5, 0.25, 2.0))])
+
+    (span,) = exported.get_finished_spans()
+    given = span.attributes or {}
+    names = [f"padserve.engine.{name}_seconds" for name in ("queue", "prefill", "decode")]
+    assert [given[name] for name in names] == [0.5, 0.25, 2.0]
 
 
 def test_without_the_variables_nothing_is_imported_and_nothing_is_traced() -> None:

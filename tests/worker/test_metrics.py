@@ -14,6 +14,7 @@ from db.models import Item
 from db.queries import claims
 from db.session import Database
 from domain.attempts import Outcome
+from domain.engine_load import EngineLoad
 from tests.builders import DIGEST, a_job, preference
 from tests.counts import counted, series_of
 from tests.fake_decoder import load_echo
@@ -126,3 +127,15 @@ def test_a_worker_shows_its_metrics_at_its_own_port_and_refuses_one_that_is_take
     assert "padserve_claims_total" in httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
     assert exit_code == 1
     assert f"PADSERVE_METRICS_PORT {port}: Address already in use." in capsys.readouterr().err
+
+
+def test_the_load_of_an_engine_is_what_it_said_last_and_nothing_runs_once_nothing_is_inside() -> None:
+    meter = metrics.EngineMeter()
+    said = Statistics(num_slots=4, num_active=3, num_waiting=2, cache_bytes_reserved=100, cache_bytes_used=60)
+
+    meter.measure(said)
+    busy = meter.load
+    meter.rest()
+
+    assert busy == EngineLoad(4, 3, 2, 100, 60)
+    assert meter.load == EngineLoad(4, 0, 0, 100, 60)

@@ -25,6 +25,7 @@ from worker.engine.request import (
     ScoreRequest,
     StopCondition,
     Stream,
+    Timing,
     TokenReward,
     TokenRewards,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "ScoreRequest",
     "StopCondition",
     "Stream",
+    "Timing",
     "TokenReward",
     "TokenRewards",
     "load_engine",

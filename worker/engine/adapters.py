@@ -36,13 +36,23 @@ _BEYOND_LOW_RANK = (
 )
 
 
+def whole(_key: str, tensor: Tensor) -> Tensor:
+    """An adapter's matrix on a model that one device holds."""
+    return tensor
+
+
 def stack_adapters(
-    model: PreTrainedModel, base: str, paths: Mapping[str, str], on_adapter: Callable[[int], None] = lambda _: None
+    model: PreTrainedModel,
+    base: str,
+    paths: Mapping[str, str],
+    on_adapter: Callable[[int], None] = lambda _: None,
+    share_of: Callable[[str, Tensor], Tensor] = whole,
 ) -> AdapterRows | None:
     """Put adapters (name to path) on the model, in place and in this order; None where there are none.
 
     `on_adapter` is called with each one's number, 1 for the first, while the model is what PEFT makes of it and that
-    adapter: what the stack is to compute can be read off there.
+    adapter: what the stack is to compute can be read off there. `share_of` gives the part of an adapter's matrix that
+    belongs to the model's layer, of the matrix and PEFT's name for it.
     """
     if not paths:
         return None
@@ -53,7 +63,7 @@ def stack_adapters(
             refusal = _why_not_plain(config)
             if refusal is None:
                 with _peft_on_newer_transformers():
-                    stack, refusal = _load(model, stack, name, path, config)
+                    stack, refusal = _load(model, stack, name, path, config, share_of)
         except Exception as error:  # PEFT lets through whatever its readers and tuners raise
             raise AdapterError(path=path, base=base, cause=first_line(error)) from error
         refusal = refusal or _why_not_linear(model)
@@ -84,8 +94,13 @@ def _why_not_plain(config: PeftConfig) -> str | None:
     return None
 
 
-def _load(
-    model: PreTrainedModel, stack: PeftModel | None, name: str, path: str, config: PeftConfig
+def _load(  # noqa: PLR0917 (what it takes to read one adapter)
+    model: PreTrainedModel,
+    stack: PeftModel | None,
+    name: str,
+    path: str,
+    config: PeftConfig,
+    share_of: Callable[[str, Tensor], Tensor],
 ) -> tuple[PeftModel, str | None]:
     """Wrap the model's layers and read the weights; why they do not belong to this base, if they do not."""
     if stack is None:
@@ -94,7 +109,7 @@ def _load(
         stack.add_adapter(name, config, autocast_adapter_dtype=False)
     weights = load_peft_weights(path, device=str(model.device))
     copied = [key for key in weights if ".lora_" not in key and _is_the_models_own(model, key, weights[key])]
-    weights = {key: tensor for key, tensor in weights.items() if key not in copied}
+    weights = {key: share_of(key, tensor) for key, tensor in weights.items() if key not in copied}
     others = [key for key in weights if ".lora_" not in key]
     if others:
         what = f"{others[0]} and {len(others) - 1} more tensors that are not low-rank updates"

@@ -29,7 +29,7 @@ LONGEST_PROMPT_BY_TOKENS = 1024
 """Columns of a prompt up to which a processor's kernel reads it, one query at a time; longer ones go by blocks."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class SharedPrefix:
     """Keys and values of tokens that several rows begin with."""
 
@@ -120,6 +120,11 @@ class AttentionMetadata:
     windows: set[int | None] = field(default_factory=set)
     """The sliding windows that layers asked for; filled by the forward."""
 
+    @property
+    def is_for_own_kernels(self) -> bool:
+        """Whether a processor's kernels attend as it needs: without shared prefixes or prompts that are long."""
+        return not any(block.readers or block.num_keys > block.longest_of_own for block in self.blocks)
+
 
 CURRENT_PASS: ContextVar[AttentionMetadata] = ContextVar("current pass")
 """Of the forward that runs: some models do not hand on what their forward is given."""
@@ -188,11 +193,8 @@ AttentionInterface.register(NAME, attend_rows)
 
 
 def _own_kernels(row_pass: AttentionMetadata, line: Tensor, key: Tensor, value: Tensor) -> Kernels | None:
-    """A processor's, where they attend as this pass needs it: without shared prefixes or prompts that are long."""
     own = kernels_on(line.dtype, line.device)
-    if own is None or any(block.readers or block.num_keys > block.longest_of_own for block in row_pass.blocks):
-        return None
-    return own if own.attends(line, key, value) else None
+    return own if own is not None and row_pass.is_for_own_kernels and own.attends(line, key, value) else None
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, block: AttentionBlock, *, scoring: Scoring) -> Tensor:

@@ -22,16 +22,16 @@ class PromptChunk:
     adapter: int
     token_ids: tuple[int, ...]
     start: int
-    """Position of the first."""
+    """Position of the first of `token_ids` in its text."""
     is_last: bool
     """Whether the row decodes from now on."""
     prefix: SharedPrefix | None = None
-    """What a new row begins with."""
+    """The shared prefix that a new row reads before its own tokens; None where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row in use."""
+    """One row of the cache that holds a stream: whose it is, its adapter, and the prefix that it reads elsewhere."""
 
     key: RowKey
     adapter: int
@@ -40,7 +40,7 @@ class Row:
 
     @property
     def offset(self) -> int:
-        """Position of the row's first column."""
+        """Position in the text of the row's first column: the length of its shared prefix, else 0."""
         return len(self.prefix) if self.prefix else 0
 
 
@@ -54,7 +54,7 @@ def cascade_groups(rows: Sequence[Row], device: torch.device) -> list[CascadeGro
 
 
 def parts_of(text: PromptChunk, num_tokens: int) -> list[PromptChunk]:
-    """A whole text in pieces of so many tokens."""
+    """A whole text as consecutive chunks of at most `num_tokens` tokens; `is_last` is that of the text in each."""
     token_ids = text.token_ids
     starts = range(0, len(token_ids), num_tokens)
     return [replace(text, token_ids=token_ids[start : start + num_tokens], start=start) for start in starts]

@@ -80,7 +80,7 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
     # What transformers asks of a cache to build masks and positions: not used, since both are given.
 
     def get_seq_length(self) -> int:
-        """Rows have no common length."""
+        """0: transformers asks for one length, and rows have no common one; positions are given instead."""
         return 0
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -88,7 +88,7 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
         return max(self.capacity, query_length), 0
 
     def get_max_length(self) -> int:
-        """Columns of a row."""
+        """Columns (tokens) that a row can hold now."""
         return self.capacity
 
 
@@ -124,7 +124,7 @@ class RowCache(StateCache):
 
     @property
     def bytes_per_column(self) -> int:
-        """Of one row, over all layers."""
+        """Bytes of one token of one row, keys and values of all layers together."""
         return sum(tensor.shape[1] * tensor.shape[3] * tensor.itemsize for tensor in self._tensors)
 
     @property

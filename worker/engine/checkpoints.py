@@ -25,6 +25,7 @@ from worker.engine.errors import (
 from worker.engine.head import ValueHead
 from worker.engine.hub import local_folder
 from worker.engine.quantised import method_of, unpack_at_load, unpacked, why_unreadable
+from worker.engine.shards import distributed
 from worker.engine.tokenizer_files import TokenizerFiles
 
 
@@ -93,8 +94,10 @@ class Checkpoint:
             raise UnsupportedModelError(path=self.path, cause=cause)
         return config
 
-    def model(self, config: PreTrainedConfig, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-        """The model with its weights, in evaluation mode on the device."""
+    def model(
+        self, config: PreTrainedConfig, dtype: torch.dtype, device: torch.device, num_shares: int = 1
+    ) -> PreTrainedModel:
+        """The model with its weights, in evaluation mode on the device; one share of them, where it has others."""
         unpack_at_load(config)
         try:
             loaded = AutoModelForCausalLM.from_pretrained(
@@ -108,6 +111,7 @@ class Checkpoint:
                 # transformers puts an adapter that lies beside the weights on the model: it shall find none.
                 adapter_kwargs={"subfolder": "no adapter"},
                 **self._gguf_file,
+                **({"distributed_config": distributed(config, num_shares)} if num_shares > 1 else {}),
             )
         except Exception as error:  # the readers of the weight formats have no common error
             method = method_of(config)

@@ -38,14 +38,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A choice on its way to the host."""
+    """A choice whose copy to the host has begun; `values` waits for it."""
 
     packed: Tensor
-    """[S, 4]."""
+    """[S, 4], float64: token id, reward, KL, and 1 where the logits are finite."""
     arrived: torch.cuda.Event | None
 
     def values(self) -> list[Chosen]:
-        """Of each slot; waits for them to arrive, the step's only synchronisation."""
+        """The choice of each slot; waits for the copy to arrive, the step's only synchronisation."""
         if self.arrived is not None:
             self.arrived.synchronize()
         return [
@@ -76,7 +76,7 @@ def choose_tokens(runners: Sequence[LogitsRunner], hidden: Sequence[Tensor], slo
 
 @dataclass(frozen=True, slots=True)
 class _Steered:
-    """What all streams say of the candidates."""
+    """Logits of all M streams for the K candidates, and the guided scores that they add up to."""
 
     stream_logits: Tensor
     """[S, M, K], float64, as no processor has seen them."""
@@ -105,7 +105,7 @@ def _steer(
 
 
 def _choose(slots: Slots, candidates: Candidates, steered: _Steered) -> Tensor:
-    """Indices [S] of candidates."""
+    """Index [S] of the chosen candidate of each slot: the likeliest, or one drawn where the slot samples."""
     if not slots.any_sampled:
         return most_likely(steered.scores, steered.allowed)
     noise = gumbel_noise(slots.seed, slots.num_generated, candidates.token_ids)

@@ -45,19 +45,16 @@ def _attend(  # type: ignore[no-untyped-def]  # noqa: ANN202, PLR0917 (a kernel 
     dims, members = tl.arange(0, padded_size), tl.arange(0, padded_group)
     in_query = (members < group)[:, None] & (dims < size)[None, :]
     own = (row * num_heads + key_head * group + members)[:, None] * size + dims[None, :]
-    q = tl.load(query + own, mask=in_query, other=0.0)
-    end = tl.load(last_columns + row) + 1
+    q, end = tl.load(query + own, mask=in_query, other=0.0), tl.load(last_columns + row) + 1
     first = tl.maximum(end - window, 0) // step * step if has_window else end * 0
-    largest = tl.full([padded_group], -float("inf"), tl.float32)
-    total = tl.zeros([padded_group], tl.float32)
+    largest, total = tl.full([padded_group], -float("inf"), tl.float32), tl.zeros([padded_group], tl.float32)
     summed = tl.zeros([padded_group, padded_size], tl.float32)
     base = row * row_stride + key_head * head_stride
     for start in range(first, end, step):
         columns = start + tl.arange(0, step)
         place = base + columns[:, None] * column_stride + dims[None, :]
         inside = (columns < end)[:, None] & (dims < size)[None, :]
-        k = tl.load(keys + place, mask=inside, other=0.0)
-        v = tl.load(values + place, mask=inside, other=0.0)
+        k, v = tl.load(keys + place, mask=inside, other=0.0), tl.load(values + place, mask=inside, other=0.0)
         scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
         if has_softcap:
             scores = softcap * (2.0 * tl.sigmoid(2.0 * scores / softcap) - 1.0)  # tanh
@@ -68,8 +65,7 @@ def _attend(  # type: ignore[no-untyped-def]  # noqa: ANN202, PLR0917 (a kernel 
         new_largest = tl.maximum(largest, tl.max(scores, 1))
         # A step that a window hides entirely leaves the maximum at -inf: then nothing has been summed yet.
         shift = tl.where(new_largest == -float("inf"), 0.0, new_largest)
-        weights = tl.exp(scores - shift[:, None])
-        faded = tl.exp(largest - shift)
+        weights, faded = tl.exp(scores - shift[:, None]), tl.exp(largest - shift)
         total = total * faded + tl.sum(weights, 1)
         summed = summed * faded[:, None] + tl.dot(weights.to(v.dtype), v, input_precision="ieee")
         largest = new_largest

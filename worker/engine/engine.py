@@ -84,7 +84,7 @@ class Engine:
 
     @property
     def cache_use(self) -> CacheUse:
-        """What the caches hold at this moment."""
+        """What the caches of all models hold, and what of their budget is promised, at this moment."""
         runners = self._models.runners
         return CacheUse(
             bytes_budget=self._scheduler.ledger.num_bytes,
@@ -190,6 +190,13 @@ class Engine:
         sequence = self._sequences.get(request_id)
         return () if sequence is None else tuple(sequence.token_ids)
 
+    def close(self) -> None:
+        """End the processes of the other devices that hold the models; where there are some, nothing runs from then on.
+
+        They end as well when nobody uses the engine any more, and with this process.
+        """
+        self._models.runners[0].group.close()
+
     def step(self) -> list[Completion | Failure]:
         """Decode one token of every active request, and read prompts; those that ended with it."""
         plan = self._scheduler.schedule(self._prompts)
@@ -284,6 +291,8 @@ class Engine:
         """Last hidden states per runner, of the rows that decode and of those that join them with this step."""
         pieces: list[list[PromptChunk]] = [[] for _ in self._models.runners]
         for chunk in plan.chunks:
+            if not isinstance(chunk.request_id, PrefixKey):
+                self._sequences[chunk.request_id].begin()
             for model, piece in self._prompts.pieces(chunk):
                 pieces[model].append(piece)
         if plan.joining:

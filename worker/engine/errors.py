@@ -85,6 +85,18 @@ class DeviceError(ModelError):
     code = "device_unavailable"
 
 
+class TensorParallelError(ModelError):
+    """tensor_parallel is {tensor_parallel}, less than 1: 1 is one device."""
+
+    code = "tensor_parallel_out_of_range"
+
+
+class DevicesError(ModelError):
+    """tensor_parallel is {tensor_parallel}, and device is {device!r}: name so many different GPUs (cuda:0,cuda:1)."""
+
+    code = "devices_unavailable"
+
+
 class DtypeError(ModelError):
     """Unknown dtype {dtype!r}: choose "auto", "float32", "bfloat16" or "float16"."""
 

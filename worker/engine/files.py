@@ -23,7 +23,7 @@ _CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 
 def found(folder: Path, *names: str) -> list[Path]:
-    """Those that are there, in this order."""
+    """The paths in `folder` of those `names` that are files there, in the order of the names."""
     return [folder / name for name in names if (folder / name).is_file()]
 
 

@@ -30,14 +30,14 @@ class FusedRMSNorm(nn.Module):
     def __init__(self, gain: Tensor, epsilon: float, kernels: Kernels | None = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(gain.detach(), requires_grad=False)
-        self._epsilon = epsilon
+        self.epsilon = epsilon
         self._kernels = kernels
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., d] -> [..., d]."""
         if self._kernels is None:
-            return F.rms_norm(x, self.weight.shape, self.weight, self._epsilon)
-        return self._kernels.normalise(x.contiguous(), self.weight, self._epsilon)
+            return F.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+        return self._kernels.normalise(x.contiguous(), self.weight, self.epsilon)
 
 
 class FusedGate(nn.Module):
@@ -64,12 +64,12 @@ class FusedAttention(nn.Module):
         super().__init__()
         self._kernels = kernels
         self.layer_idx: int = module.layer_idx
-        self._scaling: float = module.scaling
-        self._window = _window(module)
-        self._size: int = module.head_dim
+        self.scaling: float = module.scaling
+        self.window = _window(module)
+        self.size: int = module.head_dim
         inputs = [module.q_proj, module.k_proj, module.v_proj]
-        widths = [_num_out(layer) // self._size for layer in inputs]
-        self._heads = (*widths,)
+        widths = [_num_out(layer) // self.size for layer in inputs]
+        self.heads = (*widths,)
         self.inputs = JoinedLinear(kernels, inputs)
         self.o_proj = JoinedLinear(kernels, [module.o_proj])
 
@@ -84,13 +84,13 @@ class FusedAttention(nn.Module):
         """[1, tokens, d] -> [1, tokens, d]."""
         joined = self.inputs(hidden_states)
         cosine, sine = position_embeddings
-        num_queries, num_keys, _ = self._heads
+        num_queries, num_keys, _ = self.heads
         self._kernels.rotate(joined[0], cosine[0].contiguous(), sine[0].contiguous(), num_queries + num_keys)
-        heads = joined.unflatten(-1, (-1, self._size)).transpose(1, 2)
-        query, key, value = heads.split(self._heads, dim=1)
+        heads = joined.unflatten(-1, (-1, self.size)).transpose(1, 2)
+        query, key, value = heads.split(self.heads, dim=1)
         keys, values = past_key_values.update(key, value, self.layer_idx)
         attended, _ = attend_rows(
-            self, query, keys, values, attention_mask, scaling=self._scaling, sliding_window=self._window
+            self, query, keys, values, attention_mask, scaling=self.scaling, sliding_window=self.window
         )
         return self.o_proj(attended.flatten(2)), None
 
@@ -133,7 +133,7 @@ def _fused_norm(module: nn.Module, kernels: Kernels | None) -> FusedRMSNorm | No
 
 
 def _is_gate(module: nn.Module, kernels: Kernels) -> bool:
-    if not _same_code(type(module).forward, llama.LlamaMLP.forward):
+    if not same_code(type(module).forward, llama.LlamaMLP.forward):
         return False
     layers = [getattr(module, name) for name in ("gate_proj", "up_proj", "down_proj")]
     is_even = _num_out(layers[0]) == _num_out(layers[1]) and _num_out(layers[0]) % kernels.lanes == 0
@@ -142,7 +142,7 @@ def _is_gate(module: nn.Module, kernels: Kernels) -> bool:
 
 def _is_attention(module: Any, kernels: Kernels) -> bool:  # noqa: ANN401 (as above)
     forward = type(module).forward
-    if not any(_same_code(forward, known) for known in _ATTENTIONS) or not _turns_halves(forward):
+    if not any(same_code(forward, known) for known in _ATTENTIONS) or not _turns_halves(forward):
         return False
     layers = [getattr(module, name) for name in ("q_proj", "k_proj", "v_proj", "o_proj")]
     size: int = module.head_dim
@@ -160,7 +160,7 @@ def _turns_halves(forward: Callable[..., object]) -> bool:
     """Whether what an attention's forward calls by these names is what Llama's calls."""
     turn = _called(forward, "apply_rotary_pos_emb")
     half = _called(turn, "rotate_half")
-    return _same_code(turn, llama.apply_rotary_pos_emb) and _same_code(half, llama.rotate_half)
+    return same_code(turn, llama.apply_rotary_pos_emb) and same_code(half, llama.rotate_half)
 
 
 def _called(function: object, name: str) -> object:
@@ -170,9 +170,9 @@ def _called(function: object, name: str) -> object:
 def _window(module: Any) -> int | None:  # noqa: ANN401 (transformers' attributes are untyped)
     """As the known forwards read it: nowhere, of the configuration, of the layer."""
     forward = type(module).forward
-    if _same_code(forward, MistralAttention.forward):
+    if same_code(forward, MistralAttention.forward):
         return getattr(module.config, "sliding_window", None)
-    return module.sliding_window if _same_code(forward, Qwen2Attention.forward) else None
+    return module.sliding_window if same_code(forward, Qwen2Attention.forward) else None
 
 
 def _can_join_all(layers: list[nn.Module], kernels: Kernels) -> bool:
@@ -183,10 +183,13 @@ def _num_out(layer: Any) -> int:  # noqa: ANN401 (a layer, plain or adapted)
     return int(layer.out_features if hasattr(layer, "out_features") else len(layer.weight))
 
 
-def _same_code(one: object, other: object) -> bool:
-    """Whether two functions are copies of each other, docstrings aside."""
+def same_code(one: object, other: object) -> bool:
+    """Whether two functions are copies of each other, docstrings aside, and what decorators have wrapped as well."""
     codes = [getattr(function, "__code__", None) for function in (one, other)]
-    return all(isinstance(code, CodeType) for code in codes) and _meaning(one) == _meaning(other)
+    if not all(isinstance(code, CodeType) for code in codes) or _meaning(one) != _meaning(other):
+        return False
+    wrapped = [getattr(function, "__wrapped__", None) for function in (one, other)]
+    return wrapped == [None, None] or same_code(*wrapped)
 
 
 def _meaning(function: Any) -> tuple[object, ...]:  # noqa: ANN401 (a function; checked by the caller)

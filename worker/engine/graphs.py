@@ -24,7 +24,7 @@ def rows_of_graph(num_rows: int) -> int:
 
 
 class DecodeGraphs:
-    """The graphs of one set of weights."""
+    """CUDA graphs of one model's decoding forward, recorded at their first use, one per padded number of rows."""
 
     def __init__(self, forward: Forward, device: torch.device) -> None:
         self._forward = forward
@@ -33,7 +33,7 @@ class DecodeGraphs:
         self.forget()
 
     def forget(self) -> None:
-        """Throw the graphs away: the cache has moved."""
+        """Throw all graphs away; to be called when the cache lies elsewhere than when they were recorded."""
         self._graphs.clear()
         self._pool = (
             torch.cuda.graph_pool_handle()

@@ -44,7 +44,7 @@ class LogitScale:
         return cls(factor / divisor, getattr(text, "final_logit_softcapping", None))
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Elementwise."""
+        """Logits of any shape, scaled and capped elementwise."""
         if self.factor != 1.0:
             logits = logits * self.factor
         return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
@@ -62,11 +62,11 @@ class VocabularyHead:
         self._product = laid_out(*plain_of(plain)) or plain
         self._scale = LogitScale.of(model.config)
         self.values: Mapping[int, ValueHead] = {}
-        """Of the model (0) and of adapters on it (by number); an adapter without one has the model's."""
+        """Value heads by adapter number, 0 for the model itself; an adapter without one has the model's."""
 
     @property
     def vocab_size(self) -> int:
-        """Logits of a hidden state."""
+        """V, the number of logits of a hidden state."""
         return len(self._weight)
 
     @property

@@ -20,27 +20,28 @@ class JoinedLinear(nn.Module):
         self._kernels = kernels
         plain = [_plain(layer) for layer in layers]
         self.out_features = sum(len(matrix) for matrix, _ in plain)
-        self._rows = next((layer.rows for layer in layers if isinstance(layer, RowAdaptedLinear)), None)
+        self.rows = next((layer.rows for layer in layers if isinstance(layer, RowAdaptedLinear)), None)
         downs, updates = _adapters(layers, self.out_features)
-        self._updates = Updates(updates)
+        self.updates = Updates(updates)
+        self.num_ranks = sum(map(len, downs))
         matrices = [matrix for matrix, _ in plain]
-        product = laid_out(torch.cat([*matrices, *downs]), _joined_bias(plain, sum(map(len, downs))))
+        product = laid_out(torch.cat([*matrices, *downs]), _joined_bias(plain, self.num_ranks))
         if product is None:
             raise NotImplementedError  # kernels exist: there is a layout
-        self._product = product
+        self.product = product
 
     @property
     def weight(self) -> Tensor:
         """[out, in] without adapters, for the few models that look at a layer's weight themselves."""
-        whole: Tensor = self._product.weight
+        whole: Tensor = self.product.weight
         return whole[: self.out_features]
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., tokens, in] -> [..., tokens, out], a part of wider rows where there are adapters."""
-        product: Tensor = self._product(x)
-        if self._rows is not None and self._rows.any_adapted:
-            excluded = self._rows.excluded_among(x.shape[:-1].numel())
-            self._kernels.adapt(product.flatten(0, -2), self._updates, excluded)
+        product: Tensor = self.product(x)
+        if self.rows is not None and self.rows.any_adapted:
+            excluded = self.rows.excluded_among(x.shape[:-1].numel())
+            self._kernels.adapt(product.flatten(0, -2), self.updates, excluded)
         return product[..., : self.out_features]
 
 

@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "work.h"
+
 #ifdef __AVX512F__
 #define LANES 16
 #define TILE_ROWS 12
@@ -16,7 +18,6 @@
 #endif
 #define PANEL (2 * LANES)
 #define CHUNK 64 /* columns of the cache between two looks at the largest score */
-#define INLINE static inline __attribute__((always_inline))
 #define PARALLEL _Pragma("omp parallel for schedule(static)")
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -110,14 +111,14 @@ INLINE void put(element *y, vec v, long columns) {
 }
 
 /* rows x [rows, k] times one panel [k, PANEL], a constant number of rows: the sums stay in registers. What lies
-   `ahead` is fetched meanwhile. */
-INLINE void tile(const int rows, const float *x, const element *w, const element *ahead, const float *bias, element *y,
-                 long k, long stride, long columns) {
+   `ahead` is fetched meanwhile, `pace` elements at a time. */
+INLINE void tile(const int rows, const float *x, const element *w, const element *ahead, long pace, const float *bias,
+                 element *y, long k, long stride, long columns) {
     vec left[TILE_ROWS], right[TILE_ROWS];
     for (int r = 0; r < rows; r++) left[r] = right[r] = all(0);
     for (long i = 0; i < k; i++) {
         vec u = load(w + PANEL * i), v = load(w + PANEL * i + LANES);
-        __builtin_prefetch(ahead + PANEL * i, 0, 2);
+        __builtin_prefetch(ahead + pace * i, 0, 2);
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
             left[r] += x[r * k + i] * u;
@@ -132,10 +133,10 @@ INLINE void tile(const int rows, const float *x, const element *w, const element
 }
 
 #define CASE(R) \
-    case R: tile(R, x, w, ahead, bias, y, k, stride, columns); break;
+    case R: tile(R, x, w, ahead, pace, bias, y, k, stride, columns); break;
 
-static void rows_of_panel(long rows, const float *x, const element *w, const element *ahead, const float *bias,
-                          element *y, long k, long stride, long columns) {
+static void rows_of_panel(long rows, const float *x, const element *w, const element *ahead, long pace,
+                          const float *bias, element *y, long k, long stride, long columns) {
     switch (rows) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
 #if TILE_ROWS == 12
@@ -144,24 +145,35 @@ static void rows_of_panel(long rows, const float *x, const element *w, const ele
     }
 }
 
-/* y [m, n] = x [m, k] W^T + b: W as panels [n / PANEL, k, PANEL], b [panels * PANEL] or null; `wide` [m, k] is scratch. */
-void product(const element *x, const element *w, const float *bias, element *y, float *wide, long m, long k, long n) {
+/* y [m, n] = x [m, k] W^T + b, rows of y `stride` apart: W as panels [n / PANEL, k, PANEL], b [panels * PANEL] or null;
+   `wide` [m, k] is scratch, which float does without. The tiles of a panel fetch the next one, a part each. */
+static void multiply(struct worker *worker, const element *x, const element *w, const float *bias, element *y,
+                     float *wide, long m, long k, long n, long stride) {
 #ifdef BFLOAT16
-    PARALLEL
-    for (long r = 0; r < m; r++)
-        for (long i = 0; i < k; i++) wide[r * k + i] = number(x[r * k + i]);
+    EACH(r, m)
+    for (long i = 0; i < k; i++) wide[r * k + i] = number(x[r * k + i]);
 #else
     wide = (float *)x;
 #endif
     long panels = (n + PANEL - 1) / PANEL, tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
-    PARALLEL
-    for (long p = 0; p < panels; p++)
-        for (long t = 0; t < tiles; t++) { /* tiles of like heights */
-            long first = t * m / tiles, rows = (t + 1) * m / tiles - first;
-            const element *at = w + p * k * PANEL, *ahead = t + 1 < tiles || p + 1 == panels ? at : at + k * PANEL;
-            rows_of_panel(rows, wide + first * k, at, ahead, bias ? bias + p * PANEL : 0, y + first * n + p * PANEL, k,
-                          n, n - p * PANEL);
-        }
+    long pace = tiles < 1 || tiles > PANEL ? 1 : PANEL / tiles;
+    EACH(p, panels)
+    for (long t = 0; t < tiles; t++) { /* tiles of like heights */
+        long first = t * m / tiles, rows = (t + 1) * m / tiles - first, coming = p + worker->stride;
+        const element *at = w + p * k * PANEL;
+        const element *ahead = coming < 0 || coming >= panels ? at : w + coming * k * PANEL + t * pace * k;
+        rows_of_panel(rows, wide + first * k, at, ahead, pace, bias ? bias + p * PANEL : 0,
+                      y + first * stride + p * PANEL, k, stride, n - p * PANEL);
+    }
+}
+
+void product(const element *x, const element *w, const float *bias, element *y, float *wide, long m, long k, long n) {
+    struct phase phases[2] = {0};
+#pragma omp parallel
+    {
+        struct worker self = joined(phases), *worker = &self;
+        multiply(worker, x, w, bias, y, wide, m, k, n, n);
+    }
 }
 
 /* Where in a row an adapted layer's output and its A x lie, and the second halves of its adapters. */
@@ -171,79 +183,111 @@ struct update {
     const int64_t *owner; /* [ranks] */
 };
 
-/* Adds low up to the output of each updated layer, in rows y [m, stride], for the ranks whose owner does not exclude the
-   token: excluded [m, adapters], or null where all apply. Widths are multiples of LANES. */
-void adapt(element *y, const struct update *updates, const uint8_t *excluded, long num_updates, long m, long stride,
-           long adapters) {
-    PARALLEL
-    for (long r = 0; r < m; r++)
-        for (const struct update *one = updates; one < updates + num_updates; one++) {
-            const uint8_t *off = excluded ? excluded + r * adapters : 0;
-            float factor[one->ranks];
-            const element *up[one->ranks];
-            long count = 0;
-            for (long j = 0; j < one->ranks; j++)
-                if (!off || !off[one->owner[j]]) {
-                    factor[count] = number(y[r * stride + one->low + j]);
-                    up[count++] = one->up + j * one->width;
-                }
-            element *out = y + r * stride + one->out;
-            for (long c = 0; count && c < one->width; c += LANES) {
-                vec total = load(out + c);
-                for (long j = 0; j < count; j++) total += factor[j] * load(up[j] + c);
-                store(out + c, total);
+/* `width` vectors of an output: out += sum of factor up, whose sums do not wait for one another. */
+INLINE void raised(const int width, element *out, const float *factor, const element **up, long count, long at) {
+    vec v[4];
+    for (int i = 0; i < width; i++) v[i] = load(out + at + i * LANES);
+    for (long j = 0; j < count; j++)
+#pragma GCC unroll 4
+        for (int i = 0; i < width; i++) v[i] += factor[j] * load(up[j] + at + i * LANES);
+    for (int i = 0; i < width; i++) store(out + at + i * LANES, v[i]);
+}
+
+/* Adds low up to the output of each updated layer, in a row y, for the ranks whose owner does not exclude the token:
+   off [adapters], or null where all apply. Widths are multiples of LANES. */
+static void adapt_row(element *y, const struct update *updates, long num_updates, const uint8_t *off) {
+    for (const struct update *one = updates; one < updates + num_updates; one++) {
+        float factor[one->ranks];
+        const element *up[one->ranks];
+        long count = 0;
+        for (long j = 0; j < one->ranks; j++)
+            if (!off || !off[one->owner[j]]) {
+                factor[count] = number(y[one->low + j]);
+                up[count++] = one->up + j * one->width;
             }
-        }
-}
-
-/* Keys and values of tokens [m, key heads, size], tokens `stride` apart, to (row, column) of the cache, whose rows are
-   `row_stride` and heads `head_stride` apart. */
-void keep(const element *key, const element *value, element *keys, element *values, const int64_t *rows,
-          const int64_t *columns, long m, long heads, long size, long stride, long row_stride, long head_stride) {
-    for (long t = 0; t < m; t++)
-        for (long h = 0; h < heads; h++) {
-            long to = rows[t] * row_stride + h * head_stride + columns[t] * size, from = t * stride + h * size;
-            memcpy(keys + to, key + from, size * sizeof(element));
-            memcpy(values + to, value + from, size * sizeof(element));
-        }
-}
-
-/* y [m, d] = gain x / sqrt(mean(x^2) + epsilon); d is a multiple of LANES. */
-void normalise(const element *x, const element *gain, element *y, long m, long d, double epsilon) {
-    PARALLEL
-    for (long r = 0; r < m; r++) {
-        vec squares = all(0);
-        for (long i = 0; i < d; i += LANES) {
-            vec v = load(x + r * d + i);
-            squares += v * v;
-        }
-        float scale = 1 / sqrtf(sum(squares) / d + (float)epsilon);
-        for (long i = 0; i < d; i += LANES) store(y + r * d + i, load(x + r * d + i) * scale * load(gain + i));
+        long c = 0, width = count ? one->width : 0;
+        for (; c + 4 * LANES <= width; c += 4 * LANES) raised(4, y + one->out, factor, up, count, c);
+        for (; c < width; c += LANES) raised(1, y + one->out, factor, up, count, c);
     }
 }
 
-/* y [m, n] = silu(gate) up, of rows [gate, up, ...] `stride` apart; n is a multiple of LANES. */
+/* The same of rows y [m, stride] with excluded [m, adapters]. */
+void adapt(element *y, const struct update *updates, const uint8_t *excluded, long num_updates, long m, long stride,
+           long adapters) {
+    PARALLEL
+    for (long r = 0; r < m; r++) adapt_row(y + r * stride, updates, num_updates, excluded ? excluded + r * adapters : 0);
+}
+
+/* A layer's cache [rows, key heads, capacity, size], rows `row_stride` and heads `head_stride` apart. */
+struct cache {
+    element *keys, *values;
+    int64_t row_stride, head_stride;
+};
+
+/* Key and value [key heads, size] of a token to its place. */
+static void keep_one(const struct cache *cache, const element *key, const element *value, long row, long column,
+                     long heads, long size) {
+    for (long h = 0; h < heads; h++) {
+        long to = row * cache->row_stride + h * cache->head_stride + column * size;
+        memcpy(cache->keys + to, key + h * size, size * sizeof(element));
+        memcpy(cache->values + to, value + h * size, size * sizeof(element));
+    }
+}
+
+/* Keys and values of tokens [m, key heads, size], tokens `stride` apart, to (row, column). */
+void keep(const element *key, const element *value, element *keys, element *values, const int64_t *rows,
+          const int64_t *columns, long m, long heads, long size, long stride, long row_stride, long head_stride) {
+    struct cache cache = {keys, values, row_stride, head_stride};
+    for (long t = 0; t < m; t++)
+        keep_one(&cache, key + t * stride, value + t * stride, rows[t], columns[t], heads, size);
+}
+
+/* y [d] = gain x / sqrt(mean(x^2) + epsilon); d is a multiple of LANES. */
+static void normalise_row(const element *x, const element *gain, element *y, long d, double epsilon) {
+    vec squares = all(0);
+    for (long i = 0; i < d; i += LANES) {
+        vec v = load(x + i);
+        squares += v * v;
+    }
+    float scale = 1 / sqrtf(sum(squares) / d + (float)epsilon);
+    for (long i = 0; i < d; i += LANES) store(y + i, load(x + i) * scale * load(gain + i));
+}
+
+void normalise(const element *x, const element *gain, element *y, long m, long d, double epsilon) {
+    PARALLEL
+    for (long r = 0; r < m; r++) normalise_row(x + r * d, gain, y + r * d, d, epsilon);
+}
+
+/* y [n] = silu(gate) up, of a row [gate, up, ...]; n is a multiple of LANES. */
+static void gate_row(const element *x, element *y, long n) {
+    for (long i = 0; i < n; i += LANES) {
+        vec gate = load(x + i), up = load(x + n + i);
+        store(y + i, gate / (1 + exponential(-gate)) * up);
+    }
+}
+
+/* The same of rows x `stride` apart. */
 void gated(const element *x, element *y, long m, long n, long stride) {
     PARALLEL
-    for (long r = 0; r < m; r++)
-        for (long i = 0; i < n; i += LANES) {
-            vec gate = load(x + r * stride + i), up = load(x + r * stride + n + i);
-            store(y + r * n + i, gate / (1 + exponential(-gate)) * up);
+    for (long r = 0; r < m; r++) gate_row(x + r * stride, y + r * n, n);
+}
+
+/* Rotary positions, in place: the first `heads` heads [size] of a row by cos and sin [size], whose halves are equal;
+   size / 2 is a multiple of LANES. */
+static void rotate_row(element *x, const element *cosine, const element *sine, long heads, long size) {
+    for (long h = 0; h < heads; h++)
+        for (long i = 0; i < size / 2; i += LANES) {
+            element *first = x + h * size + i, *second = first + size / 2;
+            vec a = load(first), b = load(second), c = load(cosine + i), s = load(sine + i);
+            store(first, a * c - b * s);
+            store(second, b * c + a * s);
         }
 }
 
-/* Rotary positions, in place: the first `heads` heads [size] of rows `stride` apart by cos and sin [m, size], whose
-   halves are equal; size / 2 is a multiple of LANES. */
+/* The same of rows x `stride` apart. */
 void rotate(element *x, const element *cosine, const element *sine, long m, long heads, long size, long stride) {
     PARALLEL
-    for (long r = 0; r < m; r++)
-        for (long h = 0; h < heads; h++)
-            for (long i = 0; i < size / 2; i += LANES) {
-                element *first = x + r * stride + h * size + i, *second = first + size / 2;
-                vec a = load(first), b = load(second), c = load(cosine + r * size + i), s = load(sine + r * size + i);
-                store(first, a * c - b * s);
-                store(second, b * c + a * s);
-            }
+    for (long r = 0; r < m; r++) rotate_row(x + r * stride, cosine + r * size, sine + r * size, heads, size);
 }
 
 /* `width` vectors of a head: sum = faded sum + weights values, of `count` columns. A constant width, so that the sums
@@ -306,18 +350,25 @@ static void attend_one(const element *q, const element *keys, const element *val
         for (long i = 0; i < size / LANES; i++) store(y + g * size + i * LANES, summed[g][i] / total[g]);
 }
 
+/* Token t and key head h of what `attend` does. */
+INLINE void attend_at(const element *q, const struct cache *cache, element *y, const int64_t *rows,
+                      const int64_t *columns, long t, long h, long group, long key_heads, long size, long token_stride,
+                      double scale, long window) {
+    long place = rows[t] * cache->row_stride + h * cache->head_stride, last = columns[t];
+    attend_one(q + t * token_stride + h * group * size, cache->keys + place, cache->values + place,
+               y + (t * key_heads + h) * group * size, window && last >= window ? last + 1 - window : 0, last, group,
+               size, scale);
+}
+
 /* y [n, heads, size] of queries q, tokens `token_stride` and heads `size` apart; token t reads the columns up to
    columns[t] of row rows[t] of keys and values, rows `row_stride` and heads `head_stride` apart; window 0 is none. */
-void attend(const element *q, const element *keys, const element *values, element *y, const int64_t *rows,
-            const int64_t *columns, long n, long heads, long key_heads, long size, long token_stride, long row_stride,
-            long head_stride, double scale, long window) {
-    long group = heads / key_heads;
+void attend(const element *q, element *keys, element *values, element *y, const int64_t *rows, const int64_t *columns,
+            long n, long heads, long key_heads, long size, long token_stride, long row_stride, long head_stride,
+            double scale, long window) {
+    struct cache cache = {keys, values, row_stride, head_stride};
 #pragma omp parallel for collapse(2) schedule(dynamic, 2)
     for (long t = 0; t < n; t++)
-        for (long h = 0; h < key_heads; h++) {
-            long place = rows[t] * row_stride + h * head_stride, last = columns[t];
-            attend_one(q + t * token_stride + h * group * size, keys + place, values + place,
-                       y + (t * heads + h * group) * size, window && last >= window ? last + 1 - window : 0, last,
-                       group, size, scale);
-        }
+        for (long h = 0; h < key_heads; h++)
+            attend_at(q, &cache, y, rows, columns, t, h, heads / key_heads, key_heads, size, token_stride, scale,
+                      window);
 }

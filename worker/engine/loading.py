@@ -1,38 +1,41 @@
 """From paths to an engine: which weights share a model, on which device, in which dtype, up to which length."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
 from transformers import PreTrainedModel
 
-from worker.engine.adapters import stack_adapters
+from worker.engine.adapters import stack_adapters, whole
 from worker.engine.architecture import longest_exact
 from worker.engine.checkpoints import Checkpoint, quiet_libraries
 from worker.engine.cross_tokenizer.loading import crossing_between, guide_length
 from worker.engine.cross_tokenizer.proof import prove_trees
 from worker.engine.cross_tokenizer.runner import TextRunner
 from worker.engine.cross_tokenizer.texts import Crossing
+from worker.engine.devices import devices_of, dtype_of
 from worker.engine.engine import Engine
 from worker.engine.errors import (
-    DeviceError,
-    DtypeError,
     LengthError,
     NoLengthError,
     PrefillBudgetError,
     SlotsError,
     UnsupportedModelError,
-    first_line,
 )
+from worker.engine.followers import lead
 from worker.engine.fused import fuse
 from worker.engine.generation import GenerationDefaults
+from worker.engine.group import ALONE, Group, Leader
 from worker.engine.head import ValueHead, vocabulary_layer
 from worker.engine.joined import pack
+from worker.engine.layers import fuse_layers
 from worker.engine.lora import AdapterRows
-from worker.engine.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, free_bytes, room
+from worker.engine.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, room
 from worker.engine.models import EngineModels
 from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
 from worker.engine.runner import Runner
+from worker.engine.shards import Shares, take_shares, why_not_shared
 from worker.engine.streams import StreamWeights
 from worker.engine.tokenizer_files import TokenizerFiles
 from worker.engine.uneven import UnevenRunner
@@ -43,7 +46,7 @@ from worker.engine.vocabularies import check_adapter, check_guides, differing
 PREFILL_BUDGETS = {"cpu": 512, "cuda": 4096}
 # On a GPU a step that reads prompts is not replayed and costs several that are, so slots are filled in shares.
 ADMITTED_SHARE_ON_GPU = 4
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_JUDGES_ON_ONE_DEVICE = "a guide with another tokenizer is not divided among devices: serve it with one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,10 @@ class LoadedModels:
     """The model that the adapters are on."""
     crossings: Mapping[int, Crossing] = field(default_factory=dict)
     """How models read what the first one writes, where their tokenizers differ."""
+    group: Group = ALONE
+    """Of the devices that hold them together."""
+    shares: tuple[Shares, ...] = ()
+    """Of each model, where several devices do."""
 
 
 def load_engine(
@@ -78,6 +85,7 @@ def load_engine(
     max_length: int | None = None,
     prefill_budget: int | None = None,
     cache_bytes: int | None = None,
+    tensor_parallel: int = 1,
 ) -> Engine:
     """An engine with the weights "base" and, where given, "policy" and "reference".
 
@@ -87,33 +95,33 @@ def load_engine(
     many requests are decoded at once, and `max_length` bounds prompt and completion together; by default both follow
     from the memory there is and from what the models are decoded exactly for. `prefill_budget` bounds the prompt tokens
     of one step, `cache_bytes` what the key-value cache may take: by default, a share of the memory that is free beside
-    the models. Raises a ModelError that says what to do.
+    the models. With `tensor_parallel` above 1, so many devices hold each model and its cache together: those that
+    `device` names one by one, or the first of its kind; `cache_bytes` is what each may take. Raises a ModelError that
+    says what to do.
     """
     if num_slots is not None and num_slots < 1:
         raise SlotsError(num_slots=num_slots)
     if prefill_budget is not None and prefill_budget < 1:
         raise PrefillBudgetError(prefill_budget=prefill_budget)
-    torch_device = _device(device)
-    torch_dtype = _dtype(dtype, torch_device)
-    checkpoints = {"base": base, "policy": policy, "reference": reference}
+    devices = devices_of(device, tensor_parallel)
+    torch_dtype = dtype_of(dtype, devices[0])
+    paths = {"base": base, "policy": policy, "reference": reference}
     with quiet_libraries():
-        loaded = _load(
-            {
-                name: Checkpoint.find(path, is_base=name == "base")
-                for name, path in checkpoints.items()
-                if path is not None
-            },
-            torch_device,
-            torch_dtype,
-            max_length,
-        )
-        return assemble(
-            loaded,
-            num_slots=num_slots,
-            max_length=max_length,
-            prefill_budget=prefill_budget,
-            cache_bytes=cache_bytes,
-        )
+        checkpoints = {
+            name: Checkpoint.find(path, is_base=name == "base") for name, path in paths.items() if path is not None
+        }
+        group = ALONE if len(devices) == 1 else _lead(devices, checkpoints, torch_dtype, max_length)
+        try:
+            return assemble(
+                _load(group, devices[0], checkpoints, torch_dtype, max_length),
+                num_slots=num_slots,
+                max_length=max_length,
+                prefill_budget=prefill_budget,
+                cache_bytes=cache_bytes,
+            )
+        except BaseException:
+            group.close()
+            raise
 
 
 def assemble(
@@ -132,7 +140,7 @@ def assemble(
     # Two streams of one model, or one of each.
     each = [bytes_per_token(runner.bytes_per_token, runner.bytes_per_row) for runner in runners]
     if cache_bytes is None:
-        cache_bytes = int(free_bytes(first.device) * SHARE_OF_FREE)
+        cache_bytes = int(runners[0].free_bytes() * SHARE_OF_FREE)
     fitting = room(cache_bytes, max(ROWS_PER_SLOT * each[0], sum(each)), limit, first.device.type)
     if max_length is None:
         limit = fitting.max_length
@@ -159,18 +167,7 @@ def assemble(
 def _runners(loaded: LoadedModels, max_length: int) -> list[Runner]:
     """One per model, proved; raises UnsupportedModelError."""
     proofs = loaded.proofs or [_proof(model, None, max_length) for model in loaded.models]
-    for model in loaded.models:
-        fuse(model)
-        pack(model)
-    sizes = {
-        len(vocabulary_layer(m).weight) for number, m in enumerate(loaded.models) if number not in loaded.crossings
-    }
-    runners: list[Runner] = []
-    for number, model in enumerate(loaded.models):
-        is_crossed = number in loaded.crossings
-        kind = TextRunner if is_crossed else Runner if len(sizes) == 1 else UnevenRunner
-        limit = guide_length(model, max_length) if is_crossed else max_length
-        runners.append(kind(model, loaded.adapters if number == loaded.host else None, limit))
+    runners = _unproved(loaded, max_length)
     for path, model, runner, proof in zip(loaded.paths, loaded.models, runners, proofs, strict=True):
         cause = proof.why_not_exact(model, runner)
         if cause is not None:
@@ -193,15 +190,26 @@ def _introduce(loaded: LoadedModels, runners: Sequence[Runner]) -> None:
 
 
 def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:
+    """One per model, on every device alike."""
+    for model in loaded.models:
+        fuse(model)
+        if not loaded.shares:  # what a layer adds up among devices lies between its operations
+            fuse_layers(model)
+        pack(model)
     of_base = [model for number, model in enumerate(loaded.models) if number not in loaded.crossings]
     are_even = len({len(vocabulary_layer(model).weight) for model in of_base}) == 1
     runners: list[Runner] = []
     for number, model in enumerate(loaded.models):
-        adapters = loaded.adapters if number == loaded.host else None
-        if number in loaded.crossings:
-            runners.append(TextRunner(model, adapters, guide_length(model, max_length)))
-        else:
-            runners.append((Runner if are_even else UnevenRunner)(model, adapters, max_length))
+        is_crossed = number in loaded.crossings
+        kind = TextRunner if is_crossed else Runner if are_even else UnevenRunner
+        limit = guide_length(model, max_length) if is_crossed else max_length
+        runners.append(kind(model, loaded.adapters if number == loaded.host else None, limit))
+    for number, (runner, shares) in enumerate(zip(runners, loaded.shares, strict=False)):
+        if runner.is_recurrent:
+            cause = "its layers keep a recurrent state, which is not divided among devices"
+            raise UnsupportedModelError(path=loaded.paths[number], cause=cause)
+        shares.sum_in(loaded.models[number])
+        runner.join(loaded.group, number)
     return runners
 
 
@@ -229,16 +237,43 @@ def _models(loaded: LoadedModels, runners: Sequence[Runner], limits: Limits) -> 
     )
 
 
+def load_shares(
+    group: Group,
+    device: torch.device,
+    checkpoints: Mapping[str, Checkpoint],
+    dtype: torch.dtype,
+    max_length: int | None,
+) -> list[Runner]:
+    """The runners of a follower."""
+    with quiet_libraries():
+        loaded = _load(group, device, checkpoints, dtype, max_length)
+        return _unproved(loaded, _max_length(loaded.paths[0], loaded.models, max_length))
+
+
+def _lead(
+    devices: Sequence[torch.device], checkpoints: Mapping[str, Checkpoint], dtype: torch.dtype, max_length: int | None
+) -> Leader:
+    """The group of these devices, whose followers load the same; raises what can be said without weights."""
+    for checkpoint in checkpoints.values():
+        cause = None if checkpoint.is_adapter else why_not_shared(checkpoint.config(), len(devices))
+        if cause is not None:
+            raise UnsupportedModelError(path=checkpoint.path, cause=cause)
+    return lead([*map(str, devices)], checkpoints, dtype, max_length)
+
+
 def _load(
-    checkpoints: Mapping[str, Checkpoint], device: torch.device, dtype: torch.dtype, max_length: int | None
+    group: Group,
+    device: torch.device,
+    checkpoints: Mapping[str, Checkpoint],
+    dtype: torch.dtype,
+    max_length: int | None,
 ) -> LoadedModels:
     base = checkpoints["base"]
     # Two names for one folder are one set of weights.
     others = {c.identity: c for c in checkpoints.values() if c.identity != base.identity}
     adapters = {identity: c for identity, c in others.items() if c.is_adapter}
     full = {base.identity: base} | {identity: c for identity, c in others.items() if identity not in adapters}
-    configs = {identity: checkpoint.config() for identity, checkpoint in full.items()}
-    models = [checkpoint.model(configs[identity], dtype, device) for identity, checkpoint in full.items()]
+    models = [c.model(c.config(), dtype, device, num_shares=group.size) for c in full.values()]
     tokenizer = base.tokenizer
     wholes = [*full.values()]
     sizes = [len(vocabulary_layer(model).weight) for model in models]
@@ -248,18 +283,27 @@ def _load(
     }
     if crossings:
         check_guides(wholes[1:])
+        if group.size > 1:
+            raise UnsupportedModelError(path=wholes[min(crossings)].path, cause=_JUDGES_ON_ONE_DEVICE)
     tokenizers = [whole.tokenizer if number in crossings else tokenizer for number, whole in enumerate(wholes)]
     host = _host(checkpoints, wholes, crossings)
     for adapter in adapters.values():
         check_adapter(wholes[host], tokenizers[host], adapter)
     limit = _max_length(base.path, models, max_length)
     proofs = [_proof(model, own, limit) for model, own in zip(models, tokenizers, strict=True)]
+    shares = [take_shares(model, group) for model in models] if group.size > 1 else []
+
+    def expect(number: int) -> None:
+        with shares[host].summed(models[host]) if shares else nullcontext():
+            proofs[host].expect(models[host], number)
+
     rows = stack_adapters(
         models[host],
         wholes[host].path,
         # PEFT names modules after adapters, so paths, which hold dots, cannot name them.
         {f"adapter_{i}": str(c.folder) for i, c in enumerate(adapters.values(), 1)},
-        on_adapter=lambda number: proofs[host].expect(models[host], number),
+        on_adapter=expect,
+        share_of=shares[host].of_adapter if shares else whole,
     )
     places = {identity: StreamWeights(index) for index, identity in enumerate(full)}
     places |= {identity: StreamWeights(host, adapter) for adapter, identity in enumerate(adapters, 1)}
@@ -275,6 +319,8 @@ def _load(
         proofs=tuple(proofs),
         end_ids=tokenizer.end_ids,
         warnings=tuple(c.warning for c in (*full.values(), *adapters.values()) if c.warning is not None),
+        group=group,
+        shares=tuple(shares),
         host=host,
         crossings=crossings,
     )
@@ -322,22 +368,3 @@ def _eos_token_ids(model: PreTrainedModel) -> frozenset[int]:
     stated = [getattr(model.generation_config, "eos_token_id", None), model.config.get_text_config().eos_token_id]
     each = (ids if isinstance(ids, list) else [ids] for ids in stated)
     return frozenset(token_id for ids in each for token_id in ids if token_id is not None)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (AssertionError, RuntimeError) as error:  # a torch built without CUDA asserts
-        raise DeviceError(device=name, cause=first_line(error)) from error
-    return device
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if name not in _DTYPES:
-        raise DtypeError(dtype=name)
-    return _DTYPES[name]

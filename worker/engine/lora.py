@@ -117,12 +117,12 @@ class RowAdaptedLinear(nn.Module):
 
     @property
     def rows(self) -> AdapterRows:
-        """Which adapter each token uses."""
+        """The adapters of the tokens of the coming forward, shared by all adapted layers of a model."""
         return self._rows
 
 
 def _joined(weight: Tensor, down: Tensor, bias: Tensor | None) -> nn.Linear:
-    """[W; A] as one layer."""
+    """One layer that computes W x + b and A x together: [W; A], with b and zeros."""
     with torch.device("meta"):
         layer = nn.Linear(weight.shape[1], len(weight) + len(down), bias=bias is not None)
     layer.weight = nn.Parameter(torch.cat([weight, down]), requires_grad=False)
@@ -132,7 +132,7 @@ def _joined(weight: Tensor, down: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def _weight(linear: nn.Module) -> Tensor:
-    """Of PEFT's nn.Linear for A or B, which its containers type as any module."""
+    """The weight of PEFT's nn.Linear for A or B, which its containers type as any module."""
     weight = linear.get_parameter("weight")
     return weight.detach()
 

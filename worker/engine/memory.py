@@ -24,7 +24,7 @@ _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What the cache may hold."""
+    """What the cache may hold: slots, tokens of the longest request, and bytes."""
 
     num_slots: int
     max_length: int
@@ -48,12 +48,12 @@ class Need:
     """What a request takes of the cache from its admission to its end, in bytes."""
 
     own: int
-    """Of its rows, at their longest."""
+    """Bytes of its rows at their longest."""
     shared: Mapping[int, int] = field(default_factory=dict)
     """Of shared prefixes that its rows read in place, by the identity of each."""
     num_rows: int = 1
     longest: int = 0
-    """Of its longest row."""
+    """Bytes of its longest row."""
 
 
 class Ledger:
@@ -83,15 +83,15 @@ class Ledger:
         return of_rows + sum(shared.values())
 
     def fits(self, need: Need, kept: Mapping[int, int]) -> bool:
-        """Whether there is room for one more."""
+        """Whether this need fits the budget beside all promises and the `kept` prefixes (bytes by identity)."""
         return self.num_bytes is None or self._sum([*self._needs.values(), need], kept) <= self.num_bytes
 
     def promise(self, owner: Hashable, need: Need) -> None:
-        """Whether it fits or not: somebody must be first."""
+        """Count a need as promised to `owner`, even where it does not fit: a request that is alone must be let in."""
         self._needs[owner] = need
 
     def release(self, owners: Collection[Hashable]) -> None:
-        """They need nothing any more."""
+        """Take back the promises to these owners; unknown ones are no error."""
         for owner in owners:
             self._needs.pop(owner, None)
 
@@ -105,15 +105,15 @@ class CacheUse:
     bytes_promised: int
     """What the requests in slots need at their longest, and the prefixes that are kept."""
     bytes_reserved: int
-    """Memory that they have."""
+    """Bytes of memory that the caches hold."""
     bytes_used: int
-    """Memory that holds tokens."""
+    """Bytes of it that hold tokens."""
     num_tokens: int
     """Of all rows."""
 
     @property
     def share_used(self) -> float:
-        """Of the memory that they have."""
+        """Share of the reserved memory that holds tokens, 0 to 1; 1 where none is reserved."""
         return self.bytes_used / self.bytes_reserved if self.bytes_reserved else 1.0
 
 

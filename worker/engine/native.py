@@ -1,4 +1,4 @@
-"""The operations of kernels.c: compiled for this processor when first asked for, called on the memory of tensors.
+"""The operations of kernels.c and layers.c: compiled for this processor when first asked for, called on tensors' memory.
 
 Where there is no C compiler, or no way to share torch's threads, there are none, and layers stay as they are. Knows
 pointers and strides; does not know models.
@@ -19,7 +19,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_SOURCE = Path(__file__).with_name("kernels.c")
+from worker.engine.huge_pages import Chunks
+
+_SOURCE = Path(__file__).with_name("layers.c")
+_SOURCES = (_SOURCE, _SOURCE.with_name("kernels.c"), _SOURCE.with_name("work.h"))
 _FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
 _OF_DTYPE = {torch.float32: (), torch.bfloat16: ("-DBFLOAT16",)}
 _COMPILERS = ("cc", "gcc", "clang")
@@ -34,7 +37,8 @@ _ARGUMENTS = {
     "rotate": [_POINTER] * 3 + [_LONG] * 4,
     "attend": [_POINTER] * 6 + [_LONG] * 7 + [_DOUBLE, _LONG],
 }
-_LARGEST_HEAD = 256
+LARGEST_HEAD = 256
+_WEIGHTS = Chunks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class Kernels:
 
     def __init__(self, library: ctypes.CDLL, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self._library = library
+        self.library = library
         for name, arguments in _ARGUMENTS.items():
             function = getattr(library, name)
             function.argtypes, function.restype = arguments, None
@@ -88,14 +92,15 @@ class Kernels:
         """[out, in] as panels [out / panel, in, panel], the last filled up with zeros."""
         num_out, num_in = matrix.shape
         matrix = torch.nn.functional.pad(matrix, (0, 0, 0, -num_out % self.panel))
-        return matrix.view(-1, self.panel, num_in).transpose(1, 2).contiguous()
+        panels = matrix.view(-1, self.panel, num_in).transpose(1, 2)
+        return _WEIGHTS.empty(panels.shape, panels.dtype).copy_(panels)
 
     def product(self, x: Tensor, panels: Tensor, bias: Tensor | None, num_out: int) -> Tensor:
         """X [m, in] W^T + bias, float32 and as long as all panels: [m, out]."""
         num_rows, num_in = x.shape
         y = x.new_empty(num_rows, num_out)
         scratch = y if self.dtype == torch.float32 else torch.empty(num_rows, num_in)
-        self._library.product(
+        self.library.product(
             x.data_ptr(),
             panels.data_ptr(),
             None if bias is None else bias.data_ptr(),
@@ -109,7 +114,7 @@ class Kernels:
 
     def adapt(self, y: Tensor, updates: "Updates", excluded: Tensor | None) -> None:
         """Rows [m, out and ranks]: out += low up, for ranks whose owner does not exclude the token [m, adapters]."""
-        self._library.adapt(
+        self.library.adapt(
             y.data_ptr(),
             updates.structs,
             None if excluded is None else excluded.data_ptr(),
@@ -127,7 +132,7 @@ class Kernels:
     def keep(self, states: tuple[Tensor, Tensor], cache: tuple[Tensor, Tensor], rows: Tensor, columns: Tensor) -> None:
         """Write keys and values [m, heads, size], of which `attends` is true, to their places [m] in the cache."""
         (key, value), (keys, values) = states, cache
-        self._library.keep(
+        self.library.keep(
             key.data_ptr(),
             value.data_ptr(),
             keys.data_ptr(),
@@ -143,19 +148,19 @@ class Kernels:
     def normalise(self, x: Tensor, gain: Tensor, epsilon: float) -> Tensor:
         """G x / sqrt(mean(x^2) + eps) of [..., d]."""
         y = torch.empty_like(x)
-        self._library.normalise(x.data_ptr(), gain.data_ptr(), y.data_ptr(), x.numel() // len(gain), len(gain), epsilon)
+        self.library.normalise(x.data_ptr(), gain.data_ptr(), y.data_ptr(), x.numel() // len(gain), len(gain), epsilon)
         return y
 
     def gated(self, x: Tensor, num_out: int) -> Tensor:
         """silu(gate) up of rows [gate, up, ...]: [m, out]."""
         y = x.new_empty(len(x), num_out)
-        self._library.gated(x.data_ptr(), y.data_ptr(), len(x), num_out, x.stride(0))
+        self.library.gated(x.data_ptr(), y.data_ptr(), len(x), num_out, x.stride(0))
         return y
 
     def rotate(self, x: Tensor, cosine: Tensor, sine: Tensor, num_heads: int) -> None:
         """Turn the first heads of rows [m, ...] in place, by cos and sin [m, head size]."""
         num_rows, size = cosine.shape
-        self._library.rotate(x.data_ptr(), cosine.data_ptr(), sine.data_ptr(), num_rows, num_heads, size, x.stride(0))
+        self.library.rotate(x.data_ptr(), cosine.data_ptr(), sine.data_ptr(), num_rows, num_heads, size, x.stride(0))
 
     def attends(self, query: Tensor, keys: Tensor, values: Tensor) -> bool:
         """Whether `attend` reads tensors of this layout."""
@@ -166,7 +171,7 @@ class Kernels:
             and keys.stride()[2:] == query.stride()[1:] == (size, 1)
             and keys.dtype == values.dtype == query.dtype == self.dtype
             and size % self.lanes == 0
-            and size <= _LARGEST_HEAD
+            and size <= LARGEST_HEAD
         )
 
     def attend(
@@ -183,7 +188,7 @@ class Kernels:
         rows, columns = places
         num_tokens, num_heads, size = query.shape
         y = query.new_empty(query.shape)
-        self._library.attend(
+        self.library.attend(
             query.data_ptr(),
             keys.data_ptr(),
             values.data_ptr(),
@@ -228,7 +233,7 @@ def _library(more: tuple[str, ...]) -> ctypes.CDLL | None:
 def _built(compiler: str, more: tuple[str, ...]) -> Path:
     """The shared library, of an earlier start where source, compiler and processor are the same."""
     command = [compiler, *_FLAGS, *more]
-    asked = (_SOURCE.read_bytes(), repr(command).encode(), _processor().encode())
+    asked = (*(source.read_bytes() for source in _SOURCES), repr(command).encode(), _processor().encode())
     digest = hashlib.sha256(b"\0".join(asked)).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "padserve"
     library = folder / f"kernels-{digest}.so"

@@ -43,21 +43,22 @@ class PanelLinear(nn.Module):
         super().__init__()
         self._kernels = kernels
         self._num_out, self._num_in = matrix.shape
-        self._panels = kernels.packed(matrix)
+        self.panels = kernels.packed(matrix)
         self.bias = bias
-        self._padded_bias: Tensor | None = None
+        self.padded_bias: Tensor | None = None
+        """Float32, as long as all panels."""
         if bias is not None:
-            self._padded_bias = nn.functional.pad(bias.float(), (0, len(self._panels) * kernels.panel - len(bias)))
+            self.padded_bias = nn.functional.pad(bias.float(), (0, len(self.panels) * kernels.panel - len(bias)))
 
     @cached_property
     def weight(self) -> Tensor:
         """[out, in], as PrepackedLinear's."""
-        return self._panels.transpose(1, 2).reshape(-1, self._num_in)[: self._num_out]
+        return self.panels.transpose(1, 2).reshape(-1, self._num_in)[: self._num_out]
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
         rows = x.reshape(-1, self._num_in).contiguous()
-        product = self._kernels.product(rows, self._panels, self._padded_bias, self._num_out)
+        product = self._kernels.product(rows, self.panels, self.padded_bias, self._num_out)
         return product.view(*x.shape[:-1], self._num_out)
 
 

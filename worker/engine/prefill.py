@@ -19,7 +19,7 @@ class Rows(Protocol):
     """A runner, as what a row needs of its cache follows from it."""
 
     def row_bytes(self, num_tokens: int) -> int:
-        """Memory of a row of so many tokens."""
+        """Bytes of the cache that a row of `num_tokens` tokens takes."""
 
     def is_read_in_place(self, prefix: SharedPrefix) -> bool:
         """Whether rows leave this prefix where it is, and do not copy it."""
@@ -27,7 +27,7 @@ class Rows(Protocol):
 
 @dataclass(slots=True)
 class _Prompt:
-    """One stream's."""
+    """The prompt of one stream, and the shared prefix that it need not read again."""
 
     stream: GuidedStream
     prefix: SharedPrefix | None = None
@@ -73,7 +73,7 @@ class PrefillQueue:
             self._prefixes.add(stream.weights, stream.prompt)
 
     def remove(self, request_ids: Collection[int | str]) -> None:
-        """Requests decode, or will not be decoded."""
+        """Forget the prompts of these requests: they decode from now on, or never will. Unknown ids are no error."""
         for request_id in request_ids:
             request = self._requests.pop(request_id, None)
             if request is not None and request.is_waiting:
@@ -151,7 +151,7 @@ class PrefillQueue:
                 )
 
     def keep(self, key: PrefixKey, prefix: SharedPrefix) -> None:
-        """A prefix was read."""
+        """Keep a prefix that was read, for requests that begin with it; the least used go when there are too many."""
         self._prefixes.keep(key, prefix)
 
     def forget_prefixes(self) -> None:

@@ -19,7 +19,7 @@ GOOD_ENOUGH = 0.75
 
 @dataclass(frozen=True, slots=True)
 class PrefixKey:
-    """A prefix as some weights read it."""
+    """Names a prefix: its token ids and the weights that read them. Other weights have other keys and values for it."""
 
     weights: StreamWeights
     token_ids: tuple[int, ...]
@@ -27,7 +27,7 @@ class PrefixKey:
 
 @dataclass(slots=True)
 class _Node:
-    """The prompts that agree up to a token."""
+    """A node of the prefix tree: how many waiting prompts go through this token, and which tokens follow."""
 
     num_prompts: int = 0
     next: "dict[int, _Node]" = field(default_factory=dict)
@@ -42,14 +42,14 @@ class Prefixes:
         self._read: OrderedDict[PrefixKey, SharedPrefix] = OrderedDict()
 
     def add(self, weights: StreamWeights, prompt: Sequence[int]) -> None:
-        """A prompt waits."""
+        """Count a prompt that waits to be read by these weights."""
         node = self._trees.setdefault(weights, _Node())
         for token in prompt:
             node = node.next.setdefault(token, _Node())
             node.num_prompts += 1
 
     def remove(self, weights: StreamWeights, prompt: Sequence[int]) -> None:
-        """It waits no more."""
+        """Take back what `add` counted for a prompt."""
         node = self._trees[weights]
         for token in prompt:
             child = node.next[token]
@@ -100,7 +100,7 @@ class Prefixes:
 
     @property
     def kept(self) -> Mapping[PrefixKey, SharedPrefix]:
-        """Those that were read."""
+        """The prefixes that were read and are kept, the least used first."""
         return self._read
 
     def forget(self) -> None:

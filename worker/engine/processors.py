@@ -34,7 +34,7 @@ class Penalties:
     presence: Tensor | None
 
     def applied(self, logits: Tensor) -> Tensor:
-        """Of logits [P, V], float32."""
+        """The logits [P, V], float32, after the penalties."""
         if self.repetition is not None:
             repeated = torch.where(logits > 0, logits / self.repetition, logits * self.repetition)
             logits = torch.where(self.histories > 0, repeated, logits)

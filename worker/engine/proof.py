@@ -112,7 +112,7 @@ class Proof:
         hidden_from = window(model.config)
         if hidden_from is not None and hidden_from < runner.max_length and hidden_from not in runner.windows:
             return f"its layers do not pass on their window of {hidden_from} tokens; a max_length of at most that works"
-        runner.reads_in_place = None if self._prefixes_can_be_read_in_place(model, runner) else False
+        runner.read_in_place(None if self._prefixes_can_be_read_in_place(model, runner) else False)
         return None
 
     def _error_behind_a_state(self, runner: Runner, plain: float) -> float:
@@ -120,7 +120,7 @@ class Proof:
 
         `plain` is the error of prompts read at once: what exceeds it is a state that was not taken up.
         """
-        runner.reads_in_place = False
+        runner.read_in_place(False)
         error = self._error(runner, _read_prefixes(runner, self._texts))
         _clear(runner)
         if error <= _STATE_TOLERANCE + _STATE_FACTOR * plain:
@@ -132,7 +132,7 @@ class Proof:
 
     def _prefixes_can_be_read_in_place(self, model: PreTrainedModel, runner: Runner) -> bool:
         """They cannot where layers share keys, keep latents in their place or change them behind the cache."""
-        runner.reads_in_place = True
+        runner.read_in_place(True)
         try:
             error = self._error(runner, _read_prefixes(runner, self._texts))
         except Exception:  # noqa: BLE001 (whatever a foreign architecture raises: its prefixes are copied into rows)

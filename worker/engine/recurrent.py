@@ -31,19 +31,19 @@ class Stretch:
     """Neighbouring rows with equally many tokens in a forward."""
 
     rows: slice
-    """Of the cache."""
+    """Rows of the cache."""
     tokens: slice
-    """Of the line: those of the first row, then those of the next."""
+    """Tokens of the forward: those of the first row, then those of the next."""
     goes_on: bool
     """Whether the rows hold the state behind earlier tokens; otherwise they begin."""
 
     @property
     def num_rows(self) -> int:
-        """How many share the stretch."""
+        """Number of rows in the stretch."""
         return int(self.rows.stop - self.rows.start)
 
     def by_token(self) -> "list[Stretch]":
-        """In as many, one token of each row after the other, where the rows go on."""
+        """The same as stretches of one token per row, in order; itself where rows begin or have one token."""
         size = (self.tokens.stop - self.tokens.start) // self.num_rows
         if not self.goes_on or size == 1:
             return [self]
@@ -52,7 +52,7 @@ class Stretch:
 
 
 def stretches(num_decoding: int, pieces: Sequence[PromptChunk], first_row: int) -> list[Stretch]:
-    """Of a line that holds a token of every row that decodes, then pieces of prompts in rows from `first_row` on."""
+    """The stretches of a forward: a token of each decoding row, then chunks of prompts in rows from `first_row` on."""
     found = [Stretch(slice(0, num_decoding), slice(0, num_decoding), goes_on=True)] if num_decoding else []
     start, row = num_decoding, first_row
     while pieces:
@@ -78,14 +78,14 @@ class RowStates:
         self.goes_on_by_token = False
         """Whether rows that go on take one token at a time: not every model reads several behind a state."""
         self.stretches: Sequence[Stretch] = ()
-        """Of the coming forward."""
+        """The stretches of the coming forward."""
         self.current: Stretch | None = None
         """The one that a layer runs."""
         self._states: dict[StateKey, Tensor] = {}
 
     @property
     def bytes_per_row(self) -> int:
-        """Of all layers, whatever the length of a row."""
+        """Bytes of the states of one row, over all layers; they do not grow with its length."""
         return sum(prod(state.shape[1:]) * state.itemsize for state in self._states.values())
 
     def resize(self, num_rows: int) -> None:
@@ -181,7 +181,7 @@ class StateCache(Cache):
         return self.states.current is not None and self.states.current.goes_on
 
     def is_recording_past(self, layer_idx: int) -> bool:  # noqa: ARG002 (transformers' signature)
-        """Nothing is rolled back."""
+        """False: transformers asks whether past states are kept to be rolled back to, and none are."""
         return False
 
 
@@ -191,7 +191,7 @@ def cache_name(decoder: nn.Module) -> str:
 
 
 def recurrent_layers(model: nn.Module) -> list[nn.Module]:
-    """Those whose own code keeps a state in the cache."""
+    """The layers of a model whose own code writes a recurrent or convolution state into the cache."""
     return [module for module in model.modules() if _keeps_state(type(module))]
 
 

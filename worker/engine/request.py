@@ -1,7 +1,7 @@
 """What goes into the engine and what comes out. Token ids only; no text, no tensors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -79,6 +79,18 @@ class FinishReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the time of one request went, in seconds of the host; the three add up to its time in the engine."""
+
+    queue_seconds: float
+    """From `add` to the step that began to read its prompt."""
+    prefill_seconds: float
+    """From there to its first token. What had to be begun again for lack of memory is in here."""
+    decode_seconds: float
+    """From its first token to its last."""
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """The answer to one request."""
 
@@ -98,6 +110,10 @@ class Completion:
     kl: float | None
     """Mean over the generated tokens of KL(guided || base) over the candidates, at temperature 1, in nats; None where
     nothing guided."""
+    end_token_id: int | None = None
+    """The end-of-sequence token that ended it; None where something else did."""
+    timing: Timing | None = field(default=None, compare=False)
+    """How long it took, which is no part of the answer; None of one that was not decoded by an engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

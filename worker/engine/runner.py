@@ -25,8 +25,10 @@ from worker.engine.batch_layout import (
 )
 from worker.engine.cache import RowCache
 from worker.engine.graphs import DecodeGraphs, rows_of_graph
+from worker.engine.group import ALONE, Group, everywhere
 from worker.engine.head import VocabularyHead
 from worker.engine.lora import AdapterRows
+from worker.engine.memory import free_bytes
 from worker.engine.packed import PrepackedLinear
 from worker.engine.prefixes import PrefixKey
 from worker.engine.recurrent import by_length, cache_name, run_by_stretches, stretches
@@ -54,6 +56,8 @@ class Runner:
         self._device = model.device
         self._cache = RowCache(model.config.get_text_config().num_hidden_layers, max_length)
         self.head = VocabularyHead(model)
+        self.group: Group = ALONE
+        self.number = 0
         self.max_length = max_length
         self.reads_in_place: bool | None = None
         """Whether rows read shared prefixes where they lie: False where they cannot, None where the length decides."""
@@ -76,6 +80,11 @@ class Runner:
         can_replay = self._device.type == "cuda" and not self.is_recurrent
         self._graphs = DecodeGraphs(self._forward_decoding, self._device) if can_replay else None
         self._num_blocks = NUM_BLOCKS_ON_CPU if self._device.type == "cpu" else 1
+
+    def join(self, group: Group, number: int) -> None:
+        """Run shares of a model, in step with the runners of this number on the other devices."""
+        self.group, self.number = group, number
+        self._graphs = None  # a recording would hide from the group which sums were made
 
     @property
     def bytes_per_row(self) -> int:
@@ -106,9 +115,11 @@ class Runner:
         """Memory that the cache has, whether it holds tokens or not."""
         return self._cache.bytes_reserved
 
+    @everywhere
     @torch.inference_mode()
     def run(self, pieces: Sequence[PromptChunk]) -> Tensor:
         """Hidden states [n, d] of the rows that decode, those whose last piece this is behind the others."""
+        self.group.begin(len(self._tokens) + sum(len(piece.token_ids) for piece in pieces))
         num_decoding = self.num_decoding
         pieces = self._place(pieces)
         self._num_joining = sum(piece.is_last for piece in pieces)
@@ -137,6 +148,7 @@ class Runner:
         """Whose hidden states `run` gave, in their order."""
         return [row.key for row in self.rows[: self.num_decoding + self._num_joining]]
 
+    @everywhere
     @torch.inference_mode()
     def feed(self, tokens: Tensor) -> None:
         """Append the tokens [n] that were chosen to the rows of `decoding_keys`; the next run decodes them."""
@@ -153,21 +165,37 @@ class Runner:
         longest = self.max_length
         self._lengths[: self.num_decoding] = [min(length + 1, longest) for length in self._lengths[: self.num_decoding]]
 
-    @torch.inference_mode()
     def read(self, texts: Sequence[PromptChunk], num_tokens: int) -> Iterator[Tensor]:
         """Hidden states [tokens, d] of whole texts, one behind the other: those of each forward, which reads all texts.
 
         A single text longer than `num_tokens` is read in parts. Nothing is kept, nobody else is touched.
         """
-        first_row = len(self.rows)
-        self._cache.reserve([*self._lengths, *(len(text.token_ids) for text in texts)])
+        self.make_place([len(text.token_ids) for text in texts])
         parts = [texts] if len(texts) > 1 else [[part] for part in parts_of(texts[0], num_tokens)]
         for pieces in parts:
-            yield self._read(pieces, first_row)
-        self._cache.scrub(self._index(range(first_row, first_row + len(texts))))
+            yield self.read_beside(pieces)
+        self.clear_place(len(texts))
+
+    @everywhere
+    @torch.inference_mode()
+    def make_place(self, lengths: Sequence[int]) -> None:
+        """For texts of so many tokens, behind the rows in use."""
+        self._cache.reserve([*self._lengths, *lengths])
+
+    @everywhere
+    @torch.inference_mode()
+    def clear_place(self, num_texts: int) -> None:
+        """Of the texts that were read there."""
+        first_row = len(self.rows)
+        self._cache.scrub(self._index(range(first_row, first_row + num_texts)))
         self._cache.trim(self._lengths)
 
-    def _read(self, pieces: Sequence[PromptChunk], first_row: int) -> Tensor:
+    @everywhere
+    @torch.inference_mode()
+    def read_beside(self, pieces: Sequence[PromptChunk]) -> Tensor:
+        """One forward of `read`, over texts or the next part of one."""
+        self.group.begin(sum(len(piece.token_ids) for piece in pieces))
+        first_row = len(self.rows)
         block = piece_block(
             pieces,
             [Row(piece.key, piece.adapter, prefix=None) for piece in pieces],
@@ -193,17 +221,22 @@ class Runner:
         self._select(adapters, {adapter})
         return self.head.logits(hidden, adapters)
 
+    @everywhere
     @torch.inference_mode()
     def take_prefix(self, key: PrefixKey) -> SharedPrefix:
         """What its row holds of a prefix, for others to share; the row is free again."""
         row = next(index for index, row in enumerate(self.rows) if row.key == (key, 0))
         prefix = self._cache.read(row, key.token_ids, key.weights.adapter)
-        self.release({key}, scrub=True)
+        self._release({key}, scrub=True)
         return prefix
 
+    @everywhere
     @torch.inference_mode()
     def release(self, request_ids: Collection[int | str | PrefixKey], *, scrub: bool) -> None:
         """Free the rows of these requests, others take their places; `scrub` where the rows may hold NaN."""
+        self._release(request_ids, scrub=scrub)
+
+    def _release(self, request_ids: Collection[int | str | PrefixKey], *, scrub: bool) -> None:
         kept = [index for index, row in enumerate(self.rows) if row.key[0] not in request_ids]
         if len(kept) == len(self.rows):
             return
@@ -223,6 +256,7 @@ class Runner:
         if not self.rows:
             self._cache.trim(())
 
+    @everywhere
     @torch.inference_mode()
     def shrink(self) -> None:
         """Give back the memory of rows that are not in use."""
@@ -261,6 +295,16 @@ class Runner:
                 if self.rows[index].prefix is None:
                     self._cache.write(index, piece.prefix)
         return pieces
+
+    @everywhere
+    def read_in_place(self, reads: bool | None) -> None:  # noqa: FBT001 (what it is asked to be)
+        """Set `reads_in_place`."""
+        self.reads_in_place = reads
+
+    @everywhere
+    def free_bytes(self) -> int:
+        """Memory that nobody uses, of the device that has the least of it."""
+        return self.group.least(free_bytes(self._device))
 
     def is_read_in_place(self, prefix: SharedPrefix) -> bool:
         """Whether rows leave this prefix where it is, and do not copy it."""

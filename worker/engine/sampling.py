@@ -28,7 +28,7 @@ def most_likely(scores: Tensor, allowed: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """What of a distribution is not sampled."""
+    """Which unlikely candidates of each slot are never drawn: those outside top_p, and those below min_p."""
 
     top_p: Tensor | None
     """[S]; None where it is 1 everywhere and nobody pays for it."""
@@ -36,19 +36,19 @@ class Tail:
     """[S]."""
 
     def of(self, slots: Tensor) -> "Tail":
-        """That of some slots."""
+        """The same, of the slots [m] that are named by their indices."""
         return Tail(None if self.top_p is None else self.top_p[slots], self.min_p[slots])
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Which samples these are, [S] each."""
+    """What the noise of a draw is made from: each slot's seed and the position of its token, int64 [S] each."""
 
     seed: Tensor
     position: Tensor
 
     def of(self, slots: Tensor) -> "Draw":
-        """Those of some slots."""
+        """The same, of the slots [m] that are named by their indices."""
         return Draw(self.seed[slots], self.position[slots])
 
 

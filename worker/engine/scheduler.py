@@ -52,14 +52,14 @@ class PendingPrompts(Protocol):
         """Tokens to be run of its longest stream; from the first call on, its streams are as they are."""
 
     def need(self, request_id: TicketId) -> Need:
-        """What it would take of the cache if it were admitted now."""
+        """What it would take of the cache, in bytes, if it were admitted now."""
 
     @property
     def kept(self) -> Mapping[int, int]:
         """Bytes of the prefixes that are kept for whoever comes, by their identities."""
 
     def forget_prefixes(self) -> None:
-        """Keep none."""
+        """Drop every kept prefix, to make room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class PrefillChunk:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the next step runs."""
+    """What the next step runs: requests that decode a token, and chunks of prompts that are read."""
 
     decoding: tuple[int | str, ...]
     """Requests with a pending token, oldest first."""

@@ -116,7 +116,7 @@ def _read(runner: Runner, texts: Sequence[_Text], num_tokens: int, on_forward: C
 
 
 def _outcome(runner: Runner, text: _Text, hidden: Tensor) -> Outcome:
-    """Of the hidden states [tokens, d] of one text."""
+    """The score of one text from its last hidden states [tokens, d], prompt and completion."""
     request = text.request
     targets = torch.tensor(request.completion_ids, device=hidden.device)
     predicting = hidden[len(request.prompt_ids) - 1 :]

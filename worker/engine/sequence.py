@@ -1,12 +1,13 @@
 """A request while it is decoded: its streams, what was generated so far, and when it ends."""
 
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from statistics import fmean
 
 from torch import Tensor
 
-from worker.engine.request import Completion, Failure, FinishReason, Request
+from worker.engine.request import Completion, Failure, FinishReason, Request, Timing
 from worker.engine.streams import GuidedStream
 
 
@@ -37,6 +38,9 @@ class Sequence:
         host does not know the last token yet when it counts."""
         self._rewards: list[float] = []
         self._kls: list[float] = []
+        self._added_at = time.monotonic()
+        self._begun_at: float | None = None
+        self._first_token_at: float | None = None
 
     @property
     def num_generated(self) -> int:
@@ -48,6 +52,11 @@ class Sequence:
         """Whether anything but the base stream's own likelihood decides."""
         return any(stream.reward for stream in self.streams)
 
+    def begin(self) -> None:
+        """Its prompt is being read from now on; only the first call counts."""
+        if self._begun_at is None:
+            self._begun_at = time.monotonic()
+
     def restart(self) -> None:
         """Forget what was generated. The noise is counted from the prompt, so the second run gives the same answer."""
         self.token_ids.clear()
@@ -55,16 +64,19 @@ class Sequence:
         self.history = None
         self._rewards.clear()
         self._kls.clear()
+        self._first_token_at = None
 
     def advance(self, chosen: Chosen, eos_token_ids: Collection[int]) -> Completion | Failure | None:
         """Take the chosen token; the outcome if it was the last, or if it means nothing."""
         if not chosen.is_finite:
             message = f"A stream's logits are not finite at completion token {self.num_generated}."
             return self.failure("non_finite_logits", message)
+        if self._first_token_at is None:
+            self._first_token_at = time.monotonic()
         self._rewards.append(chosen.reward)
         self._kls.append(chosen.kl)
         if chosen.token_id in eos_token_ids:
-            return self._completion(len(self.token_ids), FinishReason.STOP)
+            return self._completion(len(self.token_ids), FinishReason.STOP, chosen.token_id)
         self.token_ids.append(chosen.token_id)
         try:
             num_kept = self._num_kept()
@@ -86,7 +98,7 @@ class Sequence:
             return None
         return self.request.stop(self.token_ids)
 
-    def _completion(self, num_kept: int, finish_reason: FinishReason) -> Completion:
+    def _completion(self, num_kept: int, finish_reason: FinishReason, end_token_id: int | None = None) -> Completion:
         return Completion(
             request_id=self.request.request_id,
             token_ids=tuple(self.token_ids[: max(0, num_kept)]),
@@ -96,4 +108,15 @@ class Sequence:
             reward=sum(self._rewards) if self.is_guided else None,
             rewards=tuple(self._rewards) if self.is_guided and self.request.return_rewards else None,
             kl=fmean(self._kls) if self.is_guided else None,
+            end_token_id=end_token_id,
+            timing=self._timing(),
+        )
+
+    def _timing(self) -> Timing | None:
+        if self._begun_at is None or self._first_token_at is None:
+            return None
+        return Timing(
+            queue_seconds=self._begun_at - self._added_at,
+            prefill_seconds=self._first_token_at - self._begun_at,
+            decode_seconds=time.monotonic() - self._first_token_at,
         )

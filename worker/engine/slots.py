@@ -22,13 +22,13 @@ from worker.engine.steering import scores
 
 
 class LogitsRunner(Protocol):
-    """A runner, as the slots see it."""
+    """What the slots ask of a runner: logits of hidden states [rows, d] that it has made."""
 
     def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        """[m, V] of some of its rows."""
+        """Logits [m, V] of the rows [m] over the whole vocabulary."""
 
     def columns(self, hidden: Tensor, rows: Tensor, token_ids: Tensor) -> Tensor:
-        """[m, K] of candidates [m, K]."""
+        """Logits [m, K] of the rows [m] for candidates [m, K] alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class StreamRows:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """S slots with up to M streams and K candidates."""
+    """What the S active requests ask of a step, as tensors on the device: up to M streams and K candidates each."""
 
     num_candidates: int
     """K, the largest k."""
@@ -55,7 +55,7 @@ class Slots:
     whole_nucleus: Tensor | None
     """The same of those with a top_p below 1: only there the vocabulary must be sorted."""
     processors: Processors | None
-    """What changes the base streams' logits."""
+    """Penalties and biases on the base streams' logits; None where no slot has any."""
     allowed: Tensor
     """[S, K], which candidates are among the slot's own k."""
     temperature: Tensor

@@ -20,6 +20,6 @@ class EngineStatistics:
     """Of all streams, which were not run, because a shared prefix held them."""
     cache_bytes_reserved: int
     cache_bytes_used: int
-    """What the tokens of the rows in use take."""
+    """Bytes that the tokens of the rows in use take."""
     cache_tokens: int
     """Tokens of the rows in use, over all streams."""

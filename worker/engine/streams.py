@@ -17,14 +17,14 @@ class StreamWeights:
 
 @dataclass(frozen=True, slots=True)
 class GuidedStream:
-    """A stream that must be run."""
+    """A stream of a request that must be run: `guided_streams` joins equal ones and leaves out those without effect."""
 
     weights: StreamWeights
     prompt: tuple[int, ...]
     coefficient: float
     """Of its log-probabilities in the score: `[it is the base stream] + strength * reward`."""
     reward: float
-    """Of its log-probabilities in the token reward."""
+    """The coefficient of its log-probabilities in the token reward."""
 
 
 def guided_streams(request: Request, weights: Mapping[str, StreamWeights]) -> tuple[GuidedStream, ...]:

@@ -16,7 +16,7 @@ _LIBRARIES = ("torch", "transformers", "peft", "trl")
 
 @dataclass(frozen=True)
 class Data:
-    """What is said of the pairs."""
+    """How many pairs were trained on and held out, their digest and their principles, as the model card states them."""
 
     num_training: int
     num_held_out: int

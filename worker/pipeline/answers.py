@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from domain.attempts import ClaimedItem, Outcome
+from domain.attempts import ClaimedItem, EngineTiming, Outcome
 from domain.preferences import EffectivePreference
 from domain.sampling import GUIDED_CANDIDATES, WHOLE_VOCABULARY, Sampling
 from worker.engine import Completion, GenerationDefaults, Request, Stream
@@ -99,6 +99,7 @@ class Answers:
             kl=first.kl,
             choices=tuple(shown) if self.sampling.n > 1 else None,
             stop_text=self.stops.stop_of(first.token_ids) if self.sampling.stop else None,
+            timing=_longest(completions),
         )
 
     def failure(self, code: str, message: str) -> Outcome:
@@ -115,6 +116,16 @@ class Answers:
             "reward": completion.reward,
             "kl": completion.kl,
         }
+
+
+def _longest(completions: Sequence[Completion]) -> EngineTiming | None:
+    """As values of the domain: whoever reads an outcome has not imported the engine."""
+    timings = [
+        EngineTiming(timing.queue_seconds, timing.prefill_seconds, timing.decode_seconds)
+        for completion in completions
+        if (timing := completion.timing) is not None
+    ]
+    return max(timings, key=lambda timing: timing.seconds, default=None)
 
 
 def num_candidates(

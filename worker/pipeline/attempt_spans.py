@@ -13,13 +13,13 @@ GIVEN_BACK = "given back"
 
 
 class AttemptSpans:
-    """The attempts that are under way."""
+    """The open spans of the attempts that are under way, by attempt."""
 
     def __init__(self) -> None:
         self._spans: dict[Attempt, Span] = {}
 
     def begin(self, items: Iterable[ClaimedItem]) -> None:
-        """These were claimed."""
+        """Open a span for each item that was just claimed."""
         if not tracing.is_on():
             return
         for item in items:
@@ -28,7 +28,7 @@ class AttemptSpans:
             )
 
     def end(self, outcomes: Iterable[Outcome]) -> None:
-        """The engine has ended these."""
+        """End the spans of these outcomes, with how they ended, their tokens, and the engine's times."""
         if not self._spans:
             return
         for outcome in outcomes:
@@ -37,10 +37,14 @@ class AttemptSpans:
                 span.set_attribute("padserve.outcome", outcome.error_code or outcome.finish_reason or "stop")
                 span.set_attribute("padserve.prompt_tokens", outcome.num_prompt_tokens or 0)
                 span.set_attribute("padserve.completion_tokens", outcome.num_completion_tokens or 0)
+                if outcome.timing is not None:
+                    span.set_attribute("padserve.engine.queue_seconds", outcome.timing.queue_seconds)
+                    span.set_attribute("padserve.engine.prefill_seconds", outcome.timing.prefill_seconds)
+                    span.set_attribute("padserve.engine.decode_seconds", outcome.timing.decode_seconds)
                 span.end()
 
     def abandon(self, attempts: Iterable[Attempt]) -> None:
-        """These were given back or taken away."""
+        """End the spans of attempts that were given back or taken away, with `given back` as their outcome."""
         if not self._spans:
             return
         for attempt in attempts:

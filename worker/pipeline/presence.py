@@ -14,6 +14,7 @@ from db.logs import identify
 from db.queries import workers
 from db.queries.models import register_model
 from db.session import Database
+from domain.engine_load import EngineLoad
 from domain.model_descriptions import ModelDescription
 from domain.states import WorkerState
 from worker.pipeline.waiting import until_done
@@ -33,6 +34,7 @@ class Presence:
         self._model = model
         self._aliases = aliases
         self._tokens_per_second: Callable[[], float | None] = lambda: None
+        self._load: Callable[[], EngineLoad | None] = lambda: None
         self._said: tuple[WorkerState, str | None] = (WorkerState.LOADING, None)
 
     def register(self, stopping: threading.Event) -> None:
@@ -51,6 +53,10 @@ class Presence:
     def tell_speed(self, tokens_per_second: Callable[[], float | None]) -> None:
         """From now on, say also how fast it writes."""
         self._tokens_per_second = tokens_per_second
+
+    def tell_load(self, load: Callable[[], EngineLoad]) -> None:
+        """From now on, say also how full its engine is."""
+        self._load = load
 
     def register_model(self, description: ModelDescription, stopping: threading.Event) -> None:
         """Enter what was loaded into the registry; a database that cannot take it yet is waited for."""
@@ -85,6 +91,7 @@ class Presence:
                     state=state,
                     message=message,
                     tokens_per_second=self._tokens_per_second(),
+                    load=self._load(),
                 )
         except SQLAlchemyError as error:
             log.warning("presence_not_said", **describe(error))

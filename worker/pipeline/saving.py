@@ -45,16 +45,16 @@ class Saving:
 
     @property
     def is_idle(self) -> bool:
-        """Everything is written."""
+        """Whether every outcome that was added is known to be written."""
         return not self._unwritten
 
     @property
     def is_writing(self) -> bool:
-        """A transaction is under way, or its end has not been heard of."""
+        """Whether a transaction is under way, or its end has not been heard of."""
         return self._write is not None
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
-        """Keep them for the next write."""
+        """Keep outcomes for the next write; nothing is written by this call."""
         self._unwritten += outcomes
 
     def begin(self) -> None:
@@ -76,7 +76,7 @@ class Saving:
         del self._unwritten[: self._num_in_write]
 
     def finish(self) -> None:
-        """Write all there is, and wait for it."""
+        """Write all that was added, and return when it is committed; raises what a write raises."""
         while not self.is_idle:
             self.begin()
             self.hear(None)

@@ -6,10 +6,12 @@ Imports no torch: CUDA never meets the process that Celery runs in.
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import structlog
 
 from domain.attempts import Attempt, ClaimedItem, Outcome
+from domain.engine_load import EngineLoad
 from domain.model_descriptions import ModelDescription
 from domain.pairs import PreferredPair
 from domain.text_pieces import Piece
@@ -39,6 +41,8 @@ POISONED_MESSAGE = "The engine died each time it decoded this item alone."
 STOP_SECONDS = 5.0
 WAIT_SECONDS = 1.0
 MAX_FAILED_STARTS = 3
+GATHERING_SECONDS = 0.01
+"""After a step's outcomes those of the next are waited for: where steps take a millisecond, each would cost as much."""
 CHANGED = "The model's files have changed since this worker began: it ends, and the next serves what is there now."
 
 log = structlog.get_logger(__name__)
@@ -83,6 +87,11 @@ class EngineSupervisor:
     def attempts(self) -> set[Attempt]:
         """The attempts taken in whose outcome is still to come."""
         return self._triage.attempts
+
+    @property
+    def load(self) -> EngineLoad:
+        """How full the engine is, as it last said."""
+        return replace(self._meter.load, num_slots=self.num_slots)
 
     def start(self) -> ModelDescription:
         """Start the process and wait until its model is loaded; raises `DecoderUnavailableError` with the reason."""
@@ -238,19 +247,21 @@ class _Engine:
             log.warning("engine_gone", command=type(command).__name__)  # the next receive finds the end of the pipe
 
     def reports(self, timeout_seconds: float) -> Iterator[Report]:
-        """What the process said: waits for the first report, then takes whatever else is there.
+        """What the process said: waits for the first report, then a moment for whatever follows it.
 
         Texts that grow and measurements are no reason to wait no longer.
         """
-        began, patience = time.monotonic(), timeout_seconds
+        patience = timeout_seconds
+        until = time.monotonic() + timeout_seconds
         while self._connection.poll(patience):
             report: Report = self._connection.recv()
             self.silent_seconds = 0.0
             self.ready = self.ready or isinstance(report, Ready)
             yield report
-            goes_on = patience > 0 and isinstance(report, Grown | Measured)
-            patience = max(0.0, timeout_seconds - (time.monotonic() - began)) if goes_on else 0.0
-        self.silent_seconds += min(time.monotonic() - began, patience)
+            if not isinstance(report, Grown | Measured):
+                until = min(until, time.monotonic() + GATHERING_SECONDS)
+            patience = max(0.0, until - time.monotonic())
+        self.silent_seconds += patience
 
     def bury(self, grace_seconds: float = 0.0) -> int | None:
         """End the process for good and return its exit code."""

@@ -48,6 +48,13 @@ UNCALIBRATED_MAX_KL = 0.2
 """Nats per token, beyond what asking does: with more, texts lose more of their topic and likelihood than they gain
 (docs/decisions/0013)."""
 
+SETTINGS_BY_CODE = {
+    "device_unavailable": "PADSERVE_DEVICE",
+    "dtype_unknown": "PADSERVE_DTYPE",
+    "max_length_invalid": "PADSERVE_MAX_LENGTH",
+    "max_length_unknown": "PADSERVE_MAX_LENGTH",
+}
+
 
 class TextDecoder:
     """Turns claimed items into engine requests and completions into outcomes."""
@@ -172,7 +179,10 @@ class TextDecoder:
             return answers.failure(found.code, found.message)
         preference = EffectivePreference.from_body(answers.item.preference)
         spell = partial(answers.stops.decoded, with_special=True)
-        return replace(outcome, token_rewards=insight(found, request, preference, self._guide, spell))
+        ends = self._engine.eos_token_ids
+        return replace(
+            outcome, token_rewards=insight(found, request, preference, self._guide, spell, end_token_ids=ends)
+        )
 
     def _outcomes(self, ended: Sequence[Completion | Failure]) -> Iterator[Outcome]:
         for end in ended:
@@ -192,7 +202,9 @@ class TextDecoder:
                 self._growing.pop(attempt, None)
                 outcome = answers.outcome()
                 if answers.sampling.token_rewards:
-                    outcome = self._with_token_rewards(answers, answers.first.token_ids, outcome)
+                    first = answers.first
+                    last = () if first.end_token_id is None else (first.end_token_id,)
+                    outcome = self._with_token_rewards(answers, (*first.token_ids, *last), outcome)
                 yield outcome
 
 
@@ -221,8 +233,7 @@ def load_decoder(settings: WorkerSettings) -> TextDecoder:
     except CardError as error:
         raise DecoderUnavailableError(f"{error} (PADSERVE_CARD, or {settings.policy or settings.model})") from error
     except ModelError as error:
-        names = "PADSERVE_MODEL, PADSERVE_POLICY, PADSERVE_REFERENCE, PADSERVE_GUIDE"
-        raise DecoderUnavailableError(f"{error} ({names})") from error
+        raise DecoderUnavailableError(f"{error} ({_settings_at_fault(settings, error)})") from error
     except (OSError, ValueError) as error:
         message = f"No tokenizer can be read from {settings.model}: put the model's tokenizer files beside its weights."
         raise DecoderUnavailableError(message) from error
@@ -253,6 +264,17 @@ def _guide_tokenizer(settings: WorkerSettings, engine: Engine) -> PreTrainedToke
     source = settings.reference or settings.guide
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(local_folder(source or ""))
     return tokenizer
+
+
+def _settings_at_fault(settings: WorkerSettings, error: ModelError) -> str:
+    """The names of the settings that the error is about: by its code, else by whose value stands in its message."""
+    if name := SETTINGS_BY_CODE.get(error.code):
+        return name
+    given = {
+        name: getattr(settings, name) for name in ("model", "policy", "reference", "guide") if getattr(settings, name)
+    }
+    named = [name for name, value in given.items() if repr(value) in str(error)]
+    return ", ".join(f"PADSERVE_{name.upper()}" for name in named or given)
 
 
 def completed(card: Card | None, tokenizer: PreTrainedTokenizerBase, *, has_policy: bool) -> Card:

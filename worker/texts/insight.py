@@ -3,7 +3,7 @@
 Decides what is shown; asks no model.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from domain.json_values import JsonObject
 from domain.preferences import EffectivePreference, Method
@@ -22,17 +22,30 @@ Spell = Callable[[Sequence[int]], str]
 
 
 def insight(
-    found: TokenRewards, request: Request, preference: EffectivePreference, guide: Guide, spell: Spell
+    found: TokenRewards,
+    request: Request,
+    preference: EffectivePreference,
+    guide: Guide,
+    spell: Spell,
+    *,
+    end_token_ids: Collection[int] = (),
 ) -> JsonObject:
-    """The JSON object that is stored: the tokens in order, and for `mixture` how each principle speaks for the text."""
+    """The JSON object that is stored: the tokens in order, and for `mixture` how each principle speaks for the text.
+
+    A last token that is one of `end_token_ids` ended the text, and adds nothing to it.
+    """
     token_ids = [token.token_id for token in found.tokens]
     texts = pieces(token_ids, spell)
+    is_ended = bool(token_ids) and token_ids[-1] in end_token_ids
+    if is_ended:
+        texts[-1] = ""
     return {
         "strength": request.strength,
         "max_kl": request.max_kl,
         "principles": _log_ratios(found.log_likelihoods, preference, guide),
         "tokens": [
             _token(token, text, token_ids[max(0, place - CONTEXT) : place], spell)
+            | {"is_end": is_ended and place == len(token_ids) - 1}
             for place, (token, text) in enumerate(zip(found.tokens, texts, strict=True))
         ],
     }

@@ -1,10 +1,10 @@
-// What a page does beyond htmx: says what was done, pauses while nobody looks, tells when the server is away.
+// What a page does beyond htmx: says what was done, tells when the server is away, takes what is dropped on it.
 
 const toast = document.querySelector("[data-toast]");
 const offline = document.querySelector("[data-offline]");
 let toastTimer;
 
-export function say(message) {
+function say(message) {
   toast.textContent = message;
   toast.classList.add("is-shown");
   clearTimeout(toastTimer);
@@ -13,46 +13,31 @@ export function say(message) {
 
 document.body.addEventListener("say", (event) => say(event.detail.value));
 
-// A part that is asked for again and again says which version it shows, so that an equal one is not sent.
-document.body.addEventListener("htmx:configRequest", (event) => {
-  const part = event.detail.elt;
-  if (part.dataset.live === undefined || event.detail.verb !== "get") return;
-  if (part.dataset.version) event.detail.parameters["seen"] = part.dataset.version;
-});
-document.body.addEventListener("htmx:beforeRequest", (event) => {
-  const isLive = event.detail.elt.dataset.live !== undefined;
-  const holdsFocus = document.activeElement?.matches("input[type=search], select");
-  if (isLive && (document.hidden || (holdsFocus && event.detail.elt.contains(document.activeElement)))) event.preventDefault();
-});
-// A button that is just being pressed is not replaced under the finger.
-let isPressing = false;
-document.addEventListener("pointerdown", () => { isPressing = true; });
-for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, () => setTimeout(() => { isPressing = false; }, 50));
-document.body.addEventListener("htmx:beforeSwap", (event) => {
-  if (isPressing && event.detail.target.dataset.live !== undefined) event.detail.shouldSwap = false;
-});
+// Whatever a page asks for tells whether the server is there.
 document.body.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.xhr?.status > 0 && event.detail.xhr.status < 500) offline.hidden = true;
 });
-document.body.addEventListener("htmx:afterSwap", (event) => {
-  const version = event.detail.xhr?.getResponseHeader("X-Part-Version");
-  if (version) event.detail.target.dataset.version = version;
-  announce(event.detail.target);
-});
-
-// What is announced of a part, by eye and by ear, when it says something else than before.
-let announced = document.querySelector("[data-announce]")?.dataset.announce;
-function announce(part) {
-  const said = part.querySelector?.("[data-announce]")?.dataset.announce;
-  if (said && said !== announced) say(said);
-  announced = said ?? announced;
-}
 for (const name of ["htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(name, () => { offline.hidden = false; });
 }
+
+// What is sent twice, by a second click, is sent once.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post" || event.defaultPrevented) return;
+  if (form.dataset.sent) event.preventDefault();
+  form.dataset.sent = "yes";
+});
+addEventListener("pageshow", () => { for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent; });
+
+// A session that has ended: the form is sent as a browser does, and its page keeps what was written.
 document.body.addEventListener("htmx:responseError", (event) => {
-  const status = event.detail.xhr.status;
-  if (status >= 500 && event.detail.elt.dataset.live !== undefined) offline.hidden = false;
+  const { elt, xhr, requestConfig } = event.detail;
+  const form = elt.closest("form[action]");
+  if (xhr.status !== 401 || !form) return;
+  const pressed = requestConfig.triggeringEvent?.submitter;
+  if (pressed?.name) form.append(Object.assign(document.createElement("input"), { type: "hidden", name: pressed.name, value: pressed.value }));
+  form.submit();
 });
 
 // The theme: as the system has it, until somebody says otherwise; the server reads the cookie.

@@ -12,7 +12,11 @@ document.addEventListener("input", (event) => {
 for (const editor of document.querySelectorAll("[data-editor]")) {
   const rows = editor.querySelector("[data-rows]");
   const add = editor.querySelector("[data-add]");
-  const show = () => { for (const button of rows.querySelectorAll("[data-remove]")) button.hidden = rows.children.length < 2; };
+  const show = () => {
+    for (const button of rows.querySelectorAll("[data-remove]")) button.hidden = rows.children.length < 2;
+    [...rows.children].forEach((row, place) => row.setAttribute("aria-label", `Principle ${place + 1}`));
+    add.disabled = rows.children.length >= Number(rows.dataset.rows);
+  };
   add.hidden = false;
   show();
   add.addEventListener("click", () => {

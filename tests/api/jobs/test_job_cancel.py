@@ -11,7 +11,7 @@ from db.session import Database
 from domain.attempts import Outcome
 from domain.states import ItemState
 from tests.api.conftest import Api, an_api
-from tests.api.job_requests import accepted, an_item, end_item, give_profile, items_of_job, submit
+from tests.api.job_requests import a_job_of, end_item, give_profile, items_of_job
 from tests.builders import DIGEST
 
 WORKER = uuid.uuid4()
@@ -29,12 +29,8 @@ def client(api: Api) -> TestClient:
     return client
 
 
-def a_job(client: TestClient, num_items: int) -> uuid.UUID:
-    return accepted(submit(client, *[an_item(f"item-{number}") for number in range(num_items)]))
-
-
 def test_what_is_finished_is_kept_and_the_rest_is_cancelled(api: Api, client: TestClient) -> None:
-    job_id = a_job(client, 4)
+    job_id = a_job_of(client, 4)
     end_item(api.database, job_id, 0)
     end_item(api.database, job_id, 1, ItemState.FAILED)
     with api.database.transaction() as session:
@@ -58,7 +54,7 @@ def test_what_is_finished_is_kept_and_the_rest_is_cancelled(api: Api, client: Te
 
 
 def test_a_result_that_arrives_late_changes_nothing(api: Api, client: TestClient) -> None:
-    job_id = a_job(client, 1)
+    job_id = a_job_of(client, 1)
     with api.database.transaction() as session:
         (item,) = claims.claim(session, owner=WORKER, model_digest=DIGEST, limit=1, lease_seconds=60)
     cancelled = client.post(f"/v1/jobs/{job_id}/cancel").json()
@@ -72,7 +68,7 @@ def test_a_result_that_arrives_late_changes_nothing(api: Api, client: TestClient
 
 
 def test_cancelling_twice_is_as_good_as_once(client: TestClient) -> None:
-    job_id = a_job(client, 2)
+    job_id = a_job_of(client, 2)
 
     first = client.post(f"/v1/jobs/{job_id}/cancel")
     second = client.post(f"/v1/jobs/{job_id}/cancel")
@@ -81,7 +77,7 @@ def test_cancelling_twice_is_as_good_as_once(client: TestClient) -> None:
 
 
 def test_a_completed_job_cannot_be_cancelled(api: Api, client: TestClient) -> None:
-    job_id = a_job(client, 1)
+    job_id = a_job_of(client, 1)
     end_item(api.database, job_id, 0)
 
     answer = client.post(f"/v1/jobs/{job_id}/cancel")
@@ -94,7 +90,7 @@ def test_a_large_job_is_cancelled_at_once_and_its_results_say_so_before_all_its_
     api: Api, client: TestClient
 ) -> None:
     num_items = cancelling.ITEMS_PER_BATCH + 10
-    job_id = a_job(client, num_items)
+    job_id = a_job_of(client, num_items)
     end_item(api.database, job_id, 3)
 
     job = client.post(f"/v1/jobs/{job_id}/cancel").json()
@@ -109,7 +105,7 @@ def test_a_large_job_is_cancelled_at_once_and_its_results_say_so_before_all_its_
 
 
 def test_a_cancelled_job_is_not_claimed(api: Api, client: TestClient) -> None:
-    job_id = a_job(client, 3)
+    job_id = a_job_of(client, 3)
     client.post(f"/v1/jobs/{job_id}/cancel")
 
     with api.database.transaction() as session:

@@ -16,7 +16,7 @@ from db.models import Item, Result
 from db.session import Database, now
 from domain.states import TERMINAL_ITEM_STATES, ItemState
 from tests.api.conftest import Api, an_api
-from tests.api.job_requests import Json, accepted, an_item, end_item, give_profile, set_running, submit_lines
+from tests.api.job_requests import Json, a_job_of, end_item, give_profile, set_running
 
 NDJSON = {"Accept": "application/x-ndjson"}
 
@@ -31,11 +31,6 @@ def client(api: Api) -> TestClient:
     client = api.client()
     give_profile(client)
     return client
-
-
-def a_job(client: TestClient, num_items: int) -> uuid.UUID:
-    # Names that sort against the input order, so that no other order passes for it.
-    return accepted(submit_lines(client, *[an_item(f"item-{num_items - number}") for number in range(num_items)]))
 
 
 def page_of(client: TestClient, job_id: uuid.UUID, **params: str | int) -> Json:
@@ -53,7 +48,7 @@ def positions(page: Json) -> list[int]:
 
 
 def test_a_result_says_what_was_written_for_whom_and_how(api: Api, client: TestClient) -> None:
-    job_id = a_job(client, 1)
+    job_id = a_job_of(client, 1)
     end_item(api.database, job_id, 0, text="Tee für 茶")
     with api.database.transaction() as session:
         session.execute(update(Result).values(rewards=[0.25, 0.25], kl=0.125))
@@ -82,7 +77,7 @@ def test_a_result_says_what_was_written_for_whom_and_how(api: Api, client: TestC
 
 
 def test_a_failed_item_says_why_instead(api: Api, client: TestClient) -> None:
-    job_id = a_job(client, 1)
+    job_id = a_job_of(client, 1)
     end_item(api.database, job_id, 0, ItemState.FAILED)
 
     (result,) = page_of(client, job_id)["data"]
@@ -92,7 +87,7 @@ def test_a_failed_item_says_why_instead(api: Api, client: TestClient) -> None:
 
 
 def test_results_are_in_input_order_whatever_order_they_were_finished_in(api: Api, client: TestClient) -> None:
-    job_id = a_job(client, 6)
+    job_id = a_job_of(client, 6)
     set_running(api.database, job_id, 0, 3)
     for position in (5, 1, 4, 2):
         end_item(api.database, job_id, position, text=f"text {position}")
@@ -111,7 +106,7 @@ def test_results_are_in_input_order_whatever_order_they_were_finished_in(api: Ap
 
 
 def test_pages_follow_one_another_without_gap_or_repeat(api: Api, client: TestClient) -> None:
-    job_id = a_job(client, 9)
+    job_id = a_job_of(client, 9)
     ended = [0, 1, 4, 5, 7, 8]
     for position in ended:
         end_item(api.database, job_id, position)
@@ -128,7 +123,7 @@ def test_a_page_finds_results_behind_many_unfinished_items(
     api: Api, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "ROWS_PER_READ", 4)
-    job_id = a_job(client, 50)
+    job_id = a_job_of(client, 50)
     end_item(api.database, job_id, 48)
 
     assert positions(page_of(client, job_id, limit=1)) == [48]
@@ -136,7 +131,7 @@ def test_a_page_finds_results_behind_many_unfinished_items(
 
 def test_ndjson_holds_every_result_one_per_line(api: Api, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "ROWS_PER_READ", 4)
-    job_id = a_job(client, 10)
+    job_id = a_job_of(client, 10)
     for position in range(10):
         end_item(api.database, job_id, position)
 
@@ -149,7 +144,7 @@ def test_ndjson_holds_every_result_one_per_line(api: Api, client: TestClient, mo
 
 
 def test_ndjson_says_whether_anything_is_missing(api: Api, client: TestClient) -> None:
-    job_id = a_job(client, 2)
+    job_id = a_job_of(client, 2)
     end_item(api.database, job_id, 1)
 
     running = client.get(f"/v1/jobs/{job_id}/results", headers=NDJSON)
@@ -161,7 +156,7 @@ def test_ndjson_says_whether_anything_is_missing(api: Api, client: TestClient) -
 
 
 def test_results_can_be_chosen_by_state(api: Api, client: TestClient) -> None:
-    job_id = a_job(client, 4)
+    job_id = a_job_of(client, 4)
     for position, state in enumerate([ItemState.SUCCEEDED, ItemState.FAILED, ItemState.SUCCEEDED]):
         end_item(api.database, job_id, position, state)
 
@@ -171,7 +166,7 @@ def test_results_can_be_chosen_by_state(api: Api, client: TestClient) -> None:
 
 
 def test_an_item_that_ended_without_a_result_is_still_listed(api: Api, client: TestClient) -> None:
-    job_id = a_job(client, 1)
+    job_id = a_job_of(client, 1)
     end_item(api.database, job_id, 0)
     with api.database.transaction() as session:
         session.execute(delete(Result))
@@ -180,7 +175,7 @@ def test_an_item_that_ended_without_a_result_is_still_listed(api: Api, client: T
 
 
 def test_a_job_without_results_has_an_empty_page_and_an_empty_stream(client: TestClient) -> None:
-    job_id = a_job(client, 2)
+    job_id = a_job_of(client, 2)
 
     page = page_of(client, job_id)
     stream = client.get(f"/v1/jobs/{job_id}/results", headers=NDJSON)
@@ -198,7 +193,7 @@ def test_a_wrong_parameter_is_refused(client: TestClient, params: dict[str, str]
 
 def test_every_row_of_a_large_job_is_its_own(api: Api, client: TestClient) -> None:
     num_items = 2500
-    job_id = a_job(client, num_items)
+    job_id = a_job_of(client, num_items)
     with api.database.transaction() as session:
         rows = session.execute(select(Item.id, Item.position)).all()
         texts = [{"item_id": row.id, "text": f"text {row.position}"} for row in rows]
@@ -216,7 +211,7 @@ def test_results_of_a_job_that_is_deleted_while_they_are_read_do_not_end_as_if_t
     api: Api, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "ROWS_PER_READ", 1)
-    job_id = a_job(client, 3)
+    job_id = a_job_of(client, 3)
     for position in range(3):
         end_item(api.database, job_id, position)
     with reading_job(api.database, api.tenant_id(), job_id) as (_, job):

@@ -3,6 +3,7 @@
 import io
 import pickle
 import shutil
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -134,6 +135,18 @@ def test_more_candidates_than_tokens_means_every_token(decoder: TextDecoder) -> 
     assert ended[1].error_code is None
 
 
+def test_an_outcome_says_where_its_time_in_the_engine_went(decoder: TextDecoder) -> None:
+    began = time.monotonic()
+    outcomes = decode(decoder, [an_item(number, "tea") for number in range(1, 8)])  # more than there are slots
+    passed = time.monotonic() - began
+
+    timings = [outcome.timing for outcome in outcomes.values() if outcome.timing is not None]
+    assert len(timings) == len(outcomes)
+    assert all(0 < timing.seconds <= passed and timing.prefill_seconds > 0 for timing in timings)
+    first, last = min(timings, key=lambda each: each.queue_seconds), max(timings, key=lambda each: each.queue_seconds)
+    assert last.queue_seconds >= first.prefill_seconds
+
+
 def test_a_cancelled_item_gives_no_outcome(decoder: TextDecoder) -> None:
     decoder.add(an_item(1, "tea"))
     decoder.add(an_item(2, "tea"))
@@ -148,6 +161,22 @@ def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
         load_decoder(settings_for(tmp_path / "nothing"))
     with pytest.raises(DecoderUnavailableError, match="PADSERVE_MODEL"):
         load_decoder(settings_for(None))
+
+
+def test_what_a_model_is_refused_for_names_the_setting_that_is_at_fault(
+    model_directories: tuple[Path, Path], tmp_path: Path
+) -> None:
+    base, policy = model_directories
+    wrong = {
+        "PADSERVE_DEVICE": settings_for(base, policy, device="gpu"),
+        "PADSERVE_DTYPE": settings_for(base, policy, dtype="float64"),
+        "PADSERVE_MAX_LENGTH": settings_for(base, policy, max_length=10**9),
+        "PADSERVE_POLICY": settings_for(base, tmp_path / "nothing"),
+    }
+
+    for name, settings in wrong.items():
+        with pytest.raises(DecoderUnavailableError, match=rf"\({name}\)$"):
+            load_decoder(settings)
 
 
 def test_a_model_without_a_tokenizer_says_so(model_directories: tuple[Path, Path], tmp_path: Path) -> None:

@@ -105,3 +105,16 @@ def test_a_character_of_several_tokens_is_added_by_its_last() -> None:
     text = "a\N{TEAPOT}b".encode()
 
     assert pieces([*text], lambda ids: bytes(ids).decode(errors="replace")) == ["a", "", "", "", "\N{TEAPOT}", "b"]
+
+
+def test_the_token_that_ended_a_text_is_among_its_tokens_and_adds_nothing_to_it(decoder: TextDecoder) -> None:
+    (end_token_id,) = decoder._engine.eos_token_ids  # noqa: SLF001 - of the tiny model
+    guided = preference("formal", method=Method.PAD, strength=1.0)
+    bias = {"logit_bias": [[end_token_id, 100.0]], "min_tokens": 3}
+
+    outcome = ended(decoder, an_item(7, "tea", guided, rewards=True, token_rewards=True, **bias))
+
+    *written, end = tokens_of(outcome)
+    assert (end["token_id"], end["text"], end["is_end"]) == (end_token_id, "", True)
+    assert not any(token["is_end"] for token in written)
+    assert outcome.reward == pytest.approx(sum(float(str(token["reward"])) for token in (*written, end)), abs=1e-3)

@@ -1,0 +1,58 @@
+"""A form that was sent when its session had ended: kept on the page to sign in, and offered again behind it.
+
+It travels with the pages, as hidden fields; the server stores nothing of it, and does nothing before it is sent again.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import FormData
+
+from api.dashboard.security import CSRF_FIELD
+from api.http.errors import UnauthorizedError
+
+MAX_CHARACTERS = 100_000
+"""Of all values together; a larger form is not kept, as it would not fit into the form of the page to sign in."""
+
+_PAIRS: TypeAdapter[list[tuple[str, str]]] = TypeAdapter(list[tuple[str, str]])
+
+
+@dataclass(frozen=True, slots=True)
+class KeptForm:
+    """Where it was sent to, and its fields without the token of its session; files are not kept."""
+
+    path: str
+    fields: Sequence[tuple[str, str]]
+
+    @property
+    def as_json(self) -> str:
+        """The fields in one text."""
+        return json.dumps(self.fields, ensure_ascii=False)
+
+
+class SessionEndedError(UnauthorizedError):
+    """Your session has ended: sign in again."""
+
+    def __init__(self, kept: KeptForm | None) -> None:
+        super().__init__()
+        self.kept = kept
+
+
+def kept_of(path: str, fields: FormData) -> KeptForm | None:
+    """The form that was sent to `path`; None where it is too large."""
+    texts = [(name, value) for name, value in fields.multi_items() if isinstance(value, str) and name != CSRF_FIELD]
+    is_small = sum(len(value) for _, value in texts) <= MAX_CHARACTERS
+    return KeptForm(path, texts) if texts and is_small else None
+
+
+def kept_in(fields: FormData) -> KeptForm | None:
+    """What the page to sign in carries along; None where it carries nothing that can be read."""
+    path, told = fields.get("kept_path"), fields.get("kept")
+    if not isinstance(path, str) or not isinstance(told, str) or not path:
+        return None
+    try:
+        return KeptForm(path, _PAIRS.validate_json(told))
+    except ValidationError:
+        return None

@@ -1,0 +1,116 @@
+"""Parts of pages that move: sent when they are asked for, or pushed as server-sent events while somebody looks.
+
+One address a part: a browser's `EventSource` gets the stream, everybody else the part as it is now. A session has a few
+streams at a time, since a browser opens only six connections to one server; a page beyond these asks once a second.
+"""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from fastapi import Request
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from api.dashboard.rendering import root_of, version_of
+from api.dashboard.sessions import Viewer, viewer_of_session
+from api.http.dependencies import Services
+from api.http.errors import ApiError, NotFoundError, UnauthorizedError
+from api.http.problems import DATABASE_ERRORS
+
+EVENT_STREAM = "text/event-stream"
+LOOK_SECONDS = 1.0
+"""Between two looks at what a part shows."""
+CHECK_SECONDS = 5.0
+"""How long a stream that has nothing to say goes on before its session is looked up again."""
+HEARTBEAT_SECONDS = 10.0
+"""How long a stream is silent at most: a page that hears nothing for longer knows that the connection is lost."""
+MAX_STREAMS_PER_SESSION = 4
+MAX_STREAMS = 1000
+HEARTBEAT = b"event: still\ndata:\n\n"
+
+Look = Callable[[], Awaitable[str]]
+
+
+class Streams:
+    """How many streams each session has. Of one event loop."""
+
+    def __init__(self) -> None:
+        self._open: Counter[str] = Counter()
+
+    def take(self, session: str) -> bool:
+        """One more, unless there are enough: whether it may be."""
+        if self._open[session] >= MAX_STREAMS_PER_SESSION or self._open.total() >= MAX_STREAMS:
+            return False
+        self._open[session] += 1
+        return True
+
+    def give_back(self, session: str) -> None:
+        """One less."""
+        self._open[session] -= 1
+        self._open += Counter()  # forgets what is 0
+
+
+async def live_part(request: Request, viewer: Viewer, look: Look, seen: str | None) -> Response:
+    """The part that `look` renders, unless it is as it was `seen`: then 204; or a stream of it, where one is wanted."""
+    if EVENT_STREAM in request.headers.get("accept", ""):
+        if request.app.state.dashboard_streams.take(viewer.csrf):
+            return LiveStream(request, viewer, look, seen)
+        return Response(status_code=204)  # which tells an `EventSource` not to come back
+    html = await look()
+    version = version_of(html)
+    if version == seen:
+        return Response(status_code=204)
+    return HTMLResponse(html, headers={"X-Part-Version": version})
+
+
+class LiveStream(StreamingResponse):
+    """A part, again whenever it has changed, as long as its reader stays, may see it, and the server goes on."""
+
+    def __init__(self, request: Request, viewer: Viewer, look: Look, seen: str | None) -> None:
+        super().__init__(self._events(), media_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
+        self._request, self._viewer, self._look, self._seen = request, viewer, look, seen
+        self._services: Services = request.app.state.services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, and give its place back also when the reader goes away."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._request.app.state.dashboard_streams.give_back(self._viewer.csrf)
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        yield HEARTBEAT  # so that the browser knows at once that it is open
+        said = checked = time.monotonic()
+        while not self._services.listeners.is_stopping:
+            try:
+                html = await self._look()
+                version = version_of(html)
+                if version != self._seen or time.monotonic() >= checked + CHECK_SECONDS:
+                    await viewer_of_session(self._request, self._services)
+                    checked = time.monotonic()
+            except UnauthorizedError:
+                yield _event("gone", {"path": f"{root_of(self._request)}/sign-in"})
+                return
+            except NotFoundError:
+                yield _event("gone", {"path": f"{root_of(self._request)}/"})
+                return
+            except (ApiError, *DATABASE_ERRORS):  # the page asks for itself then, and is told what is wrong
+                return
+            if version != self._seen:
+                yield _event("part", {"html": html, "version": version})
+                self._seen, said = version, time.monotonic()
+            elif time.monotonic() >= said + HEARTBEAT_SECONDS:
+                yield HEARTBEAT
+                said = time.monotonic()
+            await self._pause()
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _event(name: str, data: dict[str, str]) -> bytes:
+    """JSON has no line break, so one line holds it."""
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()

@@ -1,0 +1,130 @@
+"""The sentences of the demo grammar that carry the content: data only. `{t}` is the topic, other slots are `SLOTS`'."""
+
+from typing import Final
+
+# One sentence that carries the content. Keys: message kind, then register.
+CORES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "update": {
+        "plain": (
+            "We have added {feature} to the {t}.",
+            "The latest version of the {t} comes with {feature}.",
+            "From {day} on, you will find {feature} in the {t}.",
+            "Our team has improved the {t} and now offers {feature}.",
+            "There is news about the {t}, which now includes {feature}.",
+            "After many requests, the {t} now comes with {feature}.",
+            "This week brings {feature} for everyone who uses the {t}.",
+            "Starting on {day}, the {t} will include {feature}.",
+        ),
+        "formal": (
+            "We are pleased to announce that the {t} now includes {feature}.",
+            "We would like to inform you that the {t} will offer {feature} from {day} on.",
+            "Please be advised that the {t} has been extended with {feature}.",
+            "With regard to the {t}, we have now introduced {feature}.",
+            "We wish to announce {feature} for all customers of the {t}.",
+            "Kindly note that the {t} has been improved and now provides {feature}.",
+        ),
+        "playful": (
+            "The {t} has a shiny new trick up its sleeve, namely {feature}.",
+            "Guess who got a makeover, it's the {t}, now with {feature}.",
+            "We sprinkled some magic on the {t}, and out popped {feature}.",
+            "The {t} just learned how to show off with {feature}.",
+            "Somebody fed the {t} too much cake, and now it comes with {feature}.",
+            "The {t} woke up today and decided to surprise you with {feature}.",
+        ),
+        "short": (
+            "The {t} now has {feature}.",
+            "New in the {t} is {feature}.",
+            "The {t} gets {feature} on {day}.",
+            "Added to the {t} is {feature}.",
+            "News for the {t} is {feature}.",
+        ),
+        "short formal": (
+            "Kindly note that the {t} now offers {feature}.",
+            "We are pleased to add {feature} to the {t}.",
+            "With regard to the {t}, we now offer {feature}.",
+            "We wish to announce {feature} for the {t}.",
+        ),
+    },
+    "reminder": {
+        "plain": (
+            "The next date for the {t} is {day} at {time} {place}.",
+            "This is a reminder that the {t} is planned for {day} at {time}.",
+            "We expect you for the {t} on {day} at {time} {place}.",
+            "Your place for the {t} is held for you until {day} at {time}.",
+            "On {day} at {time}, it is time again for the {t}.",
+            "You asked us to remind you of the {t} on {day} at {time}.",
+            "The {t} is on your calendar for {day} at {time} {place}.",
+            "We are holding the {t} on {day}, starting at {time} {place}.",
+        ),
+        "formal": (
+            "We would like to inform you that the {t} is scheduled for {day} at {time}.",
+            "Kindly remember that the {t} will take place on {day} at {time} {place}.",
+            "Please be advised that the {t} is due on {day} at {time}.",
+            "With regard to the {t}, we expect your presence on {day} at {time}.",
+            "We wish to remind you of the {t}, which is set for {day} at {time}.",
+            "You are advised to note the {t} on {day} at {time} {place}.",
+        ),
+        "playful": (
+            "A little bird told us that the {t} is waiting for you on {day} at {time}.",
+            "Tie a knot in your sock, because the {t} is on {day} at {time}.",
+            "The {t} misses you already and hopes to see you on {day} at {time}.",
+            "Your calendar is tickling you, since the {t} is on {day} at {time}.",
+            "Dust off your dancing shoes, the {t} is on {day} at {time} {place}.",
+            "The {t} put on its best hat and is waiting for you on {day} at {time}.",
+        ),
+        "short": (
+            "The {t} is on {day} at {time}.",
+            "Remember the {t} on {day}.",
+            "See you at the {t} on {day}.",
+            "Your {t} is due on {day}.",
+            "Next date for the {t} is {day}.",
+        ),
+        "short formal": (
+            "Kindly remember the {t} on {day}.",
+            "Please be advised that the {t} is due on {day}.",
+            "We wish to remind you of the {t} on {day}.",
+            "You are advised to note the {t} on {day}.",
+        ),
+    },
+    "tip": {
+        "plain": (
+            "Set aside {span} for the {t} {often}, and you will soon see a difference.",
+            "It helps to keep a small notebook for the {t} and to look at it {often}.",
+            "You get more out of the {t} when you plan {span} for it {often}.",
+            "A good way to enjoy the {t} is to change only one thing at a time.",
+            "Check the {t} {often}, because small problems are easy to fix early.",
+            "Many people save time with the {t} by preparing everything the evening before.",
+            "Give the {t} {span} {often}, and the rest of the work becomes easier.",
+            "Keep the things you need for the {t} in one place, close at hand.",
+        ),
+        "formal": (
+            "It is recommended to reserve {span} for the {t} {often}.",
+            "You are advised to review the {t} {often} and to record any changes.",
+            "Kindly consider planning {span} for the {t} {often}.",
+            "With regard to the {t}, regular care of {span} has proved useful.",
+            "We would like to inform you that the {t} benefits from {span} of care {often}.",
+            "We wish to suggest that the {t} be prepared on the evening before.",
+        ),
+        "playful": (
+            "Treat the {t} like a pet, and it's happy with {span} of love {often}.",
+            "Sing to the {t} {often}, and if nobody hears you, sing louder.",
+            "Even superheroes give the {t} {span} {often} before they save the world.",
+            "Swap your sofa for the {t} {often}, and your socks won't believe it.",
+            "Sneak {span} of the {t} into your day {often}, like a secret cookie.",
+            "Bribe yourself with a biscuit, and the {t} is done in {span}.",
+        ),
+        "short": (
+            "Plan {span} for the {t} {often}.",
+            "Check the {t} {often}.",
+            "Give the {t} {span} {often}.",
+            "Keep the {t} simple and steady.",
+            "Prepare the {t} the evening before.",
+        ),
+        "short formal": (
+            "It is recommended to review the {t} {often}.",
+            "You are advised to check the {t} {often}.",
+            "Kindly plan {span} for the {t} {often}.",
+            "With regard to the {t}, we wish to suggest {span} {often}.",
+        ),
+    },
+}

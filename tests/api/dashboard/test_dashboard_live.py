@@ -1,0 +1,100 @@
+"""Parts of pages that move: streams of events, how many a session has, and how they end."""
+
+import json
+from collections.abc import Callable
+from typing import TypeAlias
+
+import pytest
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from api.dashboard.live import EVENT_STREAM, MAX_STREAMS_PER_SESSION, LiveStream, Streams
+from api.http.dependencies import Scope
+from db.queries import keys
+from tests.api.conftest import Api
+from tests.api.dashboard.test_dashboard import Visitor, end, submit
+
+Told: TypeAlias = list[tuple[str, dict[str, str]]]
+Follow: TypeAlias = Callable[..., Told]
+
+
+@pytest.fixture
+def follow(monkeypatch: pytest.MonkeyPatch) -> Follow:
+    """Reads a stream to its end: between its looks one thing happens after the other, and then the server stops."""
+
+    def read(visitor: Visitor, path: str, *happenings: Callable[[], object]) -> Told:
+        app = visitor.client.app
+        assert isinstance(app, FastAPI)
+        steps = iter([*happenings, app.state.services.listeners.stop])
+
+        async def pause(_: LiveStream) -> None:
+            await run_in_threadpool(next(steps))
+
+        monkeypatch.setattr(LiveStream, "_pause", pause)
+        answer = visitor.client.get(path, headers={"Accept": EVENT_STREAM})
+        assert answer.headers["content-type"].startswith(EVENT_STREAM)
+        events = [event.splitlines() for event in answer.text.split("\n\n") if event]
+        named = [(name.removeprefix("event: "), data.removeprefix("data:").strip()) for name, data in events]
+        return [(name, json.loads(data)) for name, data in named if data]
+
+    return read
+
+
+def test_a_stream_tells_what_has_changed_since_it_was_seen_and_nothing_twice(api: Api, follow: Follow) -> None:
+    visitor = Visitor(api, api.key(*Scope))
+    job_id = submit(api, num_items=2)
+    seen = visitor.client.get(f"/live/jobs/{job_id}").headers["x-part-version"]
+
+    told = follow(visitor, f"/live/jobs/{job_id}?seen={seen}", lambda: None, lambda: end(api.database, text="done"))
+
+    ((name, part),) = told
+    assert name == "part"
+    assert "completed" in part["html"]
+    assert "\n" in part["html"]  # which ends a line of an event
+    assert part["version"] == visitor.client.get(f"/live/jobs/{job_id}").headers["x-part-version"]
+
+
+def test_a_stream_ends_where_the_key_is_revoked_before_anything_more_is_told(api: Api, follow: Follow) -> None:
+    key = api.key(*Scope)
+    visitor = Visitor(api, key)
+    submit(api)
+
+    def revoke() -> None:
+        with api.database.transaction() as session:
+            caller = keys.caller_of(session, key)
+            assert caller is not None
+            keys.revoke_key(session, caller.id)
+        end(api.database, text="a secret text")
+
+    told = follow(visitor, "/live/jobs", revoke)
+
+    assert [name for name, _ in told] == ["part", "gone"]
+    assert told[-1][1] == {"path": "/sign-in"}
+
+
+def test_a_stream_of_a_job_that_is_deleted_leads_to_the_jobs(api: Api, follow: Follow) -> None:
+    visitor = Visitor(api, api.key(*Scope))
+    job_id = submit(api)
+    end(api.database, text="done")
+
+    told = follow(visitor, f"/live/jobs/{job_id}", lambda: api.client().delete(f"/v1/jobs/{job_id}"))
+
+    assert told[-1] == ("gone", {"path": "/"})
+
+
+def test_a_session_has_a_few_streams_and_gives_each_back(api: Api, follow: Follow) -> None:
+    visitor = Visitor(api, api.key(*Scope))
+    app = visitor.client.app
+    assert isinstance(app, FastAPI)
+    streams: Streams = app.state.dashboard_streams
+    csrf = visitor.csrf
+    while streams.take(csrf):
+        pass
+
+    refused = visitor.client.get("/live/models", headers={"Accept": EVENT_STREAM})
+    streams.give_back(csrf)
+    follow(visitor, "/live/models")
+
+    assert refused.status_code == 204
+    assert [streams.take(csrf), streams.take(csrf)] == [True, False]
+    assert [streams.take("another") for _ in range(MAX_STREAMS_PER_SESSION)] == [True] * MAX_STREAMS_PER_SESSION

@@ -1,0 +1,117 @@
+"""The processes behind a leader: started with it, gone with it, and it with them.
+
+A follower is sent what to load, loads its share, and then does what the leader says (`worker.engine.group`). Where one
+of the processes dies, the others end: half a model decodes nothing, and whoever supervises the leader starts all anew.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch.distributed as dist
+from torch._C._distributed_c10d import TCPStore  # torch.distributed does not say that it exports it
+
+from worker.engine.group import Follower, Leader, Member, Seat
+
+LOST = 70
+"""Exit code of a leader that has lost a follower."""
+_GRACE_SECONDS = 10.0
+_DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
+
+
+@dataclass(slots=True)
+class _Processes:
+    """Those of the followers, each kept by a thread of the leader."""
+
+    connections: list[Connection] = field(default_factory=list)
+    processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    is_closing: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        """One more."""
+        ours, theirs = Pipe()
+        begun = threading.Event()
+        threading.Thread(target=self._keep, args=(theirs, begun), daemon=True).start()
+        begun.wait()
+        self.connections.append(ours)
+
+    def _keep(self, theirs: Connection, begun: threading.Event) -> None:
+        """Start a process and wait for its end: Linux ends it when this thread does."""
+        command = [sys.executable, "-m", "worker.engine.follower", str(theirs.fileno()), str(os.getpid())]
+        paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+        process = subprocess.Popen(  # noqa: S603 (ourselves)
+            command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=os.environ | {"PYTHONPATH": paths}
+        )
+        theirs.close()  # so that the pipe ends when the process does
+        self.processes.append(process)
+        begun.set()
+        code = process.wait()
+        if not self.is_closing.is_set():
+            sys.stderr.write(f"The process of another device of this model has ended ({code}), and so does this one.\n")
+            sys.stderr.flush()
+            os._exit(LOST)  # the main thread may wait for that device for ever
+
+    def close(self) -> None:
+        """End them, and wait until they have ended."""
+        self.is_closing.set()
+        for connection in self.connections:
+            connection.close()
+        until = time.monotonic() + _GRACE_SECONDS
+        for process in self.processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
+            process.kill()
+            process.wait()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def lead(devices: Sequence[str], *orders: object) -> Leader:
+    """A group on these devices of this machine, led from here; `orders` say what a follower is to load.
+
+    Its processes live as long as it: `finalize` of it ends them.
+    """
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    processes = _Processes()
+    for rank in range(1, len(devices)):
+        processes.start()
+        processes.connections[-1].send((Seat(rank, (*devices,), store.port), *orders))
+    return Leader(Seat(0, (*devices,), store.port), store, processes.connections, processes.close)
+
+
+def follow(connection: Connection, leader: int, load: Callable[..., Sequence[Member]]) -> None:
+    """Load what the leader says, then serve it until it is gone."""
+    _end_with(leader)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the leader's business
+    try:
+        seat, *orders = connection.recv()
+        store = TCPStore("127.0.0.1", seat.port, is_master=False, timeout=timedelta(seconds=60))
+        group = Follower(seat, store, connection)
+        group.serve(load(group, group.device, *orders))
+    except EOFError:
+        os._exit(0)
+    except Exception:
+        # Where the leader has failed by the same, it ends us; if not, our end tells it.
+        if not connection.poll(_GRACE_SECONDS):
+            raise
+        os._exit(0)
+
+
+def _end_with(leader: int) -> None:
+    """Be killed by the kernel when the leader dies, even in a call that never returns; Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != leader:
+        os._exit(0)
