@@ -77,7 +77,7 @@ def test_what_guided_each_token_is_said_of_a_given_text(
     crossed: Engine, cross_oracle: CrossOracle, requests: Sequence[Request]
 ) -> None:
     request = requests[1]
-    token_ids = decode(crossed, [request])[request.request_id].token_ids
+    token_ids = (*decode(crossed, [request])[request.request_id].token_ids, *crossed.eos_token_ids)
 
     found = crossed.token_rewards(request, token_ids)
 
