@@ -275,7 +275,9 @@ def _settings_at_fault(settings: WorkerSettings, error: ModelError) -> str:
         name: getattr(settings, name) for name in ("model", "policy", "reference", "guide") if getattr(settings, name)
     }
     named = [name for name, value in given.items() if repr(value) in str(error)]
-    return ", ".join(f"PADSERVE_{name.upper()}" for name in named or given)
+    names = ", ".join(f"PADSERVE_{name.upper()}" for name in named or given)
+    is_of_another = error.code == "adapter_unsupported" and not settings.reference
+    return f"{names}; PADSERVE_REFERENCE, if it was trained on another model" if is_of_another else names
 
 
 def completed(card: Card | None, tokenizer: PreTrainedTokenizerBase, *, has_policy: bool) -> Card:

@@ -77,7 +77,7 @@ def test_what_guided_each_token_is_said_of_a_given_text(
     crossed: Engine, cross_oracle: CrossOracle, requests: Sequence[Request]
 ) -> None:
     request = requests[1]
-    token_ids = decode(crossed, [request])[request.request_id].token_ids
+    token_ids = (*decode(crossed, [request])[request.request_id].token_ids, *crossed.eos_token_ids)
 
     found = crossed.token_rewards(request, token_ids)
 
@@ -114,3 +114,17 @@ def test_a_guide_proposes_no_tokens(crossed: Engine, requests: Sequence[Request]
     assert [(one.code, "can only guide" in one.message) for one in refused if isinstance(one, Failure)] == [
         ("foreign_base_stream", True)
     ]
+
+
+def test_an_answer_that_outgrows_the_guide_fails_alone(crossed: Engine, requests: Sequence[Request]) -> None:
+    expected = decode(crossed, [requests[0]])[requests[0].request_id].token_ids
+    shown = tuple(range(1, 240))
+    streams = (Stream("base", (5, 6)), Stream("policy", shown, reward=1.0), Stream("reference", shown, reward=-1.0))
+
+    found = {end.request_id: end for end in crossed.generate([Request("x", streams, 1.0, max_tokens=17), requests[0]])}
+
+    outgrown, kept = found["x"], found[requests[0].request_id]
+    assert isinstance(outgrown, Failure)
+    assert outgrown.code == "non_finite_logits"
+    assert isinstance(kept, Completion)
+    assert kept.token_ids == expected

@@ -115,10 +115,8 @@ class TextRunner(Runner):
         if has_joined:
             self._describe()
 
-    @torch.inference_mode()
-    def release(self, request_ids: Collection[TicketId], *, scrub: bool) -> None:
-        """Free the rows of these requests and forget their texts."""
-        super().release(request_ids, scrub=scrub)
+    def _release(self, request_ids: Collection[TicketId], *, scrub: bool) -> None:
+        super()._release(request_ids, scrub=scrub)
         self._forget(request_ids)
 
     @torch.inference_mode()

@@ -54,9 +54,9 @@ class Texts:
             self._texts.pop(request_id, None)
 
     def whole(self, token_ids: Sequence[int]) -> tuple[int, ...]:
-        """What tokens of the base spell, in the guide's."""
+        """What tokens of the base spell, in the guide's; with its end, if the last one ends an answer."""
         text, _ = complete(self._crossing.spelling.spelt(token_ids, at_start=True))
-        return self._crossing.retokenizer.tokens([text])[0]
+        return self._crossing.retokenizer.tokens([text])[0] + self._end_of(token_ids[-1])
 
     def _end_of(self, token_id: int) -> tuple[int, ...]:
         end = self._crossing.end
