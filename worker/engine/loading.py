@@ -169,9 +169,6 @@ def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:
     first = loaded.models[0]
     runners = [kind(model, loaded.adapters if model is first else None, max_length) for model in loaded.models]
     for number, (runner, shares) in enumerate(zip(runners, loaded.shares, strict=False)):
-        if runner.is_recurrent:
-            cause = "its layers keep a recurrent state, which is not divided among devices"
-            raise UnsupportedModelError(path=loaded.paths[number], cause=cause)
         shares.sum_in(loaded.models[number])
         runner.join(loaded.group, number)
     return runners
