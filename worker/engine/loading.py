@@ -1,6 +1,6 @@
 """From paths to an engine: which weights share a model, on which device, in which dtype, up to which length."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -22,13 +22,14 @@ from worker.engine.errors import (
 from worker.engine.followers import lead
 from worker.engine.fused import fuse
 from worker.engine.generation import GenerationDefaults
-from worker.engine.group import ALONE, Group, Leader
+from worker.engine.group import ALONE, Group
 from worker.engine.head import ValueHead, vocabulary_layer
 from worker.engine.joined import pack
 from worker.engine.lora import AdapterRows
 from worker.engine.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, room
 from worker.engine.models import EngineModels
 from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
+from worker.engine.ranks import Leader
 from worker.engine.runner import Runner
 from worker.engine.shards import Shares, take_shares, why_not_shared
 from worker.engine.streams import StreamWeights
@@ -243,16 +244,12 @@ def _load(
     proofs = [_proof(model, tokenizer, limit) for model in models]
     shares = [take_shares(model, group) for model in models] if group.size > 1 else []
 
-    def expect(number: int) -> None:
-        with shares[0].summed(models[0]) if shares else nullcontext():
-            proofs[0].expect(models[0], number)
-
     rows = stack_adapters(
         models[0],
         base.path,
         # PEFT names modules after adapters, so paths, which hold dots, cannot name them.
         {f"adapter_{i}": str(c.folder) for i, c in enumerate(adapters.values(), 1)},
-        on_adapter=expect,
+        on_adapter=_expecting(proofs[0], models[0], shares),
         share_of=shares[0].of_adapter if shares else whole,
     )
     places = {identity: StreamWeights(index) for index, identity in enumerate(full)}
@@ -272,6 +269,16 @@ def _load(
         group=group,
         shares=tuple(shares),
     )
+
+
+def _expecting(proof: Proof, model: PreTrainedModel, shares: Sequence[Shares]) -> Callable[[int], None]:
+    """Notes what the model makes of an adapter."""
+
+    def expect(number: int) -> None:
+        with shares[0].summed(model) if shares else nullcontext():
+            proof.expect(model, number)
+
+    return expect
 
 
 def _proof(model: PreTrainedModel, tokenizer: TokenizerFiles | None, max_length: int) -> Proof:
