@@ -235,7 +235,8 @@ def _load(
     others = {c.identity: c for c in checkpoints.values() if c.identity != base.identity}
     adapters = {identity: c for identity, c in others.items() if c.is_adapter}
     full = {base.identity: base} | {identity: c for identity, c in others.items() if identity not in adapters}
-    models = [c.model(c.config(), dtype, device, num_shares=group.size) for c in full.values()]
+    configs = [checkpoint.config() for checkpoint in full.values()]
+    models = [c.model(config, dtype, device, group.size) for c, config in zip(full.values(), configs, strict=True)]
     tokenizer = base.tokenizer
     check_vocabularies(base, tokenizer, [*full.values()][1:], [len(vocabulary_layer(model).weight) for model in models])
     for adapter in adapters.values():
@@ -243,7 +244,6 @@ def _load(
     limit = _max_length(base.path, models, max_length)
     proofs = [_proof(model, tokenizer, limit) for model in models]
     shares = [take_shares(model, group) for model in models] if group.size > 1 else []
-
     rows = stack_adapters(
         models[0],
         base.path,
