@@ -162,6 +162,7 @@ def test_memory_that_one_device_lacks_all_lack(whole: Engine, divided: Engine) -
     ("model_type", "changes", "size", "cause"),
     [
         ("gpt2", {}, 2, "no tensor parallel plan"),
+        ("qwen3_next", {}, 2, "its layers carry a recurrent state"),
         ("phi3", {}, 2, "rowwise_split_input"),
         ("llama", {"num_key_value_heads": 1}, 2, "its 1 key-value heads cannot be divided among 2 devices"),
         ("llama", {"intermediate_size": 66}, 4, "has a side of 66"),

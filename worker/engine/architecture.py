@@ -41,6 +41,11 @@ def why_unsupported(config: PreTrainedConfig) -> str | None:
     return None
 
 
+def keeps_state(config: PreTrainedConfig) -> bool:
+    """Whether layers carry a recurrent state from token to token."""
+    return bool(_RECURRENT & {*_layer_types(config.get_text_config())})
+
+
 def longest_exact(config: PreTrainedConfig) -> int | None:
     """Most tokens of a row for which the engine's attention is what the model computes; None if nothing limits it."""
     text = config.get_text_config()

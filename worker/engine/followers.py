@@ -1,6 +1,6 @@
 """The processes behind a leader: started with it, gone with it, and it with them.
 
-A follower is sent what to load, loads its share, and then does what the leader says (`worker.engine.group`). Where one
+A follower is sent what to load, loads its share, and then does what the leader says (`worker.engine.ranks`). Where one
 of the processes dies, the others end: half a model decodes nothing, and whoever supervises the leader starts all anew.
 """
 
@@ -22,7 +22,8 @@ from pathlib import Path
 import torch.distributed as dist
 from torch._C._distributed_c10d import TCPStore  # torch.distributed does not say that it exports it
 
-from worker.engine.group import Follower, Leader, Member, Seat
+from worker.engine.group import Member
+from worker.engine.ranks import Follower, Leader, Seat
 
 LOST = 70
 """Exit code of a leader that has lost a follower."""

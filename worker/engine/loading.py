@@ -1,6 +1,6 @@
 """From paths to an engine: which weights share a model, on which device, in which dtype, up to which length."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -26,7 +26,7 @@ from worker.engine.errors import (
 from worker.engine.followers import lead
 from worker.engine.fused import fuse
 from worker.engine.generation import GenerationDefaults
-from worker.engine.group import ALONE, Group, Leader
+from worker.engine.group import ALONE, Group
 from worker.engine.head import ValueHead, vocabulary_layer
 from worker.engine.joined import pack
 from worker.engine.layers import fuse_layers
@@ -34,6 +34,7 @@ from worker.engine.lora import AdapterRows
 from worker.engine.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, room
 from worker.engine.models import EngineModels
 from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
+from worker.engine.ranks import Leader
 from worker.engine.runner import Runner
 from worker.engine.shards import Shares, take_shares, why_not_shared
 from worker.engine.streams import StreamWeights
@@ -205,9 +206,6 @@ def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:
         limit = guide_length(model, max_length) if is_crossed else max_length
         runners.append(kind(model, loaded.adapters if number == loaded.host else None, limit))
     for number, (runner, shares) in enumerate(zip(runners, loaded.shares, strict=False)):
-        if runner.is_recurrent:
-            cause = "its layers keep a recurrent state, which is not divided among devices"
-            raise UnsupportedModelError(path=loaded.paths[number], cause=cause)
         shares.sum_in(loaded.models[number])
         runner.join(loaded.group, number)
     return runners
@@ -273,7 +271,8 @@ def _load(
     others = {c.identity: c for c in checkpoints.values() if c.identity != base.identity}
     adapters = {identity: c for identity, c in others.items() if c.is_adapter}
     full = {base.identity: base} | {identity: c for identity, c in others.items() if identity not in adapters}
-    models = [c.model(c.config(), dtype, device, num_shares=group.size) for c in full.values()]
+    configs = [checkpoint.config() for checkpoint in full.values()]
+    models = [c.model(config, dtype, device, group.size) for c, config in zip(full.values(), configs, strict=True)]
     tokenizer = base.tokenizer
     wholes = [*full.values()]
     sizes = [len(vocabulary_layer(model).weight) for model in models]
@@ -292,17 +291,12 @@ def _load(
     limit = _max_length(base.path, models, max_length)
     proofs = [_proof(model, own, limit) for model, own in zip(models, tokenizers, strict=True)]
     shares = [take_shares(model, group) for model in models] if group.size > 1 else []
-
-    def expect(number: int) -> None:
-        with shares[host].summed(models[host]) if shares else nullcontext():
-            proofs[host].expect(models[host], number)
-
     rows = stack_adapters(
         models[host],
         wholes[host].path,
         # PEFT names modules after adapters, so paths, which hold dots, cannot name them.
         {f"adapter_{i}": str(c.folder) for i, c in enumerate(adapters.values(), 1)},
-        on_adapter=expect,
+        on_adapter=_expecting(proofs[host], models[host], shares[host] if shares else None),
         share_of=shares[host].of_adapter if shares else whole,
     )
     places = {identity: StreamWeights(index) for index, identity in enumerate(full)}
@@ -332,6 +326,16 @@ def _host(checkpoints: Mapping[str, Checkpoint], wholes: Sequence[Checkpoint], c
     places = {whole.identity: number for number, whole in enumerate(wholes)}
     place = 0 if reference is None else places.get(reference.identity, 0)
     return place if place in crossed else 0
+
+
+def _expecting(proof: Proof, model: PreTrainedModel, shares: Shares | None) -> Callable[[int], None]:
+    """Notes what the model makes of an adapter."""
+
+    def expect(number: int) -> None:
+        with nullcontext() if shares is None else shares.summed(model):
+            proof.expect(model, number)
+
+    return expect
 
 
 def _proof(model: PreTrainedModel, tokenizer: TokenizerFiles | None, max_length: int) -> Proof:

@@ -116,7 +116,6 @@ class Runner:
         return self._cache.bytes_reserved
 
     @everywhere
-    @torch.inference_mode()
     def run(self, pieces: Sequence[PromptChunk]) -> Tensor:
         """Hidden states [n, d] of the rows that decode, those whose last piece this is behind the others."""
         self.group.begin(len(self._tokens) + sum(len(piece.token_ids) for piece in pieces))
@@ -149,7 +148,6 @@ class Runner:
         return [row.key for row in self.rows[: self.num_decoding + self._num_joining]]
 
     @everywhere
-    @torch.inference_mode()
     def feed(self, tokens: Tensor) -> None:
         """Append the tokens [n] that were chosen to the rows of `decoding_keys`; the next run decodes them."""
         first_joining, self.num_decoding = self.num_decoding, self.num_decoding + self._num_joining
@@ -177,13 +175,11 @@ class Runner:
         self.clear_place(len(texts))
 
     @everywhere
-    @torch.inference_mode()
     def make_place(self, lengths: Sequence[int]) -> None:
         """For texts of so many tokens, behind the rows in use."""
         self._cache.reserve([*self._lengths, *lengths])
 
     @everywhere
-    @torch.inference_mode()
     def clear_place(self, num_texts: int) -> None:
         """Of the texts that were read there."""
         first_row = len(self.rows)
@@ -191,7 +187,6 @@ class Runner:
         self._cache.trim(self._lengths)
 
     @everywhere
-    @torch.inference_mode()
     def read_beside(self, pieces: Sequence[PromptChunk]) -> Tensor:
         """One forward of `read`, over texts or the next part of one."""
         self.group.begin(sum(len(piece.token_ids) for piece in pieces))
@@ -222,7 +217,6 @@ class Runner:
         return self.head.logits(hidden, adapters)
 
     @everywhere
-    @torch.inference_mode()
     def take_prefix(self, key: PrefixKey) -> SharedPrefix:
         """What its row holds of a prefix, for others to share; the row is free again."""
         row = next(index for index, row in enumerate(self.rows) if row.key == (key, 0))
@@ -231,7 +225,6 @@ class Runner:
         return prefix
 
     @everywhere
-    @torch.inference_mode()
     def release(self, request_ids: Collection[int | str | PrefixKey], *, scrub: bool) -> None:
         """Free the rows of these requests, others take their places; `scrub` where the rows may hold NaN."""
         self._release(request_ids, scrub=scrub)
@@ -257,7 +250,6 @@ class Runner:
             self._cache.trim(())
 
     @everywhere
-    @torch.inference_mode()
     def shrink(self) -> None:
         """Give back the memory of rows that are not in use."""
         self._cache.shrink(self._lengths)

@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.distributed.configuration_utils import DistributedConfig
 
+from worker.engine.architecture import keeps_state
 from worker.engine.group import Group
 from worker.engine.quantised import method_of
 
@@ -34,6 +35,8 @@ def why_not_shared(config: PreTrainedConfig, size: int) -> str | None:
     """Why a model cannot be divided among so many devices, if it cannot."""
     if method_of(config) is not None:
         return "its weights are quantised, and only plain ones are divided among devices"
+    if keeps_state(config):
+        return "its layers carry a recurrent state, which is not divided among devices"
     plan = _layers(_plan(config))
     if not plan:
         return "transformers has no tensor parallel plan for its architecture, so one device must hold it"
