@@ -1,4 +1,4 @@
-"""The operations of kernels.c and layers.c: compiled for this processor when first asked for, called on tensors' memory.
+"""The operations of kernels.c and layers.c, compiled for this processor when first asked for; tensors are their memory.
 
 Where there is no C compiler, or no way to share torch's threads, there are none, and layers stay as they are. Knows
 pointers and strides; does not know models.
