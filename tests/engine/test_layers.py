@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from transformers.models.mistral import modeling_mistral
 
+from tests.engine.conftest import make_engine
 from tests.engine.models import Family, tiny
+from tests.engine.oracle import Oracle
 from tests.engine.requests import decode, mixed_batch
-from worker.engine import load_engine
+from worker.engine import load_engine, native
 from worker.engine.attention import AttentionMetadata
 from worker.engine.fused import fuse
 from worker.engine.layers import FusedLayers, fuse_layers
@@ -32,6 +34,15 @@ def _three_threads() -> Iterator[None]:
     torch.set_num_threads(3)
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def _no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patched:
+        patched.setattr(native, "_OF_DTYPE", {})
+        kernels.cache_clear()
+        yield
+    kernels.cache_clear()
 
 
 @pytest.mark.usefixtures("_three_threads")
@@ -88,3 +99,15 @@ def test_layers_that_differ_behind_the_same_decorator_stay_apart(monkeypatch: py
     fuse_layers(model)
 
     assert not any(isinstance(module, FusedLayers) for module in model.modules())
+
+
+@pytest.mark.usefixtures("_no_compiler")
+def test_an_engine_without_a_compiler_answers_as_the_oracle_does(families: dict[str, Family]) -> None:
+    family, requests = families["llama"], mixed_batch(max_tokens=6)
+    oracle = Oracle.of(family)
+
+    answers = decode(make_engine(family), requests)
+
+    assert kernels(torch.float32) is None
+    for request in requests:
+        assert answers[request.request_id].token_ids == oracle.answer(request).token_ids
