@@ -1,15 +1,19 @@
 """All layers in one call give the bits that they give one by one, whatever threads share the work."""
 
 from collections.abc import Iterator
+from types import FunctionType
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.models.mistral import modeling_mistral
 
+from tests.engine.conftest import make_engine
 from tests.engine.models import Family, tiny
+from tests.engine.oracle import Oracle
 from tests.engine.requests import decode, mixed_batch
-from worker.engine import load_engine
+from worker.engine import load_engine, native
 from worker.engine.attention import AttentionMetadata
 from worker.engine.fused import fuse
 from worker.engine.layers import FusedLayers, fuse_layers
@@ -32,6 +36,15 @@ def _three_threads() -> Iterator[None]:
     torch.set_num_threads(1)
 
 
+@pytest.fixture
+def _no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patched:
+        patched.setattr(native, "_OF_DTYPE", {})
+        kernels.cache_clear()
+        yield
+    kernels.cache_clear()
+
+
 @pytest.mark.usefixtures("_three_threads")
 def test_layers_in_one_call_give_the_bits_of_layers_one_by_one(
     families: dict[str, Family], dtype: str, monkeypatch: pytest.MonkeyPatch
@@ -45,7 +58,12 @@ def test_layers_in_one_call_give_the_bits_of_layers_one_by_one(
         return states[-1]
 
     run = FusedLayers._run  # noqa: SLF001 (what is compared)
-    monkeypatch.setattr(FusedLayers, "_run", lambda *args: (calls.append(1), run(*args)))
+
+    def counted(layers: FusedLayers, x: Tensor, row_pass: AttentionMetadata, *others: Any) -> None:  # noqa: ANN401 (handed on)
+        calls.append(len(x))
+        run(layers, x, row_pass, *others)
+
+    monkeypatch.setattr(FusedLayers, "_run", counted)
     monkeypatch.setattr(Runner, "_forward", watched)
     decode(engine, requests)
     at_once = states.copy()
@@ -70,14 +88,26 @@ def test_layers_are_joined_where_their_code_is_a_copy_of_llamas(model_type: str,
     assert found == (known and kernels(torch.float32) is not None)
 
 
-def test_one_layer_that_does_something_else_keeps_all_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_that_differ_behind_the_same_decorator_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny("mistral", seed=0)
-
-    def other(self: nn.Module, hidden_states: Tensor, **_others: object) -> Tensor:
-        return self(hidden_states)
+    forward = modeling_mistral.MistralDecoderLayer.forward
+    other = FunctionType(forward.__code__, forward.__globals__, closure=forward.__closure__)
+    other.__dict__["__wrapped__"] = lambda self, hidden_states, **_others: hidden_states + self.mlp(hidden_states)
 
     monkeypatch.setattr(modeling_mistral.MistralDecoderLayer, "forward", other)
     fuse(model)
     fuse_layers(model)
 
     assert not any(isinstance(module, FusedLayers) for module in model.modules())
+
+
+@pytest.mark.usefixtures("_no_compiler")
+def test_an_engine_without_a_compiler_answers_as_the_oracle_does(families: dict[str, Family]) -> None:
+    family, requests = families["llama"], mixed_batch(max_tokens=6)
+    oracle = Oracle.of(family)
+
+    answers = decode(make_engine(family), requests)
+
+    assert kernels(torch.float32) is None
+    for request in requests:
+        assert answers[request.request_id].token_ids == oracle.answer(request).token_ids

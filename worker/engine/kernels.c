@@ -7,117 +7,35 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "vectors.h"
 #include "work.h"
 
 #ifdef __AVX512F__
-#define LANES 16
 #define TILE_ROWS 12
 #else
-#define LANES 8
 #define TILE_ROWS 6
 #endif
 #define PANEL (2 * LANES)
+#define MANY_TILES 4
+#define LONGEST_WIDENED 8192 /* rows of a panel that a thread's stack holds in float */
 #define CHUNK 64 /* columns of the cache between two looks at the largest score */
 #define PARALLEL _Pragma("omp parallel for schedule(static)")
-
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int32_t ints __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef uint32_t bits __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-
-#ifdef BFLOAT16
-typedef uint16_t element;
-typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
-
-INLINE float number(element x) {
-    union {
-        uint32_t bits;
-        float value;
-    } both = {(uint32_t)x << 16};
-    return both.value;
-}
-
-INLINE vec load(const element *p) { return (vec)(__builtin_convertvector(*(const halves *)p, bits) << 16); }
-
-INLINE void store(element *p, vec v) { /* to the nearest, of two the even one; not a number stays none */
-    bits b = (bits)v, rounded = (b + 0x7FFF + ((b >> 16) & 1)) >> 16;
-    bits broken = (bits)(v != v);
-    *(halves *)p = __builtin_convertvector((rounded & ~broken) | (broken & 0x7FC0), halves);
-}
-#else
-typedef float element;
-
-INLINE float number(element x) { return x; }
-
-INLINE vec load(const element *p) { return *(const vec *)p; }
-
-INLINE void store(element *p, vec v) { *(vec *)p = v; }
-#endif
-
-INLINE vec all(float x) { return x - (vec){0}; }
-
-INLINE vec pick(ints mask, vec a, vec b) { return (vec)((mask & (ints)a) | (~mask & (ints)b)); }
-
-INLINE float sum(vec v) {
-    float total = 0;
-    for (int i = 0; i < LANES; i++) total += v[i];
-    return total;
-}
-
-/* Neighbouring pairs, fours, ... of lanes of a and b, added: lanes that `step` parts, of a where a bit is clear. */
-INLINE vec folded(vec a, vec b, const int step) {
-    ints low, high;
-    for (int i = 0; i < LANES; i++) {
-        low[i] = i & step ? LANES + i - step : i;
-        high[i] = i & step ? LANES + i : i + step;
-    }
-    return __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, high);
-}
-
-/* The sum of each of LANES vectors, which are overwritten. */
-INLINE vec sums(vec *v) {
-#pragma GCC unroll 4
-    for (int step = 1; step < LANES; step *= 2)
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i += 2 * step) v[i] = folded(v[i], v[i + step], step);
-    return v[0];
-}
-
-INLINE vec exponential(vec x) { /* Cephes' expf: within two units of the last place */
-    x = pick(x > 88.3762626647949f, all(88.3762626647949f), x);
-    x = pick(x < -87.3365447504019f, all(-87.3365447504019f), x);
-    ints n = __builtin_convertvector(x * 1.44269504088896341f + pick(x < 0, all(-0.5f), all(0.5f)), ints);
-    vec whole = __builtin_convertvector(n, vec);
-    x = x - whole * 0.693359375f + whole * 2.12194440e-4f;
-    vec y = x * 1.9875691500e-4f + 1.3981999507e-3f;
-    y = y * x + 8.3334519073e-3f;
-    y = y * x + 4.1665795894e-2f;
-    y = y * x + 1.6666665459e-1f;
-    y = y * x + 5.0000001201e-1f;
-    return (y * x * x + x + 1) * (vec)((n + 127) << 23);
-}
 
 long panel(void) { return PANEL; }
 
 long lanes(void) { return LANES; }
 
-INLINE void put(element *y, vec v, long columns) {
-    if (columns >= LANES) {
-        store(y, v);
-        return;
-    }
-    element rest[LANES];
-    store(rest, v);
-    for (long i = 0; i < columns; i++) y[i] = rest[i];
-}
-
 /* rows x [rows, k] times one panel [k, PANEL], a constant number of rows: the sums stay in registers. What lies
-   `ahead` is fetched meanwhile, `pace` elements at a time. */
-INLINE void tile(const int rows, const float *x, const element *w, const element *ahead, long pace, const float *bias,
-                 element *y, long k, long stride, long columns) {
+   `ahead` is fetched meanwhile, `pace` elements at a time. The panel is of elements, or widened. */
+INLINE void tile(const int rows, const int is_wide, const float *x, const void *panel, const element *ahead, long pace,
+                 const float *bias, element *y, long k, long stride, long columns) {
+    const element *w = panel;
+    const float *wide = panel;
     vec left[TILE_ROWS], right[TILE_ROWS];
     for (int r = 0; r < rows; r++) left[r] = right[r] = all(0);
     for (long i = 0; i < k; i++) {
-        vec u = load(w + PANEL * i), v = load(w + PANEL * i + LANES);
+        vec u = is_wide ? *(const vec *)(wide + PANEL * i) : load(w + PANEL * i);
+        vec v = is_wide ? *(const vec *)(wide + PANEL * i + LANES) : load(w + PANEL * i + LANES);
         __builtin_prefetch(ahead + pace * i, 0, 2);
 #pragma GCC unroll 12
         for (int r = 0; r < rows; r++) {
@@ -132,10 +50,13 @@ INLINE void tile(const int rows, const float *x, const element *w, const element
     }
 }
 
-#define CASE(R) \
-    case R: tile(R, x, w, ahead, pace, bias, y, k, stride, columns); break;
+#define CASE(R)                                                                            \
+    case R:                                                                                \
+        if (is_wide) tile(R, 1, x, panel, ahead, pace, bias, y, k, stride, columns);       \
+        else tile(R, 0, x, panel, ahead, pace, bias, y, k, stride, columns);               \
+        break;
 
-static void rows_of_panel(long rows, const float *x, const element *w, const element *ahead, long pace,
+static void rows_of_panel(long rows, int is_wide, const float *x, const void *panel, const element *ahead, long pace,
                           const float *bias, element *y, long k, long stride, long columns) {
     switch (rows) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
@@ -146,7 +67,8 @@ static void rows_of_panel(long rows, const float *x, const element *w, const ele
 }
 
 /* y [m, n] = x [m, k] W^T + b, rows of y `stride` apart: W as panels [n / PANEL, k, PANEL], b [panels * PANEL] or null;
-   `wide` [m, k] is scratch, which float does without. The tiles of a panel fetch the next one, a part each. */
+   `wide` [m, k] is scratch, which float does without. The tiles of a panel fetch the next one, a part each; for many of
+   them, a panel of bfloat16 is widened once. */
 static void multiply(struct worker *worker, const element *x, const element *w, const float *bias, element *y,
                      float *wide, long m, long k, long n, long stride) {
 #ifdef BFLOAT16
@@ -157,13 +79,17 @@ static void multiply(struct worker *worker, const element *x, const element *w, 
 #endif
     long panels = (n + PANEL - 1) / PANEL, tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
     long pace = tiles < 1 || tiles > PANEL ? 1 : PANEL / tiles;
-    EACH(p, panels)
-    for (long t = 0; t < tiles; t++) { /* tiles of like heights */
-        long first = t * m / tiles, rows = (t + 1) * m / tiles - first, coming = p + worker->stride;
+    int is_wide = sizeof(element) < sizeof(float) && tiles >= MANY_TILES && k <= LONGEST_WIDENED;
+    EACH(p, panels) {
         const element *at = w + p * k * PANEL;
-        const element *ahead = coming < 0 || coming >= panels ? at : w + coming * k * PANEL + t * pace * k;
-        rows_of_panel(rows, wide + first * k, at, ahead, pace, bias ? bias + p * PANEL : 0,
-                      y + first * stride + p * PANEL, k, stride, n - p * PANEL);
+        float widened[is_wide ? k * PANEL : 1];
+        for (long i = 0; is_wide && i < k * PANEL; i += LANES) *(vec *)(widened + i) = load(at + i);
+        for (long t = 0; t < tiles; t++) { /* tiles of like heights */
+            long first = t * m / tiles, rows = (t + 1) * m / tiles - first, coming = p + worker->stride;
+            const element *ahead = coming < 0 || coming >= panels ? at : w + coming * k * PANEL + t * pace * k;
+            rows_of_panel(rows, is_wide, wide + first * k, is_wide ? (const void *)widened : at, ahead, pace,
+                          bias ? bias + p * PANEL : 0, y + first * stride + p * PANEL, k, stride, n - p * PANEL);
+        }
     }
 }
 

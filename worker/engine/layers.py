@@ -69,7 +69,7 @@ class FusedLayers(nn.Module):
         self._structs = (_Layer * len(layers))(*map(_layer_struct, layers))
         self._widths = [max(widths) for widths in zip(*map(_widths, self._structs), strict=True)]
         """Of each part of the scratch memory."""
-        self._widest = max(one.product.panels.shape[1] for one in _linears(layers))
+        self._widest = max(_panels(one).num_in for one in _linears(layers))
 
     def forward(
         self,
@@ -179,15 +179,20 @@ def _layer_struct(layer: Any) -> _Layer:  # noqa: ANN401 (as above)
     )
 
 
+def _panels(linear: JoinedLinear) -> PanelLinear:
+    if not isinstance(linear.product, PanelLinear):
+        raise TypeError  # `_is_known` has seen it
+    return linear.product
+
+
 def _linear_struct(linear: JoinedLinear) -> _Linear:
-    product = linear.product
-    structs = linear.updates.structs
+    product, structs = _panels(linear), linear.updates.structs
     return _Linear(
         product.panels.data_ptr(),
         None if product.padded_bias is None else product.padded_bias.data_ptr(),
         ctypes.cast(structs, _POINTER),
         len(structs),
-        product.panels.shape[1],
+        product.num_in,
         linear.out_features,
         linear.num_ranks,
     )

@@ -275,15 +275,9 @@ def _load(
     models = [c.model(config, dtype, device, group.size) for c, config in zip(full.values(), configs, strict=True)]
     tokenizer = base.tokenizer
     wholes = [*full.values()]
-    sizes = [len(vocabulary_layer(model).weight) for model in models]
-    crossings = {
-        number: crossing_between(base, wholes[number], cause, _eos_token_ids(models[0]) | tokenizer.end_ids)
-        for number, cause in differing(base, tokenizer, wholes[1:], sizes).items()
-    }
-    if crossings:
-        check_guides(wholes[1:])
-        if group.size > 1:
-            raise UnsupportedModelError(path=wholes[min(crossings)].path, cause=_JUDGES_ON_ONE_DEVICE)
+    crossings = _crossings(wholes, models)
+    if crossings and group.size > 1:
+        raise UnsupportedModelError(path=wholes[min(crossings)].path, cause=_JUDGES_ON_ONE_DEVICE)
     tokenizers = [whole.tokenizer if number in crossings else tokenizer for number, whole in enumerate(wholes)]
     host = _host(checkpoints, wholes, crossings)
     for adapter in adapters.values():
@@ -318,6 +312,18 @@ def _load(
         host=host,
         crossings=crossings,
     )
+
+
+def _crossings(wholes: Sequence[Checkpoint], models: Sequence[PreTrainedModel]) -> dict[int, Crossing]:
+    """How those read what the first writes whose tokenizers are not its own; raises for what cannot guide so."""
+    base, tokenizer = wholes[0], wholes[0].tokenizer
+    sizes = [len(vocabulary_layer(model).weight) for model in models]
+    ends = _eos_token_ids(models[0]) | tokenizer.end_ids
+    causes = differing(base, tokenizer, wholes[1:], sizes)
+    crossings = {number: crossing_between(base, wholes[number], cause, ends) for number, cause in causes.items()}
+    if crossings:
+        check_guides(wholes[1:])
+    return crossings
 
 
 def _host(checkpoints: Mapping[str, Checkpoint], wholes: Sequence[Checkpoint], crossed: Collection[int]) -> int:

@@ -1,4 +1,4 @@
-"""The operations of kernels.c and layers.c: compiled for this processor when first used, called on tensors' memory.
+"""The operations of kernels.c and layers.c, compiled for this processor when first asked for; tensors are their memory.
 
 Where there is no C compiler, or no way to share torch's threads, there are none, and layers stay as they are. Knows
 pointers and strides; does not know models.
@@ -22,7 +22,7 @@ from torch import Tensor
 from worker.engine.huge_pages import Chunks
 
 _SOURCE = Path(__file__).with_name("layers.c")
-_SOURCES = (_SOURCE, _SOURCE.with_name("kernels.c"), _SOURCE.with_name("work.h"))
+_SOURCES = (_SOURCE, *map(_SOURCE.with_name, ("kernels.c", "vectors.h", "work.h")))
 _FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
 _OF_DTYPE = {torch.float32: (), torch.bfloat16: ("-DBFLOAT16",)}
 _COMPILERS = ("cc", "gcc", "clang")

@@ -42,7 +42,7 @@ class PanelLinear(nn.Module):
     def __init__(self, kernels: Kernels, matrix: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self._kernels = kernels
-        self._num_out, self._num_in = matrix.shape
+        self._num_out, self.num_in = matrix.shape
         self.panels = kernels.packed(matrix)
         self.bias = bias
         self.padded_bias: Tensor | None = None
@@ -53,11 +53,11 @@ class PanelLinear(nn.Module):
     @cached_property
     def weight(self) -> Tensor:
         """[out, in], as PrepackedLinear's."""
-        return self.panels.transpose(1, 2).reshape(-1, self._num_in)[: self._num_out]
+        return self.panels.transpose(1, 2).reshape(-1, self.num_in)[: self._num_out]
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
-        rows = x.reshape(-1, self._num_in).contiguous()
+        rows = x.reshape(-1, self.num_in).contiguous()
         product = self._kernels.product(rows, self.panels, self.padded_bias, self._num_out)
         return product.view(*x.shape[:-1], self._num_out)
 

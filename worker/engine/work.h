@@ -6,7 +6,6 @@
 #include <sched.h>
 #include <stdint.h>
 
-#define INLINE static inline __attribute__((always_inline))
 #ifdef __x86_64__
 #define PAUSE __builtin_ia32_pause()
 #else
