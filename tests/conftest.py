@@ -19,8 +19,11 @@ from tests.statements import share_compiled_statements
 
 TESTS = Path(__file__).parent
 BROWSER = TESTS / "browser"
-WAITING = {BROWSER, TESTS / "system", TESTS / "bench" / "test_system.py", TESTS / "docs" / "test_blocks.py"}
+SYSTEM = TESTS / "system"
+WAITING = {BROWSER, SYSTEM, TESTS / "bench" / "test_system.py", TESTS / "docs" / "test_blocks.py"}
 """Tests that mostly wait for processes of their own, and the longest of all."""
+WITH_ENGINES = {BROWSER, *(SYSTEM / f"test_{name}.py" for name in ("kill", "learning", "models"))}
+"""Some of these fork engines from a process that has imported torch: one such process is enough."""
 TEMPLATE = f"padserve_test_template_{os.getpid()}"  # a given server may be shared with other runs
 
 share_compiled_statements()
@@ -52,7 +55,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Of tests side by side, all processes but one begin with their share of those that mostly wait for others.
 
     Otherwise they would stand together in one process's part, and all would wait for it in the end. The last process
-    computes meanwhile. What shares a stack or a browser stays together. Every process must find the same order.
+    computes meanwhile. What shares a stack, a browser or an import of torch stays together, and begins. Every process
+    must find the same order.
     """
     if not hasattr(config, "workerinput"):
         return
@@ -60,15 +64,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     groups: dict[object, list[pytest.Item]] = {}
     others: list[pytest.Item] = []
     for item in items:
-        if not WAITING.isdisjoint((item.path, *item.path.parents)):
+        if _is_among(WAITING, item):
             groups.setdefault(_stack_of(item), []).append(item)
         else:
             others.append(item)
     num_waiting = max(1, num_processes - 1)
+    largest_first = sorted(groups.values(), key=len, reverse=True)
     rest = iter(others)
     ordered: list[pytest.Item] = []
     for number in range(num_processes):
-        own = list(groups.values())[number::num_waiting] if number < num_waiting else []
+        own = largest_first[number::num_waiting] if number < num_waiting else []
         waiting = list(chain.from_iterable(own))
         share = (len(items) - len(ordered)) // (num_processes - number)  # as xdist gives them out
         ordered += [*waiting, *islice(rest, max(0, share - len(waiting)))]
@@ -83,12 +88,12 @@ def pytest_collection_finish() -> None:
 
 def _stack_of(item: pytest.Item) -> object:
     """Equal for tests on one stack."""
-    assert isinstance(item, pytest.Function)
-    if BROWSER in item.path.parents:
-        return BROWSER
-    if "shared_stack" not in item.fixturenames:
-        return item.nodeid
-    return item.path, item.callspec.params.get("database_url") if hasattr(item, "callspec") else None
+    return "engines" if _is_among(WITH_ENGINES, item) else item.nodeid
+
+
+def _is_among(paths: set[Path], item: pytest.Item) -> bool:
+    """Whether its file or a folder above it is one of these."""
+    return not paths.isdisjoint((item.path, *item.path.parents))
 
 
 @pytest.fixture(scope="session")

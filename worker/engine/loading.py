@@ -275,7 +275,7 @@ def _load(
     models = [c.model(config, dtype, device, group.size) for c, config in zip(full.values(), configs, strict=True)]
     tokenizer = base.tokenizer
     wholes = [*full.values()]
-    crossings = _crossings(wholes, models)
+    crossings = _crossings(wholes, models, tokenizer)
     if crossings and group.size > 1:
         raise UnsupportedModelError(path=wholes[min(crossings)].path, cause=_JUDGES_ON_ONE_DEVICE)
     tokenizers = [whole.tokenizer if number in crossings else tokenizer for number, whole in enumerate(wholes)]
@@ -314,9 +314,11 @@ def _load(
     )
 
 
-def _crossings(wholes: Sequence[Checkpoint], models: Sequence[PreTrainedModel]) -> dict[int, Crossing]:
+def _crossings(
+    wholes: Sequence[Checkpoint], models: Sequence[PreTrainedModel], tokenizer: TokenizerFiles
+) -> dict[int, Crossing]:
     """How those read what the first writes whose tokenizers are not its own; raises for what cannot guide so."""
-    base, tokenizer = wholes[0], wholes[0].tokenizer
+    base = wholes[0]
     sizes = [len(vocabulary_layer(model).weight) for model in models]
     ends = _eos_token_ids(models[0]) | tokenizer.end_ids
     causes = differing(base, tokenizer, wholes[1:], sizes)
