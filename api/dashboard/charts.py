@@ -68,6 +68,10 @@ def progress_chart(
     return Chart(bars, " ".join(points), most / step, step, seconds, ended)
 
 
+UNKNOWN = 3.0
+"""Two standard deviations from which on a weight counts as not known: usual weights lie between 0 and this."""
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """A weight and how sure it is, from 0 to `WIDTH`; two standard deviations to either side."""
@@ -79,10 +83,16 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def is_known(self) -> bool:
+        """Whether its deviation says more than that it may be anything."""
+        return 2 * self.deviation < UNKNOWN
+
 
 def intervals(names: Sequence[str], weights: Sequence[float], deviations: Sequence[float]) -> list[Interval]:
-    """All on one scale, which begins at 0 and ends with the largest weight that may be."""
-    most = max((weight + 2 * deviation for weight, deviation in zip(weights, deviations, strict=True)), default=0)
+    """All on one scale, which begins at 0 and ends with the largest weight that may be, as far as it is known."""
+    ends = (weight + min(2 * deviation, UNKNOWN) for weight, deviation in zip(weights, deviations, strict=True))
+    most = max(ends, default=0)
     scale = WIDTH / max(most, 1.0)
     return [
         Interval(
@@ -91,7 +101,7 @@ def intervals(names: Sequence[str], weights: Sequence[float], deviations: Sequen
             deviation,
             at=weight * scale,
             low=max(0.0, weight - 2 * deviation) * scale,
-            high=(weight + 2 * deviation) * scale,
+            high=min(WIDTH, (weight + 2 * deviation) * scale),
         )
         for name, weight, deviation in zip(names, weights, deviations, strict=True)
     ]

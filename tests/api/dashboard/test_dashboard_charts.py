@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from api.dashboard.charts import HEIGHT, WIDTH, scatter
+from api.dashboard.charts import HEIGHT, WIDTH, intervals, scatter
 from api.http.dependencies import Scope
 from domain.preferences import Method
 from tests.api.conftest import Api
@@ -30,6 +30,14 @@ def test_settings_stand_by_the_square_root_of_what_they_move_on_axes_with_marks(
 @pytest.mark.parametrize("tried", [[], [("prompt, pad", 0.0, 0.0)], [("pad, pad, strength 1", 1e-9, -3.0)]])
 def test_a_plot_of_next_to_nothing_is_one(tried: list[tuple[str, float, float]]) -> None:
     assert len(scatter(tried, "").points) == len(tried)
+
+
+def test_a_weight_of_which_nothing_is_known_says_so_and_leaves_the_others_room() -> None:
+    unknown, known = intervals(["formal", "brief"], [1.0, 0.5], [9.0, 0.1])
+
+    assert (unknown.is_known, known.is_known) == (False, True)
+    assert unknown.high == WIDTH
+    assert known.high - known.low == pytest.approx(WIDTH * 0.4 / 4)
 
 
 def test_a_calibrated_model_shows_what_was_tried_and_which_was_chosen(api: Api) -> None:

@@ -8,7 +8,7 @@ from fastapi import Request
 
 from api.dashboard import preview, strength, teaching
 from api.http.dependencies import Caller, Scope, Services
-from api.profiles.preview_schemas import PreviewedText, ProfilePreviewIn, ProfilePreviewOut
+from api.profiles.preview_schemas import PreviewedText, ProfilePreviewIn, ProfilePreviewOut, Variant
 from tests.api.conftest import Api
 from tests.api.dashboard.test_dashboard import HOST, Visitor
 
@@ -21,17 +21,17 @@ async def answered(
 ) -> ProfilePreviewOut:
     """What a worker would write: each text says what it was asked for; the principles speak for it by its length."""
     texts = []
-    for variant in body.variants or [None]:
-        said = body.text or f"<b>{variant.strength if variant else ''}{'!' * ((body.seed or 0) % 7)}"
+    for variant in body.variants or [Variant()]:
+        said = body.text or f"<b>{variant.strength}{'!' * ((body.seed or 0) % 7)}"
         principles = [{"text": "formal", "log_ratio": len(said)}, {"text": "brief", "log_ratio": -len(said)}]
         ended = {**TOKEN, "text": "", "is_end": True, "candidates": [CANDIDATE]}
         tokens = [{**TOKEN, "text": said, "candidates": [CANDIDATE]}, ended]
         rewards = {"strength": 1.0, "max_kl": None, "principles": principles, "tokens": tokens}
         nothing = dict.fromkeys(("method", "strength", "max_kl", "reward", "kl", "error"))
-        shown = {"strength": variant.strength} if variant else {}
+        shown = {"strength": variant.strength}
         texts.append({**nothing, **shown, "text": said, "finish_reason": "stop", "token_rewards": rewards})
     data = [PreviewedText.model_validate(each) for each in texts]
-    return ProfilePreviewOut.model_construct(user_id=user_id, profile_version=1, model="m", data=data)
+    return ProfilePreviewOut.model_construct(user_id=user_id, profile_version=1, model="m", data=data, complete=True)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.builders import a_description
 
 CANDIDATE = {"token_id": 7, "text": "tea", "base_log_probability": 0.0, "reward": 0.5, "guided_log_probability": 0.0}
 NUMBERS = {"log_probability": -1.0, "reward": 0.5, "strength": 1.0, "kl": 0.1}
-TOKEN = {"token_id": 7, "text": "tea", **NUMBERS, "is_changed": False, "candidates": [CANDIDATE]}
+TOKEN = {"token_id": 7, "text": "tea", **NUMBERS, "is_changed": False, "is_end": False, "candidates": [CANDIDATE]}
 INSIGHT: JsonObject = {"strength": 1.0, "max_kl": None, "principles": [], "tokens": [TOKEN]}
 
 
