@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 from api.streams import one_answer
 from tests.anthropic.requests import params
 from tests.openai.conftest import MODEL, Site
-from tests.openai.test_streaming import TEXT, WORDS, Writer, meanwhile, num_rows, streaming, wait_for_rows, writer
+from tests.openai.streaming.conftest import streaming, writer
+from tests.openai.streaming.writing import TEXT, WORDS, Writer, meanwhile, num_rows, wait_for_rows
 
 __all__ = ["streaming", "writer"]
 

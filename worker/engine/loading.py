@@ -368,5 +368,3 @@ def _eos_token_ids(model: PreTrainedModel) -> frozenset[int]:
     stated = [getattr(model.generation_config, "eos_token_id", None), model.config.get_text_config().eos_token_id]
     each = (ids if isinstance(ids, list) else [ids] for ids in stated)
     return frozenset(token_id for ids in each for token_id in ids if token_id is not None)
-
-
