@@ -36,10 +36,10 @@ class SharedPrefix:
     adapter: int
     token_ids: tuple[int, ...]
     keys: Mapping[int, Tensor]
-    """Of each layer [heads, tokens, head size], as the values."""
+    """Keys of each layer [heads, tokens, head size]; values likewise."""
     values: Mapping[int, Tensor]
     states: Mapping[tuple[int, int, bool], Tensor] = field(default_factory=dict)
-    """Of recurrent layers, behind the last token."""
+    """States of recurrent layers behind the last token."""
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -51,7 +51,7 @@ class CascadeGroup:
 
     prefix: SharedPrefix
     rows: Tensor
-    """[a], counted within the block."""
+    """Indices [a] of the rows, counted within the block."""
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class AttentionBlock:
 
     @property
     def rows(self) -> slice:
-        """The rows of the cache."""
+        """The rows of the cache that this block reads and writes."""
         return slice(self.first_row, self.first_row + len(self.columns))
 
     def take(self, line: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class Scoring:
     """[heads], a score that each query of a head has beside those of keys: its weight goes to no value."""
 
     def scaled(self, products: Tensor) -> Tensor:
-        """Scores in float32."""
+        """Products of queries and keys as scores, float32: scaled, and capped where the model does."""
         scores = products.float() * self.scale
         return scores if self.softcap is None else self.softcap * torch.tanh(scores / self.softcap)
 

@@ -33,14 +33,14 @@ _DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 @dataclass(slots=True)
 class _Processes:
-    """Those of the followers, each kept by a thread of the leader."""
+    """The processes of the followers, each kept by a thread of the leader."""
 
     connections: list[Connection] = field(default_factory=list)
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
     is_closing: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
-        """One more."""
+        """Start one more follower, and return when its process runs."""
         ours, theirs = Pipe()
         begun = threading.Event()
         threading.Thread(target=self._keep, args=(theirs, begun), daemon=True).start()
@@ -64,7 +64,7 @@ class _Processes:
             os._exit(LOST)  # the main thread may wait for that device for ever
 
     def close(self) -> None:
-        """End them, and wait until they have ended."""
+        """End the followers, and return when they have ended; one that does not end in time is killed."""
         self.is_closing.set()
         for connection in self.connections:
             connection.close()

@@ -96,7 +96,7 @@ class FusedAttention(nn.Module):
 
 
 def fuse(model: PreTrainedModel) -> None:
-    """Replace, in place, what is known to be one of these."""
+    """Replace, in place, the modules of a model whose forward is known to be one of these."""
     kernels = kernels_on(model.dtype, model.device)
     if kernels is not None:
         for path, module in list(model.named_modules()):

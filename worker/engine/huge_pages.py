@@ -27,7 +27,7 @@ class Chunks:
         self._num_used = 0
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Of any content."""
+        """An uninitialised tensor in a chunk of memory that it shares with others."""
         count = math.prod(shape)
         if _ADVICE is None or not count:
             return torch.empty(shape, dtype=dtype)

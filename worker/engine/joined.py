@@ -93,7 +93,7 @@ def _adapters(layers: Sequence[nn.Module], low: int) -> tuple[list[Tensor], list
 
 
 def _joined_bias(plain: Sequence[tuple[Tensor, Tensor | None]], num_ranks: int) -> Tensor | None:
-    """Of all rows, 0 where a layer has none; None where no layer has one."""
+    """The biases of all layers, 0 where a layer has none, then zeros for the ranks; None where no layer has one."""
     if all(bias is None for _, bias in plain):
         return None
     each = [matrix.new_zeros(len(matrix)) if bias is None else bias for matrix, bias in plain]

@@ -199,7 +199,7 @@ def _linear_struct(linear: JoinedLinear) -> _Linear:
 
 
 def _widths(layer: _Layer) -> tuple[int, ...]:
-    """Of normed, joined, attended, output, gates and inner."""
+    """Scratch columns that a layer needs for normed, joined, attended, output, gates and inner."""
     joined, output, gates, last = (
         linear.num_out + linear.num_ranks for linear in (layer.inputs, layer.output, layer.gate_up, layer.down)
     )

@@ -13,12 +13,12 @@ from worker.engine.validation import Limits
 
 @dataclass(frozen=True, slots=True)
 class EngineModels:
-    """What was loaded."""
+    """The models that one engine decodes with, proved at load, and what their checkpoints say."""
 
     runners: tuple[Runner, ...]
     """One per set of shared weights."""
     weights: Mapping[str, StreamWeights]
-    """What the names that streams use stand for."""
+    """The weights that each name stands for which a stream may use."""
     limits: Limits
     eos_token_ids: frozenset[int]
     device: torch.device

@@ -46,11 +46,11 @@ class Update:
     """An adapted layer's part of a row, and the second halves of its adapters."""
 
     out: int
-    """Where its output begins."""
+    """Column of the product at which the layer's output begins."""
     low: int
-    """Where its A x begins."""
+    """Column of the product at which its A x begins."""
     up: Tensor
-    """[ranks, out]."""
+    """B of all adapters, [ranks, out]."""
     owner: Tensor
     """[ranks], which adapter's."""
 
@@ -63,7 +63,7 @@ class _UpdateStruct(ctypes.Structure):
 
 
 class Updates:
-    """Those of the layers of one product, as the kernel reads them."""
+    """The adapters of the layers that are one product, as the kernel reads them."""
 
     def __init__(self, updates: Sequence[Update]) -> None:
         self._updates = updates  # whose memory it is
@@ -210,13 +210,13 @@ class Kernels:
 
 @cache
 def kernels(dtype: torch.dtype) -> Kernels | None:
-    """Those of a dtype, or None where it has none or they cannot be had here."""
+    """The kernels of a dtype; None where it has none, or they cannot be compiled here."""
     library = _library(_OF_DTYPE[dtype]) if dtype in _OF_DTYPE else None
     return None if library is None else Kernels(library, dtype)
 
 
 def kernels_on(dtype: torch.dtype, device: torch.device) -> Kernels | None:
-    """As `kernels`; none on other devices."""
+    """The kernels of a dtype on a CPU, as `kernels` gives them; None on other devices."""
     return kernels(dtype) if device.type == "cpu" else None
 
 
@@ -250,7 +250,7 @@ def _built(compiler: str, more: tuple[str, ...]) -> Path:
 
 
 def _processor() -> str:
-    """What -march=native makes of this one."""
+    """The features of this processor, which decide what -march=native makes of the source."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -85,7 +85,7 @@ def laid_out(matrix: Tensor, bias: Tensor | None) -> PrepackedLinear | PanelLine
 
 
 def plain_of(layer: nn.Linear | Conv1D) -> tuple[Tensor, Tensor | None]:
-    """W [out, in] and b."""
+    """W [out, in] and b of a layer, whichever way it is laid out; b is None where it has none."""
     weight = layer.weight.detach()
     bias: Tensor | None = layer.bias
     return weight.t() if isinstance(layer, Conv1D) else weight, None if bias is None else bias.detach()

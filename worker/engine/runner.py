@@ -62,7 +62,7 @@ class Runner:
         self.reads_in_place: bool | None = None
         """Whether rows read shared prefixes where they lie: False where they cannot, None where the length decides."""
         self.rows: list[Row] = []
-        """Those that decode, then those whose prompts are being read."""
+        """The rows in use: those that decode, then those whose prompts are being read."""
         self.num_decoding = 0
         self._num_joining = 0  # rows behind them whose last piece the coming `feed` follows
         self.windows: set[int | None] = set()
@@ -88,12 +88,12 @@ class Runner:
 
     @property
     def bytes_per_row(self) -> int:
-        """What a row takes whatever its length: its recurrent state."""
+        """Bytes that a row takes whatever its length: its recurrent state."""
         return self._cache.states.bytes_per_row
 
     @property
     def bytes_per_token(self) -> int:
-        """What a token of a row takes in the cache; known once the runner has run."""
+        """Bytes that a token of a row takes in the cache; known once the runner has run."""
         return self._cache.bytes_per_column
 
     def row_bytes(self, num_tokens: int) -> int:
@@ -107,12 +107,12 @@ class Runner:
 
     @property
     def cache_bytes_used(self) -> int:
-        """What these tokens take, and the states of their rows."""
+        """Bytes that these tokens take, and the states of their rows."""
         return self.cache_tokens * self.bytes_per_token + len(self.rows) * self.bytes_per_row
 
     @property
     def cache_bytes_reserved(self) -> int:
-        """Memory that the cache has, whether it holds tokens or not."""
+        """Bytes of memory that the cache has, whether they hold tokens or not."""
         return self._cache.bytes_reserved
 
     @everywhere
@@ -144,7 +144,7 @@ class Runner:
 
     @property
     def decoding_keys(self) -> list[RowKey]:
-        """Whose hidden states `run` gave, in their order."""
+        """The keys of the rows whose hidden states `run` gave, in their order."""
         return [row.key for row in self.rows[: self.num_decoding + self._num_joining]]
 
     @everywhere
@@ -261,7 +261,7 @@ class Runner:
 
     @torch.inference_mode()
     def columns(self, hidden: Tensor, rows: Tensor, token_ids: Tensor) -> Tensor:
-        """Their logits of candidates [m, K] only: [m, K]."""
+        """Logits [m, K] of the rows [m] for their candidates [m, K] alone."""
         return self.head.columns(hidden[rows], token_ids, self._adapters_at_head(rows))
 
     def _index(self, values: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
@@ -352,7 +352,7 @@ class Runner:
             self._adapters.select(adapters, used)
 
     def _adapters_at_head(self, rows: Tensor) -> Tensor | None:
-        """Of these rows [m], where the head tells them apart."""
+        """The adapters of these rows [m]; None where the head treats all rows alike."""
         if not self.head.tells_rows_apart:
             return None
         adapters = self._index([row.adapter for row in self.rows])[rows]

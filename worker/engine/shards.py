@@ -60,10 +60,10 @@ def distributed(config: PreTrainedConfig, size: int) -> DistributedConfig:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Of one model on one device: how each of its layers was divided."""
+    """How each layer of one model was divided, as one device has its share."""
 
     styles: Mapping[str, str]
-    """By path, where a layer is not whole."""
+    """How a layer is divided, by its path; whole layers are left out."""
     group: Group
 
     def of_adapter(self, key: str, tensor: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class Shares:
 
     @contextmanager
     def summed(self, model: PreTrainedModel) -> Iterator[None]:
-        """The same for a while."""
+        """As `sum_in`, until the block ends."""
         handles = self.sum_in(model)
         yield
         for handle in handles:
@@ -125,7 +125,7 @@ def _plan(config: PreTrainedConfig) -> dict[str, str]:
 
 
 def _layers(plan: Mapping[str, str]) -> dict[str, str]:
-    """The part of it that divides layers."""
+    """The entries of a plan that divide layers."""
     return {name: style for name, style in plan.items() if "*" in name}
 
 

@@ -51,9 +51,9 @@ class _Places:
     stream_logits: Tensor
     """[n, M, K], float64, unprocessed."""
     of_given: Tensor
-    """[n, M], the same of the token that stands there."""
+    """[n, M], float64, unprocessed, of the token that stands there."""
     log_probabilities: Tensor
-    """[n, M], of that token, over the whole vocabulary."""
+    """[n, M], log-probabilities of that token over the whole vocabulary."""
 
 
 def token_rewards(
@@ -195,7 +195,7 @@ def _count_before(penalties: Penalties, completion_ids: tuple[int, ...], start: 
 
 
 def _rewards(text: _Text, part: slice, places: _Places) -> list[TokenReward] | None:
-    """None where logits are broken."""
+    """The rewards of the tokens of one part; None where logits are broken."""
     proposed, stream_logits = places.candidates, places.stream_logits
     allowed = (proposed.logits > -torch.inf) & (stream_logits != -torch.inf).all(1)
     finite = proposed.finite & allowed.any(-1) & all_finite(stream_logits, allowed)
@@ -237,7 +237,7 @@ def _strengths(text: _Text, base: Tensor, rewards: Tensor, allowed: Tensor) -> T
 def _candidates(
     allowed: Tensor, token_ids: Tensor, log_base: Tensor, rewards: Tensor, log_guided: Tensor
 ) -> Iterator[tuple[CandidateReward, ...]]:
-    """Those of each place, of tensors [n, K]."""
+    """The candidates of each place, from tensors [n, K]."""
     columns = (allowed, token_ids, log_base, rewards, log_guided)
     for place in zip(*(column.tolist() for column in columns), strict=True):
         yield tuple(CandidateReward(*numbers) for is_allowed, *numbers in zip(*place, strict=True) if is_allowed)

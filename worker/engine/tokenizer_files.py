@@ -30,7 +30,7 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """One more than the largest id."""
+        """Number of ids: one more than the largest."""
         return max(self.ids.values(), default=-1) + 1
 
 
@@ -59,7 +59,7 @@ class TokenizerFiles:
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
-        """Of tokens that control a model rather than spell text."""
+        """Ids of tokens that control a model rather than spell text."""
         marked = {token["id"] for token in self._added_tokens if token.get("special")}
         named = {self._id(self._config.get(name) or self._map.get(name)) for name in _NAMED_TOKENS}
         return frozenset(marked | {token_id for token_id in named if token_id is not None})
@@ -159,7 +159,7 @@ class TokenizerFiles:
 
 
 def _learnt(fast: Mapping[str, Any]) -> dict[str, int]:
-    """Of a tokenizer.json, without the added tokens."""
+    """Token to id of a tokenizer.json, without the added tokens."""
     entries = (fast.get("model") or {}).get("vocab")
     if isinstance(entries, list):  # unigram models list (token, score) pairs; the index is the id
         return {entry[0]: index for index, entry in enumerate(entries)}
@@ -167,7 +167,7 @@ def _learnt(fast: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _content(token: object) -> str | None:
-    """Of a token that is named, or described by an object."""
+    """The text of a token that is named, or described by an object."""
     content = token.get("content") if isinstance(token, dict) else token
     return content if isinstance(content, str) else None
 
@@ -188,7 +188,7 @@ def why_unlike(base: TokenizerFiles, other: TokenizerFiles) -> str | None:
 
 
 def why_contradicting(ours: Vocabulary, theirs: Vocabulary) -> str | None:
-    """A token that both have and number differently."""
+    """A sentence on a token that both have and number differently; None where there is none."""
     for token, number in theirs.ids.items():
         if ours.ids.get(token, number) != number:
             return f"their tokenizers differ: {token!r} is token {number} there and {ours.ids[token]} in the base"

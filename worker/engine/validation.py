@@ -36,12 +36,12 @@ from worker.engine.streams import GuidedStream
 
 LARGEST_PENALTY = 2
 LARGEST_BIAS = 100
-"""As in OpenAI's API."""
+"""Largest bias on a logit, as in OpenAI's API."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the loaded models can take."""
+    """Bounds that the loaded models set to a request: vocabulary, length, names of weights."""
 
     vocab_size: int
     max_length: int

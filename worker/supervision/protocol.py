@@ -27,7 +27,7 @@ class Decoder(Protocol):
 
     @property
     def description(self) -> ModelDescription:
-        """What was loaded, and what it can do."""
+        """Name, digest, methods and limits of the model that was loaded."""
 
     @property
     def statistics(self) -> Statistics:

@@ -34,7 +34,7 @@ class Triage:
 
     @property
     def inside(self) -> set[Attempt]:
-        """Those that the engine was sent, and whose outcome it still owes."""
+        """The attempts that the engine was sent, and whose outcome it still owes."""
         return set(self._inside)
 
     def is_inside(self, attempt: Attempt) -> bool:

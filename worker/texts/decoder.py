@@ -50,6 +50,7 @@ UNCALIBRATED_MAX_KL = 0.2
 
 SETTINGS_BY_CODE = {
     "device_unavailable": "PADSERVE_DEVICE",
+    "devices_unavailable": "PADSERVE_DEVICE, PADSERVE_TENSOR_PARALLEL",
     "dtype_unknown": "PADSERVE_DTYPE",
     "max_length_invalid": "PADSERVE_MAX_LENGTH",
     "max_length_unknown": "PADSERVE_MAX_LENGTH",

@@ -134,9 +134,9 @@ def test_a_wrong_wish_is_refused_before_anything_is_sent(
     assert num_rows(site) == before
 
 
-def test_a_hundred_streams_are_heard_over_one_connection(site: Site, writer: Writer) -> None:
+def test_more_streams_than_the_api_has_threads_are_heard_over_one_connection(site: Site, writer: Writer) -> None:
     client = site.client(max_retries=0, timeout=60)
-    num_streams = 100
+    num_streams = 50
     texts: dict[int, str] = {}
 
     def ask(number: int) -> None:

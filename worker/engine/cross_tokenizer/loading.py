@@ -37,7 +37,7 @@ def guide_length(model: PreTrainedModel, max_length: int) -> int:
 
 
 def _tokenizer(checkpoint: Checkpoint, base: Checkpoint, guide: Checkpoint, cause: str) -> Tokenizer:
-    """This object is nobody else's."""
+    """A checkpoint's tokenizer, read anew so that it may be changed; raises VocabularyMismatchError."""
     try:
         read = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
         backend = read.backend_tokenizer

@@ -37,7 +37,7 @@ class Retokenizer:
         """Whether the tokens in front of a word do not depend on what comes; if not, whole texts are tokenized."""
 
     def tokens(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Of each text."""
+        """The tokens of each text, without any that a template or a beginning would add."""
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [tuple(each.ids) for each in encoded]
 
@@ -70,21 +70,21 @@ class Continued:
     """The tokens of a text with each of several endings."""
 
     settled: tuple[int, ...]
-    """What all begin with."""
+    """Tokens with which all endings begin."""
     endings: tuple[tuple[int, ...], ...]
-    """What follows, of each candidate."""
+    """For each candidate, the tokens that follow."""
 
 
 @dataclass(slots=True)
 class GrowingText:
-    """What was written so far by tokens of the base."""
+    """The text that tokens of the base have written so far, in the guide's tokens as far as they are settled."""
 
     _settled: list[int] = field(default_factory=list)
-    """Tokens of the guide's, of the characters before `_open`."""
+    """The guide's tokens of the characters before `_open`."""
     _open: str = ""
     """Complete characters whose tokens may change."""
     _held: bytes = b""
-    """The beginning of a character."""
+    """Bytes that begin a character which is not complete."""
     _has_begun: bool = False
 
     def candidates(self, spelling: Spelling, token_ids: Sequence[int]) -> list[str]:
@@ -96,7 +96,7 @@ class GrowingText:
         return Continued(tuple(self._settled), tuple(endings))
 
     def append(self, spelling: Spelling, token_id: int, retokenizer: Retokenizer) -> None:
-        """The token that was chosen."""
+        """Add the token that the base has chosen, and settle what can no longer change."""
         text, held = self._added(spelling, token_id)
         self._has_begun = self._has_begun or bool(spelling.spelt([token_id], at_start=False))
         self._open, self._held = self._open + text, held

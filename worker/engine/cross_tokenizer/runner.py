@@ -39,17 +39,17 @@ class TextRunner(Runner):
         super().__init__(model, adapters, max_length)
         self._texts: Texts | None = None
         self._prompts: dict[RowKey, tuple[int, ...]] = {}
-        """As far as they were read."""
+        """Token ids of each row's prompt, as far as they were read."""
         self._held: dict[RowKey, tuple[int, ...]] = {}
-        """The text whose keys a row's columns hold."""
+        """Token ids whose keys a row's columns hold."""
 
     def cross(self, crossing: Crossing) -> None:
-        """Judge texts from now on."""
+        """From now on this runner judges the texts of another vocabulary's tokens, and proposes none."""
         self._texts = Texts(crossing)
         self.proposes = False
 
     def row_bytes(self, num_tokens: int) -> int:
-        """What a row takes for so many tokens of the base's."""
+        """Bytes that a row takes for `num_tokens` tokens of the base's."""
         return super().row_bytes(num_tokens if self._texts is None else TOKENS_PER_TOKEN * num_tokens)
 
     @property
@@ -172,7 +172,7 @@ class TextRunner(Runner):
         return float((found - expected).norm() / expected.norm())
 
     def text_ids(self, token_ids: Sequence[int]) -> tuple[int, ...]:
-        """What the base wrote with these tokens, in this model's own."""
+        """The text that these tokens of the base spell, in this model's own tokens."""
         return self._read_texts.whole(token_ids)
 
     @property

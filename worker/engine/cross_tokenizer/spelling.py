@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 _PROBES = ("The café, isn't  it?\n\n\t12345 km", "ที่นี่ 日本語 🙂👩‍🚀 e\u0301", "x = [1]; // done")
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
-"""What a space is in vocabularies of the kind of SentencePiece."""
+"""The character that stands for a space in vocabularies of the kind of SentencePiece."""
 
 
 class UnknownSpellingError(ValueError):
@@ -41,7 +41,7 @@ class Spelling:
 
     @property
     def tokens(self) -> Mapping[int, bytes]:
-        """Of every token that spells something."""
+        """The bytes that a token spells, by its id; tokens that spell nothing are left out."""
         return self._tokens
 
     def spelt(self, token_ids: Sequence[int], *, at_start: bool) -> bytes:
@@ -88,7 +88,7 @@ def _speller(kinds: Sequence[Mapping[str, Any]]) -> _Speller:
 
 
 def _decoders(described: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """One after the other, whatever they are nested in."""
+    """The decoders that a tokenizer.json describes, in order, without the sequences that hold them."""
     if described["type"] == "Sequence":
         for inner in described["decoders"]:
             yield from _decoders(inner)

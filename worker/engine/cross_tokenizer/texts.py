@@ -13,17 +13,17 @@ class Crossing:
     """How a guide reads what the base writes."""
 
     spelling: Spelling
-    """Of the base's tokens."""
+    """The bytes of the base's tokens."""
     retokenizer: Retokenizer
-    """The guide's."""
+    """The guide's tokenizer."""
     ends: frozenset[int]
     """The base's tokens that end an answer."""
     end: int | None
-    """The guide's; None where nothing ends its answers: then an end adds nothing."""
+    """The guide's token that ends an answer; None where it has none: then an end adds nothing."""
 
 
 class Texts:
-    """One for each request that decodes."""
+    """The growing texts of the requests that decode, by request."""
 
     def __init__(self, crossing: Crossing) -> None:
         self._crossing = crossing
@@ -44,12 +44,12 @@ class Texts:
         }
 
     def append(self, request_id: TicketId, token_id: int) -> None:
-        """The token of the base that was chosen."""
+        """Add the token of the base that was chosen to the request's text."""
         text = self._texts.setdefault(request_id, GrowingText())
         text.append(self._crossing.spelling, token_id, self._crossing.retokenizer)
 
     def forget(self, request_ids: Collection[TicketId]) -> None:
-        """They are not written any further."""
+        """Drop the texts of these requests; unknown ones are no error."""
         for request_id in request_ids:
             self._texts.pop(request_id, None)
 

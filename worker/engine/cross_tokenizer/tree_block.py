@@ -28,7 +28,7 @@ class TreeBlock(AttentionBlock):
         return LONGEST_PROMPT_BY_TOKENS if self.are_chains else 0.0
 
     def visible(self, window: int | None) -> Tensor:
-        """[n, 1, T, keys]."""
+        """Which keys a token may see [n, 1, T, keys]: its row's text, its ancestors and itself, within the window."""
         if window not in self._visible:
             num_tokens = self.seen.shape[1]
             keys = torch.arange(self.num_keys, device=self.starts.device)

@@ -26,9 +26,9 @@ class Tree:
     start: int
     tokens: tuple[int, ...]
     parents: tuple[int | None, ...]
-    """Of each token, another of them, which stands before it; None of the first."""
+    """For each token, the one that stands before it; None for the first."""
     positions: tuple[int, ...]
-    """Of each token in its text."""
+    """The position of each token in its text."""
     terms: tuple[Term, ...]
     held: tuple[int, ...]
     """The text of which the row's columns hold the keys afterwards, from the first on."""
@@ -39,7 +39,7 @@ class Tree:
         return all(parent is None or parent == node - 1 for node, parent in enumerate(self.parents))
 
     def ancestors(self) -> list[list[int]]:
-        """Of each token, the tokens that it sees, itself included."""
+        """For each token, the tokens of the tree that it sees, itself included."""
         seen: list[list[int]] = []
         for node, parent in enumerate(self.parents):
             seen.append([*(seen[parent] if parent is not None else ()), node])
@@ -81,7 +81,7 @@ def tree_of(prompt: Sequence[int], text: Continued, held: Sequence[int]) -> Tree
 
 
 def common_prefix(sequences: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """What all of them begin with."""
+    """The longest common beginning of all sequences, of which there is at least one."""
     first, last = min(sequences), max(sequences)
     length = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return first[:length]
