@@ -85,7 +85,7 @@ def test_a_recurrent_guide_is_refused(pair: Pair, tmp_path: Path) -> None:
 
 def test_a_base_whose_tokens_are_no_text_by_themselves_is_refused(pair: Pair, tmp_path: Path) -> None:
     tokenizer = bytes_bpe(ENGLISH, 300)
-    tokenizer.decoder = decoders.WordPiece()  # type: ignore[assignment]  # typed as what there was
+    tokenizer.decoder = decoders.WordPiece()
     base = tiny("llama", 0, vocab_size=300, eos_token_id=tokenizer.token_to_id(END))
     save_with_tokenizer(base, tokenizer, tmp_path)
 
