@@ -155,7 +155,8 @@ def test_memory_that_one_device_lacks_all_lack(whole: Engine, divided: Engine) -
 
     assert divided.num_slots < 32
     outcomes += divided.generate([])
-    assert {outcome.request_id: outcome.token_ids for outcome in outcomes} == expected
+    written = {outcome.request_id: outcome.token_ids for outcome in outcomes if isinstance(outcome, Completion)}
+    assert written == expected
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ A follower is sent what to load, loads its share, and then does what the leader 
 of the processes dies, the others end: half a model decodes nothing, and whoever supervises the leader starts all anew.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -28,7 +27,7 @@ from worker.engine.ranks import Follower, Leader, Seat
 LOST = 70
 """Exit code of a leader that has lost a follower."""
 _GRACE_SECONDS = 10.0
-_DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
+_PROGRAM = Path(__file__).with_name("follower.py")
 
 
 @dataclass(slots=True)
@@ -49,7 +48,7 @@ class _Processes:
 
     def _keep(self, theirs: Connection, begun: threading.Event) -> None:
         """Start a process and wait for its end: Linux ends it when this thread does."""
-        command = [sys.executable, "-m", "worker.engine.follower", str(theirs.fileno()), str(os.getpid())]
+        command = [sys.executable, "-P", str(_PROGRAM), str(theirs.fileno()), str(os.getpid())]
         paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         process = subprocess.Popen(  # noqa: S603 (ourselves)
             command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=os.environ | {"PYTHONPATH": paths}
@@ -95,9 +94,8 @@ def lead(devices: Sequence[str], *orders: object) -> Leader:
         raise
 
 
-def follow(connection: Connection, leader: int, load: Callable[..., Sequence[Member]]) -> None:
+def follow(connection: Connection, load: Callable[..., Sequence[Member]]) -> None:
     """Load what the leader says, then serve it until it is gone."""
-    _end_with(leader)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the leader's business
     try:
@@ -111,12 +109,4 @@ def follow(connection: Connection, leader: int, load: Callable[..., Sequence[Mem
         # Where the leader has failed by the same, it ends us; if not, our end tells it.
         if not connection.poll(_GRACE_SECONDS):
             raise
-        os._exit(0)
-
-
-def _end_with(leader: int) -> None:
-    """Be killed by the kernel when the leader dies, even in a call that never returns; Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != leader:
         os._exit(0)

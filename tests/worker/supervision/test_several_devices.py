@@ -14,6 +14,7 @@ from tests.worker.items import an_item, settings_for
 from worker.supervision.engine_process import load_text_decoder
 from worker.supervision.supervisor import EngineSupervisor
 
+IMPORTING_BYTES = 64 * 2**20
 MODEL = Path(__file__).parents[3] / "examples/demo/model"
 
 
@@ -40,7 +41,7 @@ def test_one_device_that_dies_takes_the_engine_with_it_and_none_outlives_it(supe
     assert not _is_alive(leader)
     supervisor.poll(0)  # starts both anew
     leader = _engine()
-    wait_until(lambda: _follower(leader) is not None, seconds=120, what="a process per device")
+    wait_until(lambda: _follower(leader) is not None, seconds=120, what="a process per device that imports torch")
     follower = _follower(leader)
     assert follower is not None
     follower.suspend()  # it cannot notice by itself that the leader is gone
@@ -54,7 +55,13 @@ def _engine() -> psutil.Process:
 
 
 def _follower(leader: psutil.Process) -> psutil.Process | None:
-    return next((one for one in leader.children() if "worker.engine.follower" in one.cmdline()), None)
+    return next((one for one in leader.children() if _runs_follower(one)), None)
+
+
+def _runs_follower(process: psutil.Process) -> bool:
+    """Whether this is one, and past its very first lines."""
+    is_one = any(part.endswith("follower.py") for part in process.cmdline())
+    return is_one and process.memory_info().rss > IMPORTING_BYTES
 
 
 def _is_alive(process: psutil.Process) -> bool:
