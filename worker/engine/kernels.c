@@ -230,7 +230,7 @@ INLINE void weighed(const int width, vec *summed, float faded, const float *weig
 
 /* One query [heads, size] per row over the columns first to last of its keys and values [key heads, columns, size]:
    the running softmax of FlashAttention (Dao et al., 2022). size is a multiple of LANES and at most 256. */
-static void attend_one(const element *q, const element *keys, const element *values, element *y, long first, long last,
+INLINE void attend_one(const element *q, const element *keys, const element *values, element *y, long first, long last,
                        long group, long size, float scale) {
     float total[group], largest[group];
     vec scores[CHUNK / LANES];
@@ -277,13 +277,16 @@ static void attend_one(const element *q, const element *keys, const element *val
 }
 
 /* Token t and key head h of what `attend` does. */
-INLINE void attend_at(const element *q, const struct cache *cache, element *y, const int64_t *rows,
+static void attend_at(const element *q, const struct cache *cache, element *y, const int64_t *rows,
                       const int64_t *columns, long t, long h, long group, long key_heads, long size, long token_stride,
                       double scale, long window) {
     long place = rows[t] * cache->row_stride + h * cache->head_stride, last = columns[t];
-    attend_one(q + t * token_stride + h * group * size, cache->keys + place, cache->values + place,
-               y + (t * key_heads + h) * group * size, window && last >= window ? last + 1 - window : 0, last, group,
-               size, scale);
+    long first = window && last >= window ? last + 1 - window : 0;
+    q += t * token_stride + h * group * size, y += (t * key_heads + h) * group * size;
+    const element *keys = cache->keys + place, *values = cache->values + place;
+    if (size == 64) attend_one(q, keys, values, y, first, last, group, 64, scale); /* constants: loops without counters */
+    else if (size == 128) attend_one(q, keys, values, y, first, last, group, 128, scale);
+    else attend_one(q, keys, values, y, first, last, group, size, scale);
 }
 
 /* y [n, heads, size] of queries q, tokens `token_stride` and heads `size` apart; token t reads the columns up to
