@@ -17,7 +17,9 @@ MAX_PORT = 65535
 DEFAULT_DRAIN_SECONDS = 2.0  # less than a worker's own default: somebody at a keyboard waits for it
 
 # The local stack and the client.
-_LOCAL_NAMES = frozenset({"HOME", "HOST", "PORT", "API_KEY", "URL", "MODEL", "POLICY", "GUIDE", "CARD", "DEVICE"})
+_LOCAL_NAMES = frozenset(
+    {"HOME", "HOST", "PORT", "API_KEY", "URL", "MODEL", "POLICY", "REFERENCE", "GUIDE", "CARD", "DEVICE"}
+)
 # The API and the worker; `padserve up` hands them on as they are.
 _SERVICE_NAMES = frozenset(
     {
