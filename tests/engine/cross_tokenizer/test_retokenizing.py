@@ -168,3 +168,10 @@ def test_a_tree_has_every_token_of_every_candidate_behind_the_right_ones(
     seen = [text_up_to(node) for node in range(len(tree.tokens))]
     assert len({tuple(text) for text in seen}) == len(seen)
     assert [*tree.held] == max((text for text in seen if [*tree.held[: len(text)]] == text), key=len)
+
+
+def test_text_that_spells_a_control_token_stays_text() -> None:
+    (token_ids,) = retokenizer("gpt2").tokens(["so <end> it"])
+
+    assert id_of_end(KINDS["gpt2"]()) not in token_ids
+    assert KINDS["gpt2"]().decode(token_ids, skip_special_tokens=False) == "so <end> it"
