@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from padserve import ApiError, Campaign, Client
-from padserve.discovery import find_server
+from padserve.client.discovery import find_server
 
 COLUMNS = {
     "customer": "user_id",

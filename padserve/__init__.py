@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from padserve.answers import (
+    from padserve.client.answers import (
         Counts,
         DryRun,
         Feedback,
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
         Result,
         Usage,
     )
-    from padserve.async_client import AsyncClient
-    from padserve.campaigns import Preview, PreviewedUser
-    from padserve.client import Client
-    from padserve.comparison import Trial
-    from padserve.endpoints import Campaign
+    from padserve.client.async_client import AsyncClient
+    from padserve.client.campaigns import Preview, PreviewedUser
+    from padserve.client.client import Client
+    from padserve.client.comparison import Trial
+    from padserve.client.endpoints import Campaign
+    from padserve.client.profile_previews import PreviewedText, ProfilePreview, Token, TokenCandidate, TokenRewards
     from padserve.errors import (
         ApiError,
         AuthenticationError,
@@ -45,16 +46,17 @@ if TYPE_CHECKING:
         UnreachableError,
         UnreadableAnswerError,
     )
-    from padserve.profile_previews import PreviewedText, ProfilePreview, Token, TokenCandidate, TokenRewards
 
 _MODULES = {
-    "AsyncClient": "async_client",
-    "Client": "client",
-    "Campaign": "endpoints",
-    "Preview": "campaigns",
-    "PreviewedUser": "campaigns",
-    **dict.fromkeys(("PreviewedText", "ProfilePreview", "Token", "TokenCandidate", "TokenRewards"), "profile_previews"),
-    "Trial": "comparison",
+    "AsyncClient": "client.async_client",
+    "Client": "client.client",
+    "Campaign": "client.endpoints",
+    "Preview": "client.campaigns",
+    "PreviewedUser": "client.campaigns",
+    **dict.fromkeys(
+        ("PreviewedText", "ProfilePreview", "Token", "TokenCandidate", "TokenRewards"), "client.profile_previews"
+    ),
+    "Trial": "client.comparison",
 }
 _ANSWERS = frozenset(
     {
@@ -115,5 +117,5 @@ if not TYPE_CHECKING:
         """What is asked for, imported then: completion in a shell has no use for an HTTP client, nor the time."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = _MODULES.get(name) or ("answers" if name in _ANSWERS else "errors")
+        module = _MODULES.get(name) or ("client.answers" if name in _ANSWERS else "errors")
         return getattr(import_module(f"{__name__}.{module}"), name)

@@ -10,7 +10,7 @@ from db.__main__ import parser as database_parser
 from docs.extension.markdown import WRITTEN, code, table
 from evaluation.__main__ import parser as evaluation_parser
 from evaluation.calibration.__main__ import parser as calibration_parser
-from padserve.cli import app
+from padserve.cli.app import app
 from worker.persrm.__main__ import parser as training_parser
 
 Command = TyperCommand | TyperGroup

@@ -8,7 +8,7 @@ from rich.console import Console
 from examples.demo.readers import ASKED, METHODS, READERS, Written, is_unseen
 from examples.story import page
 from padserve import Job
-from padserve.display import say
+from padserve.cli.display import say
 
 LABELS = {"none": "unguided", "prompt": "prompted", "pad": "guided"}
 SHOWN_READERS = ("ana", "ben", "dario")

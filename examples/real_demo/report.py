@@ -9,7 +9,7 @@ from examples.real_demo.counts import COUNTED, echoes_its_wish, loops
 from examples.real_demo.readers import EVERYONE, METHODS, PROMPTS, READERS, Written
 from examples.story import page
 from padserve import Job
-from padserve.display import say
+from padserve.cli.display import say
 
 LABELS = {"none": "unguided", "prompt": "prompted", "contrast": "guided"}
 SHOWN_READERS = ("ana", "mia", "jack")

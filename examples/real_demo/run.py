@@ -12,7 +12,7 @@ from examples.real_demo import report
 from examples.real_demo.readers import METHODS, PROMPTS, READERS, items, profiles, written_in
 from examples.story.run import Story, exit_code_of, tell
 from padserve import StackError
-from padserve.display import say
+from padserve.cli.display import say
 
 NAME = "smollm2"
 HOME = Path(".padserve/demo-real")

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from padserve import Job
-from padserve.display import say
+from padserve.cli.display import say
 
 INDENT = (0, 0, 0, 2)
 WAY_ON = """

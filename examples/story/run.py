@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 
 from padserve import Client, Job, PadserveError, Result, StackError
-from padserve.display import job_progress, say, show_error
+from padserve.cli.display import job_progress, say, show_error
 from padserve.settings import Settings
-from padserve.stack import Stack, running_stack
+from padserve.stack.stack import Stack, running_stack
 
 FAILED = 1
 INTERRUPTED = 130

@@ -17,7 +17,7 @@ from examples.real_demo.counts import (
     words_per_text,
 )
 from examples.real_demo.readers import EVERYONE, METHODS, PROMPTS, READERS, Written, items, profiles, written_in
-from padserve.answers import Result, Usage
+from padserve.client.answers import Result, Usage
 
 
 def wrote(reader: str, text: str, method: str = "contrast", prompt: str = PROMPTS[0]) -> Written:

@@ -8,7 +8,7 @@ import pytest
 import typer.main
 
 from db.session import Database
-from padserve.cli import app
+from padserve.cli.app import app
 from tests.padserve.command_line import Ended, Run
 from tests.padserve.running_api import Server, running_api
 

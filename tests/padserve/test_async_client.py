@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from padserve import AsyncClient, Campaign, Client, IncompleteResultsError, InvalidRequestError, UnreachableError
-from padserve.async_profiles import AsyncProfiles
-from padserve.profiles import Profiles
+from padserve.client.async_profiles import AsyncProfiles
+from padserve.client.profiles import Profiles
 from tests.padserve.running_api import Server
 from tests.padserve.scripted_server import a_job, problem
 

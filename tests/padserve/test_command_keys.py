@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import delete
 
 from db.models import Model
-from padserve import doctor
-from padserve.home import Home
-from padserve.redis_server import write_configuration
+from padserve.stack import doctor
+from padserve.stack.home import Home
+from padserve.stack.redis_server import write_configuration
 from tests.padserve.command_line import Run
 from tests.padserve.running_api import Server
 

@@ -9,9 +9,9 @@ import pytest
 
 from api.jobs.schemas import ItemIn, Options
 from domain.sampling import Sampling
-from padserve.cli_options import JobOptions
-from padserve.head_line import OPTION_NAMES
-from padserve.tables import FIELDS
+from padserve.cli.options import JobOptions
+from padserve.client.head_line import OPTION_NAMES
+from padserve.client.tables import FIELDS
 from tests.api.job_requests import items_of_job, preference_of
 from tests.builders import DIGEST
 from tests.padserve.command_line import Run

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from api.webhooks.delivering import Deliverer
-from padserve.async_client import AsyncClient
+from padserve.client.async_client import AsyncClient
 from tests.builders import a_job
 from tests.padserve.command_line import Run
 from tests.padserve.running_api import Server

@@ -235,7 +235,7 @@ def test_a_signal_leaves_nothing_behind(
     def kill(*_args: object) -> None:
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr("padserve.comparison.check_served", kill)
+    monkeypatch.setattr("padserve.client.comparison.check_served", kill)
 
     tried = padserve("try", "Hi", "--user", "ada")
 

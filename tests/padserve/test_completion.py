@@ -11,8 +11,9 @@ from threading import Event, Thread
 
 import pytest
 
-from padserve import Client, offers
-from padserve.cli import app
+from padserve import Client
+from padserve.cli import offers
+from padserve.cli.app import app
 from tests.padserve.running_api import Server
 
 ROOT = Path(__file__).parents[2]
@@ -175,7 +176,7 @@ def test_nothing_heavy_is_imported_to_offer_ids(client: Client, server: Server, 
     shell = {"_PADSERVE_COMPLETE": "complete_bash", "COMP_WORDS": "padserve profiles get a", "COMP_CWORD": "3"}
     program = f"""
 import atexit, sys
-from padserve.cli import app
+from padserve.cli.app import app
 atexit.register(lambda: print(*(name for name in {HEAVY!r} if name in sys.modules)))
 app(prog_name="padserve")
 """

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from padserve import Client, NotFoundError, SettingsError, SourceError, UnreachableError
-from padserve.discovery import find_server
+from padserve.client.discovery import find_server
 from tests.padserve.running_api import Server
 from tests.padserve.scripted_server import Script, a_job
 

@@ -17,8 +17,8 @@ from api.csv.tables import table_rows
 from api.http.bodies import SpooledBody
 from api.jobs.result_rows import unguarded
 from padserve import Client, InvalidRequestError, SourceError
-from padserve.csv_text import csv_line, read_cell
-from padserve.profile_tables import write_profiles
+from padserve.client.csv_text import csv_line, read_cell
+from padserve.client.profile_tables import write_profiles
 from tests.padserve.command_line import Run
 from tests.padserve.running_api import Server
 from tests.padserve.scripted_server import Script

@@ -7,7 +7,7 @@ from rich.console import Console
 from examples.demo import report
 from examples.demo.readers import METHODS, READERS, Written, items, make_prompts, profiles, written_in
 from examples.story import page
-from padserve.answers import Counts, Job, Result, Usage
+from padserve.client.answers import Counts, Job, Result, Usage
 
 TEXTS = {
     "none": "The next date is Monday.",

@@ -109,7 +109,7 @@ def test_where_a_server_answers_the_doctor_says_what_it_says(offline: Run, given
     answer = asked(given)
     given.monkeypatch.setenv("PADSERVE_URL", "http://127.0.0.1:1")
     given.monkeypatch.setenv("PADSERVE_DATABASE_URL", f"sqlite:///{tmp_path}/another.db")
-    given.monkeypatch.setattr("padserve.doctor.httpx.get", lambda *_, **__: answer)
+    given.monkeypatch.setattr("padserve.stack.doctor.httpx.get", lambda *_, **__: answer)
 
     said = {finding["name"]: finding for finding in json.loads(offline("doctor", "--json").output)}
 
@@ -120,7 +120,8 @@ def test_where_a_server_answers_the_doctor_says_what_it_says(offline: Run, given
 def given(sqlite_database: Database, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Given:
     """A stack that is ready, and no look at the device."""
     a_model(sqlite_database)
-    monkeypatch.setattr("padserve.doctor.subprocess.run", lambda *_, **__: SimpleNamespace(returncode=0, stdout="CPU"))
+    answer = SimpleNamespace(returncode=0, stdout="CPU")
+    monkeypatch.setattr("padserve.stack.doctor.subprocess.run", lambda *_, **__: answer)
     url = sqlite_database.url.render_as_string()
     return Given(sqlite_database, monkeypatch, {"database_url": url, "redis_url": redis_url})
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from padserve.doctor import Health, device_finding
+from padserve.stack.doctor import Health, device_finding
 
 
 @pytest.mark.parametrize(

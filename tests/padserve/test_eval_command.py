@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from padserve.cli import app
+from padserve.cli.app import app
 
 
 def run(*arguments: str) -> object:

@@ -9,11 +9,11 @@ import pytest
 
 from db.session import Database
 from padserve.errors import StackError
-from padserve.home import Home
-from padserve.processes import Child
-from padserve.redis_server import write_configuration
 from padserve.settings import read_settings
-from padserve.stack import running_stack
+from padserve.stack.home import Home
+from padserve.stack.processes import Child
+from padserve.stack.redis_server import write_configuration
+from padserve.stack.stack import running_stack
 
 ODD = ["a%3Fb", "a?b=c", "a&b", "a#b c", "a%b", 'a"b', "ü"]
 

@@ -20,7 +20,7 @@ from api.streams import listening
 from db.models import ApiKey
 from db.queries import cancelling, deleting, jobs, keys
 from db.session import Database
-from padserve.async_client import AsyncClient
+from padserve.client.async_client import AsyncClient
 from padserve.errors import NotFoundError
 from tests.builders import a_job, preference, wind_up
 from tests.padserve.running_api import Server, running_api

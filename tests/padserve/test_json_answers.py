@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from padserve.cli import app
+from padserve.cli.app import app
 from tests.padserve.command_line import Run
 from tests.padserve.running_api import Server
 

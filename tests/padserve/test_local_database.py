@@ -9,7 +9,7 @@ from db.queries import keys, workers
 from db.session import Database
 from domain.states import WorkerState
 from padserve import PadserveError, worker_health
-from padserve.database import prepare
+from padserve.stack.database import prepare
 
 
 @pytest.fixture

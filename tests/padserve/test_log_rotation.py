@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from padserve.processes import Child, aside, rotate
+from padserve.stack.processes import Child, aside, rotate
 
 WRITES = "import sys, time; [print('line', number, flush=True) or time.sleep(0.001) for number in range(400)]"
 

@@ -4,8 +4,8 @@ import io
 import pytest
 from rich.console import Console
 
-from padserve.answers import Counts, Job
-from padserve.display import duration, job_line, job_progress
+from padserve.cli.display import duration, job_line, job_progress
+from padserve.client.answers import Counts, Job
 
 
 def a_job(succeeded: int, total: int, **changes: object) -> Job:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from padserve.errors import StackError
-from padserve.served import ServedModel, read_served
+from padserve.stack.served import ServedModel, read_served
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import pytest
 
-from padserve.supervision import EndStack, LeaveStopped, Restart, Role, after_exit
+from padserve.stack.supervision import EndStack, LeaveStopped, Restart, Role, after_exit
 
 
 @pytest.mark.parametrize("exit_code", [0, 1, -9])

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from padserve.client.files import write_lines
 from padserve.errors import SourceError
-from padserve.files import write_lines
 
 
 def test_a_pipe_is_written_into_and_stays_one(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_full_disk_is_told() -> None:
 
 
 def test_a_full_disk_behind_standard_output_is_told() -> None:
-    program = "from padserve.files import write_lines\nwrite_lines(['a'], None)"
+    program = "from padserve.client.files import write_lines\nwrite_lines(['a'], None)"
     with Path("/dev/full").open("wb") as full:
         ended = subprocess.run(
             [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True, check=False

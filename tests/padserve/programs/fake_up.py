@@ -6,11 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from padserve import up
 from padserve.errors import StackError
-from padserve.served import read_served
 from padserve.settings import read_settings
-from padserve.stack import Programs
+from padserve.stack import up
+from padserve.stack.served import read_served
+from padserve.stack.stack import Programs
 
 
 def main() -> int:

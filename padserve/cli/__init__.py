@@ -1,0 +1,1 @@
+"""The `padserve` command: what people type, and what a terminal shows."""
