@@ -17,11 +17,11 @@ from api.bulk import BulkProcesses
 from api.http.serving import ListeningServer
 from api.settings import Settings
 from api.webhooks.delivering import Deliverer
-from db import fault_points
-from db.fault_points import FaultPointError
-from db.logs import LogLevelError, configure_logs
 from db.session import Database, DatabaseUnreachableError
+from domain import fault_points
+from domain.fault_points import FaultPointError
 from domain.settings_errors import sentence_of
+from telemetry.logs import LogLevelError, configure_logs
 from telemetry.metrics import watch
 from telemetry.tracing import TracingError, configure_tracing
 from worker.queue import QueueUnreachableError, check_queue

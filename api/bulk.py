@@ -21,10 +21,10 @@ from starlette.concurrency import run_in_threadpool
 
 from api.http.errors import UnavailableError
 from api.settings import Settings
-from db import fault_points
-from db.logs import LogLevelError, configure_logs
 from db.session import Database
+from domain import fault_points
 from telemetry import tracing
+from telemetry.logs import LogLevelError, configure_logs
 from telemetry.metrics import Counted, FaultsSince, add, watch
 from telemetry.tracing import TracingError, configure_tracing
 

@@ -1,1 +1,1 @@
-"""What the processes say of themselves: what they count, what they trace, and whether they are ready."""
+"""What the processes say of themselves: what they log, count and trace, and whether they are ready."""

@@ -15,13 +15,13 @@ from types import FrameType
 import structlog
 from pydantic import ValidationError
 
-from db import fault_points
-from db.fault_points import FaultPointError
-from db.logs import LogLevelError, configure_logs
 from db.session import Database, DatabaseUnreachableError
+from domain import fault_points
+from domain.fault_points import FaultPointError
 from domain.model_descriptions import ModelDescription
 from domain.settings_errors import sentence_of
 from domain.states import WorkerState
+from telemetry.logs import LogLevelError, configure_logs
 from telemetry.metrics import watch
 from telemetry.tracing import TracingError, configure_tracing
 from worker import metrics

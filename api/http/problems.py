@@ -36,8 +36,8 @@ from api.http.errors import (
     json_pointer,
     sentence,
 )
-from db.logs import places_of
 from db.session import DatabaseUnreachableError
+from telemetry.logs import places_of
 
 RETRY_AFTER_SECONDS = 5
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

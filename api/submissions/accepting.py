@@ -22,10 +22,10 @@ from api.submissions.dry_runs import rehearse
 from api.submissions.item_rows import csv_rows, json_rows, ndjson_rows
 from api.submissions.item_source import ItemSource
 from api.submissions.submission import Answer, StoredJob, accept
-from db import fault_points
-from db.fault_points import FaultPoint
 from db.queries.idempotency import RequestKey
 from db.session import Database
+from domain import fault_points
+from domain.fault_points import FaultPoint
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
 from api.http.dependencies import Scope
-from db.logs import configure_logs
+from telemetry.logs import configure_logs
 from tests.api.conftest import Api
 
 TEXT = "she-dreams-of-whales"

@@ -10,11 +10,11 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from db.fault_points import FaultPoint
 from db.models import Item, Job, Result
 from db.queries.audit import leftovers, violations
 from db.queries.keys import create_key, create_tenant
 from db.session import Database
+from domain.fault_points import FaultPoint
 from domain.states import ItemState
 from tests.builders import a_job, a_model, items_of, preference, states_of
 from tests.chaos.history import broken_rules, said_in, unfinished, unsaid

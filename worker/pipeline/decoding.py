@@ -10,13 +10,13 @@ from typing import TypeVar
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from db import fault_points
-from db.fault_points import FaultPoint
 from db.faults import describe, is_passing
 from db.queries import claims, fits, losses
 from db.queries.positions import Positions
 from db.session import Database
+from domain import fault_points
 from domain.attempts import Attempt, ClaimedItem
+from domain.fault_points import FaultPoint
 from telemetry import tracing
 from worker import metrics
 from worker.pipeline.attempt_spans import AttemptSpans

@@ -10,13 +10,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from db.base import new_id
 from db.faults import describe
-from db.logs import identify
 from db.queries import workers
 from db.queries.models import register_model
 from db.session import Database
 from domain.engine_load import EngineLoad
 from domain.model_descriptions import ModelDescription
 from domain.states import WorkerState
+from telemetry.logs import identify
 from worker.pipeline.waiting import until_done
 
 PRESENCE_SECONDS = 3.0

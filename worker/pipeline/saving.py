@@ -12,12 +12,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 import structlog
 from sqlalchemy.exc import StatementError
 
-from db import fault_points
-from db.fault_points import FaultPoint
 from db.faults import describe, is_passing
 from db.queries import claims, jobs
 from db.session import Database
+from domain import fault_points
 from domain.attempts import Attempt, Outcome
+from domain.fault_points import FaultPoint
 from telemetry import tracing
 from worker import metrics
 

@@ -13,10 +13,10 @@ import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from db import fault_points
-from db.fault_points import FaultPoint
-from db.logs import configure_logs
+from domain import fault_points
 from domain.attempts import Outcome
+from domain.fault_points import FaultPoint
+from telemetry.logs import configure_logs
 from worker.settings import WorkerSettings
 from worker.supervision.protocol import (
     Beat,

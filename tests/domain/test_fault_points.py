@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from db import fault_points
-from db.fault_points import FaultPoint, FaultPointError, InjectedFaultError
+from domain import fault_points
+from domain.fault_points import FaultPoint, FaultPointError, InjectedFaultError
 from tests.system.forked import API, ECHO_WORKER, ForkedProcess
 
 
@@ -62,7 +62,7 @@ def test_nothing_strikes_where_the_caller_says_that_it_is_not_the_place() -> Non
 
 
 def test_a_kill_is_a_sigkill() -> None:
-    program = "from db.fault_points import *; arm(); reach(FaultPoint.AFTER_SAVE); print('survived')"
+    program = "from domain.fault_points import *; arm(); reach(FaultPoint.AFTER_SAVE); print('survived')"
 
     killed = subprocess.run(
         [sys.executable, "-c", program], env={"PADSERVE_FAULT": "after_save:kill"}, capture_output=True, check=False

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from db.logs import LogLevelError, configure_logs, identify
 from db.queries.history import Said, say
+from telemetry.logs import LogLevelError, configure_logs, identify
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,7 @@ def test_lines_are_json_but_at_a_terminal(
 def test_every_line_says_which_process_speaks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("db.logs._process", {})
+    monkeypatch.setattr("telemetry.logs._process", {})
     configure_logs()
 
     identify(worker="an-incarnation")
