@@ -29,6 +29,7 @@ def offered(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PADSERVE_URL", server.url)
     monkeypatch.setenv("PADSERVE_API_KEY", server.api_key)
+    monkeypatch.setattr(offers, "PATIENCE_SECONDS", 30.0)  # what a person would not wait for, a busy machine may take
 
     def offer(line: str) -> list[str]:
         monkeypatch.setenv("_PADSERVE_COMPLETE", "complete_bash")
