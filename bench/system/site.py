@@ -15,7 +15,7 @@ import httpx
 from sqlalchemy import func, select
 
 from bench.system.databases import opened
-from db.models import Worker
+from db.registry_models import Worker
 from domain.states import WorkerState
 from tests.system.processes import KEY, Process, Stack, a_stack
 

@@ -12,6 +12,7 @@ from db.dashboard_models import DashboardSession
 from db.idempotency_models import IdempotencyRecord
 from db.models import Tenant
 from db.openai_models import Batch
+from db.registry_models import Worker
 from db.session import Database
 from db.webhook_models import Webhook
 
@@ -22,6 +23,7 @@ METADATA = {
     Webhook.metadata,
     DashboardSession.metadata,
     IdempotencyRecord.metadata,
+    Worker.metadata,
 }.pop()  # one, through the models, so that every table is known
 
 

@@ -10,10 +10,11 @@ from typing import cast
 from sqlalchemy import and_, case, func, select
 from sqlalchemy.orm import Session
 
-from db.models import Item, Job, Model, Result, Worker
+from db.models import Item, Job, Result
 from db.queries import fairness
 from db.queries.jobs import JOBS_BEFORE_SAMPLE
 from db.queries.workers import ALIVE_SECONDS
+from db.registry_models import Model, Worker
 from db.session import clock
 from domain.json_values import JsonObject
 from domain.priorities import Priority

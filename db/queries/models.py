@@ -8,8 +8,9 @@ from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from db.conflicts import insert_or_ignore
-from db.models import Fit, Item, Job, Model, Preference, Worker
+from db.models import Fit, Item, Job, Preference
 from db.queries.workers import ALIVE_SECONDS, seen_workers
+from db.registry_models import Model, Worker
 from db.session import now
 from domain.model_descriptions import ModelDescription, model_reference
 from domain.preferences import Method

@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.models import Item, Job, Preference, Result, Worker
+from db.models import Item, Job, Preference, Result
 from db.queries.workers import ALIVE_SECONDS
+from db.registry_models import Worker
 from db.session import clock
 from domain.engine_load import EngineLoad
 from domain.json_values import JsonObject

@@ -10,8 +10,9 @@ from enum import StrEnum
 from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
-from db.models import Job, Worker
+from db.models import Job
 from db.queries.workers import ALIVE_SECONDS
+from db.registry_models import Worker
 from db.session import clock
 from domain.states import WorkerState
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Double, Select, and_, cast, delete, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from db.models import Model, Worker
+from db.registry_models import Model, Worker
 from db.session import clock, now
 from domain.engine_load import EngineLoad
 from domain.model_descriptions import model_reference

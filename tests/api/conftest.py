@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from api.http.dependencies import Scope
 from api.settings import Settings
-from db.models import Model, Worker
 from db.queries import keys, workers
+from db.registry_models import Model, Worker
 from db.session import Database
 from domain.model_descriptions import ModelDescription
 from domain.states import WorkerState

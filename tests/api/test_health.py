@@ -10,8 +10,8 @@ import pytest
 
 from api.readiness import FRESH_SECONDS, Check, CheckState, Readiness, ReadinessChecks, Round
 from api.settings import Settings
-from db.models import Worker
 from db.queries import workers
+from db.registry_models import Worker
 from db.session import Database
 from domain.states import WorkerState
 from tests.api.conftest import Api

@@ -19,8 +19,9 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 from sqlalchemy import select, update
 
 from db import schema
-from db.models import Item, Job, Model
+from db.models import Item, Job
 from db.queries import claims, keys
+from db.registry_models import Model
 from db.session import Database
 from domain.attempts import Outcome
 from padserve import Client

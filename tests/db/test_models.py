@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy import select, update
 
 from db.base import new_id
-from db.models import Fit, Item, Job, Model, Worker
+from db.models import Fit, Item, Job
 from db.queries import cancelling, claims, feedback, fits, jobs, workers
 from db.queries.models import RegisteredModel, list_models
 from db.queries.open_items import open_items
 from db.queries.workers import WorkerStatus, seen_workers, serving_status
+from db.registry_models import Model, Worker
 from db.session import Database, now
 from domain.preferences import Method
 from domain.states import ItemState, ModelState, WorkerState

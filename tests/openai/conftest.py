@@ -17,8 +17,9 @@ from structlog.testing import capture_logs
 from api.app import create_app
 from api.http.dependencies import Scope
 from api.settings import Settings
-from db.models import Job, Model, Worker
+from db.models import Job
 from db.queries import cancelling, claims, keys
+from db.registry_models import Model, Worker
 from db.session import Database
 from domain.attempts import Outcome
 from tests.api.conftest import RecordingQueue

@@ -11,8 +11,9 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from db.models import Item, Job, Result, Worker
+from db.models import Item, Job, Result
 from db.queries import keys
+from db.registry_models import Worker
 from domain.states import WorkerState
 from padserve import AsyncClient, AuthenticationError, Campaign, Client, InvalidRequestError
 from tests.padserve.command_line import Run

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
-from db.models import Model
+from db.registry_models import Model
 from padserve.stack import doctor
 from padserve.stack.home import Home
 from padserve.stack.redis_server import write_configuration

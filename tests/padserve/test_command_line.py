@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
-from db.models import Model
 from db.queries import fits
+from db.registry_models import Model
 from db.session import Database
 from domain.json_values import JsonObject
 from tests.builders import DIGEST, a_description, a_model

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import delete
 
-from db.models import Worker
+from db.registry_models import Worker
 from domain.sampling import Sampling
 from padserve import (
     AsyncClient,

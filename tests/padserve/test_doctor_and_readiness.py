@@ -13,8 +13,8 @@ from sqlalchemy import delete
 from starlette.testclient import TestClient
 
 from api.settings import Settings
-from db.models import Worker
 from db.queries import workers
+from db.registry_models import Worker
 from db.session import Database
 from domain.states import WorkerState
 from tests.api.apps import create_app

@@ -285,13 +285,8 @@ def _load(
     limit = _max_length(base.path, models, max_length)
     proofs = [_proof(model, own, limit) for model, own in zip(models, tokenizers, strict=True)]
     shares = [take_shares(model, group) for model in models] if group.size > 1 else []
-    rows = stack_adapters(
-        models[host],
-        wholes[host].path,
-        # PEFT names modules after adapters, so paths, which hold dots, cannot name them.
-        {f"adapter_{i}": str(c.folder) for i, c in enumerate(adapters.values(), 1)},
-        on_adapter=_expecting(proofs[host], models[host], shares[host] if shares else None),
-        share_of=shares[host].of_adapter if shares else whole,
+    rows = _stacked(
+        [*adapters.values()], wholes[host].path, models[host], proofs[host], shares[host] if shares else None
     )
     places = {identity: StreamWeights(index) for index, identity in enumerate(full)}
     places |= {identity: StreamWeights(host, adapter) for adapter, identity in enumerate(adapters, 1)}
@@ -334,6 +329,20 @@ def _host(checkpoints: Mapping[str, Checkpoint], wholes: Sequence[Checkpoint], c
     places = {whole.identity: number for number, whole in enumerate(wholes)}
     place = 0 if reference is None else places.get(reference.identity, 0)
     return place if place in crossed else 0
+
+
+def _stacked(
+    adapters: Sequence[Checkpoint], path: str, model: PreTrainedModel, proof: Proof, shares: Shares | None
+) -> AdapterRows | None:
+    """The adapters on the model of this path, of each of which the proof notes what the model makes with it."""
+    return stack_adapters(
+        model,
+        path,
+        # PEFT names modules after adapters, so paths, which hold dots, cannot name them.
+        {f"adapter_{number}": str(adapter.folder) for number, adapter in enumerate(adapters, 1)},
+        on_adapter=_expecting(proof, model, shares),
+        share_of=whole if shares is None else shares.of_adapter,
+    )
 
 
 def _expecting(proof: Proof, model: PreTrainedModel, shares: Shares | None) -> Callable[[int], None]:

@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
-from db.models import Model, Result, Worker
+from db.models import Result
+from db.registry_models import Model, Worker
 from tests.api.conftest import Api
 from tests.api.job_requests import (
     NDJSON_HEADERS,

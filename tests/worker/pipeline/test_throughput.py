@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import select
 
-from db.models import Model, Worker
 from db.queries import estimates, workers
+from db.registry_models import Model, Worker
 from db.session import Database
 from domain.attempts import Outcome
 from domain.states import WorkerState
