@@ -9,6 +9,7 @@ An attribute never holds a text, a user or a key, and an exception is a type wit
 """
 
 import os
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -90,10 +91,10 @@ def submitted(job_id: uuid.UUID, /, *, began_ns: int, **attributes: Value) -> No
         _tracers[-1].submitted(job_id, began_ns, attributes)
 
 
-def finished(name: str, job_ids: Iterable[uuid.UUID], /, *, began_ns: int, **attributes: Value) -> None:
+def finished(name: str, job_ids: Iterable[uuid.UUID], /, *, seconds: float, **attributes: Value) -> None:
     """Trace what has just been done for several jobs at once: a trace of its own, linked with that of each job."""
     if _tracers:
-        _tracers[-1].finished(name, job_ids, began_ns, attributes)
+        _tracers[-1].finished(name, job_ids, time.time_ns() - int(1e9 * seconds), attributes)
 
 
 def link_jobs(span: "Span", job_ids: Iterable[uuid.UUID]) -> None:

@@ -116,7 +116,7 @@ class Watched:
         page.on("pageerror", lambda error: self.complaints.append(f"exception: {error}"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """With the demo's model loaded and two users."""
     folder = tmp_path_factory.mktemp("site")
@@ -136,7 +136,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     database.dispose()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         if os.environ.get("CI"):
@@ -157,7 +157,7 @@ def watched() -> Iterator[Watched]:
     assert watched.complaints == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def signed_in(browser: Browser, site: Site) -> dict[str, object]:
     """What a browser keeps that has signed in with the key that may do everything."""
     context = browser.new_context()

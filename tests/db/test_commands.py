@@ -63,7 +63,7 @@ def test_a_tenant_is_weighed(sqlite_database: Database, capsys: pytest.CaptureFi
     ("url", "said"),
     [
         ("postgresql://ada:swordfish@127.0.0.1:1/x", "Cannot reach the database"),
-        ("nonsense", "not a database URL"),
+        ("nonsense", "not the URL of a supported database"),
         ("", "not set"),
     ],
 )

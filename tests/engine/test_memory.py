@@ -43,7 +43,7 @@ def test_a_control_group_limits_what_is_free_and_file_caches_do_not_count(
 
 
 def test_what_is_not_given_follows_from_the_memory(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.engine.loading.free_bytes", lambda _device: 200_000)
+    monkeypatch.setattr("worker.engine.runner.free_bytes", lambda _device: 200_000)
 
     tight, given = load_engine(family.base, family.policy), load_engine(family.base, num_slots=7, max_length=256)
 

@@ -156,12 +156,13 @@ class Decoding:
         wanted = self._pace.wanted(num_slots=self._supervisor.num_slots, num_held=self._supervisor.num_items)
         if not wanted:
             return 0
-        began, began_ns = time.perf_counter(), time.time_ns()
+        began = time.perf_counter()
         items = self._claimed(wanted)
+        seconds = time.perf_counter() - began
         if items:  # an idle worker claims all day long
-            tracing.finished("claim", {item.job_id for item in items}, began_ns=began_ns, num_items=len(items))
+            tracing.finished("claim", {item.job_id for item in items}, seconds=seconds, num_items=len(items))
         self._spans.begin(items)
-        metrics.count_claim(items, time.perf_counter() - began)
+        metrics.count_claim(items, seconds)
         fault_points.reach(FaultPoint.AFTER_CLAIM)
         self._supervisor.submit(items)
         self.throughput.observe(num_slots=self._supervisor.num_slots, num_held=self._supervisor.num_items, outcomes=())
