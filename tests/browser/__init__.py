@@ -1,1 +1,1 @@
-"""Pages in Chromium. A package, so that its browser is closed with its last test: others run event loops of their own."""
+"""Pages in Chromium. A package, so that the browser is closed with the last of them: others run event loops."""
