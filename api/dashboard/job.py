@@ -173,7 +173,8 @@ class Charts:
         """The chart of a job, and its two sides where users are held out."""
         kept = self._kept.get(job.id)
         began = time.monotonic()
-        if kept is not None and (kept.counts == job.counts or began < kept.good_until):
+        may_wait = job.finished_at is None  # the page of an ended job is looked at once more, and then stays
+        if kept is not None and (kept.counts == job.counts or (may_wait and began < kept.good_until)):
             return kept.chart, kept.sides
         chart = _chart(session, job)
         held_out = job.facts.holdout is not None

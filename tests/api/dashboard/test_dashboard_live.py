@@ -54,6 +54,19 @@ def test_a_stream_tells_what_has_changed_since_it_was_seen_and_nothing_twice(api
     assert part["version"] == visitor.client.get(f"/live/jobs/{job_id}").headers["x-part-version"]
 
 
+def test_a_job_that_has_ended_shows_what_ended_however_lately_its_chart_was_counted(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.dashboard.job.COUNT_SHARE", 1e-9)  # counted anew in years
+    visitor = Visitor(api, api.key(*Scope))
+    job_id = submit(api, num_items=2)
+    assert "Nothing has ended yet" in visitor.client.get(f"/live/jobs/{job_id}").text
+
+    end(api.database, text="done")
+
+    assert "2 of 2 items ended" in visitor.client.get(f"/live/jobs/{job_id}").text
+
+
 def test_a_stream_ends_where_the_key_is_revoked_before_anything_more_is_told(api: Api, follow: Follow) -> None:
     key = api.key(*Scope)
     visitor = Visitor(api, key)
