@@ -101,11 +101,6 @@ EARLY_ENDS = MappingProxyType({JobState.CANCELLED: ItemState.CANCELLED, JobState
 """The states of a job that ended before its items had, and what becomes of the items that were open then."""
 
 
-def sources_of(target: ItemState) -> tuple[ItemState, ...]:
-    """The states an item may be in before it moves to `target`: what a conditional UPDATE names."""
-    return tuple(state for state, moves in ITEM_MOVES.items() if target in moves)
-
-
 class UnknownUsers(StrEnum):
     """What becomes of a request of OpenAI's or Anthropic's clients whose user has no profile, or that names none."""
 

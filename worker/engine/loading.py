@@ -312,7 +312,7 @@ def _load(
 def _crossings(
     wholes: Sequence[Checkpoint], models: Sequence[PreTrainedModel], tokenizer: TokenizerFiles
 ) -> dict[int, Crossing]:
-    """How those read what the first writes whose tokenizers are not its own; raises for what cannot guide so."""
+    """Of each model whose tokenizer is not the first one's, how it reads what that writes; raises where it cannot."""
     base = wholes[0]
     sizes = [len(vocabulary_layer(model).weight) for model in models]
     ends = _eos_token_ids(models[0]) | tokenizer.end_ids

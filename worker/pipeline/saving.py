@@ -48,11 +48,6 @@ class Saving:
         """Whether every outcome that was added is known to be written."""
         return not self._unwritten
 
-    @property
-    def is_writing(self) -> bool:
-        """Whether a transaction is under way, or its end has not been heard of."""
-        return self._write is not None
-
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Keep outcomes for the next write; nothing is written by this call."""
         self._unwritten += outcomes

@@ -42,7 +42,7 @@ STOP_SECONDS = 5.0
 WAIT_SECONDS = 1.0
 MAX_FAILED_STARTS = 3
 GATHERING_SECONDS = 0.01
-"""After a step's outcomes those of the next are waited for: where steps take a millisecond, each would cost as much."""
+"""How long the outcomes of further steps are waited for: steps of a millisecond are taken together, ten at a time."""
 CHANGED = "The model's files have changed since this worker began: it ends, and the next serves what is there now."
 
 log = structlog.get_logger(__name__)

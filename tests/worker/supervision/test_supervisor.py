@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,8 @@ import pytest
 from domain.attempts import Attempt, ClaimedItem, Outcome
 from tests.fake_decoder import load_and_die, load_echo, load_nothing, load_what_is_there
 from tests.system.processes import wait_until
-from worker.supervision.protocol import DecoderUnavailableError
-from worker.supervision.supervisor import EngineSupervisor
+from worker.supervision.protocol import DecoderUnavailableError, Ended
+from worker.supervision.supervisor import GATHERING_SECONDS, EngineSupervisor, _Engine
 
 JOB = uuid.uuid4()
 
@@ -151,3 +152,35 @@ def test_an_engine_that_comes_back_with_another_model_decodes_nothing(tmp_path: 
 
     assert described.digest == "a" * 64
     supervisor.stop()
+
+
+class _Pipe:
+    """Gives what was said; None among it is nothing for who looks at once, and a wait for who has patience."""
+
+    def __init__(self, *said: Ended | None) -> None:
+        self._said = deque(said)
+        self.patience: list[float] = []
+
+    def poll(self, seconds: float) -> bool:
+        self.patience.append(seconds)
+        if self._said and self._said[0] is None:
+            self._said.popleft()
+            return bool(seconds and self._said)
+        return bool(self._said)
+
+    def recv(self) -> Ended | None:
+        return self._said.popleft()
+
+
+def test_outcomes_of_the_next_steps_are_taken_with_the_first_and_not_waited_for_longer() -> None:
+    first, second = Ended((_ended(1),)), Ended((_ended(2),))
+    engine, pipe = object.__new__(_Engine), _Pipe(first, None, second)
+    engine._connection, engine.ready, engine.silent_seconds = pipe, True, 0.0  # type: ignore[assignment]
+
+    assert [*engine.reports(30.0)] == [first, second]
+    assert pipe.patience[0] == 30.0
+    assert all(0 <= seconds <= GATHERING_SECONDS for seconds in pipe.patience[1:])
+
+
+def _ended(item_id: int) -> Outcome:
+    return Outcome(item_id, 1, text="Tea", finish_reason="stop")
