@@ -48,13 +48,13 @@ def save_with_tokenizer(model: PreTrainedModel, tokenizer: Tokenizer, folder: Pa
     return str(folder)
 
 
-def save_pair(folder: Path) -> Pair:
-    """A Llama that is guided by an adapted GPT-2."""
+def save_pair(folder: Path, kind: str = "gpt2") -> Pair:
+    """A Llama that is guided by an adapted model of this kind."""
     of_base, of_guide = bytes_bpe(ENGLISH, 300), bytes_bpe(MIXED, 330)
     base = tiny("llama", seed=0, vocab_size=of_base.get_vocab_size(), eos_token_id=of_base.token_to_id(END))
 
     def guide() -> PreTrainedModel:
-        return tiny("gpt2", seed=2, vocab_size=of_guide.get_vocab_size(), eos_token_id=of_guide.token_to_id(END))
+        return tiny(kind, seed=2, vocab_size=of_guide.get_vocab_size(), eos_token_id=of_guide.token_to_id(END))
 
     return Pair(
         base=save_with_tokenizer(base, of_base, folder / "base"),
