@@ -9,15 +9,6 @@ const PATIENCE_SECONDS = 15;
 const SILENCE_SECONDS = 25; // of a stream, which says every 10 that it is there
 const offline = document.querySelector("[data-offline]");
 
-// What is new is written into what is there: an element that has the focus, or is just being pressed, stays the same.
-const MORPHING = {
-  morphStyle: "innerHTML",
-  callbacks: {
-    beforeNodeMorphed: (node) => !(node instanceof Element && node.matches("[hx-preserve]")),
-    beforeAttributeUpdated: (name, node) => !(name === "open" && node.matches("details")),
-  },
-};
-
 class LivePart {
   constructor(part) {
     this.part = part;
@@ -94,7 +85,7 @@ class LivePart {
     this.withheld = null;
     const active = document.activeElement;
     const around = this.part.contains(active) ? ancestors(active, this.part) : [];
-    Idiomorph.morph(this.part, html, MORPHING);
+    morph(this.part, html);
     htmx.process(this.part);
     if (around.length && !active.isConnected) focusNear(around, this.part);
     this.part.dataset.version = version;
