@@ -210,7 +210,8 @@ class EngineSupervisor:
         if not engine.ready:
             self._failed_starts += 1
             if self._failed_starts >= MAX_FAILED_STARTS:
-                message = f"The engine process {why} {self._failed_starts} times while it loaded the model."
+                hint = " (PADSERVE_ENGINE_START_SECONDS)" if why == metrics.FELL_SILENT else ""
+                message = f"The engine process {why} {self._failed_starts} times while it loaded the model{hint}."
                 raise DecoderUnavailableError(message)
             return []
         self._deaths |= self._triage.inside

@@ -49,6 +49,7 @@ UNCALIBRATED_MAX_KL = 0.2
 (docs/decisions/0013)."""
 
 SETTINGS_BY_CODE = {
+    "cache_bytes_too_small": "PADSERVE_CACHE_BYTES",
     "device_unavailable": "PADSERVE_DEVICE",
     "devices_unavailable": "PADSERVE_DEVICE, PADSERVE_TENSOR_PARALLEL",
     "dtype_unknown": "PADSERVE_DTYPE",

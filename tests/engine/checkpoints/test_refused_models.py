@@ -162,6 +162,14 @@ def test_no_slots(base: str) -> None:
     assert refusal(base, num_slots=0).code == "num_slots_invalid"
 
 
+def test_a_cache_that_could_hold_no_request_of_a_useful_length(base: str) -> None:
+    error = refusal(base, cache_bytes=10)
+
+    assert error.code == "cache_bytes_too_small"
+    assert str(error).startswith("cache_bytes is 10, and a request of 32 tokens takes ")
+    assert load_engine(base, cache_bytes=int(str(error).partition("takes ")[2].partition(":")[0].replace(",", "")))
+
+
 @pytest.mark.parametrize("prefill_budget", [0, -1])
 def test_no_prompt_tokens_per_step(base: str, prefill_budget: int) -> None:
     assert "prefill_budget" in str(refusal(base, prefill_budget=prefill_budget))
