@@ -11,8 +11,8 @@ import structlog
 
 from api.settings import Settings
 from db.session import Database
-from telemetry.readiness import Check, CheckState, Readiness, Round
 from telemetry.metrics import REDIS_FAULTS
+from telemetry.readiness import Check, CheckState, Readiness, Round
 from worker.queue import QueueUnreachableError, check_queue
 
 __all__ = ["Check", "CheckState", "Readiness", "ReadinessChecks", "Round", "new_round"]
