@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 REQUEST_ID_HEADER = "X-Request-ID"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,8 @@ class RequestMiddleware:
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
+                if scope["method"] not in SAFE_METHODS:  # what was changed is committed: who hears of it may ask for it
+                    scope["app"].state.services.forget()
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID_HEADER] = request_id
