@@ -38,7 +38,7 @@ def ended(decoder: TextDecoder, item: ClaimedItem) -> Outcome:
 def reading(item_id: int, guided: EffectivePreference, text: str) -> ClaimedItem:
     """An item whose text is given."""
     item = an_item(item_id, "tea", guided, token_rewards=True)
-    return replace(item, sampling={**item.sampling, "given": text})
+    return item._replace(sampling={**item.sampling, "given": text})
 
 
 def completion_without_end(self: Any, text: str) -> tuple[int, ...]:  # noqa: ANN401 - a method's own object
