@@ -1,4 +1,4 @@
-"""Lines of NDJSON that hold `custom_id`, `user_id` and `prompt` and nothing else, as nearly all do: read many at a time.
+"""Lines of NDJSON that hold `custom_id`, `user_id` and `prompt` alone, as nearly all do: read many at a time.
 
 Knows no error: what is anything else than right and plain is left to whoever reads line by line.
 """
@@ -55,8 +55,9 @@ def plain_lines(lines: Sequence[bytes]) -> PlainLines | None:
     """An item of each line; None where one of them is wrong, or holds anything else.
 
     They are parsed together, and still each is known to be an object of its own. No text reaches over the end of its
-    line, which JSON has escaped there; so a line that ends with a brace ends an object, and these objects hold no
-    others. As many objects as lines are then one in each. Where nothing is escaped, quotes show a key that stands twice.
+    line, which JSON would have escaped; so a line that ends with a brace ends an object, and these objects hold no
+    others. As many objects as lines are then one in each. Where nothing is escaped, the number of quotes shows a key
+    that stands twice.
     """
     joined = b"\n,".join(lines)
     if b"\\" in joined or joined.count(b'"') != QUOTES_PER_LINE * len(lines):

@@ -9,7 +9,6 @@ from db.queries.items import NewItem
 from domain.json_values import JsonObject
 from domain.preferences import EffectivePreference
 
-
 ITEMS_PER_BATCH = 500
 CHARACTERS_PER_BATCH = 2**20
 """Of prompts; so much, and one item more, is in memory at once."""

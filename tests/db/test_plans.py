@@ -262,7 +262,7 @@ def test_a_save_plans_once_how_the_items_of_its_results_are_looked_for_and_all_e
         session.execute(text("CREATE TABLE seen (settings text)"))
         session.execute(
             text(
-                "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS "  # noqa: S608 - ours
+                "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS "
                 f"$$ BEGIN INSERT INTO seen SELECT {seen}; RETURN NULL; END $$"
             )
         )
@@ -273,7 +273,7 @@ def test_a_save_plans_once_how_the_items_of_its_results_are_looked_for_and_all_e
 
     with postgresql_database.transaction() as session:
         claims.save(session, owner=OWNER, outcomes=[Outcome(item.item_id, item.attempt, text="tea") for item in items])
-        afterwards = session.scalars(text(f"SELECT {seen}")).one()  # noqa: S608 - ours
+        afterwards = session.scalars(text(f"SELECT {seen}")).one()
 
     with postgresql_database.reading() as session:
         claimed, ended, written = session.scalars(text("SELECT settings FROM seen"))

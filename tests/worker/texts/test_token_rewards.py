@@ -1,7 +1,6 @@
 """What guided each token of a text, with its texts: the real engine and tokenizer on a tiny random model."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
