@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.dashboard.charts import Chart, bucket_seconds, progress_chart
-from api.dashboard.live import live_part
+from api.dashboard.live import Part, live_part
 from api.dashboard.rendering import PageRoute, page, render, version_of
 from api.dashboard.sessions import JobsReader, Viewer
 from api.http.bounds import Position
@@ -28,6 +28,7 @@ from api.jobs.schemas import JobOut
 from api.jobs.views import job_views
 from api.submissions.planning import UNGUIDED
 from db.queries import job_pages
+from db.queries.changes import OneJob, OpenJobs, Serving, Subject
 from db.queries.job_pages import Looked, Side
 from db.queries.jobs import Counts, JobRecord
 from db.queries.results import ResultRow
@@ -114,9 +115,13 @@ async def job_page(
 async def job_live(request: Request, job_id: JobId, viewer: JobsReader, seen: Seen = None) -> Response:
     """How far the job is, when that has changed."""
 
-    async def look() -> str:
+    async def look() -> Part:
         progress = await _progress(request, viewer, job_id)
-        return render(request, "job_live.html", viewer=viewer, job=progress.job, progress=progress)
+        html = render(request, "job_live.html", viewer=viewer, job=progress.job, progress=progress)
+        subjects: set[Subject] = {OneJob(job_id)}
+        if progress.job.waiting_reason:
+            subjects |= {Serving(), OpenJobs(viewer.caller.tenant_id)}
+        return Part(html, subjects)
 
     return await live_part(request, viewer, look, seen)
 
@@ -127,10 +132,11 @@ async def results_live(
 ) -> Response:
     """The results that are asked for, when they have changed."""
 
-    async def look() -> str:
+    async def look() -> Part:
         found = await run_in_threadpool(_found, services, viewer, job_id, searched)
         job = (await _progress(request, viewer, job_id)).job
-        return render(request, "job_results.html", viewer=viewer, found=found, searched=searched, job=job)
+        html = render(request, "job_results.html", viewer=viewer, found=found, searched=searched, job=job)
+        return Part(html, {OneJob(job_id)})
 
     return await live_part(request, viewer, look, seen)
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api.dashboard.live import live_part
+from api.dashboard.live import Part, live_part
 from api.dashboard.rendering import SECTIONS, PageRoute, done, page, render, see_other, version_of
 from api.dashboard.sessions import AnyViewer, Form, JobsReader, JobsWriter, Viewer, local_path
 from api.http.bodies import validated
@@ -22,6 +22,7 @@ from api.jobs import routes as jobs
 from api.jobs.routes import JobId
 from api.jobs.schedule_schemas import PriorityBody
 from api.jobs.schemas import MAX_NAME_CHARACTERS, JobList, JobOut
+from db.queries.changes import OneJob, OpenJobs, Serving
 from domain.states import JobState
 
 JOBS_PER_PAGE = 25
@@ -75,9 +76,11 @@ async def jobs_live(
 ) -> Response:
     """The same list, when it has changed."""
 
-    async def look() -> str:
+    async def look() -> Part:
         found = await listed(request, services, viewer, asked)
-        return render(request, "jobs_live.html", viewer=viewer, jobs=found, asked=asked)
+        html = render(request, "jobs_live.html", viewer=viewer, jobs=found, asked=asked)
+        shown = (OneJob(job.id) for job in found.data)
+        return Part(html, {OpenJobs(viewer.caller.tenant_id), Serving(), *shown})
 
     return await live_part(request, viewer, look, seen)
 

@@ -19,6 +19,7 @@ from api.dashboard import (
     teaching,
     unguided,
 )
+from api.dashboard.pulse import pulse_in
 from api.dashboard.rendering import HTMX_PATH, STATIC, STATIC_PATH, failure
 from api.dashboard.security import protect
 from api.http.errors import NotFoundError
@@ -56,8 +57,11 @@ def install(app: FastAPI) -> None:
     """Add the pages to the application."""
     app.state.dashboard_failures = sessions.Failures()
     app.state.dashboard_streams = live.Streams()
-    app.state.dashboard_lists = jobs.lists_in(app.state.services)
-    app.state.dashboard_progress = job.progress_in(app.state.services)
+    services = app.state.services
+    app.state.dashboard_pulse = pulse_in(services.database, lambda: services.listeners.is_stopping)
+    app.state.dashboard_lists = jobs.lists_in(services)
+    app.state.dashboard_progress = job.progress_in(services)
+    app.state.dashboard_health = health.health_in(services)
     app.mount(HTMX_PATH, Assets(packages=[("js_lib_htmx", "static/htmx")]))
     app.mount(STATIC_PATH, Assets(directory=STATIC))
     app.router.default = NotFoundPage(app.router.default)
