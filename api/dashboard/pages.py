@@ -14,7 +14,7 @@ from api.dashboard import (
     new_job,
     preview,
     profiles,
-    sessions,
+    sign_in,
     strength,
     teaching,
     unguided,
@@ -24,7 +24,7 @@ from api.dashboard.rendering import HTMX_PATH, STATIC, STATIC_PATH, failure
 from api.dashboard.security import protect
 from api.http.errors import NotFoundError
 
-GROUPS = (sessions, jobs, new_job, job, unguided, profiles, preview, teaching, strength, health, account)
+GROUPS = (sign_in, jobs, new_job, job, unguided, profiles, preview, teaching, strength, health, account)
 
 
 class Assets(StaticFiles):
@@ -55,7 +55,7 @@ class NotFoundPage:
 
 def install(app: FastAPI) -> None:
     """Add the pages to the application."""
-    app.state.dashboard_failures = sessions.Failures()
+    app.state.dashboard_failures = sign_in.Failures()
     app.state.dashboard_streams = live.Streams()
     services = app.state.services
     app.state.dashboard_pulse = pulse_in(services.database, lambda: services.listeners.is_stopping)

@@ -30,6 +30,9 @@ THEME_COOKIE = "padserve_theme"
 THEMES = ("light", "dark")
 SEE_OTHER = 303
 SESSION_ENDED = "Your session has ended. Sign in, and what you have just sent is offered again."
+NOT_KEPT = (
+    "Your session has ended, and what you have just sent is too large to be kept: sign in, go back, and send it again."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,8 @@ def _to_sign_in(request: Request, error: UnauthorizedError) -> Response:
     if kept is not None:
         shown: dict[str, Any] = {"next": "/", "kept": kept, "error": SESSION_ENDED}
         return page(request, "sign_in.html", status_code=error.status, **shown)
+    if isinstance(error, SessionEndedError) and request.method != "GET" and not is_of_script(request):
+        return page(request, "sign_in.html", status_code=error.status, next="/", kept=None, error=NOT_KEPT)
     path = request.url.path.removeprefix(root_of(request))
     if request.method != "GET" or path == "/" or is_of_script(request):
         return see_other(request, "/sign-in")

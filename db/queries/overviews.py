@@ -91,7 +91,8 @@ def list_workers(session: Session, *, limit: int) -> list[WorkerRow]:
 
 def _load(row: Worker) -> EngineLoad | None:
     told = {each.name: getattr(row, each.name) for each in fields(EngineLoad)}
-    return EngineLoad(**told) if told["num_slots"] and None not in told.values() else None
+    said = (value for name, value in told.items() if name != "cache_bytes_budget")
+    return EngineLoad(**told) if told["num_slots"] and None not in said else None
 
 
 def queue_by_tenant(session: Session, tenant_id: uuid.UUID) -> QueueByTenant:

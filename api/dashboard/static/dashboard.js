@@ -21,25 +21,6 @@ for (const name of ["htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(name, () => { offline.hidden = false; });
 }
 
-// What is sent twice, by a second click, is sent once.
-document.addEventListener("submit", (event) => {
-  const form = event.target;
-  if (form.method !== "post" || event.defaultPrevented) return;
-  if (form.dataset.sent) event.preventDefault();
-  form.dataset.sent = "yes";
-});
-addEventListener("pageshow", () => { for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent; });
-
-// A session that has ended: the form is sent as a browser does, and its page keeps what was written.
-document.body.addEventListener("htmx:responseError", (event) => {
-  const { elt, xhr, requestConfig } = event.detail;
-  const form = elt.closest("form[action]");
-  if (xhr.status !== 401 || !form) return;
-  const pressed = requestConfig.triggeringEvent?.submitter;
-  if (pressed?.name) form.append(Object.assign(document.createElement("input"), { type: "hidden", name: pressed.name, value: pressed.value }));
-  form.submit();
-});
-
 // The theme: as the system has it, until somebody says otherwise; the server reads the cookie.
 const root = document.documentElement;
 const isDark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";

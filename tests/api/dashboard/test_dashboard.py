@@ -8,7 +8,8 @@ from urllib.parse import quote
 import pytest
 from starlette.testclient import TestClient
 
-from api.dashboard.sessions import COOKIE, MAX_FAILURES, local_path
+from api.dashboard.sessions import COOKIE, local_path
+from api.dashboard.sign_in import MAX_FAILURES
 from api.http.dependencies import Scope
 from db.dashboard_models import DashboardSession
 from db.queries import claims, keys
