@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.dashboard import (
     account,
     health,
+    history,
     job,
     jobs,
     live,
@@ -24,7 +25,7 @@ from api.dashboard.rendering import HTMX_PATH, STATIC, STATIC_PATH, failure
 from api.dashboard.security import protect
 from api.http.errors import NotFoundError
 
-GROUPS = (sign_in, jobs, new_job, job, unguided, profiles, preview, teaching, strength, health, account)
+GROUPS = (sign_in, jobs, new_job, job, unguided, profiles, history, preview, teaching, strength, health, account)
 
 
 class Assets(StaticFiles):

@@ -149,5 +149,3 @@ def _stored(database: Database, key_id: uuid.UUID) -> str:
 def _end(database: Database, token: str) -> None:
     with database.transaction() as session:
         dashboard_sessions.end(session, token)
-
-

@@ -3,20 +3,20 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import PurePath
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
 from pydantic_core import to_json
 from starlette.datastructures import FormData, UploadFile
 
-from api.csv.tables import CSV
+from api.csv.cells import ITEMS
+from api.csv.tables import CSV, Column, parse_columns, table_columns
 from api.dashboard.form_values import number_in, text_of, whole_number_in
 from api.http.bodies import CHUNK_BYTES, JSON, NDJSON, SPOOL_IN_MEMORY_BYTES, JsonSyntaxError, SpooledBody, parse_json
-from api.http.errors import InvalidRequestError, LineError
+from api.http.errors import BodyTooLargeError, InvalidRequestError, LineError
 from api.submissions.accepting import Form
 from api.submissions.item_rows import OPTION_NAMES
 
@@ -35,6 +35,16 @@ class Sent:
     """In front of what was pasted or uploaded."""
 
     @property
+    def columns(self) -> Sequence[Column]:
+        """Of a table whose header can be read."""
+        if self.body.media_type != CSV or self.body.file.closed:
+            return ()
+        try:
+            return table_columns(self.body, self.form.columns, ITEMS)
+        except (InvalidRequestError, BodyTooLargeError):
+            return ()
+
+    @property
     def digest(self) -> str:
         """Equal for equal jobs."""
         return hashlib.sha256(self.body.digest.encode() + to_json([self.form.columns, self.form.options])).hexdigest()
@@ -49,13 +59,11 @@ class Sent:
 
 def read_rows(fields: FormData, form: Form) -> Sent:
     """Rows that were pasted or uploaded: NDJSON, CSV or one JSON object, whichever they look like."""
-    source, name = _source(fields)
+    source = _source(fields)
     options = options_of(fields)
-    media_type = _media_type(source, name)
+    media_type = _media_type(source)
     if media_type == CSV:
-        return Sent(
-            _spooled(source, CSV), Form(form.may_name_users, options=options or None, is_dry_run=form.is_dry_run)
-        )
+        return _sent_table(_spooled(source, CSV), fields, replace(form, options=options or None))
     if media_type == JSON:
         return Sent(_with_options(source, options), form)
     first = source.readline(PEEK_BYTES)
@@ -67,6 +75,13 @@ def read_rows(fields: FormData, form: Form) -> Sent:
         source.seek(0)
         return Sent(_spooled(source, NDJSON, before=to_json(options) + b"\n"), form, num_lines_added=1)
     return Sent(_spooled(source, NDJSON, before=to_json(_merged(options, own)) + b"\n"), form)
+
+
+def _sent_table(body: SpooledBody, fields: FormData, form: Form) -> Sent:
+    """A table, with what the form says of its columns; of a column that it has no more, nothing is said."""
+    told = parse_columns([str(each) for each in fields.getlist("column")])
+    names = {column.name for column in Sent(body, form).columns}
+    return Sent(body, replace(form, columns={name: field for name, field in told.items() if name in names}))
 
 
 def read_campaign_form(fields: FormData, form: Form) -> Sent:
@@ -116,22 +131,22 @@ def _words(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _source(fields: FormData) -> tuple[IO[bytes], str]:
+def _source(fields: FormData) -> IO[bytes]:
     upload = fields.get("file")
     if isinstance(upload, UploadFile) and upload.size:
-        return upload.file, upload.filename or ""
+        return upload.file
     text = fields.get("rows")
     pasted = text if isinstance(text, str) else ""
     if not pasted.strip():
         message = "Paste some rows, or choose a file."
         raise InvalidRequestError(message, errors=[LineError("no_items", message, "")])
-    return io.BytesIO(pasted.encode(errors="surrogatepass")), ""
+    return io.BytesIO(pasted.encode(errors="surrogatepass"))
 
 
-def _media_type(source: IO[bytes], name: str) -> str:
+def _media_type(source: IO[bytes]) -> str:
     start = source.read(PEEK_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n")
     source.seek(0)
-    if PurePath(name).suffix.lower() == ".csv" or not start.startswith((b"{", b"[")):
+    if not start.startswith((b"{", b"[")):
         return CSV
     first = start.partition(b"\n")[0]
     try:

@@ -131,7 +131,8 @@ def test_a_worker_shows_its_metrics_at_its_own_port_and_refuses_one_that_is_take
 
 def test_the_load_of_an_engine_is_what_it_said_last_and_nothing_runs_once_nothing_is_inside() -> None:
     meter = metrics.EngineMeter()
-    said = Statistics(num_slots=4, num_active=3, num_waiting=2, cache_bytes_reserved=100, cache_bytes_used=60, cache_bytes_budget=900)
+    cache = {"cache_bytes_reserved": 100, "cache_bytes_used": 60, "cache_bytes_budget": 900}
+    said = Statistics(num_slots=4, num_active=3, num_waiting=2, **cache)
 
     meter.measure(said)
     busy = meter.load

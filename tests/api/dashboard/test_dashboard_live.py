@@ -8,7 +8,8 @@ import pytest
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from api.dashboard.live import EVENT_STREAM, MAX_STREAMS_PER_SESSION, LiveStream, Streams
+from api.dashboard.live import EVENT_STREAM, MAX_STREAMS_PER_SESSION, Streams
+from api.dashboard.pulse import Follower
 from api.http.dependencies import Scope
 from db.queries import keys
 from tests.api.conftest import Api
@@ -27,10 +28,11 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Follow:
         assert isinstance(app, FastAPI)
         steps = iter([*happenings, app.state.services.listeners.stop])
 
-        async def pause(_: LiveStream) -> None:
+        async def changed(*_: object) -> bool:
             await run_in_threadpool(next(steps))
+            return True
 
-        monkeypatch.setattr(LiveStream, "_pause", pause)
+        monkeypatch.setattr(Follower, "changed", changed)
         answer = visitor.client.get(path, headers={"Accept": EVENT_STREAM})
         assert answer.headers["content-type"].startswith(EVENT_STREAM)
         events = [event.splitlines() for event in answer.text.split("\n\n") if event]
