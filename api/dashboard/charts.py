@@ -9,8 +9,8 @@ from domain.states import ItemState
 
 WIDTH, HEIGHT = 600.0, 140.0
 MAX_BARS = 60
-STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 86_400)
-"""Seconds that a bar may stand for."""
+STEPS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 21_600, 86_400)
+"""Seconds that a bar may stand for. Each is a multiple of the one before, so that what was counted can be summed up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ class Part:
 
     html: str
     subjects: Collection[Subject]
+    again_seconds: float | None = None
+    """When to look again although nothing has changed, where that is soon."""
 
 
 Look = Callable[[], Awaitable[Part]]
@@ -118,20 +120,19 @@ class LiveStream(StreamingResponse):
                 if version != self._seen:
                     yield _event("part", {"html": part.html, "version": version})
                     self._seen = version
-                async for heartbeat in self._silence(follower, {visit, *part.subjects}):
+                async for heartbeat in self._silence(follower, {visit, *part.subjects}, part.again_seconds):
                     yield heartbeat
 
-    async def _silence(self, follower: Follower, subjects: Collection[Subject]) -> AsyncIterator[bytes]:
+    async def _silence(
+        self, follower: Follower, subjects: Collection[Subject], again_seconds: float | None
+    ) -> AsyncIterator[bytes]:
         """Heartbeats, until something has changed, it is time to look in any case, or the server stops."""
-        until = time.monotonic() + self._still_seconds
+        until = time.monotonic() + (self._still_seconds if again_seconds is None else again_seconds)
         while not self._services.listeners.is_stopping:
             left = until - time.monotonic()
-            if await self._changed(follower, subjects, min(left, HEARTBEAT_SECONDS)) or left <= HEARTBEAT_SECONDS:
+            if await follower.changed(subjects, min(left, HEARTBEAT_SECONDS)) or left <= HEARTBEAT_SECONDS:
                 return
             yield HEARTBEAT
-
-    async def _changed(self, follower: Follower, subjects: Collection[Subject], seconds: float) -> bool:
-        return await follower.changed(subjects, seconds)
 
 
 def _event(name: str, data: dict[str, str]) -> bytes:

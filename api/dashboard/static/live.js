@@ -62,6 +62,7 @@ class LivePart {
     if (this.isOver) return;
     if (this.isAsking) { this.isDue = true; return; }
     this.isAsking = true;
+    const began = performance.now();
     try {
       const answer = await fetch(this.address(), { headers: { "HX-Request": "true" }, signal: AbortSignal.timeout(1000 * PATIENCE_SECONDS) });
       offline.hidden = answer.status < 500;
@@ -71,8 +72,9 @@ class LivePart {
     } catch {
       offline.hidden = false;
     } finally {
-      this.isAsking = false;
-      if (this.isDue) { this.isDue = false; this.ask(); }
+      // A part that takes long, as a search in a large job, is asked for the less often.
+      const rest = this.follows ? 4 * (performance.now() - began) : 0;
+      setTimeout(() => { this.isAsking = false; if (this.isDue) { this.isDue = false; this.ask(); } }, rest);
     }
   }
 
