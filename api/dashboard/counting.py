@@ -21,7 +21,7 @@ from db.queries.jobs import Counts, JobRecord
 PART = 10_000
 """Positions that one statement counts."""
 LOOK_SECONDS = 0.25
-"""How long one look counts, beyond the part that it is at."""
+"""How long one look counts, beyond the part that it is at; one part at least."""
 COUNT_SHARE = 0.1
 """At most so much of the time is spent counting one running job's ends."""
 MAX_JOBS = 256
@@ -106,8 +106,8 @@ def _count(session: Session, job: JobRecord, counting: _Counting) -> None:
     """Parts that were never counted first, then those that were longest ago, until the time is over."""
     began = time.monotonic()
     is_through = True
-    for number in _unended(job, counting):
-        if time.monotonic() >= began + LOOK_SECONDS:
+    for place, number in enumerate(_unended(job, counting)):
+        if place and time.monotonic() >= began + LOOK_SECONDS:
             is_through = False
             break
         positions = _positions(job, number)

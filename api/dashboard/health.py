@@ -39,6 +39,12 @@ class Stored:
     groups: Sequence[QueuedGroup]
     failures: Sequence[Failure]
 
+    @property
+    def num_counted(self) -> int | None:
+        """Of how many queued items the groups were counted; None of all."""
+        num_items = sum(group.num_items for group in self.groups)
+        return num_items if num_items >= overviews.QUEUED_LOOKED_AT else None
+
 
 @dataclass(frozen=True, slots=True)
 class Health:

@@ -133,7 +133,7 @@ def queued_groups(session: Session, tenant_id: uuid.UUID, *, limit: int) -> list
 
 
 def last_failures(session: Session, tenant_id: uuid.UUID, *, limit: int) -> list[Failure]:
-    """The last failures of the tenant's newest jobs that have any: of each the last in input order, the newest first."""
+    """The last failures of the tenant's newest jobs that have any, the newest first: of each the last by position."""
     with_failures = (Job.tenant_id == tenant_id, Job.num_failed > 0, Job.deleted_at.is_(None))
     jobs = select(Job.id).where(*with_failures).order_by(Job.id.desc()).limit(JOBS_LOOKED_AT)
     found: list[Failure] = []
@@ -155,5 +155,5 @@ def last_failures(session: Session, tenant_id: uuid.UUID, *, limit: int) -> list
     return sorted(found, key=_failed_at, reverse=True)
 
 
-def _failed_at(failure: Failure) -> tuple[bool, dt.datetime | None]:
-    return failure.failed_at is not None, failure.failed_at
+def _failed_at(failure: Failure) -> dt.datetime:
+    return failure.failed_at or dt.datetime.min.replace(tzinfo=dt.UTC)

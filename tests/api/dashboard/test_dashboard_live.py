@@ -1,17 +1,20 @@
 """Parts of pages that move: streams of events, how many a session has, and how they end."""
 
 import json
+import uuid
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from api.dashboard import counting
 from api.dashboard.live import EVENT_STREAM, MAX_STREAMS_PER_SESSION, Streams
 from api.dashboard.pulse import Follower
 from api.http.dependencies import Scope
-from db.queries import keys
+from db.queries import job_pages, keys
 from tests.api.conftest import Api
 from tests.api.dashboard.test_dashboard import Visitor, end, submit
 
@@ -59,7 +62,7 @@ def test_a_stream_tells_what_has_changed_since_it_was_seen_and_nothing_twice(api
 def test_a_job_that_has_ended_shows_what_ended_however_lately_its_chart_was_counted(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.dashboard.job.COUNT_SHARE", 1e-9)  # counted anew in years
+    monkeypatch.setattr("api.dashboard.counting.COUNT_SHARE", 1e-9)  # counted anew in years
     visitor = Visitor(api, api.key(*Scope))
     job_id = submit(api, num_items=2)
     assert "Nothing has ended yet" in visitor.client.get(f"/live/jobs/{job_id}").text
@@ -67,6 +70,32 @@ def test_a_job_that_has_ended_shows_what_ended_however_lately_its_chart_was_coun
     end(api.database, text="done")
 
     assert "2 of 2 items ended" in visitor.client.get(f"/live/jobs/{job_id}").text
+
+
+def test_a_large_job_is_counted_further_by_each_look_and_a_part_that_has_ended_never_again(
+    api: Api, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "PART", 2)
+    monkeypatch.setattr(counting, "LOOK_SECONDS", 0.0)
+    counted: list[range] = []
+    of_part = job_pages.ends_over_time
+
+    def count(session: Session, job_id: uuid.UUID, positions: range, **options: Any) -> job_pages.Ends:  # noqa: ANN401 - as it is called
+        counted.append(positions)
+        return of_part(session, job_id, positions, **options)
+
+    monkeypatch.setattr(job_pages, "ends_over_time", count)
+    visitor = Visitor(api, api.key(*Scope))
+    job_id = submit(api, num_items=3)
+    end(api.database, text="done")
+
+    first = visitor.client.get(f"/live/jobs/{job_id}").text
+    told = follow(visitor, f"/live/jobs/{job_id}", lambda: None, lambda: None)
+
+    assert "Counted so far: 50 %" in first
+    assert "3 of 3 items ended" in told[-1][1]["html"]
+    assert "Counted so far" not in told[-1][1]["html"]
+    assert counted == [range(2), range(2, 3)]
 
 
 def test_a_stream_ends_where_the_key_is_revoked_before_anything_more_is_told(api: Api, follow: Follow) -> None:
