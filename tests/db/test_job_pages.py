@@ -132,8 +132,9 @@ def test_ends_are_counted_by_the_stretch_of_time_they_are_in(database: Database)
 def test_the_sides_of_a_hold_out_are_summed_up(database: Database) -> None:
     job_id = ended(database, ["a", "b", None, "d"])
 
+    halves = (range(3), range(3, 4))
     with database.reading() as session:
-        parts = [job_pages.sides(session, job_id, part, unguided_hash=UNGUIDED.hash) for part in (range(3), range(3, 4))]
+        parts = [job_pages.sides(session, job_id, each, unguided_hash=UNGUIDED.hash) for each in halves]
     guided, unguided = (one + other for one, other in zip(*parts, strict=True))
 
     assert (guided.num_items, guided.num_succeeded, guided.mean_reward, guided.mean_tokens) == (2, 1, 2.0, 4.0)

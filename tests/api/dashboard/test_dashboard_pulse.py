@@ -40,15 +40,20 @@ def moved(api: Api, subjects: Collection[Subject], happen: Callable[[], object])
 def test_every_move_of_a_job_changes_its_mark_and_its_tenants_and_nobody_elses(api: Api) -> None:
     client, tenant_id = api.client(), api.tenant_id()
     submit(api, tenant="other")
-    other = uuid.UUID(submit(api, tenant="acme", name="another"))
-    job_id = submit(api, num_items=2)
+    other = uuid.UUID(submit(api, name="another"))
+    item = {"custom_id": "letter", "user_id": "ada", "prompt": "Write."}
+
+    def submit_another() -> str:
+        return str(client.post("/v1/jobs", json={"items": [item]}).json()["id"])
+
+    job_id = submit_another()
     mine, others = {OneJob(uuid.UUID(job_id)), OpenJobs(tenant_id)}, {OneJob(other), OpenJobs(api.tenant_id("other"))}
 
     for action in ("pause", "resume", "cancel"):
         assert moved(api, mine | others, lambda action=action: client.post(f"/v1/jobs/{job_id}/{action}")) == mine
     ended = OneJob(uuid.UUID(job_id))
     assert moved(api, mine | others, lambda: client.delete(f"/v1/jobs/{job_id}")) == {ended}
-    assert moved(api, mine | others, lambda: submit(api)) == {OpenJobs(tenant_id)}
+    assert moved(api, mine | others, submit_another) == {OpenJobs(tenant_id)}
 
 
 def test_texts_that_are_written_change_the_marks_of_their_jobs(api: Api) -> None:
@@ -74,11 +79,11 @@ def test_the_load_of_a_worker_wakes_those_who_look_at_it_and_its_state_those_who
 
 def test_what_is_learnt_of_a_user_changes_a_mark_of_theirs(api: Api) -> None:
     client, ada = api.client(), Learning(api.tenant_id(), "ada")
-    client.put("/v1/profiles/ada", json={"principles": ["formal"]})
+    client.put("/v1/profiles/ada", json={"principles": ["formal", "brief"], "learn": True})
 
     assert moved(api, {ada}, lambda: client.patch("/v1/profiles/ada", json={"tags": ["x"]})) == {ada}
-    rating = {"ratings": [{"prompt": "Write.", "text": "Dear Ada", "rating": 1}]}
-    assert moved(api, {ada}, lambda: client.post("/v1/profiles/ada/feedback", json=rating)) == {ada}
+    pair = {"prompt": "Write.", "chosen": "Dear Ada", "rejected": "Hi"}
+    assert moved(api, {ada}, lambda: client.post("/v1/profiles/ada/feedback", json={"pairs": [pair]})) == {ada}
 
 
 def test_a_visit_has_a_mark_until_its_key_is_revoked(api: Api) -> None:
