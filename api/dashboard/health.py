@@ -30,7 +30,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the database says."""
+    """What the database says of workers, models and queues, as far as the viewer may know it."""
 
     workers: Sequence[WorkerRow]
     models: Sequence[Model]
@@ -48,7 +48,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How things stand."""
+    """What the page shows: whether the API can work, and what the database says."""
 
     readiness: Readiness
     stored: Stored
@@ -56,7 +56,7 @@ class Health:
 
 @router.get("/models")
 async def models_page(request: Request, viewer: AnyViewer, services: ServicesDep) -> Response:
-    """How things stand."""
+    """The page of models and health."""
     health = await _health(request, services, viewer)
     version = version_of(render(request, "models_live.html", viewer=viewer, health=health))
     return page(request, "models.html", viewer=viewer, section="models", health=health, version=version)
@@ -69,7 +69,7 @@ async def models_live(
     services: ServicesDep,
     seen: Annotated[str | None, Query(max_length=32)] = None,
 ) -> Response:
-    """The same, when it has changed."""
+    """The part of that page that moves, when it has changed."""
 
     async def look() -> Part:
         html = render(request, "models_live.html", viewer=viewer, health=await _health(request, services, viewer))

@@ -48,13 +48,13 @@ class Search:
 
     @property
     def looked(self) -> Looked:
-        """As the database is asked."""
+        """The same for `db.queries.job_search`."""
         states = TERMINAL_ITEM_STATES if self.state is None else (ItemState(self.state),)
         after = -1 if self.after is None else self.after
         return Looked(self.text, states, after, self.before)
 
     def query(self, **changes: object) -> str:
-        """As the query of an address that shows the first page, or the one behind or in front of a position."""
+        """The query of an address: of the first page, or with `after` or `before` of the one beside a position."""
         values = {"q": self.text, "state": self.state, **changes}
         said = {name: str(value) for name, value in values.items() if value not in {None, ""}}
         return f"?{urlencode(said)}" if said else ""

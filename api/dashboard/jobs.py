@@ -39,7 +39,7 @@ class Wanted:
     after: uuid.UUID | None
 
     def query(self, **changes: object) -> str:
-        """As the query of an address, with these changes."""
+        """The query of an address that asks for the same jobs, with these changes."""
         values = {"state": self.state, "name": self.name, "after": self.after} | changes
         said = {name: str(value) for name, value in values.items() if value}
         return f"?{urlencode(said)}" if said else ""
@@ -74,7 +74,7 @@ async def jobs_page(request: Request, viewer: AnyViewer, services: ServicesDep, 
 async def jobs_live(
     request: Request, viewer: JobsReader, services: ServicesDep, asked: WantedJobs, seen: Seen = None
 ) -> Response:
-    """The same list, when it has changed."""
+    """The list of jobs, when it has changed."""
 
     async def look() -> Part:
         found = await listed(request, services, viewer, asked)
@@ -129,7 +129,7 @@ Listing = tuple[Caller, Wanted]
 
 
 async def listed(request: Request, services: Services, viewer: Viewer, asked: Wanted) -> JobList:
-    """As the API lists them. Who asks the same at the same time shares one look at the database."""
+    """The jobs as the API lists them. Who asks the same at the same time shares one look at the database."""
     lists: Coalescer[Listing, JobList] = request.app.state.dashboard_lists
     del services
     return await lists.ask((viewer.caller, asked))

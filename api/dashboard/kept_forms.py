@@ -21,7 +21,7 @@ _TOLD: TypeAdapter[tuple[list[tuple[str, str]], bool]] = TypeAdapter(tuple[list[
 
 @dataclass(frozen=True, slots=True)
 class KeptForm:
-    """Where it was sent to, and its fields without the token of its session."""
+    """A form that was sent: its path, and its fields without the token of its session."""
 
     path: str
     fields: Sequence[tuple[str, str]]

@@ -47,20 +47,20 @@ Look = Callable[[], Awaitable[Part]]
 
 
 class Streams:
-    """How many streams each session has. Of one event loop."""
+    """How many streams each session has open, by its CSRF token. To be used on one event loop."""
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
 
     def take(self, session: str) -> bool:
-        """One more, unless there are enough: whether it may be."""
+        """Count one more stream of a session; False, and nothing is counted, where it has as many as it may."""
         if self._open[session] >= MAX_STREAMS_PER_SESSION or self._open.total() >= MAX_STREAMS:
             return False
         self._open[session] += 1
         return True
 
     def give_back(self, session: str) -> None:
-        """One less."""
+        """Count one stream of a session less."""
         self._open[session] -= 1
         self._open += Counter()  # forgets what is 0
 
@@ -136,5 +136,5 @@ class LiveStream(StreamingResponse):
 
 
 def _event(name: str, data: dict[str, str]) -> bytes:
-    """JSON has no line break, so one line holds it."""
+    """One server-sent event. JSON has no line break, so one line holds it."""
     return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()

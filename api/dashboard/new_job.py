@@ -64,7 +64,7 @@ class Outcome:
 def new_job_page(
     request: Request, viewer: JobsWriter, services: ServicesDep, kind: Annotated[str, Query(max_length=16)] = "rows"
 ) -> Response:
-    """The empty form."""
+    """The empty form for a new job, of rows or of a campaign."""
     return _form_page(request, viewer, services, kind if kind in READERS else "rows", {})
 
 
@@ -94,7 +94,7 @@ async def submit(request: Request, viewer: JobsWriter, services: ServicesDep, fi
 
 
 async def _accepted(services: Services, viewer: Viewer, sent: Sent, form_id: str) -> Answer:
-    """A form that is sent twice, as by a second click, makes one job."""
+    """Store the job, or check it where it is a dry run. A form that is sent twice makes one job."""
     key = None
     if not sent.form.is_dry_run and form_id:
         key = RequestKey(viewer.caller.tenant_id, ROUTE, f"{form_id}-{sent.digest[:32]}", sent.digest)
@@ -107,7 +107,7 @@ def _refused(sent: Sent | None, error: ApiError) -> Outcome:
 
 
 def _columns(sent: Sent | None, errors: Sequence[LineError] = ()) -> Sequence[Column]:
-    """To be chosen, where the header is what is wrong or something has been chosen before."""
+    """The columns that the form asks about: where the header is what is wrong, or something was chosen before."""
     is_asked = sent is not None and (sent.form.columns or any(each.code in OF_COLUMNS for each in errors))
     return sent.columns[:COLUMNS_SHOWN] if sent is not None and is_asked else ()
 

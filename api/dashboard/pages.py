@@ -32,7 +32,7 @@ class Assets(StaticFiles):
     """Files that a browser may keep: whenever one changes, so does its address."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """One of them."""
+        """The file at this path, to be kept for a week."""
         response = await super().get_response(path, scope)
         response.headers["Cache-Control"] = "public, max-age=604800"
         return response
@@ -45,7 +45,7 @@ class NotFoundPage:
         self._otherwise = otherwise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Answer a request that no route is for."""
         if scope["type"] == "http" and scope["method"] == "GET":
             request = Request(scope, receive)
             if "text/html" in request.headers.get("accept", ""):

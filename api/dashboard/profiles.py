@@ -157,13 +157,13 @@ async def erase(
 
 
 def find(services: Services, viewer: Viewer, user_id: str) -> StoredProfile | None:
-    """The newest version of a user's profile."""
+    """The newest version of a user's profile; None where there is none."""
     with services.database.reading() as session:
         return stored_profiles.find_profile(session, viewer.caller.tenant_id, user_id)
 
 
 def path_of(user_id: str) -> str:
-    """Where a user's profile is."""
+    """The path of the page of a user's profile."""
     return f"/profiles/{quote(user_id, safe='')}"
 
 
@@ -201,7 +201,7 @@ def _save(request: Request, services: Services, viewer: Viewer, user_id: str, fi
 
 
 def put(services: Services, viewer: Viewer, user_id: str, body: ProfileBody, expected: str) -> ProfileResource:
-    """Only while the stored state is the one that was shown: `expected` is empty where there was none."""
+    """Store a profile if its entity tag is still `expected`, empty for none; else raises PreconditionFailedError."""
     conditions = Preconditions(if_match=(expected,)) if expected else Preconditions(if_none_match=("*",))
     return profiles.put_profile(
         user_id=user_id,

@@ -44,7 +44,7 @@ class Follower:
         return True
 
     def wake(self) -> None:
-        """Something has changed, or may have."""
+        """Tell the page that something has changed, or may have."""
         self._woken.set()
 
 

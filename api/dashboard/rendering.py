@@ -71,17 +71,17 @@ def templates() -> Environment:
 
 
 def page(request: Request, template: str, *, viewer: object = None, status_code: int = 200, **values: Any) -> Response:  # noqa: ANN401 - whatever the template shows
-    """A whole page, or a part of one."""
+    """A response of a rendered template, a whole page or a part of one."""
     return HTMLResponse(render(request, template, viewer=viewer, **values), status_code=status_code)
 
 
 def version_of(html: str) -> str:
-    """Equal for equal parts."""
+    """A short name of what a part says: equal for equal HTML."""
     return hashlib.sha256(html.encode()).hexdigest()[:16]
 
 
 def render(request: Request, template: str, *, viewer: object = None, **values: Any) -> str:  # noqa: ANN401 - as above
-    """The template as HTML."""
+    """The template as HTML, with its values and with what every page has."""
     theme = request.cookies.get(THEME_COOKIE)
     given = {"root": root_of(request), "theme": theme if theme in THEMES else None, "viewer": viewer, "section": None}
     return templates().get_template(template).render({**given, **values})
@@ -102,7 +102,7 @@ def see_other(request: Request, path: str) -> Response:
 
 
 def done(request: Request, message: str, path: str) -> Response:
-    """Something was done: the page's script shows the message and asks anew for what is live; else go on at `path`."""
+    """Say that something was done: a script shows the message and asks anew for what is live; else go on at `path`."""
     if not is_of_script(request):
         return see_other(request, path)
     return Response(status_code=204, headers={"HX-Trigger": json.dumps({"changed": None, "say": message})})
@@ -123,7 +123,7 @@ class PageRoute(APIRoute):
     """A route that answers with a page, also where it fails. Nobody signed in: the page to sign in."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """As FastAPI asks for it."""
+        """The handler of a request, wrapped so that every error becomes a page."""
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:

@@ -75,7 +75,7 @@ def signed_in(scope: Scope | None = None) -> Callable[..., Awaitable[Viewer]]:
 
 
 async def _kept(request: Request) -> KeptForm | None:
-    """Of a form that is no larger than one of those that anybody may send."""
+    """The form of this request, to be offered again; None where it is larger than what a stranger may send."""
     length = request.headers.get("content-length", "")
     if not length.isdecimal() or int(length) > MAX_FORM_BYTES:
         return None
@@ -134,7 +134,7 @@ def _found(database: Database, token: str) -> dashboard_sessions.SignedIn | None
 
 
 def _note_seen(database: Database, token: str) -> None:
-    """A database that can only be read just now is read."""
+    """Note that the session is used. Where the database can only be read just now, that is passed over."""
     try:
         with database.transaction() as session:
             dashboard_sessions.note_seen(session, token)

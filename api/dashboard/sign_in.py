@@ -29,7 +29,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 class Failures:
-    """How many wrong keys came lately, by address. Of one event loop."""
+    """How many wrong keys came lately, by address. To be used on one event loop."""
 
     def __init__(self) -> None:
         self._failures: dict[str, list[float]] = {}
@@ -43,7 +43,7 @@ class Failures:
             raise TooManyRequestsError(message, headers={"Retry-After": str(seconds)})
 
     def add(self, address: str) -> None:
-        """One more."""
+        """Count one more wrong key from this address."""
         if len(self._failures) >= MAX_ADDRESSES:
             self._failures.clear()
         self._failures[address] = [*self._lately(address), time.monotonic()]
@@ -55,7 +55,7 @@ class Failures:
 
 @router.get("/sign-in")
 async def sign_in_page(request: Request, next_: Annotated[str, Query(alias="next", max_length=512)] = "/") -> Response:
-    """Where to paste a key."""
+    """The page to sign in, which goes on at `next`."""
     return page(request, "sign_in.html", next=local_path(next_), kept=None)
 
 
@@ -128,7 +128,7 @@ def _refused(request: Request, error: ApiError, target: str, kept: KeptForm | No
 
 
 async def _begin(services: Services, key: str) -> str:
-    """Looked up as the API does, and a few at a time."""
+    """Begin a session by a key; returns its token. A few keys are looked up at a time; raises `UnauthorizedError`."""
     if not key or len(key) > MAX_KEY_CHARACTERS:
         raise UnauthorizedError
     async with _LANE.slot(NOBODY):

@@ -36,7 +36,7 @@ class Sent:
 
     @property
     def columns(self) -> Sequence[Column]:
-        """Of a table whose header can be read."""
+        """The columns of a table, each with the field it holds; none where the header cannot be read."""
         if self.body.media_type != CSV or self.body.file.closed:
             return ()
         try:
@@ -46,7 +46,7 @@ class Sent:
 
     @property
     def digest(self) -> str:
-        """Equal for equal jobs."""
+        """A digest of body, columns and options: equal for equal jobs."""
         return hashlib.sha256(self.body.digest.encode() + to_json([self.form.columns, self.form.options])).hexdigest()
 
     def lines(self, numbers: set[int]) -> dict[int, str]:
@@ -85,7 +85,7 @@ def _sent_table(body: SpooledBody, fields: FormData, form: Form) -> Sent:
 
 
 def read_campaign_form(fields: FormData, form: Form) -> Sent:
-    """A campaign as its form says it."""
+    """A campaign from the fields of its form."""
     kind = text_of(fields, "audience")
     audience: dict[str, object] = {"all": True}
     if kind == "tags":
@@ -126,7 +126,7 @@ def options_of(fields: FormData) -> dict[str, object]:
 
 
 def _words(text: str) -> list[str]:
-    """What is written in lines, or between commas."""
+    """The words of a text that has one a line, or several between commas."""
     parts = (cell for row in csv.reader(text.splitlines(), skipinitialspace=True) for cell in row)
     return [part.strip() for part in parts if part.strip()]
 
@@ -167,7 +167,7 @@ def _options_line(line: bytes) -> Mapping[str, object] | None:
 
 
 def _merged(options: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
-    """What the text itself says goes before what the form says."""
+    """The options of form and text together; what the text says goes before what the form says."""
     merged = {**options, **own}
     ours, theirs = options.get("defaults"), own.get("defaults")
     if isinstance(ours, dict) and isinstance(theirs, dict):

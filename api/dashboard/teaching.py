@@ -153,7 +153,7 @@ async def withdraw(request: Request, user_id: UserId, viewer: ProfilesWriter, se
 
 
 def weights_of(stored: StoredProfile) -> Weights:
-    """As they are, with the deviations of the fit that wrote them; of stated ones, the prior's."""
+    """The weights of a profile, with the deviations of the fit that wrote them; of stated ones, the prior's."""
     means = [weight for _, weight in _principles(stored)]
     deviations: Any = (stored.learned or {}).get("deviations")
     if not isinstance(deviations, list) or len(deviations) != len(means):
