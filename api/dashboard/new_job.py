@@ -4,7 +4,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -88,7 +88,8 @@ async def submit(request: Request, viewer: JobsWriter, services: ServicesDep, fi
         if sent is not None:
             sent.body.file.close()
     if is_of_script(request):
-        return page(request, "new_outcome.html", viewer=viewer, outcome=outcome, item_fields=ITEMS.field_names)
+        shown: dict[str, Any] = {"outcome": outcome, "item_fields": ITEMS.field_names, "is_part": True}
+        return page(request, "new_outcome.html", viewer=viewer, **shown)
     given = {name: value for name, value in fields.items() if isinstance(value, str)}
     return await run_in_threadpool(_form_page, request, viewer, services, kind, given, outcome)
 
@@ -144,5 +145,6 @@ def _form_page(
         models=names,
         priorities=list(Priority),
         item_fields=ITEMS.field_names,
+        is_part=False,
         form_id=secrets.token_urlsafe(16),
     )
