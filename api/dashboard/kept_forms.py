@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
@@ -40,6 +41,12 @@ class SessionEndedError(UnauthorizedError):
     def __init__(self, kept: KeptForm | None) -> None:
         super().__init__()
         self.kept = kept
+
+
+def is_too_large_to_keep(request: Request) -> bool:
+    """Whether the request's form may hold more than can be kept."""
+    length = request.headers.get("content-length", "")
+    return length.isdecimal() and int(length) > MAX_CHARACTERS
 
 
 def kept_of(path: str, fields: FormData) -> KeptForm | None:

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from api.dashboard import formats
-from api.dashboard.kept_forms import SessionEndedError
+from api.dashboard.kept_forms import SessionEndedError, is_too_large_to_keep
 from api.dashboard.security import protect
 from api.http.dependencies import Scope
 from api.http.errors import ApiError, NotFoundError, UnauthorizedError, UnavailableError
@@ -150,14 +150,12 @@ class PageRoute(APIRoute):
 
 
 def _to_sign_in(request: Request, error: UnauthorizedError) -> Response:
-    kept = error.kept if isinstance(error, SessionEndedError) else None
-    if kept is not None and is_of_script(request):  # the page's script sends the form once more, as a browser does
-        return Response(status_code=error.status)
-    if kept is not None:
-        shown: dict[str, Any] = {"next": "/", "kept": kept, "error": SESSION_ENDED}
-        return page(request, "sign_in.html", status_code=error.status, **shown)
-    if isinstance(error, SessionEndedError) and request.method != "GET" and not is_of_script(request):
-        return page(request, "sign_in.html", status_code=error.status, next="/", kept=None, error=NOT_KEPT)
+    if isinstance(error, SessionEndedError) and request.method != "GET":
+        if is_of_script(request):  # which has the form still, and asks to sign in beside it
+            return Response(status_code=error.status)
+        told = SESSION_ENDED if error.kept is not None else NOT_KEPT if is_too_large_to_keep(request) else None
+        if told is not None:
+            return page(request, "sign_in.html", status_code=error.status, next="/", kept=error.kept, error=told)
     path = request.url.path.removeprefix(root_of(request))
     if request.method != "GET" or path == "/" or is_of_script(request):
         return see_other(request, "/sign-in")

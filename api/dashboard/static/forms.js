@@ -11,6 +11,7 @@ const NOT_SENT = "The server does not answer. Nothing was sent, and nothing of i
 const say = (message) => document.body.dispatchEvent(new CustomEvent("say", { detail: { value: message } }));
 
 function isChanged(control) {
+  if (!control.name) return false; // a slider, whose number stands beside it
   if (control.type === "file") return control.files.length > 0;
   if (control.type === "checkbox" || control.type === "radio") return control.checked !== control.defaultChecked;
   if (control.options) return [...control.options].some((each) => each.selected !== each.defaultSelected) && control.selectedIndex > 0;
@@ -109,11 +110,12 @@ document.addEventListener("submit", (event) => {
 }, true);
 addEventListener("pageshow", () => { for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent; });
 
-// A press of a button in a session that has ended: sent again by the next.
-document.body.addEventListener("htmx:responseError", async (event) => {
-  const { elt, xhr, requestConfig } = event.detail;
+// What was asked for in a session that has ended is asked for again by the next.
+document.body.addEventListener("htmx:responseError", async ({ detail: { elt, xhr, requestConfig } }) => {
+  if (!dialog || xhr.status !== 401 || !(await signIn())) return;
   const form = elt.closest("form[action]");
-  if (dialog && xhr.status === 401 && form && (await signIn())) form.requestSubmit(requestConfig.triggeringEvent?.submitter);
+  if (form) form.requestSubmit(requestConfig.triggeringEvent?.submitter);
+  else htmx.trigger(elt, "again");
 });
 for (const name of ["htmx:sendError", "htmx:timeout"]) document.body.addEventListener(name, (event) => {
   if (event.detail.requestConfig?.verb === "post") say(NOT_SENT);
