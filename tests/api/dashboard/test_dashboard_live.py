@@ -77,6 +77,7 @@ def test_a_large_job_is_counted_further_by_each_look_and_a_part_that_has_ended_n
 ) -> None:
     monkeypatch.setattr(counting, "PART", 2)
     monkeypatch.setattr(counting, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(counting, "COUNT_SHARE", 1e9)  # whenever it is looked at
     counted: list[range] = []
     of_part = job_pages.ends_over_time
 
@@ -87,15 +88,15 @@ def test_a_large_job_is_counted_further_by_each_look_and_a_part_that_has_ended_n
     monkeypatch.setattr(job_pages, "ends_over_time", count)
     visitor = Visitor(api, api.key(*Scope))
     job_id = submit(api, num_items=3)
-    end(api.database, text="done")
+    end(api.database, text="done", limit=2)
 
     first = visitor.client.get(f"/live/jobs/{job_id}").text
-    told = follow(visitor, f"/live/jobs/{job_id}", lambda: None, lambda: None)
+    told = follow(visitor, f"/live/jobs/{job_id}", lambda: None, lambda: end(api.database, text="done"))
 
     assert "Counted so far: 50 %" in first
     assert "3 of 3 items ended" in told[-1][1]["html"]
     assert "Counted so far" not in told[-1][1]["html"]
-    assert counted == [range(2), range(2, 3)]
+    assert counted == [range(2), range(2, 3), range(2, 3)]
 
 
 def test_a_stream_ends_where_the_key_is_revoked_before_anything_more_is_told(api: Api, follow: Follow) -> None:

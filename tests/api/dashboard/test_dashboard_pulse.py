@@ -125,7 +125,7 @@ def test_pages_share_a_look_and_only_those_are_woken_that_show_what_has_changed(
         beat = seen.pulse()
         with beat.following() as one, beat.following() as same, beat.following() as another:
             pages = ((one, {job}), (same, {job, Serving()}), (another, {other}))
-            await asyncio.gather(*(page.changed(subjects, SOON) for page, subjects in pages))  # nothing was known
+            assert all(await asyncio.gather(*(page.changed(subjects, SOON) for page, subjects in pages)))  # all is new
             waiting = [asyncio.create_task(page.changed(subjects, SOON)) for page, subjects in pages]
             await asyncio.sleep(0.05)
             num_looks = len(seen.looks)
