@@ -180,8 +180,8 @@ class EngineSupervisor:
             match report:
                 case Measured(statistics):
                     self._meter.measure(statistics)
-                case Ready(num_slots, description):
-                    self._meter.begin()
+                case Ready(num_slots, description, statistics):
+                    self._meter.begin(statistics)
                     self._check_identity(description)
                     self.num_slots, self._failed_starts = num_slots, 0
                 case LoadFailed(message):
