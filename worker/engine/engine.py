@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from worker.engine.batch_layout import PromptChunk
-from worker.engine.choice import Choice, Sent, choose_tokens
+from worker.engine.cache.memory import ROWS_PER_SLOT, CacheUse, Ledger, is_out_of_memory
+from worker.engine.cache.pages import has_pages
+from worker.engine.cache.prefixes import PrefixKey
+from worker.engine.checkpoints.generation import GenerationDefaults
 from worker.engine.errors import CacheTooSmallError, DuplicateRequestError, OutOfMemoryError, RequestError
-from worker.engine.generation import GenerationDefaults
-from worker.engine.memory import ROWS_PER_SLOT, CacheUse, Ledger, is_out_of_memory
+from worker.engine.guidance.choice import Choice, Sent, choose_tokens
 from worker.engine.models import EngineModels
-from worker.engine.pages import has_pages
 from worker.engine.prefill import PrefillQueue
-from worker.engine.prefixes import PrefixKey
 from worker.engine.request import Completion, Failure, Request, Score, ScoreRequest, TokenRewards
 from worker.engine.scheduler import Plan, Scheduler, Ticket
 from worker.engine.scoring import score

@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 import torch
 from transformers import PreTrainedModel
 
-from worker.engine.adapters import stack_adapters, whole
-from worker.engine.architecture import longest_exact
-from worker.engine.checkpoints import Checkpoint, quiet_libraries
+from worker.engine.cache.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, room
+from worker.engine.checkpoints.adapters import stack_adapters, whole
+from worker.engine.checkpoints.architecture import longest_exact
+from worker.engine.checkpoints.checkpoint import Checkpoint, quiet_libraries
+from worker.engine.checkpoints.generation import GenerationDefaults
+from worker.engine.checkpoints.tokenizer_files import TokenizerFiles
+from worker.engine.checkpoints.vocabularies import check_adapter, check_guides, differing
 from worker.engine.cross_tokenizer.loading import crossing_between, guide_length
 from worker.engine.cross_tokenizer.proof import prove_trees
 from worker.engine.cross_tokenizer.runner import TextRunner
@@ -23,25 +27,21 @@ from worker.engine.errors import (
     SlotsError,
     UnsupportedModelError,
 )
-from worker.engine.followers import lead
-from worker.engine.fused import fuse
-from worker.engine.generation import GenerationDefaults
-from worker.engine.group import ALONE, Group
-from worker.engine.head import ValueHead, vocabulary_layer
-from worker.engine.joined import pack
-from worker.engine.layers import fuse_layers
-from worker.engine.lora import AdapterRows
-from worker.engine.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, room
+from worker.engine.layers.decoder import fuse_layers
+from worker.engine.layers.fused import fuse
+from worker.engine.layers.head import ValueHead, vocabulary_layer
+from worker.engine.layers.joined import pack
+from worker.engine.layers.lora import AdapterRows
+from worker.engine.layers.uneven import UnevenRunner
 from worker.engine.models import EngineModels
+from worker.engine.parallel.followers import lead
+from worker.engine.parallel.group import ALONE, Group
+from worker.engine.parallel.ranks import Leader
+from worker.engine.parallel.shards import Shares, take_shares, why_not_shared
 from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
-from worker.engine.ranks import Leader
 from worker.engine.runner import Runner
-from worker.engine.shards import Shares, take_shares, why_not_shared
 from worker.engine.streams import StreamWeights
-from worker.engine.tokenizer_files import TokenizerFiles
-from worker.engine.uneven import UnevenRunner
 from worker.engine.validation import Limits
-from worker.engine.vocabularies import check_adapter, check_guides, differing
 
 # Prompt tokens of one step, by kind of device: enough to fill its matrix units, and few beside a step's own time.
 PREFILL_BUDGETS = {"cpu": 512, "cuda": 4096}

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 
 from worker.engine.batch_layout import PromptChunk
-from worker.engine.budget import divergence, strength_within
+from worker.engine.cache.memory import is_out_of_memory
 from worker.engine.cross_tokenizer.given import judged_places, likelihood
 from worker.engine.cross_tokenizer.runner import TextRunner
 from worker.engine.errors import EmptyTextError, OutOfMemoryError, RequestError
-from worker.engine.memory import is_out_of_memory
+from worker.engine.guidance.budget import divergence, strength_within
+from worker.engine.guidance.processors import GENERATED, Penalties, Processors, build_processors
+from worker.engine.guidance.steering import Candidates, all_finite, propose, scores
 from worker.engine.models import EngineModels
-from worker.engine.processors import GENERATED, Penalties, Processors, build_processors
 from worker.engine.request import CandidateReward, Failure, Request, ScoreRequest, TokenReward, TokenRewards
 from worker.engine.sequence import Sequence as Decoded
-from worker.engine.steering import Candidates, all_finite, propose, scores
 from worker.engine.streams import GuidedStream, guided_streams
 from worker.engine.validation import check_candidates, check_request, check_score_request
 

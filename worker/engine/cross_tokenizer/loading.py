@@ -5,8 +5,8 @@ from collections.abc import Collection
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedModel
 
-from worker.engine.architecture import longest_exact
-from worker.engine.checkpoints import Checkpoint
+from worker.engine.checkpoints.architecture import longest_exact
+from worker.engine.checkpoints.checkpoint import Checkpoint
 from worker.engine.cross_tokenizer.retokenizing import Retokenizer
 from worker.engine.cross_tokenizer.runner import TOKENS_PER_TOKEN
 from worker.engine.cross_tokenizer.spelling import Spelling, UnknownSpellingError

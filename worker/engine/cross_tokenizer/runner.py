@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nan
 from transformers import PreTrainedModel
 
-from worker.engine.attention import AttentionBlock, AttentionMetadata
 from worker.engine.batch_layout import PromptChunk, Row, RowKey, piece_block, written
+from worker.engine.cache.prefixes import PrefixKey
 from worker.engine.cross_tokenizer.retokenizing import Continued
 from worker.engine.cross_tokenizer.texts import Crossing, Texts
 from worker.engine.cross_tokenizer.tree_block import tree_block
 from worker.engine.cross_tokenizer.trees import Tree, tree_of
-from worker.engine.lora import AdapterRows
-from worker.engine.prefixes import PrefixKey
+from worker.engine.layers.attention import AttentionBlock, AttentionMetadata
+from worker.engine.layers.lora import AdapterRows
 from worker.engine.runner import Runner
 from worker.engine.scheduler import TicketId
 from worker.engine.streams import StreamWeights
