@@ -17,7 +17,7 @@ from worker.engine.checkpoints.vocabularies import check_adapter, check_guides, 
 from worker.engine.cross_tokenizer.loading import crossing_between, guide_length
 from worker.engine.cross_tokenizer.proof import prove_trees
 from worker.engine.cross_tokenizer.runner import TextRunner
-from worker.engine.cross_tokenizer.texts import Crossing
+from worker.engine.cross_tokenizer.texts import Crossing, Texts
 from worker.engine.devices import devices_of, dtype_of
 from worker.engine.engine import Engine
 from worker.engine.errors import (
@@ -187,7 +187,7 @@ def _introduce(loaded: LoadedModels, runners: Sequence[Runner]) -> None:
         if isinstance(runner, TextRunner):
             on_it = {weights.adapter for weights in loaded.weights.values() if weights.model == number}
             prove_trees(loaded.paths[number], loaded.models[number], runner, on_it)
-            runner.cross(loaded.crossings[number])
+            runner.cross(Texts(loaded.crossings[number]))
 
 
 def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:

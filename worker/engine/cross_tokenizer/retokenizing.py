@@ -87,6 +87,11 @@ class GrowingText:
     """Bytes that begin a character which is not complete."""
     _has_begun: bool = False
 
+    @property
+    def open(self) -> str:
+        """Complete characters whose tokens may change; `continued` puts the settled ones before them."""
+        return self._open
+
     def candidates(self, spelling: Spelling, token_ids: Sequence[int]) -> list[str]:
         """The open text with each of these tokens behind it, up to its last complete character."""
         return [self._open + self._added(spelling, token_id)[0] for token_id in token_ids]

@@ -43,10 +43,15 @@ class TextRunner(Runner):
         self._held: dict[RowKey, tuple[int, ...]] = {}
         """Token ids whose keys a row's columns hold."""
 
-    def cross(self, crossing: Crossing) -> None:
-        """From now on this runner judges the texts of another vocabulary's tokens, and proposes none."""
-        self._texts = Texts(crossing)
+    def cross(self, texts: Texts) -> None:
+        """From now on this runner judges these texts, of another vocabulary's tokens, and proposes none."""
+        self._texts = texts
         self.proposes = False
+
+    @property
+    def crossing(self) -> Crossing:
+        """How it reads what the base writes."""
+        return self._read_texts.crossing
 
     def row_bytes(self, num_tokens: int) -> int:
         """Bytes that a row takes for `num_tokens` tokens of the base's."""
