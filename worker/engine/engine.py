@@ -348,7 +348,8 @@ class Engine:
     def _outcome(self, sequence: Sequence, chosen: Chosen) -> Completion | Failure | None:
         """What becomes of a request with its next token; nothing yet where it goes on."""
         request_id = sequence.request.request_id
-        if any(isinstance(runner, TextRunner) and request_id in runner.outgrown for runner in self._models.runners):
+        guides = (runner for runner in self._models.runners if isinstance(runner, TextRunner))
+        if not chosen.is_finite and any(request_id in guide.outgrown for guide in guides):
             return sequence.cut_off()
         return sequence.advance(chosen, self.eos_token_ids)
 
