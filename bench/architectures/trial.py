@@ -272,6 +272,8 @@ def _read(path: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
         path, dtype=dtype, attn_implementation="eager", local_files_only=True
     )
     model.train(mode=False)
+    if dtype == torch.float64 and hasattr(model.config, "_experts_implementation"):
+        model.set_experts_implementation("eager")  # grouped products know no float64
     return model
 
 
