@@ -69,6 +69,11 @@ _SHARED_KEYS = {
     "layer_types": ["sliding_attention", "full_attention"] * 2,
 }
 _OWN: dict[str, dict[str, Any]] = {
+    "blt": {
+        "encoder_hash_byte_group_vocab": VOCAB_SIZE,
+        "encoder_config": {"hidden_size_global": 32},
+        "decoder_config": {"hidden_size_global": 32},
+    },
     "cohere_compass_text": {"rope_parameters": {"full_attention": _ROPE, "sliding_attention": _ROPE}},
     "dbrx": {"attn_config": {"rope_theta": 10_000.0, "kv_n_heads": 2}},
     "deepseek_v2": {"num_experts_per_tok": 2},

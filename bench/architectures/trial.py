@@ -23,6 +23,7 @@ from transformers.pytorch_utils import Conv1D
 from bench.architectures.judge import Judge, Model
 from bench.architectures.tiny import PAD, tiny, tiny_config
 from worker.engine import Completion, Engine, EngineError, ModelError, Request, Score, ScoreRequest, Stream, load_engine
+from worker.engine.errors import ModelWeightsError
 
 LONGEST_PREFIX = 270
 _SCORE_TOLERANCE = 2e-2
@@ -93,16 +94,20 @@ def _tried(architecture: str, seed: int, folder: Path) -> Report:
 
 def _by_configuration_alone(architecture: str, base: Path, error: Exception) -> Report:
     """What is said of a model whose weights cannot be made."""
+    unbuilt = Report(architecture, Found.UNBUILT, f"{type(error).__name__}: {' '.join(str(error).split())}")
     try:
         tiny_config(architecture).save_pretrained(base)
+    except Exception:  # noqa: BLE001 (as above)
+        return unbuilt
+    try:
         load_engine(str(base), device="cpu", dtype="float32")
+    except ModelWeightsError:
+        return unbuilt
     except ModelError as refusal:
-        said = str(refusal).replace(str(base), "MODEL")
-        if "weights" not in said:
-            return Report(architecture, Found.REFUSED, said)
-    except Exception:  # noqa: BLE001, S110 (the first error says more)
-        pass
-    return Report(architecture, Found.UNBUILT, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return Report(architecture, Found.REFUSED, str(refusal).replace(str(base), "MODEL"))
+    except Exception as raw:  # noqa: BLE001 (what is to be found)
+        return Report(architecture, Found.ERROR, f"{type(raw).__name__}: {raw}")
+    return unbuilt
 
 
 def _targets(model: PreTrainedModel, rng: random.Random) -> dict[str, list[str]]:
