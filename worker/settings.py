@@ -7,6 +7,8 @@ from domain.model_names import LONGEST_NAME, is_name, model_name
 
 HOUR, DAY = 3600, 86_400
 MOST_ATTEMPTS = 1000
+MOST_SLOTS = 65_536
+MOST_DEVICES = 64
 
 
 class WorkerSettings(BaseSettings):
@@ -34,11 +36,11 @@ class WorkerSettings(BaseSettings):
     """A card (`padserve.json`) elsewhere than beside the weights, as for hub ids."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:1`; with `PADSERVE_TENSOR_PARALLEL`, several: `cuda:2,cuda:3`."""
-    tensor_parallel: int = Field(default=1, ge=1)
+    tensor_parallel: int = Field(default=1, ge=1, le=MOST_DEVICES)
     """How many devices hold the model together: those that `PADSERVE_DEVICE` names, or the first ones."""
     dtype: str = "auto"
     """`auto`, `float32`, `bfloat16` or `float16`."""
-    num_slots: int | None = Field(default=None, ge=1)
+    num_slots: int | None = Field(default=None, ge=1, le=MOST_SLOTS)
     """Items decoded at once; as many as fit the memory if unset."""
     max_length: int | None = Field(default=None, ge=2)
     """Tokens of prompt and completion together; the model's own limit, or what fits, if unset."""

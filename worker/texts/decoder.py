@@ -272,6 +272,8 @@ def _settings_at_fault(settings: WorkerSettings, error: ModelError) -> str:
     """The names of the settings that the error is about: by its code, else by whose value stands in its message."""
     if name := SETTINGS_BY_CODE.get(error.code):
         return name
+    if settings.tensor_parallel > 1 and error.code == "model_unsupported":
+        return "PADSERVE_MODEL, PADSERVE_TENSOR_PARALLEL"
     given = {
         name: getattr(settings, name) for name in ("model", "policy", "reference", "guide") if getattr(settings, name)
     }

@@ -157,7 +157,7 @@ def test_a_shorter_length_is_kept_to(base: str, max_length: int) -> None:
     assert load_engine(base, max_length=max_length).max_length == max_length
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:99", "abacus"])
+@pytest.mark.parametrize("device", ["cuda", "cuda:99", "abacus", "meta"])
 def test_a_device_that_is_not_there(base: str, device: str) -> None:
     if device == "cuda" and torch.cuda.is_available():
         device = "cuda:98"
