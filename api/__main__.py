@@ -108,9 +108,11 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
-    except OSError as error:
-        reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
-        raise StartError(f"Cannot listen on {host} port {port}: {reason}.") from error
+    except (OSError, UnicodeError) as error:
+        reason = "that is no address" if isinstance(error, UnicodeError) else error.strerror
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            reason = "it is in use"
+        raise StartError(f"Cannot listen on {host} port {port} (PADSERVE_HOST, PADSERVE_PORT): {reason}.") from error
     return listener
 
 

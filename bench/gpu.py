@@ -14,9 +14,10 @@ from bench import baselines
 from bench.measure import decode, timed
 from bench.models import SHAPES, Shape, add_adapter
 from bench.workload import Workload, make_workload
-from worker.engine import Engine, attention
+from worker.engine import Engine
+from worker.engine.layers import attention
+from worker.engine.layers.lora import adapt_rows
 from worker.engine.loading import ADMITTED_SHARE_ON_GPU, LoadedModels, assemble
-from worker.engine.lora import adapt_rows
 from worker.engine.streams import StreamWeights
 
 PROFILED_SLOTS = 64

@@ -16,7 +16,7 @@ from bench.measure import decode, timed
 from bench.models import SHAPES, Saved, save
 from bench.workload import Workload, make_workload
 from worker.engine import load_engine
-from worker.engine.head import VocabularyHead
+from worker.engine.layers.head import VocabularyHead
 
 SINGLE_REQUESTS = 4
 
@@ -92,14 +92,14 @@ def _full_heads() -> Iterator[None]:
 def _plain_layers() -> Iterator[None]:
     with (
         patch("worker.engine.loading.can_pack", lambda *_: False),
-        patch("worker.engine.head.can_pack", lambda *_: False),
+        patch("worker.engine.layers.head.can_pack", lambda *_: False),
     ):
         yield
 
 
 @contextmanager
 def _nothing_shared() -> Iterator[None]:
-    with patch("worker.engine.prefixes.MIN_TOKENS", 2**31):
+    with patch("worker.engine.cache.prefixes.MIN_TOKENS", 2**31):
         yield
 
 

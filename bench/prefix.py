@@ -11,7 +11,7 @@ from worker.engine import load_engine
 
 LENGTHS = (30, 100, 300, 1000, 2000)
 FORMS = {
-    "each row reads it": {"worker.engine.prefixes.MIN_TOKENS": 2**31},
+    "each row reads it": {"worker.engine.cache.prefixes.MIN_TOKENS": 2**31},
     "read once, copied": {"worker.engine.runner.READ_IN_PLACE_FROM": 2**31},
     "read once, in place": {"worker.engine.runner.READ_IN_PLACE_FROM": 0},
 }

@@ -181,7 +181,7 @@ def _convert(gguf: Path, out: Path) -> None:
     import torch  # noqa: PLC0415 - seconds that only a conversion needs: a model that is there is found at once
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - as torch
 
-    from worker.engine.checkpoints import quiet_libraries  # noqa: PLC0415 - as torch
+    from worker.engine.checkpoints.checkpoint import quiet_libraries  # noqa: PLC0415 - as torch
 
     with quiet_libraries():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)

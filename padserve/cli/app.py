@@ -31,6 +31,8 @@ class App(typer.Typer):
             _fail(PadserveError(NOT_UNICODE))
         except PadserveError as error:
             _fail(error)
+        except OSError as error:  # a disk that is full, a file that goes while it is read
+            _fail(PadserveError(f"Cannot go on: {error.strerror or error}{_of(error)}."))
 
     def _offer(self, *args: object, **kwargs: object) -> object:
         """What a shell may complete; what goes wrong is nothing that belongs on somebody's command line."""
@@ -39,6 +41,10 @@ class App(typer.Typer):
                 return super().__call__(*args, **kwargs)
             except Exception:  # noqa: BLE001 - as above
                 sys.exit(FAILED)
+
+
+def _of(error: OSError) -> str:
+    return "" if error.filename is None else f" ({error.filename})"
 
 
 def _fail(error: PadserveError) -> NoReturn:

@@ -144,6 +144,7 @@ def test_a_profile_is_taught_by_choosing_between_two_texts(
 
     expect(page.get_by_text("pairs stored")).to_be_visible()
     expect(page.get_by_text("Weights, and two standard deviations")).to_be_visible()
+    expect(page.locator("#profile-head")).to_contain_text("learnt from")  # on the page that was open all the while
     keep(page, "taught")
 
 

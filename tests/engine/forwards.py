@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from worker.engine.attention import AttentionMetadata
+from worker.engine.layers.attention import AttentionMetadata
 from worker.engine.runner import Runner
 
 OUT_OF_MEMORY = [

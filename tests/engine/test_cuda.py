@@ -9,7 +9,7 @@ from tests.engine.models import Family
 from tests.engine.oracle import Oracle
 from tests.engine.requests import decode, mixed_batch, pad, prompt, shaped_batch, token_ids
 from worker.engine import Engine, Request, load_engine
-from worker.engine.choice import choose_tokens
+from worker.engine.guidance.choice import choose_tokens
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

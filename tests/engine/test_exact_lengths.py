@@ -3,7 +3,7 @@
 import pytest
 from transformers import Gemma2Config, Llama4TextConfig, LlamaConfig, MistralConfig, Phi3Config, Qwen2Config
 
-from worker.engine.architecture import longest_exact, window
+from worker.engine.checkpoints.architecture import longest_exact, window
 
 DYNAMIC = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
 LONG = {

@@ -8,8 +8,8 @@ from transformers.utils import logging
 from tests.engine.models import EOS, Family, gpt2, llama, save
 from tests.engine.requests import decode, mixed_batch, plain, prompt
 from worker.engine import FinishReason, Request, load_engine
-from worker.engine.native import kernels
-from worker.engine.packed import can_pack
+from worker.engine.layers.native import kernels
+from worker.engine.layers.packed import can_pack
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -10,7 +10,7 @@ import torch
 
 from tests.engine.models import Family, change, llama, save, save_adapter, save_tokenizer, tiny
 from worker.engine import ModelError, load_engine
-from worker.engine.lora import RowAdaptedLinear
+from worker.engine.layers.lora import RowAdaptedLinear
 from worker.engine.proof import ordinary_token_ids, special_ids_of
 
 
@@ -82,7 +82,7 @@ def test_logits_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
 
 
 def test_numbers_that_only_the_cache_loses_are_refused(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    logits = "worker.engine.head.VocabularyHead.logits"
+    logits = "worker.engine.layers.head.VocabularyHead.logits"
     monkeypatch.setattr(logits, lambda _self, hidden, _adapters=None: hidden.new_full((len(hidden), 97), torch.nan))
 
     assert "differ from its uncached ones by inf" in refusal(base)
@@ -91,7 +91,7 @@ def test_numbers_that_only_the_cache_loses_are_refused(base: str, monkeypatch: p
 def test_candidates_whose_logits_are_not_those_of_the_whole_head_are_refused(
     base: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    columns = "worker.engine.head.VocabularyHead.columns"
+    columns = "worker.engine.layers.head.VocabularyHead.columns"
     monkeypatch.setattr(columns, lambda _self, hidden, ids, _adapters=None: hidden[:, :1] + ids)
 
     assert "cached logits differ" in refusal(base)

@@ -1,8 +1,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from worker.engine.memory import Ledger, Need
-from worker.engine.prefixes import PrefixKey
+from worker.engine.cache.memory import Ledger, Need
+from worker.engine.cache.prefixes import PrefixKey
 from worker.engine.scheduler import (
     CALM_STEPS,
     MOST_OVERTAKEN,

@@ -41,7 +41,7 @@ def test_a_prefix_is_read_in_place_wherever_it_can_be(
     model_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = load_engine(save(tiny(model_type, seed=0), tmp_path / model_type), device="cpu", num_slots=4)
-    monkeypatch.setattr("worker.engine.cache.RowCache.write", lambda *_: pytest.fail("It was copied."))
+    monkeypatch.setattr("worker.engine.cache.kv_cache.RowCache.write", lambda *_: pytest.fail("It was copied."))
 
     decode(engine, on_one_prefix())
 

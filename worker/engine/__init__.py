@@ -8,13 +8,13 @@ Imports torch, transformers and peft, and nothing of this project.
         ...
 """
 
-from worker.engine.checkpoints import Checkpoint
+from worker.engine.cache.memory import CacheUse
+from worker.engine.checkpoints.checkpoint import Checkpoint
+from worker.engine.checkpoints.generation import GenerationDefaults
+from worker.engine.checkpoints.hub import local_folder
 from worker.engine.engine import Engine
 from worker.engine.errors import EngineError, ModelError, OutOfMemoryError, RequestError
-from worker.engine.generation import GenerationDefaults
-from worker.engine.hub import local_folder
 from worker.engine.loading import load_engine
-from worker.engine.memory import CacheUse
 from worker.engine.request import (
     CandidateReward,
     Completion,

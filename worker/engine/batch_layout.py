@@ -7,8 +7,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from worker.engine.attention import AttentionBlock, CascadeGroup, SharedPrefix
-from worker.engine.prefixes import PrefixKey
+from worker.engine.cache.prefixes import PrefixKey
+from worker.engine.layers.attention import AttentionBlock, CascadeGroup, SharedPrefix
 
 RowKey: TypeAlias = "tuple[int | str | PrefixKey, int]"
 """Request id and index of the stream; or a prefix that is read for several."""

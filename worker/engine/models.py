@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from worker.engine.generation import GenerationDefaults
+from worker.engine.checkpoints.generation import GenerationDefaults
 from worker.engine.runner import Runner
 from worker.engine.streams import StreamWeights
 from worker.engine.validation import Limits

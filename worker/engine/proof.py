@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from worker.engine.architecture import window
-from worker.engine.attention import SharedPrefix
 from worker.engine.batch_layout import PromptChunk
+from worker.engine.cache.prefixes import PrefixKey
+from worker.engine.checkpoints.architecture import window
 from worker.engine.errors import first_line
-from worker.engine.prefixes import PrefixKey
+from worker.engine.layers.attention import SharedPrefix
 from worker.engine.runner import Runner
 from worker.engine.streams import StreamWeights
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from worker.engine.attention import CURRENT_PASS, AttentionBlock, AttentionMetadata, CascadeGroup, SharedPrefix
 from worker.engine.batch_layout import (
     PromptChunk,
     Row,
@@ -23,15 +22,16 @@ from worker.engine.batch_layout import (
     piece_block,
     written,
 )
-from worker.engine.cache import RowCache
-from worker.engine.graphs import DecodeGraphs, rows_of_graph
-from worker.engine.group import ALONE, Group, everywhere
-from worker.engine.head import VocabularyHead
-from worker.engine.lora import AdapterRows
-from worker.engine.memory import free_bytes
-from worker.engine.packed import PrepackedLinear
-from worker.engine.prefixes import PrefixKey
-from worker.engine.recurrent import by_length, cache_name, run_by_stretches, stretches
+from worker.engine.cache.kv_cache import RowCache
+from worker.engine.cache.memory import free_bytes
+from worker.engine.cache.prefixes import PrefixKey
+from worker.engine.cache.recurrent import by_length, cache_name, run_by_stretches, stretches
+from worker.engine.layers.attention import CURRENT_PASS, AttentionBlock, AttentionMetadata, CascadeGroup, SharedPrefix
+from worker.engine.layers.graphs import DecodeGraphs, rows_of_graph
+from worker.engine.layers.head import VocabularyHead
+from worker.engine.layers.lora import AdapterRows
+from worker.engine.layers.packed import PrepackedLinear
+from worker.engine.parallel.group import ALONE, Group, everywhere
 
 NUM_BLOCKS_ON_CPU = 4
 """Parts in which the rows attend on a CPU, each over as many columns as its longest row has."""
@@ -96,9 +96,9 @@ class Runner:
         """Bytes that a token of a row takes in the cache; known once the runner has run."""
         return self._cache.bytes_per_column
 
-    def row_bytes(self, num_tokens: int) -> int:
-        """What a row of so many tokens takes in the cache; known once the runner has run."""
-        return min(num_tokens, self.max_length) * self.bytes_per_token + self.bytes_per_row
+    def row_bytes(self, num_tokens: int, max_tokens: int = 0) -> int:
+        """What a row of so many tokens takes, and an answer of up to `max_tokens`; known once the runner has run."""
+        return min(num_tokens + max_tokens, self.max_length) * self.bytes_per_token + self.bytes_per_row
 
     @property
     def cache_tokens(self) -> int:

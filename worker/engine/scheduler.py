@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, TypeAlias
 
-from worker.engine.memory import Ledger, Need
-from worker.engine.prefixes import PrefixKey
+from worker.engine.cache.memory import Ledger, Need
+from worker.engine.cache.prefixes import PrefixKey
 
 TicketId: TypeAlias = "int | str | PrefixKey"
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from worker.engine.batch_layout import PromptChunk
+from worker.engine.cache.memory import is_out_of_memory
 from worker.engine.errors import OutOfMemoryError, RequestError
-from worker.engine.memory import is_out_of_memory
 from worker.engine.models import EngineModels
 from worker.engine.request import Failure, Score, ScoreRequest
 from worker.engine.runner import Runner

@@ -69,7 +69,7 @@ def run(connection: Connection, load_decoder: LoadDecoder) -> None:
     except DecoderUnavailableError as error:
         connection.send(LoadFailed(str(error)))
         return
-    connection.send(Ready(decoder.num_slots, decoder.description))
+    connection.send(Ready(decoder.num_slots, decoder.description, decoder.statistics))
     _Loop(connection, commands, decoder).run()
 
 

@@ -22,9 +22,9 @@ from tests.engine.cross_tokenizer.pairs import (
 from tests.engine.models import read, tiny
 from tests.engine.recurrent_models import RECURRENT
 from worker.engine import Completion, Engine, Request, Stream, load_engine
-from worker.engine.attention import AttentionBlock
 from worker.engine.cross_tokenizer.tree_block import TreeBlock
 from worker.engine.errors import UnsupportedModelError, VocabularyMismatchError
+from worker.engine.layers.attention import AttentionBlock
 
 
 def test_weights_with_tokens_of_their_own_are_named(pair: Pair, crossed: Engine) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from worker.engine.files import VOCABULARIES
+from worker.engine.checkpoints.files import VOCABULARIES
 from worker.model.identity import model_digest
 
 HUB_ID = "someone/model"

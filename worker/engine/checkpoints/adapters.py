@@ -1,0 +1,150 @@
+"""Reads LoRA adapters with PEFT onto a base model; refuses those that are more than low-rank updates of its layers."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
+from peft.tuners.lora.layer import Linear as PeftLinear
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from worker.engine.errors import AdapterError, first_line
+from worker.engine.layers.lora import MERGE_IT, AdapterRows, adapt_rows
+
+# Initialisations that leave the base weights alone; PiSSA, OLoRA and the like move part of them into the adapter.
+_NEUTRAL_INITS = (True, False, "gaussian", "eva", "orthogonal")
+# Options under which an adapter is more than B A on some layers.
+_BEYOND_LOW_RANK = (
+    "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
+    "layer_replication",
+    "lora_bias",
+    "modules_to_save",
+    "monteclora_config",
+    "target_parameters",
+    "trainable_token_indices",
+    "use_bdlora",
+    "use_dora",
+    "use_qalora",
+    "velora_config",
+)
+
+
+def whole(_key: str, tensor: Tensor) -> Tensor:
+    """An adapter's matrix on a model that one device holds."""
+    return tensor
+
+
+def stack_adapters(
+    model: PreTrainedModel,
+    base: str,
+    paths: Mapping[str, str],
+    on_adapter: Callable[[int], None] = lambda _: None,
+    share_of: Callable[[str, Tensor], Tensor] = whole,
+) -> AdapterRows | None:
+    """Put adapters (name to path) on the model, in place and in this order; None where there are none.
+
+    `on_adapter` is called with each one's number, 1 for the first, while the model is what PEFT makes of it and that
+    adapter: what the stack is to compute can be read off there. `share_of` gives the part of an adapter's matrix that
+    belongs to the model's layer, of the matrix and PEFT's name for it.
+    """
+    if not paths:
+        return None
+    stack: PeftModel | None = None
+    for name, path in paths.items():
+        try:
+            config = PeftConfig.from_pretrained(path)
+            refusal = _why_not_plain(config)
+            if refusal is None:
+                with _peft_on_newer_transformers():
+                    stack, refusal = _load(model, stack, name, path, config, share_of)
+        except Exception as error:  # PEFT lets through whatever its readers and tuners raise
+            raise AdapterError(path=path, base=base, cause=first_line(error)) from error
+        refusal = refusal or _why_not_linear(model)
+        if refusal is not None:
+            raise AdapterError(path=path, base=base, cause=refusal)
+    if stack is not None:
+        stack.train(mode=False)
+        for number, name in enumerate(paths, 1):
+            stack.set_adapter(name)
+            on_adapter(number)
+    return adapt_rows(model, list(paths))
+
+
+def _why_not_plain(config: PeftConfig) -> str | None:
+    if not isinstance(config, LoraConfig):
+        return f"it is of type {config.peft_type}, and only LoRA is stacked"
+    used = [name for name in _BEYOND_LOW_RANK if getattr(config, name, None)]
+    if used:
+        return f"it uses {', '.join(used)}, which is more than a low-rank update: {MERGE_IT}"
+    if config.bias != "none":
+        return f"it trained biases (bias={config.bias!r}), which is more than a low-rank update: {MERGE_IT}"
+    if config.init_lora_weights not in _NEUTRAL_INITS:
+        return (
+            f"init_lora_weights={config.init_lora_weights!r} changes the base weights; convert it to plain LoRA first"
+        )
+    config.init_lora_weights = False  # the weights are read next
+    config.inference_mode = True
+    return None
+
+
+def _load(  # noqa: PLR0917 (what it takes to read one adapter)
+    model: PreTrainedModel,
+    stack: PeftModel | None,
+    name: str,
+    path: str,
+    config: PeftConfig,
+    share_of: Callable[[str, Tensor], Tensor],
+) -> tuple[PeftModel, str | None]:
+    """Wrap the model's layers and read the weights; why they do not belong to this base, if they do not."""
+    if stack is None:
+        stack = PeftModel(model, config, adapter_name=name, autocast_adapter_dtype=False)
+    else:
+        stack.add_adapter(name, config, autocast_adapter_dtype=False)
+    weights = load_peft_weights(path, device=str(model.device))
+    copied = [key for key in weights if ".lora_" not in key and _is_the_models_own(model, key, weights[key])]
+    weights = {key: share_of(key, tensor) for key, tensor in weights.items() if key not in copied}
+    others = [key for key in weights if ".lora_" not in key]
+    if others:
+        what = f"{others[0]} and {len(others) - 1} more tensors that are not low-rank updates"
+        return stack, f"it holds {what}: {MERGE_IT}"
+    # PEFT annotates the pair of (missing, unexpected) keys by a word that is no type.
+    missing, unexpected = cast("tuple[list[str], list[str]]", set_peft_model_state_dict(stack, weights, name))
+    foreign = [*unexpected, *(key for key in missing if f".{name}." in key)]
+    if foreign:
+        return stack, f"it was made for another model: {foreign[0]} and {len(foreign) - 1} more tensors do not match"
+    return stack, None
+
+
+def _is_the_models_own(model: PreTrainedModel, key: str, tensor: Tensor) -> bool:
+    """Whether an adapter only repeats a weight of its base, as PEFT saves embeddings beside an update of the head."""
+    name = key.removeprefix("base_model.model.")
+    parts = dict(model.named_parameters(remove_duplicate=False))
+    module, _, last = name.rpartition(".")
+    own = next((parts[n] for n in (name, f"{module}.base_layer.{last}") if n in parts), None)
+    return own is not None and own.shape == tensor.shape and torch.equal(own, tensor.to(own))
+
+
+@contextmanager
+def _peft_on_newer_transformers() -> Iterator[None]:
+    """PEFT reads an attribute that transformers has renamed: nothing that whoever loads a model could act on."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
+
+
+def _why_not_linear(model: PreTrainedModel) -> str | None:
+    for path, module in model.named_modules():
+        if not isinstance(module, BaseTunerLayer):
+            continue
+        if type(module) is not PeftLinear or not isinstance(module.base_layer, nn.Linear | Conv1D):
+            return f"it adapts {path}, which is not a linear layer: {MERGE_IT}"
+        if module.lora_variant:
+            return f"it adapts {path} by more than a low-rank update: {MERGE_IT}"
+    return None

@@ -1,0 +1,96 @@
+"""Which models the row cache decodes exactly, and up to how many tokens.
+
+A cache row holds every token of its stream, and attention sees all of them or those in a sliding window. Layers that
+see them in chunks, or position encodings that change with the longest row of a batch, agree with that up to some
+length, which becomes the limit. A row holds a recurrent state as well where transformers' cache does; models that keep
+it elsewhere, or keep something else, are refused. What no configuration tells, the proof at load
+does (`worker.engine.proof`).
+"""
+
+import sys
+from typing import Any  # a configuration holds whatever its JSON held
+
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+_CHUNKS = {"chunked_attention": "attention_chunk_size"}
+_RECURRENT = {"linear_attention", "conv", "hybrid", "hybrid_sliding"}
+_STATELESS = {"mlp", "moe"}
+_ATTENTION = {"full_attention", "sliding_attention", *_CHUNKS}
+_SIZES = ("hidden_size", "num_hidden_layers")
+_ROPE_LENGTHS = {"dynamic": "max_position_embeddings", "longrope": "original_max_position_embeddings"}
+
+
+def why_unsupported(config: PreTrainedConfig) -> str | None:
+    """Why the configuration rules the model out, if it does."""
+    model_class = _model_class(config)
+    if config.is_encoder_decoder:
+        return "it is an encoder-decoder model, and the engine decodes decoder-only models"
+    if model_class is None:
+        return f"transformers has no causal language model of type {config.model_type!r}"
+    text = config.get_text_config()
+    unstated = [name for name in _SIZES if not isinstance(getattr(text, name, None), int)]
+    if unstated:
+        return f"its configuration states no {unstated[0]}: the engine decodes a single stack of layers of one width"
+    # transformers marks recurrent models, and those whose attention can be replaced, so; there are no public names.
+    kinds = set(_layer_types(text))
+    if getattr(model_class, "_is_stateful", False) and not kinds & _RECURRENT:
+        return f"{model_class.__name__} keeps a recurrent state in a cache of its own, which rows cannot share"
+    attends = kinds - {"linear_attention", "conv"} - _STATELESS
+    if attends and not _attention_can_be_replaced(model_class):
+        return f"{model_class.__name__} does not let its attention be replaced, so rows of a cache cannot be told apart"
+    unknown = sorted(kinds - _ATTENTION - _RECURRENT - _STATELESS)
+    if unknown:
+        return f"its layers of type {', '.join(unknown)} keep a state that rows of a key-value cache cannot hold"
+    return None
+
+
+def keeps_state(config: PreTrainedConfig) -> bool:
+    """Whether layers carry a recurrent state from token to token."""
+    return bool(_RECURRENT & {*_layer_types(config.get_text_config())})
+
+
+def longest_exact(config: PreTrainedConfig) -> int | None:
+    """Most tokens of a row for which the engine's attention is what the model computes; None if nothing limits it."""
+    text = config.get_text_config()
+    lengths = [getattr(text, "max_position_embeddings", None)]
+    lengths += [getattr(text, _CHUNKS[kind], None) for kind in set(_layer_types(text)) & _CHUNKS.keys()]
+    if getattr(text, "attn_temperature_tuning", None):  # its steps are counted along the line, whatever row it is
+        lengths.append(int(text.floor_scale) - 1)
+    for rope in _rope_parameters(text):
+        name = _ROPE_LENGTHS.get(rope.get("rope_type", "default"))
+        lengths.append((rope.get(name) or getattr(text, name, None)) if name else None)
+    return min((length for length in lengths if length), default=None)
+
+
+def window(config: PreTrainedConfig) -> int | None:
+    """The sliding window of those layers that have one."""
+    text = config.get_text_config()
+    windowed = {"sliding_attention", "hybrid_sliding"} & {*_layer_types(text)}
+    return getattr(text, "sliding_window", None) if windowed else None
+
+
+def _model_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
+    found = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    return found[0] if isinstance(found, tuple) else found
+
+
+def _attention_can_be_replaced(model_class: type[PreTrainedModel]) -> bool:
+    """Whether the class says so, or its code asks transformers which attention to call."""
+    code = sys.modules[model_class.__module__]
+    return getattr(model_class, "_supports_attention_backend", False) or hasattr(code, "ALL_ATTENTION_FUNCTIONS")
+
+
+def _layer_types(text: PreTrainedConfig) -> list[str]:
+    """The kinds of attention; older configurations state a window only, which then holds for all layers."""
+    kinds = getattr(text, "layer_types", None) or getattr(text, "attention_layers", None)
+    if kinds is None and getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True):
+        return ["sliding_attention"]
+    return list(kinds or ["full_attention"])
+
+
+def _rope_parameters(text: PreTrainedConfig) -> list[dict[str, Any]]:
+    """The rotary parameters of the model, or of each kind of layer where they differ."""
+    parameters = getattr(text, "rope_parameters", None) or {}
+    nested = [value for value in parameters.values() if isinstance(value, dict)]
+    return nested or [parameters]

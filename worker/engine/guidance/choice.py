@@ -1,0 +1,119 @@
+"""From the hidden states of all rows to one token per slot: steering, then sampling, then one copy to the host."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worker.engine.guidance.budget import divergence
+from worker.engine.guidance.sampling import Draw, Tail, gumbel_noise, most_likely, sample, sample_vocabulary
+from worker.engine.guidance.steering import Candidates, all_finite, propose, scores, token_rewards
+from worker.engine.sequence import Chosen
+from worker.engine.slots import LogitsRunner, Slots
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The next token of every slot [S], still on the device."""
+
+    token_ids: Tensor
+    rewards: Tensor
+    """float64, in nats."""
+    kls: Tensor
+    """float64, in nats."""
+    finite: Tensor
+    """False where the slot's logits are broken and its token means nothing."""
+
+    def send(self) -> "Sent":
+        """Start the copy to the host."""
+        packed = torch.stack([self.token_ids.double(), self.rewards, self.kls, self.finite.double()], dim=1)
+        if not packed.is_cuda:
+            return Sent(packed, None)
+        on_host = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=True).copy_(packed, non_blocking=True)
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        arrived.record()
+        return Sent(on_host, arrived)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A choice whose copy to the host has begun; `values` waits for it."""
+
+    packed: Tensor
+    """[S, 4], float64: token id, reward, KL, and 1 where the logits are finite."""
+    arrived: torch.cuda.Event | None
+
+    def values(self) -> list[Chosen]:
+        """The choice of each slot; waits for the copy to arrive, the step's only synchronisation."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return [
+            Chosen(int(token_id), reward, kl, bool(finite)) for token_id, reward, kl, finite in self.packed.tolist()
+        ]
+
+
+@torch.inference_mode()
+def choose_tokens(runners: Sequence[LogitsRunner], hidden: Sequence[Tensor], slots: Slots) -> Choice:
+    """Steer and sample: last hidden states [rows, d] per runner to one token per slot."""
+    logits = slots.base_logits(runners, hidden)
+    processed = slots.processors.applied(logits, slots.num_generated) if slots.processors else logits
+    candidates = propose(processed, slots.num_candidates)
+    steered = _steer(runners, hidden, slots, candidates, logits)
+    chosen = _choose(slots, candidates, steered)
+    token_ids = candidates.token_ids.gather(1, chosen[:, None])[:, 0]
+    if slots.whole is not None:
+        token_ids[slots.whole] = _sample_from_all(slots, slots.whole, processed, has_nucleus=False)
+    if slots.whole_nucleus is not None:
+        token_ids[slots.whole_nucleus] = _sample_from_all(slots, slots.whole_nucleus, processed, has_nucleus=True)
+    rewards = kls = torch.zeros_like(slots.temperature)
+    if slots.any_guided:
+        rewards = token_rewards(steered.stream_logits, slots.rewards, steered.allowed, chosen)
+        kls = divergence(steered.scores, candidates.logits.double(), steered.allowed)
+    finite = candidates.finite & steered.allowed.any(-1) & all_finite(steered.stream_logits, steered.allowed)
+    return Choice(token_ids, rewards, kls, finite)
+
+
+@dataclass(frozen=True, slots=True)
+class _Steered:
+    """Logits of all M streams for the K candidates, and the guided scores that they add up to."""
+
+    stream_logits: Tensor
+    """[S, M, K], float64, as no processor has seen them."""
+    scores: Tensor
+    """[S, K], float64."""
+    allowed: Tensor
+    """[S, K], to which every model that is asked gives a probability."""
+
+
+def _steer(
+    runners: Sequence[LogitsRunner], hidden: Sequence[Tensor], slots: Slots, candidates: Candidates, logits: Tensor
+) -> _Steered:
+    """Scores of the candidates, of whose base logits [S, V] the rewards are made."""
+    allowed = slots.allowed & (candidates.logits > -torch.inf)
+    unprocessed = logits.gather(1, candidates.token_ids).float() if slots.processors else candidates.logits
+    stream_logits = slots.stream_logits(runners, hidden, candidates.token_ids, unprocessed)
+    allowed = allowed & (stream_logits != -torch.inf).all(1)
+    base = candidates.logits.double()
+    coefficients = slots.coefficients
+    if slots.budgeted is not None:
+        coefficients = slots.within_budget(slots.budgeted, base, stream_logits, allowed)
+    score = scores(stream_logits, coefficients)
+    if slots.processors:
+        score = score + (base - unprocessed.double())
+    return _Steered(stream_logits, score, allowed)
+
+
+def _choose(slots: Slots, candidates: Candidates, steered: _Steered) -> Tensor:
+    """Index [S] of the chosen candidate of each slot: the likeliest, or one drawn where the slot samples."""
+    if not slots.any_sampled:
+        return most_likely(steered.scores, steered.allowed)
+    noise = gumbel_noise(slots.seed, slots.num_generated, candidates.token_ids)
+    return sample(steered.scores, steered.allowed, slots.temperature, Tail(slots.top_p, slots.min_p), noise)
+
+
+def _sample_from_all(slots: Slots, some: Tensor, logits: Tensor, *, has_nucleus: bool) -> Tensor:
+    """Token ids [W] of some slots [W] by their base logits, of all [S, V], alone."""
+    tail = Tail(slots.top_p if has_nucleus else None, slots.min_p).of(some)
+    draw = Draw(slots.seed, slots.num_generated).of(some)
+    return sample_vocabulary(logits[some].float(), slots.temperature[some], tail, draw)

@@ -1,0 +1,1 @@
+"""What stands in for transformers' layers: attention over the row cache, adapters on some tokens, step kernels."""
