@@ -5,6 +5,7 @@ that the supervisor wants to finish.
 """
 
 import gc
+import math
 import os
 import queue
 import signal
@@ -90,7 +91,7 @@ class _Loop:
         self._last_beat = 0.0
         self._measured_at = 0.0
         self._untold: list[Outcome] = []
-        self._told_at = 0.0
+        self._told_at = -math.inf
 
     def run(self) -> None:
         while not self._stopping:

@@ -192,6 +192,8 @@ class EngineSupervisor:
                 case Ended(ended):
                     outcomes += [outcome for outcome in ended if self._triage.is_inside(outcome.key)]
                     self._triage.end(outcome.key for outcome in ended)
+                    if self._triage.is_engine_empty:
+                        break  # nothing follows that is worth a wait
         return outcomes
 
     def _check_identity(self, description: ModelDescription) -> None:
