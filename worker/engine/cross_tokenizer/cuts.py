@@ -71,7 +71,7 @@ class Cuts:
         The letter behind and the next one are there: nothing that follows changes them, nor where words are found.
         """
         for place in range(len(text) - 2, 0, -1):
-            before, here, behind = text[place - 1 : place + 2]
+            before, here, behind = text[place - 1], text[place], text[place + 1]
             if not (_is_unspaced(here) and _is_unspaced(behind) and (_is_unspaced(before) or _is_mark(before))):
                 continue
             whole = self._normalize(before + here + behind)
