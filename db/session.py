@@ -123,10 +123,26 @@ def plan_anew(session: Session, *, in_order: bool = False) -> None:
     items for a few, and all of them would be sorted for each claim. SQLite needs neither.
     """
     if session.get_bind().dialect.name == "postgresql":
-        settings = "SET LOCAL plan_cache_mode = force_custom_plan" + (
-            "; SET LOCAL enable_sort = off" if in_order else ""
-        )
+        settings = _PLAN_ANEW + ("; SET LOCAL enable_sort = off" if in_order else "")
         session.connection().exec_driver_sql(settings)
+
+
+_PLAN_ANEW = "SET LOCAL plan_cache_mode = force_custom_plan"
+
+
+@contextmanager
+def plans_kept(session: Session) -> Iterator[None]:
+    """Undo `plan_anew` for the block, in which rows are inserted that refer to others.
+
+    Each of those is looked for by a statement of PostgreSQL's own, which would be planned anew for each row: that takes
+    longer than all else about it. The plan that is kept goes by the key, also where the table was small at first.
+    """
+    is_postgresql = session.get_bind().dialect.name == "postgresql"
+    if is_postgresql:
+        session.connection().exec_driver_sql("SET LOCAL plan_cache_mode = auto; SET LOCAL enable_seqscan = off")
+    yield
+    if is_postgresql:
+        session.connection().exec_driver_sql(f"{_PLAN_ANEW}; SET LOCAL enable_seqscan = on")
 
 
 def first_line(error: SQLAlchemyError) -> str:

@@ -180,8 +180,8 @@ class EngineSupervisor:
             match report:
                 case Measured(statistics):
                     self._meter.measure(statistics)
-                case Ready(num_slots, description):
-                    self._meter.begin()
+                case Ready(num_slots, description, statistics):
+                    self._meter.begin(statistics)
                     self._check_identity(description)
                     self.num_slots, self._failed_starts = num_slots, 0
                 case LoadFailed(message):
@@ -192,6 +192,8 @@ class EngineSupervisor:
                 case Ended(ended):
                     outcomes += [outcome for outcome in ended if self._triage.is_inside(outcome.key)]
                     self._triage.end(outcome.key for outcome in ended)
+                    if self._triage.is_engine_empty:
+                        break  # nothing follows that is worth a wait
         return outcomes
 
     def _check_identity(self, description: ModelDescription) -> None:

@@ -167,8 +167,7 @@ class TextDecoder:
     def _read(self, answers: Answers, given: str) -> Outcome:
         """What guides each token of a text that is given, as far as it fits, as if it had been written."""
         token_ids = self._tokenizer.encode(given, add_special_tokens=False, split_special_tokens=True)
-        longest = max(len(stream.prompt) for stream in self._requests(answers)[0].streams)
-        room = max(1, min(MAX_TOKENS_SHOWN, self._engine.max_length - longest))
+        room = max(1, min(MAX_TOKENS_SHOWN, self._engine.room(self._requests(answers)[0].streams)))
         return self._with_token_rewards(answers, token_ids[:room], answers.read(given))
 
     def _with_token_rewards(self, answers: Answers, token_ids: Sequence[int], outcome: Outcome) -> Outcome:

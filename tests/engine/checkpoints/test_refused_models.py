@@ -5,6 +5,7 @@ import huggingface_hub.constants
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
     BloomConfig,
     GPTNeoConfig,
     LlamaConfig,
@@ -119,6 +120,16 @@ def test_an_encoder_decoder_and_mixed_attention_are_ruled_out_by_their_configura
     assert "encoder-decoder" in (why_unsupported(T5Config()) or "")
     assert "indexed_attention" in (why_unsupported(mixed) or "")
     assert why_unsupported(LlamaConfig()) is None
+
+
+@pytest.mark.parametrize(
+    ("model_type", "cause"),
+    [("musicgen", "encoder-decoder"), ("blt", "its configuration states no hidden_size")],
+    ids=["several texts", "several stacks"],
+)
+def test_a_model_of_several_is_ruled_out_by_its_configuration(model_type: str, cause: str) -> None:
+    assert cause in (why_unsupported(AutoConfig.for_model(model_type)) or "")
+
 
 
 def test_a_model_whose_cached_logits_are_wrong_is_found_out(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
