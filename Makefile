@@ -61,6 +61,7 @@ eval: $(INSTALLED_DEV) ## Evaluate guidance on the demo's models, controls inclu
 
 eval-real: $(INSTALLED_EVAL_REAL) ## Evaluate guidance on real models, by third-party judges; writes docs/real-models.md (2 hours at first; texts are kept)
 	@$(BIN)/python -m evaluation.real --persrm examples/real/policy $(EVAL_REAL)
+	@$(BIN)/python -m evaluation.real.other_bases --persrm examples/real/policy $(EVAL_REAL_BASES)
 
 real-policy: $(INSTALLED_DEV) ## Train the PersRM of SmolLM2 anew from its pairs, into .padserve/real-policy (a minute on a GPU, hours without)
 	@mkdir -p .padserve && gzip -cd examples/real/pairs.jsonl.gz > .padserve/real-pairs.jsonl

@@ -25,6 +25,7 @@ from unittest.mock import patch
 
 import psutil
 
+from padserve.stack.guarded_exec import die_with_parent
 from worker.supervision import supervisor
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +129,7 @@ def fork_servers() -> None:
 
 
 def _run(module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    die_with_parent()  # the fork server, which ends with the tests
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)
