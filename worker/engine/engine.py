@@ -107,6 +107,7 @@ class Engine:
             total_slot_steps=self._total_slot_steps,
             total_prompt_tokens_read=self._prompts.total_tokens_read,
             total_prompt_tokens_reused=self._prompts.total_tokens_reused,
+            cache_bytes_budget=use.bytes_budget,
             cache_bytes_reserved=use.bytes_reserved,
             cache_bytes_used=use.bytes_used,
             cache_tokens=use.num_tokens,

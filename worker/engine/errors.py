@@ -121,6 +121,13 @@ class SlotsError(ModelError):
     code = "num_slots_invalid"
 
 
+class CacheBytesError(ModelError):
+    """cache_bytes is {cache_bytes:,}, and a request of {num_tokens} tokens takes {needed:,}: raise it, or leave it to
+    the memory there is."""  # noqa: D205, D209 (one sentence, the message)
+
+    code = "cache_bytes_too_small"
+
+
 class PrefillBudgetError(ModelError):
     """prefill_budget {prefill_budget} is less than 1."""
 

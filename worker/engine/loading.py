@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import PreTrainedModel
 
-from worker.engine.cache.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, room
+from worker.engine.cache.memory import ROWS_PER_SLOT, SHARE_OF_FREE, SHORTEST_USEFUL, bytes_per_token, room
 from worker.engine.checkpoints.adapters import stack_adapters, whole
 from worker.engine.checkpoints.architecture import longest_exact
 from worker.engine.checkpoints.checkpoint import Checkpoint, quiet_libraries
@@ -21,6 +21,7 @@ from worker.engine.cross_tokenizer.texts import Crossing, Texts
 from worker.engine.devices import devices_of, dtype_of
 from worker.engine.engine import Engine
 from worker.engine.errors import (
+    CacheBytesError,
     LengthError,
     NoLengthError,
     PrefillBudgetError,
@@ -141,9 +142,12 @@ def assemble(
     # Two streams of one model, or one of each.
     each = [bytes_per_token(runner.bytes_per_token, runner.bytes_per_row) for runner in runners]
     each = [size * _rows_of(runner) for size, runner in zip(each, runners, strict=True)]
+    per_token = max(ROWS_PER_SLOT * each[0], sum(each))
     if cache_bytes is None:
         cache_bytes = int(runners[0].free_bytes() * SHARE_OF_FREE)
-    fitting = room(cache_bytes, max(ROWS_PER_SLOT * each[0], sum(each)), limit, first.device.type)
+    else:
+        _check_cache_bytes(cache_bytes, per_token, limit)
+    fitting = room(cache_bytes, per_token, limit, first.device.type)
     if max_length is None:
         limit = fitting.max_length
     slots = fitting.num_slots if num_slots is None else num_slots
@@ -164,6 +168,13 @@ def assemble(
         admit_at_least=max(1, slots // ADMITTED_SHARE_ON_GPU) if is_gpu else 1,
         cache_bytes=fitting.cache_bytes,
     )
+
+
+def _check_cache_bytes(cache_bytes: int, per_token: int, max_length: int) -> None:
+    """Raise CacheBytesError where no request of a useful length would fit: each would be refused for its length."""
+    num_tokens = min(SHORTEST_USEFUL, max_length)
+    if cache_bytes < num_tokens * per_token:
+        raise CacheBytesError(cache_bytes=cache_bytes, num_tokens=num_tokens, needed=num_tokens * per_token)
 
 
 def _rows_of(runner: Runner) -> int:

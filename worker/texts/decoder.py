@@ -49,6 +49,7 @@ UNCALIBRATED_MAX_KL = 0.2
 (docs/decisions/0013)."""
 
 SETTINGS_BY_CODE = {
+    "cache_bytes_too_small": "PADSERVE_CACHE_BYTES",
     "device_unavailable": "PADSERVE_DEVICE",
     "devices_unavailable": "PADSERVE_DEVICE, PADSERVE_TENSOR_PARALLEL",
     "dtype_unknown": "PADSERVE_DTYPE",
@@ -271,6 +272,8 @@ def _settings_at_fault(settings: WorkerSettings, error: ModelError) -> str:
     """The names of the settings that the error is about: by its code, else by whose value stands in its message."""
     if name := SETTINGS_BY_CODE.get(error.code):
         return name
+    if settings.tensor_parallel > 1 and error.code == "model_unsupported":
+        return "PADSERVE_MODEL, PADSERVE_TENSOR_PARALLEL"
     given = {
         name: getattr(settings, name) for name in ("model", "policy", "reference", "guide") if getattr(settings, name)
     }

@@ -1,6 +1,8 @@
 """Checkpoints quantised as the Hub has them: unpacked at load where transformers can, a sentence elsewhere."""
 
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
@@ -9,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, TorchAoConfig
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from tests.engine.models import VOCAB_SIZE, change, llama, merge, save, save_adapter
 from tests.engine.oracle import Oracle, uncached
@@ -96,6 +99,53 @@ def test_a_quantised_base_is_decoded_with_an_unquantised_adapter_beside_it(metho
     assert token_ids(completions) == {request.request_id: oracle.answer(request).token_ids for request in requests()}
 
 
+def bitsandbytes_of_8_bits() -> QuantizationConfigMixin:
+    return BitsAndBytesConfig(load_in_8bit=True)
+
+
+def bitsandbytes_of_4_bits() -> QuantizationConfigMixin:
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+
+
+def torchao_int8() -> QuantizationConfigMixin:
+    return TorchAoConfig(import_module("torchao.quantization").Int8WeightOnlyConfig())
+
+
+@pytest.mark.parametrize(
+    ("package", "method"),
+    [
+        ("bitsandbytes", bitsandbytes_of_8_bits),
+        ("bitsandbytes", bitsandbytes_of_4_bits),
+        ("torchao", torchao_int8),
+    ],
+)
+def test_what_a_package_has_quantised_is_decoded_with_an_unquantised_adapter_beside_it(
+    package: str, method: Callable[[], QuantizationConfigMixin], tmp_path: Path
+) -> None:
+    pytest.importorskip(package, reason=f"{package} is not installed: no dependency of this project")
+    plain_path = save(llama(seed=0, **SHAPE), tmp_path / "plain")
+    policy = save_adapter(llama(seed=0, **SHAPE), tmp_path / "policy", seed=1)
+    quantised = AutoModelForCausalLM.from_pretrained(plain_path, quantization_config=method(), dtype=torch.float32)
+    quantised.save_pretrained(tmp_path / "base")
+
+    completions = decode(load_engine(str(tmp_path / "base"), policy, device="cpu", num_slots=4), requests())
+
+    models = {"base": of_its_own_products(quantised), "policy": merge(of_its_own_products(quantised), policy)}
+    oracle = Oracle({name: uncached(model) for name, model in models.items()})
+    assert token_ids(completions) == {request.request_id: oracle.answer(request).token_ids for request in requests()}
+
+
+def of_its_own_products(quantised: PreTrainedModel) -> PreTrainedModel:
+    """A plain model whose weights are what quantised layers make of the unit matrix, row by row in float32."""
+    model = llama(seed=0, **SHAPE)
+    with torch.no_grad():
+        for name, module in quantised.named_modules():
+            if name.endswith("_proj"):
+                units = torch.eye(WIDTH)
+                model.get_submodule(name).get_parameter("weight").copy_(torch.cat([*map(module, units[:, None])]).t())
+    return model
+
+
 GGUF_NAMES = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -166,6 +216,8 @@ def test_a_gguf_file_alone_is_a_model(tmp_path: Path) -> None:
 def test_what_transformers_cannot_read_here_is_refused_by_what_is_missing(
     method: str, name: str, package: str, tmp_path: Path
 ) -> None:
+    if find_spec(package) is not None:
+        pytest.skip(f"{package} is installed")
     config = {"quant_method": method, "bits": 4, "group_size": 32, "zero_point": True, "quant_config": {}}
     llama(seed=0, **SHAPE).config.save_pretrained(tmp_path)
     change(tmp_path / "config.json", quantization_config=config)

@@ -5,6 +5,7 @@ import huggingface_hub.constants
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
     BloomConfig,
     GPTNeoConfig,
     LlamaConfig,
@@ -121,6 +122,16 @@ def test_an_encoder_decoder_and_mixed_attention_are_ruled_out_by_their_configura
     assert why_unsupported(LlamaConfig()) is None
 
 
+@pytest.mark.parametrize(
+    ("model_type", "cause"),
+    [("musicgen", "encoder-decoder"), ("blt", "its configuration states no hidden_size")],
+    ids=["several texts", "several stacks"],
+)
+def test_a_model_of_several_is_ruled_out_by_its_configuration(model_type: str, cause: str) -> None:
+    assert cause in (why_unsupported(AutoConfig.for_model(model_type)) or "")
+
+
+
 def test_a_model_whose_cached_logits_are_wrong_is_found_out(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers.models.llama import modeling_llama  # noqa: PLC0415 (patched: it stands for a foreign model)
 
@@ -146,7 +157,7 @@ def test_a_shorter_length_is_kept_to(base: str, max_length: int) -> None:
     assert load_engine(base, max_length=max_length).max_length == max_length
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:99", "abacus"])
+@pytest.mark.parametrize("device", ["cuda", "cuda:99", "abacus", "meta"])
 def test_a_device_that_is_not_there(base: str, device: str) -> None:
     if device == "cuda" and torch.cuda.is_available():
         device = "cuda:98"
@@ -160,6 +171,14 @@ def test_an_unknown_dtype(base: str) -> None:
 
 def test_no_slots(base: str) -> None:
     assert refusal(base, num_slots=0).code == "num_slots_invalid"
+
+
+def test_a_cache_that_could_hold_no_request_of_a_useful_length(base: str) -> None:
+    error = refusal(base, cache_bytes=10)
+
+    assert error.code == "cache_bytes_too_small"
+    assert str(error).startswith("cache_bytes is 10, and a request of 32 tokens takes ")
+    assert load_engine(base, cache_bytes=int(str(error).partition("takes ")[2].partition(":")[0].replace(",", "")))
 
 
 @pytest.mark.parametrize("prefill_budget", [0, -1])

@@ -17,17 +17,21 @@ _CHUNKS = {"chunked_attention": "attention_chunk_size"}
 _RECURRENT = {"linear_attention", "conv", "hybrid", "hybrid_sliding"}
 _STATELESS = {"mlp", "moe"}
 _ATTENTION = {"full_attention", "sliding_attention", *_CHUNKS}
+_SIZES = ("hidden_size", "num_hidden_layers")
 _ROPE_LENGTHS = {"dynamic": "max_position_embeddings", "longrope": "original_max_position_embeddings"}
 
 
 def why_unsupported(config: PreTrainedConfig) -> str | None:
     """Why the configuration rules the model out, if it does."""
-    text = config.get_text_config()
     model_class = _model_class(config)
     if config.is_encoder_decoder:
         return "it is an encoder-decoder model, and the engine decodes decoder-only models"
     if model_class is None:
         return f"transformers has no causal language model of type {config.model_type!r}"
+    text = config.get_text_config()
+    unstated = [name for name in _SIZES if not isinstance(getattr(text, name, None), int)]
+    if unstated:
+        return f"its configuration states no {unstated[0]}: the engine decodes a single stack of layers of one width"
     # transformers marks recurrent models, and those whose attention can be replaced, so; there are no public names.
     kinds = set(_layer_types(text))
     if getattr(model_class, "_is_stateful", False) and not kinds & _RECURRENT:

@@ -24,9 +24,8 @@ from torch._C._distributed_c10d import TCPStore  # torch.distributed does not sa
 
 from worker.engine.parallel.group import Member
 from worker.engine.parallel.ranks import Follower, Leader, Seat
+from worker.engine.parallel.watch import PATIENCE_SECONDS, end_process
 
-LOST = 70
-"""Exit code of a leader that has lost a follower."""
 _GRACE_SECONDS = 10.0
 _PROGRAM = Path(__file__).with_name("follower.py")
 
@@ -59,9 +58,7 @@ class _Processes:
         begun.set()
         code = process.wait()
         if not self.is_closing.is_set():
-            sys.stderr.write(f"The process of another device of this model has ended ({code}), and so does this one.\n")
-            sys.stderr.flush()
-            os._exit(LOST)  # the main thread may wait for that device for ever
+            end_process(f"The process of another device of this model has ended ({code}).")
 
     def close(self) -> None:
         """End the followers, and return when they have ended; one that does not end in time is killed."""
@@ -87,9 +84,9 @@ def lead(devices: Sequence[str], *orders: object) -> Leader:
     processes = _Processes()
     for rank in range(1, len(devices)):
         processes.start()
-        processes.connections[-1].send((Seat(rank, (*devices,), store.port), *orders))
+        processes.connections[-1].send((Seat(rank, (*devices,), store.port, PATIENCE_SECONDS), *orders))
     try:
-        return Leader(Seat(0, (*devices,), store.port), store, processes.connections, processes.close)
+        return Leader(Seat(0, (*devices,), store.port, PATIENCE_SECONDS), store, processes.connections, processes.close)
     except BaseException:
         processes.close()
         raise

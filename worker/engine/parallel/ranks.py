@@ -1,14 +1,15 @@
 """The processes of a group, a device each: what the leader tells the others, and how all of them agree.
 
 A call has been made on all devices or has failed on all of them. A device that fails in the middle of a forward takes
-part, with zeros, in the sums that are left of it, because the others wait in them; then all of them hear of it.
+part, with zeros, in the sums that are left of it, because the others wait in them; then all of them hear of it. What
+devices cannot agree on so, because one of them is gone, has stopped or is elsewhere, ends them all.
 """
 
 import io
 import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
@@ -22,10 +23,12 @@ from torch import Tensor
 from torch._C._distributed_c10d import Store  # torch.distributed does not say that it exports it
 
 from worker.engine.cache.memory import is_out_of_memory
+from worker.engine.errors import first_line
 from worker.engine.layers.attention import SharedPrefix
 from worker.engine.parallel.group import Call, Member
+from worker.engine.parallel.watch import Watch, end_process
 
-PATIENCE = timedelta(hours=2)
+PATIENCE_AT_LOAD = timedelta(hours=2)
 """Of one device with another: loading takes long, and whoever supervises an engine has less patience than this."""
 _DONE, _OUT_OF_MEMORY, _FAILED = range(3)
 
@@ -34,6 +37,13 @@ T = TypeVar("T")
 
 class GroupError(RuntimeError):
     """Another device of the group failed."""
+
+
+class GroupClosedError(GroupError):
+    """The devices that held this model together have been let go: load it again."""
+
+    def __str__(self) -> str:
+        return str(self.__doc__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,8 @@ class Seat:
     """Of all ranks."""
     port: int
     """On this machine, where the leader keeps what the ranks need to find each other."""
+    patience_seconds: float
+    """Most that one call may last."""
 
 
 class _Rank:
@@ -61,7 +73,9 @@ class _Rank:
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
             backend = "cpu:gloo,cuda:nccl"
-        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size, timeout=PATIENCE)
+        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size, timeout=PATIENCE_AT_LOAD)
+        self._watch: Watch | nullcontext[None] = nullcontext()
+        self._patience_seconds = seat.patience_seconds
         self._num_tokens = 0  # of the forward that runs, 0 outside of one
         self._sums: list[tuple[int, torch.dtype]] = []  # of this forward so far: numbers per token
         self._sums_of_member: dict[int, list[tuple[int, torch.dtype]]] = {}
@@ -99,24 +113,34 @@ class _Rank:
             failure = error
             if isinstance(error, RuntimeError) and is_out_of_memory(error):
                 error.__traceback__ = None  # it keeps the step's tensors alive
-        if failure is not None:
-            self._take_part_in_the_rest(call.member)
-        self._num_tokens = 0
-        self._agree(failure)
-        return result
-
-    def _take_part_in_the_rest(self, member: Member) -> None:
-        """Of the sums of a forward that has failed here: the other devices wait for this one in each."""
-        if not self._num_tokens:
-            return
-        for width, dtype in self._sums_of_member.get(member.number, [])[len(self._sums) :]:
-            dist.all_reduce(torch.zeros(self._num_tokens * width, dtype=dtype, device=self.device))
-
-    def _agree(self, failure: Exception | None) -> None:
         own = _DONE
         if failure is not None:
             own = _OUT_OF_MEMORY if isinstance(failure, RuntimeError) and is_out_of_memory(failure) else _FAILED
-        worst = self._reduced(own, dist.ReduceOp.MAX)
+        try:
+            if failure is not None:
+                self._take_part_in_the_rest(call.member)
+            worst = self._reduced(own, dist.ReduceOp.MAX)
+        except Exception as error:
+            end_process(f"What a device met cannot be told to the others ({first_line(failure or error)}).")
+            raise
+        self._num_tokens = 0
+        if isinstance(self._watch, nullcontext):  # until now, another device may have been loading
+            self._watch = Watch(self._patience_seconds)
+        self._raise_where_failed(failure, own, worst)
+        return result
+
+    def _take_part_in_the_rest(self, member: Member) -> None:
+        """Of the sums of a forward that has failed here: the other devices wait for this one in each.
+
+        Raises KeyError where no forward has shown yet which those are.
+        """
+        if not self._num_tokens:
+            return
+        for width, dtype in self._sums_of_member[member.number][len(self._sums) :]:
+            dist.all_reduce(torch.zeros(self._num_tokens * width, dtype=dtype, device=self.device))
+
+    @staticmethod
+    def _raise_where_failed(failure: Exception | None, own: int, worst: int) -> None:
         if failure is not None and own == worst:
             raise failure
         if worst == _OUT_OF_MEMORY:
@@ -153,14 +177,21 @@ class Leader(_Rank):
 
     def act(self, call: Call[T]) -> T:
         """Have it made everywhere. A shared prefix stays where it is: each device has its own share of it."""
+        if not self._end.alive:
+            raise GroupClosedError
         number = next(self._numbers)
         forgotten = tuple(self._forgotten)
         self._forgotten.clear()
-        self._tell(_Order(call.member.number, call.method.__name__, call.args, call.kwargs, number, forgotten))
+        order = _Order(call.member.number, call.method.__name__, call.args, call.kwargs, number, forgotten)
         try:
-            result = self._together(call)
+            with self._watch:
+                self._tell(order)
+                result = self._together(call)
         except Exception:
             self._forgotten.append(number)
+            raise
+        except BaseException:  # an interrupt: the others are in the middle of it, and nobody knows where
+            self.close()
             raise
         if isinstance(result, SharedPrefix):
             self._prefixes[result] = number
@@ -191,7 +222,8 @@ class Follower(_Rank):
 
     def act(self, call: Call[T]) -> T:
         """Make it here: the leader has said so."""
-        return self._together(call)
+        with self._watch:
+            return self._together(call)
 
     def close(self) -> None:
         """The leader does that."""
@@ -201,10 +233,12 @@ class Follower(_Rank):
         while True:
             reader = _Reader(io.BytesIO(self._leader.recv_bytes()), self._prefixes, self.device)
             order: _Order = reader.load()
-            for tensor in reader.tensors:
-                dist.broadcast(tensor, src=0)
+            with self._watch:
+                for tensor in reader.tensors:
+                    dist.broadcast(tensor, src=0)
+            method = getattr(members[order.member], order.method)
             with suppress(Exception):  # which the leader has, too: it decides what follows
-                result = getattr(members[order.member], order.method)(*order.args, **order.kwargs)
+                result = method(*order.args, **order.kwargs)
                 if isinstance(result, SharedPrefix):
                     self._prefixes[order.prefix] = result
             for number in order.forgotten:
