@@ -13,8 +13,8 @@ from worker.engine.checkpoints.architecture import longest_exact
 from worker.engine.checkpoints.checkpoint import Checkpoint, quiet_libraries
 from worker.engine.checkpoints.generation import GenerationDefaults
 from worker.engine.checkpoints.tokenizer_files import TokenizerFiles
-from worker.engine.checkpoints.vocabularies import check_adapter, check_guides, differing
-from worker.engine.cross_tokenizer.loading import crossing_between, guide_length
+from worker.engine.checkpoints.vocabularies import check_adapter
+from worker.engine.cross_tokenizer.loading import crossings_between, guide_length
 from worker.engine.cross_tokenizer.proof import prove_trees
 from worker.engine.cross_tokenizer.runner import TOKENS_PER_TOKEN, TextRunner
 from worker.engine.cross_tokenizer.texts import Crossing, Texts
@@ -292,7 +292,8 @@ def _load(
     models = [c.model(config, dtype, device, group.size) for c, config in zip(full.values(), configs, strict=True)]
     tokenizer = base.tokenizer
     wholes = [*full.values()]
-    crossings = _crossings(wholes, models, tokenizer)
+    sizes = [len(vocabulary_layer(model).weight) for model in models]
+    crossings = crossings_between(wholes, sizes, tokenizer, _eos_token_ids(models[0]) | tokenizer.end_ids)
     if crossings and group.size > 1:
         raise UnsupportedModelError(path=wholes[min(crossings)].path, cause=_JUDGES_ON_ONE_DEVICE)
     tokenizers = [whole.tokenizer if number in crossings else tokenizer for number, whole in enumerate(wholes)]
@@ -324,20 +325,6 @@ def _load(
         host=host,
         crossings=crossings,
     )
-
-
-def _crossings(
-    wholes: Sequence[Checkpoint], models: Sequence[PreTrainedModel], tokenizer: TokenizerFiles
-) -> dict[int, Crossing]:
-    """Of each model whose tokenizer is not the first one's, how it reads what that writes; raises where it cannot."""
-    base = wholes[0]
-    sizes = [len(vocabulary_layer(model).weight) for model in models]
-    ends = _eos_token_ids(models[0]) | tokenizer.end_ids
-    causes = differing(base, tokenizer, wholes[1:], sizes)
-    crossings = {number: crossing_between(base, wholes[number], cause, ends) for number, cause in causes.items()}
-    if crossings:
-        check_guides(wholes[1:])
-    return crossings
 
 
 def _host(checkpoints: Mapping[str, Checkpoint], wholes: Sequence[Checkpoint], crossed: Collection[int]) -> int:
