@@ -21,9 +21,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from bench.architectures.judge import Judge, Model
-from bench.architectures.tiny import PAD, tiny, tiny_config
+from bench.architectures.tiny import MAX_LENGTH, PAD, tiny, tiny_config
 from worker.engine import Completion, Engine, EngineError, ModelError, Request, Score, ScoreRequest, Stream, load_engine
-from worker.engine.errors import ModelWeightsError
+from worker.engine.errors import ModelWeightsError, NoLengthError
 
 LONGEST_PREFIX = 270
 _SCORE_TOLERANCE = 2e-2
@@ -73,7 +73,9 @@ def _tried(architecture: str, seed: int, folder: Path) -> Report:
         return _by_configuration_alone(architecture, base, error)
     report = Report(architecture, Found.EXACT)
     try:
-        load_engine(str(base), device="cpu", dtype="float32").close()
+        _load(base)
+    except ModelWeightsError as error:  # which it has just been given
+        return Report(architecture, Found.ERROR, str(error))
     except ModelError as error:
         return Report(architecture, Found.REFUSED, str(error).replace(str(base), "MODEL"))
     except Exception as error:  # noqa: BLE001 (what is to be found)
@@ -100,7 +102,7 @@ def _by_configuration_alone(architecture: str, base: Path, error: Exception) -> 
     except Exception:  # noqa: BLE001 (as above)
         return unbuilt
     try:
-        load_engine(str(base), device="cpu", dtype="float32")
+        _load(base)
     except ModelWeightsError:
         return unbuilt
     except ModelError as refusal:
@@ -153,7 +155,7 @@ def _why_not_stacked(base: Path, adapter: str) -> str:
     if (Path(adapter) / "why").exists():
         return (Path(adapter) / "why").read_text()
     try:
-        load_engine(str(base), adapter, device="cpu", dtype="float32").close()
+        _load(base, adapter)
     except ModelError as error:
         return str(error).replace(str(base), "MODEL").replace(adapter, "ADAPTER")
     except Exception as error:  # noqa: BLE001 (what is to be found)
@@ -167,9 +169,7 @@ def _decode(report: Report, base: Path, adapters: list[str], rng: random.Random)
     names = ["base", "policy", "reference"][: 1 + len(adapters)]
     report.num_tokens = report.num_ties = 0
     for budget, num_slots in ((rng.choice([3, 5, 7]), 3), (rng.choice([16, 33, 64]), 4)):
-        engine = load_engine(
-            str(base), *adapters, device="cpu", dtype="float32", num_slots=num_slots, prefill_budget=budget
-        )
+        engine = _load(base, *adapters, num_slots=num_slots, prefill_budget=budget)
         for requests in (_batch(names, rng), _sharing(names, rng, 20), _sharing(names, rng, LONGEST_PREFIX)):
             report.in_place = engine._models.runners[0].reads_in_place  # noqa: SLF001 (what was proved of it)
             outcomes = _run(engine, requests, rng)
@@ -178,7 +178,15 @@ def _decode(report: Report, base: Path, adapters: list[str], rng: random.Random)
                 report.said += f" ({num_slots} slots, pieces of {budget})"
                 return
         _score(report, judge, engine, names, rng)
-        engine.close()
+
+
+def _load(base: Path, *adapters: str, num_slots: int = 4, prefill_budget: int = 64) -> Engine:
+    """Of the length that the model states; of a usual one where it states none."""
+    options = {"num_slots": num_slots, "prefill_budget": prefill_budget}
+    try:
+        return load_engine(str(base), *adapters, device="cpu", dtype="float32", **options)
+    except NoLengthError:
+        return load_engine(str(base), *adapters, device="cpu", dtype="float32", max_length=MAX_LENGTH, **options)
 
 
 def _models(base: Path, adapters: Sequence[str]) -> dict[str, Model]:

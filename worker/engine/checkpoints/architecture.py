@@ -38,11 +38,17 @@ def why_unsupported(config: PreTrainedConfig) -> str | None:
         return f"{model_class.__name__} keeps a recurrent state in a cache of its own, which rows cannot share"
     attends = kinds - {"linear_attention", "conv"} - _STATELESS
     if attends and not _attention_can_be_replaced(model_class):
-        return f"{model_class.__name__} does not let its attention be replaced, so rows of a cache cannot be told apart"
+        return attention_is_its_own(config)
     unknown = sorted(kinds - _ATTENTION - _RECURRENT - _STATELESS)
     if unknown:
         return f"its layers of type {', '.join(unknown)} keep a state that rows of a key-value cache cannot hold"
     return None
+
+
+def attention_is_its_own(config: PreTrainedConfig) -> str:
+    """What to say of a model that chooses among attentions of its own code."""
+    name = getattr(_model_class(config), "__name__", config.model_type)
+    return f"{name} does not let its attention be replaced, so rows of a cache cannot be told apart"
 
 
 def keeps_state(config: PreTrainedConfig) -> bool:
