@@ -7,7 +7,9 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_REAL := $(VENV)/.installed-real
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_EVAL_REAL := $(VENV)/.installed-eval-real
-PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+# Most modules are never imported: each is compiled when it first is, and kept.
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile -c constraints.txt
+unexport PYTHONDONTWRITEBYTECODE
 
 # The model that `make up` serves: yours if PADSERVE_MODEL is set, with your PADSERVE_POLICY or none; else the demo's.
 DEMO_MODEL := examples/demo/model
@@ -34,7 +36,7 @@ up: $(INSTALLED) ## Serve API and worker from here, data in .padserve; PADSERVE_
 	@exec env $(UP_MODEL) $(BIN)/padserve up
 
 test: $(INSTALLED_DEV) ## Run every test, in four processes side by side: many wait for processes of their own
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist worksteal  # compiled once, not in every process
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 chaos: $(INSTALLED_DEV) ## Kill, pause and flush every process under 20,000 items, and check that none is lost (5 minutes; CHAOS="--seed 7")
 	@$(BIN)/python -m tests.chaos $(CHAOS)
@@ -59,6 +61,7 @@ eval: $(INSTALLED_DEV) ## Evaluate guidance on the demo's models, controls inclu
 
 eval-real: $(INSTALLED_EVAL_REAL) ## Evaluate guidance on real models, by third-party judges; writes docs/real-models.md (2 hours at first; texts are kept)
 	@$(BIN)/python -m evaluation.real --persrm examples/real/policy $(EVAL_REAL)
+	@$(BIN)/python -m evaluation.real.other_bases --persrm examples/real/policy $(EVAL_REAL_BASES)
 
 real-policy: $(INSTALLED_DEV) ## Train the PersRM of SmolLM2 anew from its pairs, into .padserve/real-policy (a minute on a GPU, hours without)
 	@mkdir -p .padserve && gzip -cd examples/real/pairs.jsonl.gz > .padserve/real-pairs.jsonl

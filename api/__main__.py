@@ -4,9 +4,11 @@ A start that cannot succeed ends with one line on standard error and exit code 1
 """
 
 import errno
+import gc
 import signal
 import socket
 import sys
+import threading
 
 import structlog
 import uvicorn
@@ -29,6 +31,10 @@ from worker.queue import QueueUnreachableError, check_queue
 SHUTDOWN_SECONDS = 10
 PUBLISH_AT_THE_END_SECONDS = 1.0
 BACKLOG = 2048
+WARM_UP_SECONDS = 5.0
+"""After its start the API prepares for large jobs: it takes a second of a processor, which the start needs itself."""
+COLLECT_AFTER = 20_000
+"""Objects. Looking for circles among all that is loaded takes longer than an answer: it is done seldom."""
 # How long a thread that computes keeps the interpreter while others wait: short, so that polls answer during an import.
 SWITCH_SECONDS = 0.0005
 
@@ -70,8 +76,13 @@ def main() -> int:
         signal.signal(number, server.handle_exit)
     deliverer = Deliverer(database, allow_private=settings.webhook_private_addresses)
     deliverer.start()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
+    warming_up = threading.Timer(WARM_UP_SECONDS, bulk.warm_up)
+    warming_up.start()
     with listener:
         server.run(sockets=[listener])
+    warming_up.cancel()
     deliverer.close()
     bulk.close()
     app.state.services.ear.close()
@@ -97,9 +108,11 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
-    except OSError as error:
-        reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
-        raise StartError(f"Cannot listen on {host} port {port}: {reason}.") from error
+    except (OSError, UnicodeError) as error:
+        reason = "that is no address" if isinstance(error, UnicodeError) else error.strerror
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            reason = "it is in use"
+        raise StartError(f"Cannot listen on {host} port {port} (PADSERVE_HOST, PADSERVE_PORT): {reason}.") from error
     return listener
 
 

@@ -13,6 +13,7 @@ from api.campaigns import previews
 from api.dashboard import pages
 from api.documentation import DocumentedApi
 from api.http.admission import Lanes
+from api.http.crowds import Crowds
 from api.http.dependencies import Services, callers_in
 from api.http.heads import HeadMiddleware
 from api.http.parameters import refuse_broken_text, refuse_unknown_parameters
@@ -22,6 +23,7 @@ from api.jobs import events as job_events
 from api.jobs import flow as job_flow
 from api.jobs import results
 from api.jobs import routes as jobs
+from api.jobs.polling import PollRoute
 from api.jobs.status import statuses_in
 from api.openai import at_once, batches, files
 from api.profiles import feedback
@@ -53,12 +55,14 @@ def create_app(
     app = DocumentedApi()
     database = database or Database(settings.database_url)
     publisher = Publisher(queue or create_queue(settings.redis_url, timeout_seconds=PUBLISH_TIMEOUT_SECONDS))
+    statuses = statuses_in(database, publisher)
     app.state.services = Services(
         settings=settings,
         database=database,
         publisher=publisher,
         callers=callers_in(database),
-        statuses=statuses_in(database, publisher),
+        statuses=statuses,
+        polled_statuses=Crowds(statuses),
         endings=Endings(database),
         ear=Ear(settings.redis_url),
         listeners=Listeners(database, publisher),
@@ -85,6 +89,7 @@ def create_app(
         models,
         webhook_routes,
     )
+    app.router.routes.insert(0, PollRoute())
     for resource in own:
         checks = [Depends(refuse_broken_text), Depends(refuse_unknown_parameters)]
         app.include_router(resource.router, dependencies=checks)

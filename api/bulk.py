@@ -96,6 +96,11 @@ class BulkProcesses:
         add(counted)
         return answer
 
+    def warm_up(self) -> None:
+        """Begin to start the first process, if none was needed so far: the next large job will not wait for it."""
+        with suppress(OSError, RuntimeError):  # it cannot be started, or is not wanted any more: whoever needs it sees
+            self._pool.submit(int)
+
     def close(self) -> None:
         """End the processes; work that has begun is waited for."""
         self._pool.shutdown(cancel_futures=True)

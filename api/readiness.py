@@ -11,6 +11,7 @@ import structlog
 
 from api.settings import Settings
 from db.session import Database
+from telemetry.metrics import REDIS_FAULTS
 from telemetry.readiness import Check, CheckState, Readiness, Round
 from worker.queue import QueueUnreachableError, check_queue
 
@@ -44,6 +45,7 @@ def _why_it_fails(redis_url: str) -> str | None:
     try:
         check_queue(redis_url)
     except QueueUnreachableError as error:
+        REDIS_FAULTS.inc()  # while nothing is sent, a Redis that is away is met by nobody else
         return str(error)
     return None
 

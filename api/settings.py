@@ -1,11 +1,14 @@
 """The API's settings. Built once, at the entry, and passed down; nothing here is read at import."""
 
-from pydantic import Field, SecretStr
+import re
+
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.states import UnknownUsers
 
 MEBIBYTE = 2**20
+_CREDENTIAL = re.compile(r"[!-~]+")
 
 
 class Settings(BaseSettings):
@@ -35,5 +38,13 @@ class Settings(BaseSettings):
     """What a user without a profile gets from vendors' clients, in tenants for which nothing else was set."""
     webhook_private_addresses: bool = False
     """Whether events may be sent to addresses that are not public, and without TLS: for development."""
-    metrics_token: SecretStr | None = Field(default=None, min_length=16)
+    metrics_token: SecretStr | None = Field(default=None, min_length=16, max_length=1024)
     """What Prometheus must send to read `/metrics`; without it nobody may."""
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _can_be_sent(cls, token: SecretStr | None) -> SecretStr | None:
+        """As a header: what holds a space or a line's end is not one credential, and beyond ASCII nobody agrees."""
+        if token is not None and not _CREDENTIAL.fullmatch(token.get_secret_value()):
+            raise ValueError("must be letters, digits and signs of ASCII, without spaces")
+        return token

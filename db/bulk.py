@@ -4,18 +4,16 @@ A statement with a parameter for each id is written and parsed anew for every nu
 finding the rows. Values are given as the database keeps them: JSON and UUIDs as texts.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Self
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, literal
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement, Connection, Dialect, literal
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import JSON, Boolean
+from sqlalchemy.types import Boolean, UserDefinedType
 
 
 def insert_rows(session: Session, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -42,8 +40,23 @@ def _copy(connection: Connection, statement: str, rows: Iterable[Sequence[object
 
 def is_among(column: InstrumentedAttribute[int], ids: Collection[int]) -> ColumnElement[bool]:
     """Whether the column is one of these ids, all of them in one parameter."""
-    given: BindParameter[Any] = literal(sorted(ids), ARRAY(BigInteger).with_variant(JSON(), "sqlite"))
-    return _Among(column, given)
+    return _Among(column, literal(ids, _Ids()))
+
+
+class _Ids(UserDefinedType[Collection[int]]):
+    """As one text, which costs a tenth of what the driver takes for a list."""
+
+    cache_ok = True
+    render_bind_cast = True  # on PostgreSQL: the text is then an array before anything is planned
+
+    def get_col_spec(self, **_: object) -> str:
+        """As PostgreSQL names it."""
+        return "BIGINT[]"
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Collection[int]], str]:
+        """The numbers between the brackets of an array, or of JSON."""
+        first, last = "[]" if dialect.name == "sqlite" else "{}"
+        return lambda ids: f"{first}{','.join(map(str, sorted(ids)))}{last}"
 
 
 class _Among(FunctionElement[bool]):

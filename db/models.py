@@ -246,7 +246,7 @@ class Item(Base):
             postgresql_where=text("state = 'running'"),
             sqlite_where=text("state = 'running'"),
         ),
-        Index("ix_items_counts", "job_id", "state"),
+        Index("ix_items_states", "job_id", "state", "position"),  # a page of those that ended some way, in order
     )
 
     id: Mapped[RowId]

@@ -57,6 +57,7 @@ class Worker(Base):
     num_waiting: Mapped[int | None]
     cache_bytes_reserved: Mapped[int | None] = mapped_column(BigInteger)
     cache_bytes_used: Mapped[int | None] = mapped_column(BigInteger)
+    cache_bytes_budget: Mapped[int | None] = mapped_column(BigInteger)
     """The engine's load, in the words of `EngineLoad`; None until the worker has said it."""
     started_at: Mapped[Moment]
     seen_at: Mapped[dt.datetime] = mapped_column(index=True)

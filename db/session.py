@@ -39,6 +39,10 @@ DEAD_PEER = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count"
 
 
 NOT_A_URL = "PADSERVE_DATABASE_URL is not the URL of a supported database: name a postgresql:// or sqlite:// one."
+IN_MEMORY = (
+    "PADSERVE_DATABASE_URL names a database in memory, which no other process could see: name a file, as in "
+    "sqlite:////var/lib/padserve.db."
+)
 NO_DRIVER = "The database's driver is not installed: pip install 'padserve[postgres]'."
 
 
@@ -61,6 +65,7 @@ class Database:
         """
         try:
             self.url = normalise_url(url)
+            _check_place(self.url)
             engine_of = ENGINES[self.url.get_backend_name()]
             self.engine = engine_of(self.url, pool_size, statement_seconds)
         except (ArgumentError, KeyError) as error:
@@ -69,7 +74,7 @@ class Database:
             raise DatabaseUrlError(NO_DRIVER) from error
         except OSError as error:
             raise DatabaseUnreachableError(
-                f"Cannot make the folder of {self.url.database}: {error.strerror}."
+                f"Cannot make the folder of {self.url.database} (PADSERVE_DATABASE_URL): {error.strerror}."
             ) from error
         # SQLite has one writer: a transaction that will write says so at its start and waits its turn there.
         self.writing_engine = self.engine.execution_options(padserve_begin="BEGIN IMMEDIATE")
@@ -93,7 +98,10 @@ class Database:
                 connection.execute(text("SELECT 1"))
         except SQLAlchemyError as error:
             where = self.url.render_as_string(hide_password=True)
-            raise DatabaseUnreachableError(f"Cannot reach the database at {where}: {first_line(error)}") from error
+            why = first_line(error).rstrip(".")
+            raise DatabaseUnreachableError(
+                f"Cannot reach the database at {where} (PADSERVE_DATABASE_URL): {why}."
+            ) from error
 
     def dispose(self) -> None:
         """Close every pooled connection."""
@@ -115,10 +123,26 @@ def plan_anew(session: Session, *, in_order: bool = False) -> None:
     items for a few, and all of them would be sorted for each claim. SQLite needs neither.
     """
     if session.get_bind().dialect.name == "postgresql":
-        settings = "SET LOCAL plan_cache_mode = force_custom_plan" + (
-            "; SET LOCAL enable_sort = off" if in_order else ""
-        )
+        settings = _PLAN_ANEW + ("; SET LOCAL enable_sort = off" if in_order else "")
         session.connection().exec_driver_sql(settings)
+
+
+_PLAN_ANEW = "SET LOCAL plan_cache_mode = force_custom_plan"
+
+
+@contextmanager
+def plans_kept(session: Session) -> Iterator[None]:
+    """Undo `plan_anew` for the block, in which rows are inserted that refer to others.
+
+    Each of those is looked for by a statement of PostgreSQL's own, which would be planned anew for each row: that takes
+    longer than all else about it. The plan that is kept goes by the key, also where the table was small at first.
+    """
+    is_postgresql = session.get_bind().dialect.name == "postgresql"
+    if is_postgresql:
+        session.connection().exec_driver_sql("SET LOCAL plan_cache_mode = auto; SET LOCAL enable_seqscan = off")
+    yield
+    if is_postgresql:
+        session.connection().exec_driver_sql(f"{_PLAN_ANEW}; SET LOCAL enable_seqscan = on")
 
 
 def first_line(error: SQLAlchemyError) -> str:
@@ -154,6 +178,11 @@ def normalise_url(url: str) -> URL:
     return parsed
 
 
+def _check_place(url: URL) -> None:
+    if url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
+        raise DatabaseUrlError(IN_MEMORY)
+
+
 def _postgresql_engine(url: URL, pool_size: int, statement_seconds: int) -> Engine:
     from db.patience import connect_with_patience  # noqa: PLC0415 - its driver is there only where PostgreSQL is used
 
@@ -175,8 +204,7 @@ def _postgresql_engine(url: URL, pool_size: int, statement_seconds: int) -> Engi
 
 
 def _sqlite_engine(url: URL, pool_size: int, statement_seconds: int) -> Engine:
-    if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         url,
         pool_size=pool_size,

@@ -1,7 +1,7 @@
 """What travels between the queue and the engine: the name of an attempt, the item that it is at, and how it ended."""
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from domain.json_values import JsonObject
@@ -15,9 +15,8 @@ class Attempt(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedItem:
-    """One item under lease: everything needed to decode it."""
+class ClaimedItem(NamedTuple):
+    """One item under lease: everything needed to decode it. A tuple: many go from one process to another."""
 
     item_id: int
     job_id: uuid.UUID
@@ -51,9 +50,8 @@ class EngineTiming:
         return self.queue_seconds + self.prefill_seconds + self.decode_seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one attempt at an item ended: a text, or the reason why there is none."""
+class Outcome(NamedTuple):
+    """How one attempt at an item ended: a text, or the reason why there is none. A tuple, as above."""
 
     item_id: int
     attempt: int
@@ -71,7 +69,7 @@ class Outcome:
     """Before which of the item's stop texts the text ends; None where it ends otherwise."""
     token_rewards: JsonObject | None = None
     """What guided each token, where that was asked for: `worker.texts.insight` makes it."""
-    timing: EngineTiming | None = field(default=None, compare=False)
+    timing: EngineTiming | None = None
     """Where the time went, for traces; None of what was not decoded."""
 
     @property

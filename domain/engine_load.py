@@ -14,3 +14,5 @@ class EngineLoad:
     """Texts inside the engine that wait for a slot."""
     cache_bytes_reserved: int = 0
     cache_bytes_used: int = 0
+    cache_bytes_budget: int | None = None
+    """What the cache may take; None bounds nothing, or is not said by a worker of an older version."""

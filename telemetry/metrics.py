@@ -30,7 +30,9 @@ DATABASE_FAULTS = Counter(
     registry=None,
 )
 REDIS_FAULTS = Counter(
-    "padserve_redis_faults_total", "Messages, subscriptions and consumers that Redis did not serve.", registry=None
+    "padserve_redis_faults_total",
+    "Messages, subscriptions, consumers and health checks that Redis did not serve.",
+    registry=None,
 )
 BUILD = Info("padserve_build", "The version that runs.", registry=None)
 

@@ -16,6 +16,7 @@ from db.session import Database
 from tests.certificates import share_certificates
 from tests.servers import administer, copy_of, memory, postgresql_server, redis_server
 from tests.statements import share_compiled_statements
+from tests.zygote import fork_workers
 
 TESTS = Path(__file__).parent
 BROWSER = TESTS / "browser"
@@ -24,7 +25,6 @@ WAITING = {BROWSER, SYSTEM, TESTS / "bench" / "test_system.py", TESTS / "docs" /
 """Tests that mostly wait for processes of their own, and the longest of all."""
 WITH_ENGINES = {BROWSER, *(SYSTEM / f"test_{name}.py" for name in ("kill", "learning", "models"))}
 """Some of these fork engines from a process that has imported torch: one such process is enough."""
-TEMPLATE = f"padserve_test_template_{os.getpid()}"  # a given server may be shared with other runs
 
 share_compiled_statements()
 share_certificates()
@@ -48,6 +48,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
         if "torch" in sys.modules:  # a conftest.py further down has imported it, and it has read the environment
             sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[object]) -> None:
+    """Tests side by side are imported once, and not in every process."""
+    fork_workers(config.invocation_params.args, len(specs))
 
 
 @pytest.hookimpl(trylast=True)
@@ -114,14 +120,15 @@ def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def migrated_postgresql() -> Iterator[URL]:
+    template = f"padserve_test_template_{os.getpid()}"  # a given server may be shared with other runs
     with postgresql_server() as server:
-        administer(server, f"CREATE DATABASE {TEMPLATE}")
-        url = server.set(database=TEMPLATE)
+        administer(server, f"CREATE DATABASE {template}")
+        url = server.set(database=template)
         database = Database(url.render_as_string(hide_password=False))
         schema.upgrade(database)
         database.dispose()
         yield url
-        administer(server, f"DROP DATABASE {TEMPLATE}")
+        administer(server, f"DROP DATABASE {template}")
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import URL, make_url
 
+from padserve.stack.processes import guarded
+
 START_TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.02
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - below it, in a new folder that nobody else may enter
@@ -50,7 +52,7 @@ def redis_server(folder: Path) -> Iterator[str]:
     options = {"--port": port, "--bind": "127.0.0.1", "--dir": folder, "--save": "", "--appendonly": "no"}
     command = [redis_executable(), *(str(part) for option in options.items() for part in option)]
     with (folder / "redis.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(guarded(command), stdout=log, stderr=log)
     try:
         url = f"redis://127.0.0.1:{port}/0"
         _wait_for_redis(url, process)

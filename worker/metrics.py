@@ -155,10 +155,10 @@ class EngineMeter:
         self.load = EngineLoad()
         """As it was last said; read by other threads."""
 
-    def begin(self) -> None:
-        """A new process has begun: its totals begin at 0."""
-        self._last = Statistics()
-        self._show(self._last)
+    def begin(self, now: Statistics) -> None:
+        """A new process has begun, whose totals begin with `now`: nothing of it is counted yet."""
+        self._last = now
+        self._show(now)
 
     def measure(self, now: Statistics) -> None:
         """Count what the process has done since it was last measured; `now` holds its totals since its start."""
@@ -177,7 +177,8 @@ class EngineMeter:
 
     def _show(self, now: Statistics) -> None:
         self.load = EngineLoad(
-            now.num_slots, now.num_active, now.num_waiting, now.cache_bytes_reserved, now.cache_bytes_used
+            *(now.num_slots, now.num_active, now.num_waiting),
+            *(now.cache_bytes_reserved, now.cache_bytes_used, now.cache_bytes_budget),
         )
         SLOTS.set(now.num_slots)
         SLOTS_IN_USE.set(now.num_active)

@@ -68,8 +68,33 @@ def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a header, and the field that it holds; None where it is left out, or is no field."""
+
+    name: str
+    field: str | None
+
+
+def table_columns(body: SpooledBody, columns: Mapping[str, str], kind: Kind) -> list[Column]:
+    """The named columns of a table in order. Raises InvalidRequestError where the header cannot be read."""
+    names, _ = _header(body)
+    return [Column(name, _field(name, columns, kind)[0]) for name in names if name]
+
+
 def table_rows(body: SpooledBody, columns: Mapping[str, str], kind: Kind) -> Iterator[TableRow]:
     """The rows in order. Raises InvalidRequestError where the header is not one; a fault in a row is told in it."""
+    names, rows = _header(body)
+    fields = _fields(names, columns, kind)
+    for row in rows:
+        if row.fault is not None:
+            yield TableRow(row.line, {}, row.fault)
+        elif any(cell.strip() for cell in row.cells):
+            yield _row(row, fields)
+
+
+def _header(body: SpooledBody) -> tuple[list[str], Iterator["_Cells"]]:
+    """The names of the columns, and the rows below them."""
     lines = _Lines(body)
     first = next(iter(lines), "")
     if not first.strip():
@@ -78,13 +103,7 @@ def table_rows(body: SpooledBody, columns: Mapping[str, str], kind: Kind) -> Ite
     header = next(rows)
     if header.fault is not None:
         raise _refused("header", f"{header.fault}.")
-    names = [name.strip() for name in header.cells]
-    fields = _fields(names, columns, kind)
-    for row in rows:
-        if row.fault is not None:
-            yield TableRow(row.line, {}, row.fault)
-        elif any(cell.strip() for cell in row.cells):
-            yield _row(row, fields)
+    return [name.strip() for name in header.cells], rows
 
 
 def refuse_csv(body: SpooledBody) -> None:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api.dashboard.live import SELDOM_SECONDS, live_part
+from api.dashboard.live import Part, live_part
 from api.dashboard.rendering import PageRoute, done, page, render, see_other, version_of
 from api.dashboard.sessions import AnyViewer, Form, JobsReader, JobsWriter, Viewer
 from api.http.bounds import MAX_INTEGER
@@ -26,6 +26,7 @@ from api.webhooks import routes
 from api.webhooks.schemas import WebhookBody, WebhookOut, WebhookPatch
 from db.models import ApiKey
 from db.queries import keys
+from db.queries.changes import Deliveries
 from db.queries.events import EventType
 from db.session import now
 
@@ -115,10 +116,11 @@ async def webhook_live(
 ) -> Response:
     """What became of its events, when that has changed."""
 
-    def look() -> str:
-        return render(request, "webhook_live.html", viewer=viewer, **_webhook(services, viewer, webhook_id, after))
+    def look() -> Part:
+        html = render(request, "webhook_live.html", viewer=viewer, **_webhook(services, viewer, webhook_id, after))
+        return Part(html, {Deliveries(webhook_id)})
 
-    return await live_part(request, viewer, partial(run_in_threadpool, look), seen, look_seconds=SELDOM_SECONDS)
+    return await live_part(request, viewer, partial(run_in_threadpool, look), seen)
 
 
 @router.post("/account/webhooks/{webhook_id}/deliveries/{delivery_id}/replay")

@@ -9,13 +9,13 @@ from domain.states import ItemState
 
 WIDTH, HEIGHT = 600.0, 140.0
 MAX_BARS = 60
-STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 86_400)
-"""Seconds that a bar may stand for."""
+STEPS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 21_600, 86_400)
+"""Seconds that a bar may stand for. Each is a multiple of the one before, so that what was counted can be summed up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One rectangle."""
+    """One rectangle of an SVG, in its units; `kind` is the state that its class names."""
 
     x: float
     y: float
@@ -47,7 +47,7 @@ def bucket_seconds(seconds: float) -> int:
 def progress_chart(
     ends: Mapping[tuple[int, ItemState], int], *, since: dt.datetime, until: dt.datetime, total: int
 ) -> Chart:
-    """From how many ended when and how."""
+    """The chart of a job from how many items ended in each stretch of time, and how."""
     seconds = max((until - since).total_seconds(), 1.0)
     step = bucket_seconds(seconds)
     last = max([int(seconds // step), *(number for number, _ in ends)])
@@ -85,12 +85,12 @@ class Interval:
 
     @property
     def is_known(self) -> bool:
-        """Whether its deviation says more than that it may be anything."""
+        """Whether the deviation is small enough to say anything of the weight."""
         return 2 * self.deviation < UNKNOWN
 
 
 def intervals(names: Sequence[str], weights: Sequence[float], deviations: Sequence[float]) -> list[Interval]:
-    """All on one scale, which begins at 0 and ends with the largest weight that may be, as far as it is known."""
+    """An interval for each weight, all on one scale from 0 to the largest weight that is still likely."""
     ends = (weight + min(2 * deviation, UNKNOWN) for weight, deviation in zip(weights, deviations, strict=True))
     most = max(ends, default=0)
     scale = WIDTH / max(most, 1.0)
@@ -136,7 +136,7 @@ MAX_MARKS = 6
 
 
 def scatter(tried: Sequence[tuple[str, float, float]], chosen: str) -> Scatter:
-    """Of names, KL and log-odds; a margin of a twentieth on each side.
+    """The plot of settings, each its name, KL and log-odds; a margin of a twentieth on each side.
 
     KL is drawn by its square root: the settings that one chooses among are close to 0, and a few others far away.
     """

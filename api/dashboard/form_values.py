@@ -10,13 +10,13 @@ MAX_SHOWN = 40
 
 
 def text_of(fields: FormData, name: str) -> str:
-    """A field without space around it; what is no text, as an upload, is empty."""
+    """The text of a field, without space around it; empty where there is none, or an upload in its place."""
     value = fields.get(name)
     return value.replace("\r\n", "\n").strip() if isinstance(value, str) else ""
 
 
 def number_in(text: str, pointer: str, errors: list[LineError]) -> float | None:
-    """The number that is written, with a point or a comma; None where nothing is. What is no number is an error."""
+    """The number in a text, with a point or a comma; None where it is empty. What is no number is added to `errors`."""
     if not text:
         return None
     value = finite(text)
@@ -27,7 +27,7 @@ def number_in(text: str, pointer: str, errors: list[LineError]) -> float | None:
 
 
 def whole_number_in(text: str, pointer: str, errors: list[LineError]) -> int | None:
-    """As `number_in`, of a whole number."""
+    """As `number_in`, of a number that has to be whole."""
     value = number_in(text, pointer, errors)
     if value is None:
         return None
@@ -38,7 +38,7 @@ def whole_number_in(text: str, pointer: str, errors: list[LineError]) -> int | N
 
 
 def finite(text: str) -> float | None:
-    """The number that a text is, if it is one."""
+    """The finite number that a text says; None where it says none."""
     try:
         value = float(text.replace(",", "."))
     except ValueError:

@@ -41,7 +41,7 @@ LABELS: MappingProxyType[str, str] = MappingProxyType(
 
 
 def number(value: float | None) -> str:
-    """With a thin space between thousands; a dash for none."""
+    """A number in three digits, or whole with a thin space between thousands; a dash for None."""
     if value is None:
         return NOTHING
     if isinstance(value, int):
@@ -87,27 +87,27 @@ def moment(value: dt.datetime | None) -> str:
 
 
 def iso(value: dt.datetime) -> str:
-    """A moment for a `datetime` attribute."""
+    """A moment as HTML's `datetime` attribute has it."""
     return value.isoformat()
 
 
 def percent(part: float, whole: float) -> str:
-    """A share; nothing of nothing is 0 %."""
+    """`part` of `whole` in percent, without decimals; nothing of nothing is 0 %."""
     return f"{100 * part / whole:.0f} %" if whole else "0 %"
 
 
 def short(identifier: object) -> str:
-    """The end of an id, by which people tell two apart: ids begin with the time."""
+    """The last 8 characters of an id, by which people tell two apart: ids begin with the time."""
     return str(identifier)[-8:]
 
 
 def part(text: str) -> str:
-    """A text as one part of a path."""
+    """A text quoted as one part of a URL's path."""
     return quote(text, safe="")
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """With its sign, a true minus; what rounds to 0 has none."""
+    """A number with its sign, as a true minus; what rounds to 0 has none."""
     text = f"{value:+.{digits}f}"
     return text[1:] if not float(text) else text.replace("-", MINUS)
 
@@ -137,7 +137,7 @@ def place(pointer: str) -> str:
 
 
 def told(error: LineError) -> str:
-    """What is wrong, and in which field."""
+    """An error as a sentence that begins with its field's label."""
     label = place(error.pointer)
     return f"{label}: {error.message}" if label else error.message
 

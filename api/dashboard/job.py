@@ -1,20 +1,17 @@
 """One job: how far it is and how it went, what it wrote, and what it would have written unguided."""
 
-import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
-from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api.dashboard.charts import Chart, bucket_seconds, progress_chart
-from api.dashboard.live import live_part
+from api.dashboard.counting import Charts, Counted
+from api.dashboard.live import Part, live_part
 from api.dashboard.rendering import PageRoute, page, render, version_of
 from api.dashboard.sessions import JobsReader, Viewer
 from api.http.bounds import Position
@@ -26,18 +23,16 @@ from api.jobs.results import EndedState, ResultFormat
 from api.jobs.routes import JobId
 from api.jobs.schemas import JobOut
 from api.jobs.views import job_views
-from api.submissions.planning import UNGUIDED
-from db.queries import job_pages
-from db.queries.job_pages import Looked, Side
-from db.queries.jobs import Counts, JobRecord
+from db.queries import job_search
+from db.queries.changes import OneJob, OpenJobs, Serving, Subject
+from db.queries.job_search import Looked
 from db.queries.results import ResultRow
 from domain.states import TERMINAL_ITEM_STATES, ItemState
 
 RESULTS_PER_PAGE = 25
 MAX_SEARCH_CHARACTERS = 200
-COUNT_SHARE = 0.1
-"""At most so much of the time is spent counting one running job's ends."""
-MAX_CHARTS = 256
+COUNTING_SECONDS = 0.5
+"""Between two looks at a job that is not counted to its end."""
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -53,12 +48,13 @@ class Search:
 
     @property
     def looked(self) -> Looked:
-        """As the database is asked."""
+        """The same for `db.queries.job_search`."""
         states = TERMINAL_ITEM_STATES if self.state is None else (ItemState(self.state),)
-        return Looked(self.text, states)
+        after = -1 if self.after is None else self.after
+        return Looked(self.text, states, after, self.before)
 
     def query(self, **changes: object) -> str:
-        """As the query of an address that shows the first page, or the one behind or in front of a position."""
+        """The query of an address: of the first page, or with `after` or `before` of the one beside a position."""
         values = {"q": self.text, "state": self.state, **changes}
         said = {name: str(value) for name, value in values.items() if value not in {None, ""}}
         return f"?{urlencode(said)}" if said else ""
@@ -83,16 +79,18 @@ class Progress:
     """A job, and how it went."""
 
     job: JobOut
-    chart: Chart
-    sides: tuple[Side, Side] | None
-    """Guided and unguided, where users are held out."""
+    counted: Counted
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundPage:
     """A page of results."""
 
     rows: Sequence[ResultRow]
+    named: ResultRow | None
+    """The item that has the very name which is searched for, wherever it is."""
+    looked_to: int | None
+    """The last position that was looked at, where a search took too long to go on by itself."""
     has_more: bool
     has_before: bool
 
@@ -114,9 +112,13 @@ async def job_page(
 async def job_live(request: Request, job_id: JobId, viewer: JobsReader, seen: Seen = None) -> Response:
     """How far the job is, when that has changed."""
 
-    async def look() -> str:
+    async def look() -> Part:
         progress = await _progress(request, viewer, job_id)
-        return render(request, "job_live.html", viewer=viewer, job=progress.job, progress=progress)
+        html = render(request, "job_live.html", viewer=viewer, job=progress.job, progress=progress)
+        subjects: set[Subject] = {OneJob(job_id)}
+        if progress.job.waiting_reason:
+            subjects |= {Serving(), OpenJobs(viewer.caller.tenant_id)}
+        return Part(html, subjects, COUNTING_SECONDS if progress.counted.is_behind else None)
 
     return await live_part(request, viewer, look, seen)
 
@@ -127,10 +129,11 @@ async def results_live(
 ) -> Response:
     """The results that are asked for, when they have changed."""
 
-    async def look() -> str:
+    async def look() -> Part:
         found = await run_in_threadpool(_found, services, viewer, job_id, searched)
         job = (await _progress(request, viewer, job_id)).job
-        return render(request, "job_results.html", viewer=viewer, found=found, searched=searched, job=job)
+        html = render(request, "job_results.html", viewer=viewer, found=found, searched=searched, job=job)
+        return Part(html, {OneJob(job_id)})
 
     return await live_part(request, viewer, look, seen)
 
@@ -147,43 +150,7 @@ def download(
     return response
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """What was counted of a job."""
-
-    counts: Counts
-    good_until: float
-    chart: Chart
-    sides: tuple[Side, Side] | None
-
-
 JobQuestion = tuple[uuid.UUID, uuid.UUID]
-
-
-class Charts:
-    """How jobs went, counted anew only where items have ended since, and of one job not more often than is seen.
-
-    Counting costs time in a large job's size, and pages ask every second.
-    """
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[uuid.UUID, _Kept] = OrderedDict()
-
-    def of(self, session: Session, job: JobRecord) -> tuple[Chart, tuple[Side, Side] | None]:
-        """The chart of a job, and its two sides where users are held out."""
-        kept = self._kept.get(job.id)
-        began = time.monotonic()
-        may_wait = job.finished_at is None  # the page of an ended job is looked at once more, and then stays
-        if kept is not None and (kept.counts == job.counts or (may_wait and began < kept.good_until)):
-            return kept.chart, kept.sides
-        chart = _chart(session, job)
-        held_out = job.facts.holdout is not None
-        compared = job_pages.sides(session, job.id, unguided_hash=UNGUIDED.hash) if held_out else None
-        ended = time.monotonic()
-        self._kept[job.id] = _Kept(job.counts, ended + (ended - began) / COUNT_SHARE, chart, compared)
-        if len(self._kept) > MAX_CHARTS:
-            self._kept.popitem(last=False)
-        return chart, compared
 
 
 def progress_in(services: Services) -> Coalescer[JobQuestion, Progress]:
@@ -193,17 +160,9 @@ def progress_in(services: Services) -> Coalescer[JobQuestion, Progress]:
     def look(question: JobQuestion) -> Progress:
         with deadlines.reading_job(services.database, *question) as (session, record):
             (job,) = job_views(session, [record], redis_fails=services.publisher.is_failing)
-            return Progress(job, *charts.of(session, record))
+            return Progress(job, charts.of(session, record))
 
     return Coalescer(look)
-
-
-def _chart(session: Session, job: JobRecord) -> Chart:
-    since = job.started_at or job.created_at
-    until = job.finished_at or job.read_at
-    step = bucket_seconds(max((until - since).total_seconds(), 1.0))
-    ends = job_pages.ends_over_time(session, job.id, since=since, bucket_seconds=step)
-    return progress_chart(ends, since=since, until=until, total=job.counts.total)
 
 
 async def _progress(request: Request, viewer: Viewer, job_id: uuid.UUID) -> Progress:
@@ -211,12 +170,17 @@ async def _progress(request: Request, viewer: Viewer, job_id: uuid.UUID) -> Prog
     return await coalescer.ask((viewer.caller.tenant_id, job_id))
 
 
-def _found(services: Services, viewer: Viewer, job_id: uuid.UUID, searched: Search) -> Found:
-    with deadlines.reading_job(services.database, viewer.caller.tenant_id, job_id) as (session, _):
+def _found(services: Services, viewer: Viewer, job_id: uuid.UUID, searched: Search) -> FoundPage:
+    with deadlines.reading_job(services.database, viewer.caller.tenant_id, job_id) as (session, job):
         more = RESULTS_PER_PAGE + 1
+        found = job_search.find_results(session, job, searched.looked, limit=more)
+        has_another = len(found.rows) == more
         if searched.before is not None:
-            rows = job_pages.find_results(session, job_id, searched.looked, limit=more, before=searched.before)
-            return Found(rows[-RESULTS_PER_PAGE:], has_more=True, has_before=len(rows) == more)
-        after = -1 if searched.after is None else searched.after
-        rows = job_pages.find_results(session, job_id, searched.looked, limit=more, after=after)
-        return Found(rows[:RESULTS_PER_PAGE], has_more=len(rows) == more, has_before=searched.after is not None)
+            has_before = has_another or found.looked_to is not None
+            return FoundPage(
+                found.rows[-RESULTS_PER_PAGE:], None, found.looked_to, has_more=True, has_before=has_before
+            )
+        is_first = searched.after is None
+        named = job_search.find_named(session, job, searched.text) if searched.text and is_first else None
+        rows = [row for row in found.rows[:RESULTS_PER_PAGE] if named is None or row.position != named.position]
+        return FoundPage(rows, named, found.looked_to, has_more=has_another, has_before=not is_first)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api.dashboard.live import live_part
+from api.dashboard.live import Part, live_part
 from api.dashboard.rendering import SECTIONS, PageRoute, done, page, render, see_other, version_of
 from api.dashboard.sessions import AnyViewer, Form, JobsReader, JobsWriter, Viewer, local_path
 from api.http.bodies import validated
@@ -22,6 +22,7 @@ from api.jobs import routes as jobs
 from api.jobs.routes import JobId
 from api.jobs.schedule_schemas import PriorityBody
 from api.jobs.schemas import MAX_NAME_CHARACTERS, JobList, JobOut
+from db.queries.changes import OneJob, OpenJobs, Serving
 from domain.states import JobState
 
 JOBS_PER_PAGE = 25
@@ -38,7 +39,7 @@ class Wanted:
     after: uuid.UUID | None
 
     def query(self, **changes: object) -> str:
-        """As the query of an address, with these changes."""
+        """The query of an address that asks for the same jobs, with these changes."""
         values = {"state": self.state, "name": self.name, "after": self.after} | changes
         said = {name: str(value) for name, value in values.items() if value}
         return f"?{urlencode(said)}" if said else ""
@@ -73,11 +74,13 @@ async def jobs_page(request: Request, viewer: AnyViewer, services: ServicesDep, 
 async def jobs_live(
     request: Request, viewer: JobsReader, services: ServicesDep, asked: WantedJobs, seen: Seen = None
 ) -> Response:
-    """The same list, when it has changed."""
+    """The list of jobs, when it has changed."""
 
-    async def look() -> str:
+    async def look() -> Part:
         found = await listed(request, services, viewer, asked)
-        return render(request, "jobs_live.html", viewer=viewer, jobs=found, asked=asked)
+        html = render(request, "jobs_live.html", viewer=viewer, jobs=found, asked=asked)
+        shown = (OneJob(job.id) for job in found.data)
+        return Part(html, {OpenJobs(viewer.caller.tenant_id), Serving(), *shown})
 
     return await live_part(request, viewer, look, seen)
 
@@ -126,7 +129,7 @@ Listing = tuple[Caller, Wanted]
 
 
 async def listed(request: Request, services: Services, viewer: Viewer, asked: Wanted) -> JobList:
-    """As the API lists them. Who asks the same at the same time shares one look at the database."""
+    """The jobs as the API lists them. Who asks the same at the same time shares one look at the database."""
     lists: Coalescer[Listing, JobList] = request.app.state.dashboard_lists
     del services
     return await lists.ask((viewer.caller, asked))

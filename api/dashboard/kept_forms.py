@@ -7,8 +7,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 
 from api.dashboard.security import CSRF_FIELD
 from api.http.errors import UnauthorizedError
@@ -16,20 +17,22 @@ from api.http.errors import UnauthorizedError
 MAX_CHARACTERS = 100_000
 """Of all values together; a larger form is not kept, as it would not fit into the form of the page to sign in."""
 
-_PAIRS: TypeAdapter[list[tuple[str, str]]] = TypeAdapter(list[tuple[str, str]])
+_TOLD: TypeAdapter[tuple[list[tuple[str, str]], bool]] = TypeAdapter(tuple[list[tuple[str, str]], bool])
 
 
 @dataclass(frozen=True, slots=True)
 class KeptForm:
-    """Where it was sent to, and its fields without the token of its session; files are not kept."""
+    """A form that was sent: its path, and its fields without the token of its session."""
 
     path: str
     fields: Sequence[tuple[str, str]]
+    had_file: bool
+    """A file was chosen, which is not kept: it has to be chosen again."""
 
     @property
     def as_json(self) -> str:
-        """The fields in one text."""
-        return json.dumps(self.fields, ensure_ascii=False)
+        """The fields, and whether a file is missing, in one text."""
+        return json.dumps([self.fields, self.had_file], ensure_ascii=False)
 
 
 class SessionEndedError(UnauthorizedError):
@@ -40,11 +43,18 @@ class SessionEndedError(UnauthorizedError):
         self.kept = kept
 
 
+def is_too_large_to_keep(request: Request) -> bool:
+    """Whether the request's form may hold more than can be kept."""
+    length = request.headers.get("content-length", "")
+    return length.isdecimal() and int(length) > MAX_CHARACTERS
+
+
 def kept_of(path: str, fields: FormData) -> KeptForm | None:
     """The form that was sent to `path`; None where it is too large."""
     texts = [(name, value) for name, value in fields.multi_items() if isinstance(value, str) and name != CSRF_FIELD]
+    had_file = any(isinstance(value, UploadFile) and value.size for _, value in fields.multi_items())
     is_small = sum(len(value) for _, value in texts) <= MAX_CHARACTERS
-    return KeptForm(path, texts) if texts and is_small else None
+    return KeptForm(path, texts, had_file) if texts and is_small else None
 
 
 def kept_in(fields: FormData) -> KeptForm | None:
@@ -53,6 +63,6 @@ def kept_in(fields: FormData) -> KeptForm | None:
     if not isinstance(path, str) or not isinstance(told, str) or not path:
         return None
     try:
-        return KeptForm(path, _PAIRS.validate_json(told))
+        return KeptForm(path, *_TOLD.validate_json(told))
     except ValidationError:
         return None

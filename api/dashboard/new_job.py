@@ -4,13 +4,15 @@ import secrets
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
+from api.csv.cells import ITEMS
+from api.csv.tables import Column
 from api.dashboard.rendering import PageRoute, is_of_script, page, see_other
 from api.dashboard.sessions import Form, JobsWriter, Viewer
 from api.dashboard.submitted import Sent, read_campaign_form, read_rows
@@ -25,6 +27,13 @@ from domain.priorities import Priority
 
 ROUTE = "dashboard: new job"
 MAX_FORM_ID = 64
+COLUMNS_SHOWN = 50
+OF_COLUMNS = {
+    "unknown_column": "The first line names the columns, and some are no field of an item. Say below what each holds.",
+    "duplicate_column": "Two columns are said to hold the same. Say below what each holds.",
+    "missing_column": "No column is said to hold the `user_id`. Choose below which does.",
+}
+"""What to do about a header, where the API's own words name its parameters."""
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 READERS: dict[str, Callable[[FormData, accepting.Form], Sent]] = {"rows": read_rows, "campaign": read_campaign_form}
@@ -47,13 +56,15 @@ class Outcome:
     estimate: object = None
     error: ApiError | None = None
     wrong: Sequence[WrongLine] = ()
+    columns: Sequence[Column] = ()
+    """Of a table whose header does not say by itself what each of them holds: the form asks for it."""
 
 
 @router.get("/jobs/new")
 def new_job_page(
     request: Request, viewer: JobsWriter, services: ServicesDep, kind: Annotated[str, Query(max_length=16)] = "rows"
 ) -> Response:
-    """The empty form."""
+    """The empty form for a new job, of rows or of a campaign."""
     return _form_page(request, viewer, services, kind if kind in READERS else "rows", {})
 
 
@@ -70,20 +81,21 @@ async def submit(request: Request, viewer: JobsWriter, services: ServicesDep, fi
         answer = await _accepted(services, viewer, sent, str(fields.get("form_id") or "")[:MAX_FORM_ID])
         if not is_dry_run:
             return see_other(request, f"/jobs/{answer.job['id']}")
-        outcome = Outcome(estimate=answer.job)
+        outcome = Outcome(estimate=answer.job, columns=await run_in_threadpool(_columns, sent))
     except ApiError as error:
-        outcome = Outcome(error=error, wrong=await run_in_threadpool(_wrong, sent, error.errors))
+        outcome = await run_in_threadpool(_refused, sent, error)
     finally:
         if sent is not None:
             sent.body.file.close()
     if is_of_script(request):
-        return page(request, "new_outcome.html", viewer=viewer, outcome=outcome)
+        shown: dict[str, Any] = {"outcome": outcome, "item_fields": ITEMS.field_names, "is_part": True}
+        return page(request, "new_outcome.html", viewer=viewer, **shown)
     given = {name: value for name, value in fields.items() if isinstance(value, str)}
     return await run_in_threadpool(_form_page, request, viewer, services, kind, given, outcome)
 
 
 async def _accepted(services: Services, viewer: Viewer, sent: Sent, form_id: str) -> Answer:
-    """A form that is sent twice, as by a second click, makes one job."""
+    """Store the job, or check it where it is a dry run. A form that is sent twice makes one job."""
     key = None
     if not sent.form.is_dry_run and form_id:
         key = RequestKey(viewer.caller.tenant_id, ROUTE, f"{form_id}-{sent.digest[:32]}", sent.digest)
@@ -91,12 +103,22 @@ async def _accepted(services: Services, viewer: Viewer, sent: Sent, form_id: str
         return await accept_body(services, viewer.caller.tenant_id, sent.body, key, sent.form)
 
 
+def _refused(sent: Sent | None, error: ApiError) -> Outcome:
+    return Outcome(error=error, wrong=_wrong(sent, error.errors), columns=_columns(sent, error.errors))
+
+
+def _columns(sent: Sent | None, errors: Sequence[LineError] = ()) -> Sequence[Column]:
+    """The columns that the form asks about: where the header is what is wrong, or something was chosen before."""
+    is_asked = sent is not None and (sent.form.columns or any(each.code in OF_COLUMNS for each in errors))
+    return sent.columns[:COLUMNS_SHOWN] if sent is not None and is_asked else ()
+
+
 def _wrong(sent: Sent | None, errors: Sequence[LineError]) -> list[WrongLine]:
     added = 0 if sent is None else sent.num_lines_added
     numbers = [None if each.line is None or each.line <= added else each.line - added for each in errors]
     texts = {} if sent is None or sent.body.file.closed else sent.lines({number for number in numbers if number})
     return [
-        WrongLine(number, texts.get(number or 0), each.pointer, each.message)
+        WrongLine(number, texts.get(number or 0), each.pointer, OF_COLUMNS.get(each.code, each.message))
         for number, each in zip(numbers, errors, strict=True)
     ]
 
@@ -122,5 +144,7 @@ def _form_page(
         outcome=outcome,
         models=names,
         priorities=list(Priority),
+        item_fields=ITEMS.field_names,
+        is_part=False,
         form_id=secrets.token_urlsafe(16),
     )

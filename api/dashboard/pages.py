@@ -8,29 +8,31 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.dashboard import (
     account,
     health,
+    history,
     job,
     jobs,
     live,
     new_job,
     preview,
     profiles,
-    sessions,
+    sign_in,
     strength,
     teaching,
     unguided,
 )
+from api.dashboard.pulse import pulse_in
 from api.dashboard.rendering import HTMX_PATH, STATIC, STATIC_PATH, failure
 from api.dashboard.security import protect
 from api.http.errors import NotFoundError
 
-GROUPS = (sessions, jobs, new_job, job, unguided, profiles, preview, teaching, strength, health, account)
+GROUPS = (sign_in, jobs, new_job, job, unguided, profiles, history, preview, teaching, strength, health, account)
 
 
 class Assets(StaticFiles):
     """Files that a browser may keep: whenever one changes, so does its address."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """One of them."""
+        """The file at this path, to be kept for a week."""
         response = await super().get_response(path, scope)
         response.headers["Cache-Control"] = "public, max-age=604800"
         return response
@@ -43,7 +45,7 @@ class NotFoundPage:
         self._otherwise = otherwise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Answer a request that no route is for."""
         if scope["type"] == "http" and scope["method"] == "GET":
             request = Request(scope, receive)
             if "text/html" in request.headers.get("accept", ""):
@@ -54,10 +56,13 @@ class NotFoundPage:
 
 def install(app: FastAPI) -> None:
     """Add the pages to the application."""
-    app.state.dashboard_failures = sessions.Failures()
+    app.state.dashboard_failures = sign_in.Failures()
     app.state.dashboard_streams = live.Streams()
-    app.state.dashboard_lists = jobs.lists_in(app.state.services)
-    app.state.dashboard_progress = job.progress_in(app.state.services)
+    services = app.state.services
+    app.state.dashboard_pulse = pulse_in(services.database, lambda: services.listeners.is_stopping)
+    app.state.dashboard_lists = jobs.lists_in(services)
+    app.state.dashboard_progress = job.progress_in(services)
+    app.state.dashboard_health = health.health_in(services)
     app.mount(HTMX_PATH, Assets(packages=[("js_lib_htmx", "static/htmx")]))
     app.mount(STATIC_PATH, Assets(directory=STATIC))
     app.router.default = NotFoundPage(app.router.default)

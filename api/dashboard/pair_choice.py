@@ -45,7 +45,7 @@ class ChosenPair:
 
 
 def expected_information(delta: Sequence[float], weights: Weights) -> float:
-    """Of asking about two texts whose features differ by `delta`."""
+    """What the answer is expected to tell, in nats, of two texts whose features differ by `delta`."""
     triples = list(zip(delta, weights.means, weights.deviations, strict=True))
     mean = BETA * math.fsum(difference * mean for difference, mean, _ in triples)
     deviation = BETA * math.sqrt(math.fsum((difference * own) ** 2 for difference, _, own in triples))
@@ -64,7 +64,7 @@ def expected_information(delta: Sequence[float], weights: Weights) -> float:
 def most_informative(
     features: Sequence[Sequence[float]], weights: Weights, asked: Collection[frozenset[int]] = ()
 ) -> ChosenPair | None:
-    """Of all pairs of texts that were not asked about; None where no pair is left, or none would tell anything."""
+    """The pair of texts that tells most, of those not `asked` about; None where no pair would tell anything."""
     pairs = [
         ChosenPair(first, second, expected_information(_difference(features[first], features[second]), weights))
         for first, second in combinations(range(len(features)), 2)
@@ -83,7 +83,7 @@ def _times(one: float, other: float) -> float:
 
 
 def _entropy(chance: float) -> float:
-    """Of a yes-or-no answer, in nats."""
+    """The entropy of a yes-or-no answer, in nats."""
     return -math.fsum(part * math.log(part) for part in (chance, 1 - chance) if part > 0)
 
 

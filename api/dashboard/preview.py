@@ -161,7 +161,7 @@ def tries(fields: FormData) -> list[Tried]:
 
 
 def preview_body(fields: FormData) -> ProfilePreviewIn:
-    """What the API would be sent. Raises InvalidRequestError."""
+    """The body that the API takes for one text, from the fields of its form. Raises InvalidRequestError."""
     errors: list[LineError] = []
     variant = {
         "method": _given(fields, "method"),

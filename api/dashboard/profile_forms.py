@@ -45,7 +45,7 @@ class ProfileForm:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as it was."""
+    """One field or principle that differs, as it was and as it is."""
 
     name: str
     before: str
@@ -53,7 +53,7 @@ class Difference:
 
 
 def form_of_body(body: Mapping[str, Any]) -> ProfileForm:
-    """Of a stored body, with room for one more of each."""
+    """The form for a stored body, with room for one more principle, example and attribute."""
     principles = [(each["text"], f"{each['weight']:g}") for each in body.get("principles", ())]
     return ProfileForm(
         principles=_rows(principles),
@@ -68,7 +68,7 @@ def form_of_body(body: Mapping[str, Any]) -> ProfileForm:
 
 
 def form_as_sent(fields: FormData) -> ProfileForm:
-    """Of a form that comes back, so that nothing of it is lost."""
+    """The form with what was typed into it, whatever is wrong with that."""
     return ProfileForm(
         principles=_rows(list(_pairs(fields, "principle", "weight"))),
         examples=[*(text for text in _texts(fields, "example") if text.strip()), ""],
@@ -108,7 +108,7 @@ def body_as_sent(fields: FormData, metadata: object) -> ProfileBody:
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
-    """From one stored body to another, principle by principle and field by field."""
+    """How one stored body differs from another, principle by principle and field by field."""
     return [
         *_of_weights(before, after),
         *_of_texts("Example", before.get("examples", ()), after.get("examples", ())),

@@ -1,4 +1,4 @@
-"""Profiles: the list, the editor, the versions and their differences. Previews and feedback have files of their own."""
+"""Profiles: the list and the editor. Versions, previews and feedback have files of their own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +22,8 @@ from api.dashboard.profile_forms import (
 )
 from api.dashboard.rendering import PageRoute, page, see_other
 from api.dashboard.sessions import Form, ProfilesReader, ProfilesWriter, Viewer
-from api.http.bounds import Version
 from api.http.dependencies import Services, ServicesDep
-from api.http.errors import ApiError, InvalidRequestError, LineError, NoSuchProfileError, PreconditionFailedError
+from api.http.errors import ApiError, InvalidRequestError, LineError, PreconditionFailedError
 from api.http.etags import Preconditions
 from api.profiles import routes as profiles
 from api.profiles.schemas import (
@@ -43,7 +42,6 @@ from db.queries.profiles import StoredProfile
 from domain.preferences import Method
 
 PROFILES_PER_PAGE = 50
-VERSIONS_PER_PAGE = 20
 TAGS_SHOWN = 30
 MAX_TAG_CHARACTERS = 64
 
@@ -85,15 +83,6 @@ class Listed:
     has_more: bool
     num_profiles: int
     tags: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A version, and how it differs from the one before."""
-
-    version: StoredProfile
-    differences: Sequence[Difference]
-    is_first: bool
 
 
 @router.get("/profiles")
@@ -155,48 +144,6 @@ async def save(
     return await run_in_threadpool(_save, request, services, viewer, user_id, fields)
 
 
-@router.get("/profiles/{user_id}/history")
-def history(
-    request: Request,
-    user_id: UserId,
-    viewer: ProfilesReader,
-    services: ServicesDep,
-    after: Annotated[Version | None, Query()] = None,
-) -> Response:
-    """Every version with what it changed, the newest first."""
-    with services.database.reading() as session:
-        stored = stored_profiles.find_profile(session, viewer.caller.tenant_id, user_id)
-        if stored is None:
-            raise NoSuchProfileError
-        found = stored_profiles.list_versions(
-            session, viewer.caller.tenant_id, user_id, before=after, limit=VERSIONS_PER_PAGE + 1
-        )
-    befores = [*found[1:], None]
-    changes = [
-        Change(version, differences(before.body if before else {}, version.body), is_first=before is None)
-        for version, before in zip(found[:VERSIONS_PER_PAGE], befores, strict=False)
-    ]
-    more = found[VERSIONS_PER_PAGE - 1].version if len(found) > VERSIONS_PER_PAGE else None
-    shown: dict[str, Any] = {"profile": stored, "changes": changes, "more": more, "etag": etag(stored)}
-    return page(request, "profile_history.html", viewer=viewer, section="profiles", user_id=user_id, **shown)
-
-
-@router.post("/profiles/{user_id}/restore")
-async def restore(
-    request: Request, user_id: UserId, viewer: ProfilesWriter, services: ServicesDep, fields: Form
-) -> Response:
-    """Write an earlier version again, as the newest."""
-    number = str(fields.get("version") or "")
-    if not number.isdecimal():
-        raise InvalidRequestError
-    before = await run_in_threadpool(profiles.read_version, user_id, int(number), viewer.caller, services, Response())
-    body = ProfileBody.model_validate(
-        {**before.model_dump(include=set(ProfileBody.model_fields)), "method": before.method}
-    )
-    await run_in_threadpool(_put, services, viewer, user_id, body, str(fields.get("etag") or ""))
-    return see_other(request, f"{path_of(user_id)}/history")
-
-
 @router.post("/profiles/{user_id}/erase")
 async def erase(
     request: Request, user_id: UserId, viewer: ProfilesWriter, services: ServicesDep, fields: Form
@@ -210,13 +157,13 @@ async def erase(
 
 
 def find(services: Services, viewer: Viewer, user_id: str) -> StoredProfile | None:
-    """The newest version of a user's profile."""
+    """The newest version of a user's profile; None where there is none."""
     with services.database.reading() as session:
         return stored_profiles.find_profile(session, viewer.caller.tenant_id, user_id)
 
 
 def path_of(user_id: str) -> str:
-    """Where a user's profile is."""
+    """The path of the page of a user's profile."""
     return f"/profiles/{quote(user_id, safe='')}"
 
 
@@ -241,7 +188,7 @@ def _save(request: Request, services: Services, viewer: Viewer, user_id: str, fi
     form = form_as_sent(fields)
     try:
         body = body_as_sent(fields, stored_metadata(stored.body if stored else None))
-        _put(services, viewer, user_id, body, str(fields.get("etag") or ""))
+        put(services, viewer, user_id, body, str(fields.get("etag") or ""))
     except PreconditionFailedError:
         stored = find(services, viewer, user_id)
         theirs = differences(body.canonical(), stored.body if stored else {})
@@ -253,8 +200,8 @@ def _save(request: Request, services: Services, viewer: Viewer, user_id: str, fi
     return see_other(request, f"{path_of(user_id)}?saved=1")
 
 
-def _put(services: Services, viewer: Viewer, user_id: str, body: ProfileBody, expected: str) -> ProfileResource:
-    """Only while the stored state is the one that was shown: `expected` is empty where there was none."""
+def put(services: Services, viewer: Viewer, user_id: str, body: ProfileBody, expected: str) -> ProfileResource:
+    """Store a profile if its entity tag is still `expected`, empty for none; else raises PreconditionFailedError."""
     conditions = Preconditions(if_match=(expected,)) if expected else Preconditions(if_none_match=("*",))
     return profiles.put_profile(
         user_id=user_id,

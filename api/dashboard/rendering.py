@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from api.dashboard import formats
-from api.dashboard.kept_forms import SessionEndedError
+from api.dashboard.kept_forms import SessionEndedError, is_too_large_to_keep
 from api.dashboard.security import protect
 from api.http.dependencies import Scope
 from api.http.errors import ApiError, NotFoundError, UnauthorizedError, UnavailableError
@@ -30,6 +30,9 @@ THEME_COOKIE = "padserve_theme"
 THEMES = ("light", "dark")
 SEE_OTHER = 303
 SESSION_ENDED = "Your session has ended. Sign in, and what you have just sent is offered again."
+NOT_KEPT = (
+    "Your session has ended, and what you have just sent is too large to be kept: sign in, go back, and send it again."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +71,17 @@ def templates() -> Environment:
 
 
 def page(request: Request, template: str, *, viewer: object = None, status_code: int = 200, **values: Any) -> Response:  # noqa: ANN401 - whatever the template shows
-    """A whole page, or a part of one."""
+    """A response of a rendered template, a whole page or a part of one."""
     return HTMLResponse(render(request, template, viewer=viewer, **values), status_code=status_code)
 
 
 def version_of(html: str) -> str:
-    """Equal for equal parts."""
+    """A short name of what a part says: equal for equal HTML."""
     return hashlib.sha256(html.encode()).hexdigest()[:16]
 
 
 def render(request: Request, template: str, *, viewer: object = None, **values: Any) -> str:  # noqa: ANN401 - as above
-    """The template as HTML."""
+    """The template as HTML, with its values and with what every page has."""
     theme = request.cookies.get(THEME_COOKIE)
     given = {"root": root_of(request), "theme": theme if theme in THEMES else None, "viewer": viewer, "section": None}
     return templates().get_template(template).render({**given, **values})
@@ -99,7 +102,7 @@ def see_other(request: Request, path: str) -> Response:
 
 
 def done(request: Request, message: str, path: str) -> Response:
-    """Something was done: the page's script shows the message and asks anew for what is live; else go on at `path`."""
+    """Say that something was done: a script shows the message and asks anew for what is live; else go on at `path`."""
     if not is_of_script(request):
         return see_other(request, path)
     return Response(status_code=204, headers={"HX-Trigger": json.dumps({"changed": None, "say": message})})
@@ -120,7 +123,7 @@ class PageRoute(APIRoute):
     """A route that answers with a page, also where it fails. Nobody signed in: the page to sign in."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """As FastAPI asks for it."""
+        """The handler of a request, wrapped so that every error becomes a page."""
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
@@ -147,12 +150,12 @@ class PageRoute(APIRoute):
 
 
 def _to_sign_in(request: Request, error: UnauthorizedError) -> Response:
-    kept = error.kept if isinstance(error, SessionEndedError) else None
-    if kept is not None and is_of_script(request):  # the page's script sends the form once more, as a browser does
-        return Response(status_code=error.status)
-    if kept is not None:
-        shown: dict[str, Any] = {"next": "/", "kept": kept, "error": SESSION_ENDED}
-        return page(request, "sign_in.html", status_code=error.status, **shown)
+    if isinstance(error, SessionEndedError) and request.method != "GET":
+        if is_of_script(request):  # which has the form still, and asks to sign in beside it
+            return Response(status_code=error.status)
+        told = SESSION_ENDED if error.kept is not None else NOT_KEPT if is_too_large_to_keep(request) else None
+        if told is not None:
+            return page(request, "sign_in.html", status_code=error.status, next="/", kept=error.kept, error=told)
     path = request.url.path.removeprefix(root_of(request))
     if request.method != "GET" or path == "/" or is_of_script(request):
         return see_other(request, "/sign-in")

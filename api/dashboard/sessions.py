@@ -1,31 +1,26 @@
-"""Signing in by API key, and who is signed in: a random token in a cookie that no script can read.
+"""Who is signed in: the holder of a random token in a cookie that no script can read (`api.dashboard.sign_in`).
 
 A page asks for `Viewer` through `signed_in`, which also refuses forms from elsewhere and keys without the scope.
 """
 
-import time
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Request
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
-from starlette.responses import Response
 
-from api.dashboard.kept_forms import KeptForm, SessionEndedError, kept_in, kept_of
-from api.dashboard.rendering import PageRoute, page, root_of, see_other
+from api.dashboard.kept_forms import KeptForm, SessionEndedError, kept_of
+from api.dashboard.rendering import root_of
 from api.dashboard.security import CSRF_FIELD, CSRF_HEADER, refuse_foreign_origin, refuse_wrong_token
-from api.http.admission import Lane
 from api.http.dependencies import Caller, Scope, Services, ServicesDep
 from api.http.errors import (
     BodyTooLargeError,
     ForbiddenError,
     MalformedBodyError,
-    TooManyRequestsError,
     UnauthorizedError,
 )
 from db.faults import describe, is_passing
@@ -36,16 +31,9 @@ COOKIE = "padserve_session"
 MAX_FORM_BYTES = 2**20
 MULTIPART_OVERHEAD_BYTES = 2**16
 MAX_FIELDS = 2000
-MAX_KEY_CHARACTERS = 512
-MAX_FAILURES = 10
-FAILURE_SECONDS = 60.0
-"""So many wrong keys are taken from one address in so long."""
-MAX_ADDRESSES = 10_000
-NOBODY = uuid.UUID(int=0)
 MULTIPART = "multipart/form-data"
 
 log = structlog.get_logger(__name__)
-router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,31 +48,6 @@ class Viewer:
     def may(self, scope: str) -> bool:
         """Whether the key allows this."""
         return self.caller.may(Scope(scope))
-
-
-class Failures:
-    """How many wrong keys came lately, by address. Of one event loop."""
-
-    def __init__(self) -> None:
-        self._failures: dict[str, list[float]] = {}
-
-    def refuse_many(self, address: str) -> None:
-        """Raise `TooManyRequestsError` where the address has just given too many wrong keys."""
-        lately = self._lately(address)
-        if len(lately) >= MAX_FAILURES:
-            seconds = int(FAILURE_SECONDS - (time.monotonic() - lately[0])) + 1
-            message = f"Too many wrong keys: try again in {seconds} seconds."
-            raise TooManyRequestsError(message, headers={"Retry-After": str(seconds)})
-
-    def add(self, address: str) -> None:
-        """One more."""
-        if len(self._failures) >= MAX_ADDRESSES:
-            self._failures.clear()
-        self._failures[address] = [*self._lately(address), time.monotonic()]
-
-    def _lately(self, address: str) -> list[float]:
-        since = time.monotonic() - FAILURE_SECONDS
-        return [moment for moment in self._failures.get(address, ()) if moment > since]
 
 
 def signed_in(scope: Scope | None = None) -> Callable[..., Awaitable[Viewer]]:
@@ -112,7 +75,7 @@ def signed_in(scope: Scope | None = None) -> Callable[..., Awaitable[Viewer]]:
 
 
 async def _kept(request: Request) -> KeptForm | None:
-    """Of a form that is no larger than one of those that anybody may send."""
+    """The form of this request, to be offered again; None where it is larger than what a stranger may send."""
     length = request.headers.get("content-length", "")
     if not length.isdecimal() or int(length) > MAX_FORM_BYTES:
         return None
@@ -142,100 +105,20 @@ async def form_of(request: Request) -> FormData:
 Form = Annotated[FormData, Depends(form_of)]
 
 
-@router.get("/sign-in")
-async def sign_in_page(request: Request, next_: Annotated[str, Query(alias="next", max_length=512)] = "/") -> Response:
-    """Where to paste a key."""
-    return page(request, "sign_in.html", next=local_path(next_), kept=None)
-
-
-@router.post("/sign-in")
-async def sign_in(request: Request, services: ServicesDep) -> Response:
-    """Begin a session by the key in the form; then go where the visitor wanted to."""
-    refuse_foreign_origin(request)
-    address = request.client.host if request.client else ""
-    failures: Failures = request.app.state.dashboard_failures
-    form = await form_of(request)
-    target = local_path(str(form.get("next") or "/"))
-    kept = kept_in(form)
-    try:
-        failures.refuse_many(address)
-        token = await _begin(services, str(form.get("key") or "").strip())
-    except TooManyRequestsError as error:
-        refused = page(request, "sign_in.html", next=target, kept=kept, error=error.detail, status_code=error.status)
-        refused.headers.update(error.headers)
-        return refused
-    except UnauthorizedError:
-        failures.add(address)
-        error_text = "This API key is unknown, expired or revoked."
-        return page(
-            request, "sign_in.html", next=target, kept=kept, error=error_text, status_code=UnauthorizedError.status
-        )
-    response = see_other(request, target) if kept is None else await _offered(request, services, token, kept)
-    response.set_cookie(
-        COOKIE,
-        token,
-        max_age=int(dashboard_sessions.LIFE_SECONDS),
-        httponly=True,
-        samesite="lax",
-        secure=request.url.scheme == "https",
-    )
-    return response
-
-
-@router.post("/sign-out")
-async def sign_out(request: Request, viewer: AnyViewer, services: ServicesDep) -> Response:
-    """End the session, here and in the browser."""
-    del viewer
-    await run_in_threadpool(_end, services.database, request.cookies[COOKIE])
-    response = see_other(request, "/sign-in")
-    response.delete_cookie(COOKIE)
-    return response
-
-
 def local_path(text: str) -> str:
     """The path where it is one of ours; else the first page. What browsers read as another host is not."""
     is_ours = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
     return text if is_ours else "/"
 
 
-async def _offered(request: Request, services: Services, token: str, kept: KeptForm) -> Response:
-    """The form that was kept, to be sent by the session that has just begun."""
-    found = await run_in_threadpool(_found, services.database, token)
-    if found is None:
-        raise UnauthorizedError
-    return page(request, "kept_form.html", kept=kept, path=local_path(kept.path), csrf=found.csrf_secret)
-
-
-async def _begin(services: Services, key: str) -> str:
-    """Looked up as the API does, and a few at a time."""
-    if not key or len(key) > MAX_KEY_CHARACTERS:
-        raise UnauthorizedError
-    async with _LANE.slot(NOBODY):
-        caller = await services.callers.ask(key)
-    if caller is None:
-        raise UnauthorizedError
-    return await run_in_threadpool(_stored, services.database, caller.key_id)
-
-
-_LANE = Lane(most_of_tenant=4, most=4, patience_seconds=10.0)
-
-
-def _stored(database: Database, key_id: uuid.UUID) -> str:
-    with database.transaction() as session:
-        return dashboard_sessions.begin(session, key_id)
-
-
-def _end(database: Database, token: str) -> None:
-    with database.transaction() as session:
-        dashboard_sessions.end(session, token)
-
-
 async def viewer_of_session(request: Request, services: Services) -> Viewer:
     """Whose session the request's cookie is; raises `UnauthorizedError` where it is nobody's any more."""
-    token = request.cookies.get(COOKIE)
-    if not token:
-        raise UnauthorizedError
-    found = await run_in_threadpool(_found, services.database, token)
+    return await viewer_of_token(services, request.cookies.get(COOKIE) or "")
+
+
+async def viewer_of_token(services: Services, token: str) -> Viewer:
+    """Who is signed in by this token; raises `UnauthorizedError` where nobody is."""
+    found = await run_in_threadpool(_found, services.database, token) if token else None
     if found is None:
         raise UnauthorizedError
     caller = Caller(found.tenant_id, found.key_id, frozenset(map(Scope, found.scopes)))
@@ -251,7 +134,7 @@ def _found(database: Database, token: str) -> dashboard_sessions.SignedIn | None
 
 
 def _note_seen(database: Database, token: str) -> None:
-    """A database that can only be read just now is read."""
+    """Note that the session is used. Where the database can only be read just now, that is passed over."""
     try:
         with database.transaction() as session:
             dashboard_sessions.note_seen(session, token)

@@ -73,7 +73,7 @@ class Slides:
 
     @property
     def strengths(self) -> Sequence[float]:
-        """Where the slider can stand."""
+        """The strengths that the slider can stand at, in order."""
         return strengths_with(self.given["own"])
 
     @property
@@ -97,7 +97,7 @@ async def begin(request: Request, viewer: JobsWriter, services: ServicesDep, fie
 
 @router.post("/strength/text")
 async def texts(request: Request, viewer: JobsWriter, services: ServicesDep, fields: Form) -> Response:
-    """One prompt at every strength."""
+    """The texts for one prompt at every strength."""
     written = await _written(request, services, viewer, fields)
     return await run_in_threadpool(
         page, request, "strength_text.html", viewer=viewer, first=_slides(fields).first, **written

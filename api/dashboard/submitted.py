@@ -3,20 +3,20 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import PurePath
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
 from pydantic_core import to_json
 from starlette.datastructures import FormData, UploadFile
 
-from api.csv.tables import CSV
+from api.csv.cells import ITEMS
+from api.csv.tables import CSV, Column, parse_columns, table_columns
 from api.dashboard.form_values import number_in, text_of, whole_number_in
 from api.http.bodies import CHUNK_BYTES, JSON, NDJSON, SPOOL_IN_MEMORY_BYTES, JsonSyntaxError, SpooledBody, parse_json
-from api.http.errors import InvalidRequestError, LineError
+from api.http.errors import BodyTooLargeError, InvalidRequestError, LineError
 from api.submissions.accepting import Form
 from api.submissions.item_rows import OPTION_NAMES
 
@@ -35,8 +35,18 @@ class Sent:
     """In front of what was pasted or uploaded."""
 
     @property
+    def columns(self) -> Sequence[Column]:
+        """The columns of a table, each with the field it holds; none where the header cannot be read."""
+        if self.body.media_type != CSV or self.body.file.closed:
+            return ()
+        try:
+            return table_columns(self.body, self.form.columns, ITEMS)
+        except (InvalidRequestError, BodyTooLargeError):
+            return ()
+
+    @property
     def digest(self) -> str:
-        """Equal for equal jobs."""
+        """A digest of body, columns and options: equal for equal jobs."""
         return hashlib.sha256(self.body.digest.encode() + to_json([self.form.columns, self.form.options])).hexdigest()
 
     def lines(self, numbers: set[int]) -> dict[int, str]:
@@ -49,13 +59,11 @@ class Sent:
 
 def read_rows(fields: FormData, form: Form) -> Sent:
     """Rows that were pasted or uploaded: NDJSON, CSV or one JSON object, whichever they look like."""
-    source, name = _source(fields)
+    source = _source(fields)
     options = options_of(fields)
-    media_type = _media_type(source, name)
+    media_type = _media_type(source)
     if media_type == CSV:
-        return Sent(
-            _spooled(source, CSV), Form(form.may_name_users, options=options or None, is_dry_run=form.is_dry_run)
-        )
+        return _sent_table(_spooled(source, CSV), fields, replace(form, options=options or None))
     if media_type == JSON:
         return Sent(_with_options(source, options), form)
     first = source.readline(PEEK_BYTES)
@@ -69,8 +77,15 @@ def read_rows(fields: FormData, form: Form) -> Sent:
     return Sent(_spooled(source, NDJSON, before=to_json(_merged(options, own)) + b"\n"), form)
 
 
+def _sent_table(body: SpooledBody, fields: FormData, form: Form) -> Sent:
+    """A table, with what the form says of its columns; of a column that it has no more, nothing is said."""
+    told = parse_columns([str(each) for each in fields.getlist("column")])
+    names = {column.name for column in Sent(body, form).columns}
+    return Sent(body, replace(form, columns={name: field for name, field in told.items() if name in names}))
+
+
 def read_campaign_form(fields: FormData, form: Form) -> Sent:
-    """A campaign as its form says it."""
+    """A campaign from the fields of its form."""
     kind = text_of(fields, "audience")
     audience: dict[str, object] = {"all": True}
     if kind == "tags":
@@ -111,27 +126,27 @@ def options_of(fields: FormData) -> dict[str, object]:
 
 
 def _words(text: str) -> list[str]:
-    """What is written in lines, or between commas."""
+    """The words of a text that has one a line, or several between commas."""
     parts = (cell for row in csv.reader(text.splitlines(), skipinitialspace=True) for cell in row)
     return [part.strip() for part in parts if part.strip()]
 
 
-def _source(fields: FormData) -> tuple[IO[bytes], str]:
+def _source(fields: FormData) -> IO[bytes]:
     upload = fields.get("file")
     if isinstance(upload, UploadFile) and upload.size:
-        return upload.file, upload.filename or ""
+        return upload.file
     text = fields.get("rows")
     pasted = text if isinstance(text, str) else ""
     if not pasted.strip():
         message = "Paste some rows, or choose a file."
         raise InvalidRequestError(message, errors=[LineError("no_items", message, "")])
-    return io.BytesIO(pasted.encode(errors="surrogatepass")), ""
+    return io.BytesIO(pasted.encode(errors="surrogatepass"))
 
 
-def _media_type(source: IO[bytes], name: str) -> str:
+def _media_type(source: IO[bytes]) -> str:
     start = source.read(PEEK_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n")
     source.seek(0)
-    if PurePath(name).suffix.lower() == ".csv" or not start.startswith((b"{", b"[")):
+    if not start.startswith((b"{", b"[")):
         return CSV
     first = start.partition(b"\n")[0]
     try:
@@ -152,7 +167,7 @@ def _options_line(line: bytes) -> Mapping[str, object] | None:
 
 
 def _merged(options: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
-    """What the text itself says goes before what the form says."""
+    """The options of form and text together; what the text says goes before what the form says."""
     merged = {**options, **own}
     ours, theirs = options.get("defaults"), own.get("defaults")
     if isinstance(ours, dict) and isinstance(theirs, dict):

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.dashboard.charts import Interval, intervals
-from api.dashboard.live import SELDOM_SECONDS, live_part
+from api.dashboard.live import Part, live_part
 from api.dashboard.pair_choice import PRIOR_DEVIATION, ChosenPair, Weights, most_informative
 from api.dashboard.profiles import find, path_of
 from api.dashboard.rendering import PageRoute, is_of_script, page, render, see_other, version_of
@@ -25,6 +25,7 @@ from api.profiles.feedback_schemas import FeedbackBody, FeedbackResource
 from api.profiles.preview_schemas import ProfilePreviewIn
 from api.profiles.previews import previewed
 from api.profiles.schemas import UserId
+from db.queries.changes import Learning
 from db.queries.feedback import LEAST_PAIRS, LEAST_PRINCIPLES
 from db.queries.profiles import StoredProfile
 from domain.preferences import Method
@@ -91,12 +92,13 @@ async def learnt_live(
 ) -> Response:
     """What was learnt, when it has changed."""
 
-    def looked() -> str:
+    def looked() -> Part:
         stored, learnt = _learnt(services, viewer, user_id)
         shown: dict[str, Any] = {"profile": stored, "learnt": learnt, "least": LEAST_PAIRS}
-        return render(request, "teach_learnt.html", viewer=viewer, **shown)
+        html = render(request, "teach_learnt.html", viewer=viewer, **shown)
+        return Part(html, {Learning(viewer.caller.tenant_id, user_id)})
 
-    return await live_part(request, viewer, partial(run_in_threadpool, looked), seen, look_seconds=SELDOM_SECONDS)
+    return await live_part(request, viewer, partial(run_in_threadpool, looked), seen)
 
 
 @router.post("/profiles/{user_id}/teach/texts")
@@ -151,7 +153,7 @@ async def withdraw(request: Request, user_id: UserId, viewer: ProfilesWriter, se
 
 
 def weights_of(stored: StoredProfile) -> Weights:
-    """As they are, with the deviations of the fit that wrote them; of stated ones, the prior's."""
+    """The weights of a profile, with the deviations of the fit that wrote them; of stated ones, the prior's."""
     means = [weight for _, weight in _principles(stored)]
     deviations: Any = (stored.learned or {}).get("deviations")
     if not isinstance(deviations, list) or len(deviations) != len(means):

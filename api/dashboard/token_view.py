@@ -18,7 +18,7 @@ END = "\u220e"
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One token."""
+    """One token, as the page shows it."""
 
     text: str
     visible: str
@@ -53,7 +53,7 @@ class TokenView:
 
 
 def token_view(found: TokenRewardsOut) -> TokenView:
-    """Of what the API answers."""
+    """The view of what the API answers for one text."""
     tokens = list(_shown(found))
     return TokenView(
         tokens,
@@ -66,7 +66,7 @@ def token_view(found: TokenRewardsOut) -> TokenView:
 
 
 def shade(reward: float) -> int:
-    """-5 to 5: the sign and the size of a reward."""
+    """The shade of a reward in nats, from -5 to 5: its sign and its size."""
     size = sum(abs(reward) >= bound for bound in BOUNDS)
     return size if reward > 0 else -size
 

@@ -46,7 +46,7 @@ class UnguidedItem:
     head: ReadOptions
 
     def candidates(self, session: Session, tenant_id: uuid.UUID, inspection: Inspection) -> Iterator[Candidate]:
-        """That item, as the only candidate."""
+        """Yield that item, as the only candidate; see `item_source`."""
         del session, tenant_id
         inspection.count_row()
         yield Candidate("unguided", NOBODY, self.asked.messages, Place(), "", unguided_as(self.asked.sampling))

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from api.bulk import Bulk
 from api.http.admission import Lanes
 from api.http.coalescing import Coalescer
+from api.http.crowds import Crowds
 from api.http.errors import ForbiddenError, UnauthorizedError
 from api.jobs.status import JobOfTenant, Status
 from api.readiness import ReadinessChecks
@@ -59,10 +60,17 @@ class Services:
     lanes: Lanes
     bulk: Bulk
     statuses: Coalescer[JobOfTenant, Status]
+    polled_statuses: Crowds[JobOfTenant, Status]
+    """The same for whoever polls: a crowd is told what was true a moment ago."""
     endings: Endings
     ear: Ear
     listeners: Listeners
-    callers: "Coalescer[str, Caller | None]"
+    callers: "Crowds[str, Caller | None]"
+
+    def forget(self) -> None:
+        """Something was changed through this process: whoever asks next is told of it, in however large a crowd."""
+        self.polled_statuses.forget()
+        self.callers.forget()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +108,19 @@ async def authenticate(
         raise UnauthorizedError(
             "`Authorization` and `X-Api-Key` hold different API keys: send one of them.", headers=INVALID_TOKEN
         )
-    caller = await services.callers.ask(given.pop())
+    return await caller_with(services, given.pop())
+
+
+async def caller_with(services: Services, secret: str) -> Caller:
+    """The caller whose key has this text, or `UnauthorizedError`."""
+    caller = await services.callers.ask(secret)
     if caller is None:
         raise UnauthorizedError("This API key is unknown, expired or revoked.", headers=INVALID_TOKEN)
     return caller
 
 
-def callers_in(database: Database) -> Coalescer[str, Caller | None]:
-    """Who is calling, by the texts of their keys."""
+def callers_in(database: Database) -> Crowds[str, Caller | None]:
+    """Who is calling, by the texts of their keys. A key that a crowd uses is revoked for it within KEPT_SECONDS."""
 
     def find(secret: str) -> Caller | None:
         with database.reading() as session:
@@ -116,15 +129,21 @@ def callers_in(database: Database) -> Coalescer[str, Caller | None]:
             return None
         return Caller(tenant_id=key.tenant_id, key_id=key.id, scopes=frozenset(map(Scope, key.scopes)))
 
-    return Coalescer(find)
+    return Crowds(Coalescer(find))
+
+
+def refuse_without(scope: Scope, caller: Caller) -> None:
+    """Raise `ForbiddenError` where the caller's key does not allow `scope`."""
+    if not caller.may(scope):
+        raise ForbiddenError(f"This API key lacks the scope `{scope}`.")
 
 
 def require(scope: Scope | None = None) -> Callable[[Caller], Awaitable[Caller]]:
     """A dependency that lets a caller with `scope` pass; without a scope, any valid key."""
 
     async def check(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
-        if scope is not None and not caller.may(scope):
-            raise ForbiddenError(f"This API key lacks the scope `{scope}`.")
+        if scope is not None:
+            refuse_without(scope, caller)
         return caller
 
     return check

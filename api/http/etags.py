@@ -39,6 +39,11 @@ class Preconditions:
 
 async def preconditions(if_match: IfMatch = None, if_none_match: IfNoneMatch = None) -> Preconditions:
     """A dependency: the preconditions of this request."""
+    return preconditions_of(if_match=if_match, if_none_match=if_none_match)
+
+
+def preconditions_of(*, if_match: str | None = None, if_none_match: str | None = None) -> Preconditions:
+    """The preconditions in the texts of these headers."""
     return Preconditions(_tags(if_match), _tags(if_none_match))
 
 

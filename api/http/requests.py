@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 REQUEST_ID_HEADER = "X-Request-ID"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,7 @@ class RequestMiddleware:
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
+                _let_changes_show(scope)
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID_HEADER] = request_id
@@ -76,6 +78,12 @@ class RequestMiddleware:
             log.info(
                 "request", method=scope["method"], route=route, status=status, duration_ms=round(seconds * 1000, 1)
             )
+
+
+def _let_changes_show(scope: Scope) -> None:
+    """What this request has changed is committed, and whoever hears of it may ask for it."""
+    if scope["method"] not in SAFE_METHODS:
+        scope["app"].state.services.forget()
 
 
 def _describe(span: "Span", method: str, route: str | None, status: int, request_id: str) -> None:

@@ -58,7 +58,7 @@ def as_object(found: FoundResult, shown: Shown) -> JsonObject:
         "user_id": row.user_id or None,
         "profile_version": row.profile_version or None,
         "preference_hash": row.preference_hash,
-        "state": row.state,
+        "state": str(row.state),  # an enumeration takes as long to write as all the numbers
         "text": row.text,
         "finish_reason": row.finish_reason,
         "usage": usage,

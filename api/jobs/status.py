@@ -30,6 +30,11 @@ class Status:
     """Equal where nothing has moved."""
     has_ended: bool
 
+    @property
+    def entity_tag(self) -> str:
+        """The tag as preconditions compare it."""
+        return f'"{self.tag}"'
+
 
 def statuses_in(database: Database, publisher: Publisher) -> Coalescer[JobOfTenant, Status]:
     """The statuses of jobs; `NotFoundError` where the tenant has none of this id."""

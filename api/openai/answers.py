@@ -16,7 +16,12 @@ NOT_EXECUTED = {
     "expired": ("batch_expired", "This request could not be executed before the completion window expired."),
 }
 """By the code under which the job has ended an item (`db.queries.cancelling`)."""
-THEIR_FAULTS = frozenset({"prompt_too_long", "empty_prompt", "empty_text", "text_too_long", "prompt_not_accepted"})
+THEIR_FAULTS = frozenset(
+    {
+        *("prompt_too_long", "guide_prompt_too_long", "prompt_not_accepted"),
+        *("empty_prompt", "empty_text", "text_too_long", "text_outgrows_guide"),
+    }
+)
 """Error codes that are the request's fault and not the service's: sending it again changes nothing."""
 BAD_REQUEST, SERVER_ERROR, OK = 400, 500, 200
 

@@ -14,6 +14,9 @@ from domain.sampling import Sampling
 
 SETTINGS = frozenset({"max_tokens", "method", "logit_bias"})
 """What may be wrong by itself, and is then pointed at."""
+PREFERENCES_REMEMBERED = 1024
+MOST_BYTES_PER_CHARACTER = 12
+"""Four in UTF-8, and three times that in the worst of normal forms (NFC)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,30 @@ class ItemChecks:
         self._max_characters = max_characters
         self._limits = ModelLimits(model.name, model.description)
         self._found_right: Sampling | None = None  # most items of a job share one
+        self._room: dict[str, int] = {}
+
+    def is_surely_right(
+        self, messages: list[JsonObject], preference_hash: str, preference: EffectivePreference, sampling: Sampling
+    ) -> bool:
+        """Whether the model can do this, seen at a glance; `errors` looks more closely at what is not.
+
+        A single turn that is no longer than certain, with settings that were found right for an earlier item.
+        """
+        if sampling is not self._found_right or len(messages) != 1:
+            return False
+        room = self._room.get(preference_hash)
+        if room is None:
+            if len(self._room) >= PREFERENCES_REMEMBERED:
+                self._room.clear()
+            room = self._room[preference_hash] = self._room_for(preference, sampling)
+        text = str(messages[0]["content"])
+        return len(text) * (1 if text.isascii() else MOST_BYTES_PER_CHARACTER) <= room
+
+    def _room_for(self, preference: EffectivePreference, sampling: Sampling) -> int:
+        if preference.method not in self._model.description.methods:
+            return 0
+        num_bytes = self._limits.num_bytes_within(preference, sampling)
+        return self._max_characters if num_bytes is None else min(num_bytes, self._max_characters)
 
     def errors(self, item: ResolvedItem) -> list[LineError]:
         """Everything that this model cannot do for the item."""
@@ -84,3 +111,4 @@ class ItemChecks:
             yield item.error("logit_bias_out_of_range", foreign, "logit_bias")
         if problem is foreign is None:
             self._found_right = item.sampling
+            self._room.clear()

@@ -54,6 +54,17 @@ class ModelLimits:
         )
         return Excess("max_tokens_too_large", message, is_the_prompts=False)
 
+    def num_bytes_within(self, preference: EffectivePreference, sampling: Sampling) -> int | None:
+        """So long, in bytes of its normal form (NFC), a single turn is never too much; None where any length may fit.
+
+        At most: what is added up token by token here may be a token less together.
+        """
+        least = self._least_tokens([{"role": "user", "content": ""}], preference, knows_turns=not sampling.template)
+        spare = self._model.max_length - sampling.max_tokens - least
+        if spare < 0 or self._model.longest_token_bytes:
+            return max(spare, 0) * self._model.longest_token_bytes
+        return None
+
     def foreign_token(self, token_ids: Iterable[int]) -> str | None:
         """That one of these tokens is none of the model's, in a sentence; None where all may be."""
         foreign = next((token_id for token_id in token_ids if token_id >= self._model.vocab_size), None)

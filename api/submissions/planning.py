@@ -57,10 +57,11 @@ class Planner:
         for candidate in self._source.candidates(session, self._tenant_id, inspection):
             preference_hash, preference = self._preference(candidate)
             sampling, sampling_text = self._guidance.sampling_and_text(candidate.own, position)
-            errors = self._checks.errors(_resolved(candidate, preference, sampling))
-            if errors:
-                inspection.add(*errors)
-                continue
+            if not self._checks.is_surely_right(candidate.messages, preference_hash, preference, sampling):
+                errors = self._checks.errors(_resolved(candidate, preference, sampling))
+                if errors:
+                    inspection.add(*errors)
+                    continue
             profile, messages = candidate.profile, to_json(candidate.messages).decode()
             named = (candidate.custom_id, profile.user_id, profile.version)
             yield NewItem(position, *named, preference_hash, messages, sampling_text), preference

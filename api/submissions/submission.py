@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from tempfile import SpooledTemporaryFile
 
 from sqlalchemy.orm import Session
@@ -22,7 +22,7 @@ from api.settings import Settings
 from api.submissions.inspection import AudienceFindings
 from api.submissions.item_source import ItemSource
 from api.submissions.model_choice import choose_model
-from api.submissions.planned_items import PlannedItems
+from api.submissions.planned_items import PlannedBatch, PlannedItems
 from api.submissions.planning import Planner
 from db.queries import idempotency, items, jobs
 from db.queries.idempotency import RequestKey
@@ -33,7 +33,7 @@ from db.session import Database
 from domain.json_values import JsonObject
 from telemetry import tracing
 
-ITEMS_PER_INSERT = 10_000
+BATCHES_PER_INSERT = 20
 PREFERENCES_PER_INSERT = 10_000
 ACCEPTED = 202
 
@@ -133,9 +133,10 @@ def store_job(
         facts=facts,
         is_announced=is_announced,
     )
-    rows, unstored = planned.read(), dict[str, JsonObject]()
-    for _ in range(0, planned.num_items, ITEMS_PER_INSERT):
-        items.insert_items(session, job_id=job_id, **named, items=_noting(unstored, islice(rows, ITEMS_PER_INSERT)))
+    planned_batches, unstored = planned.read(), dict[str, JsonObject]()
+    while first := next(planned_batches, None):
+        some = chain([first], islice(planned_batches, BATCHES_PER_INSERT - 1))
+        items.insert_items(session, job_id=job_id, **named, items=_noting(unstored, some))
         if len(unstored) >= PREFERENCES_PER_INSERT:
             items.store_preferences(session, tenant_id=tenant_id, bodies=unstored)
             unstored.clear()
@@ -158,12 +159,11 @@ def _about_the_audience(found: AudienceFindings | None) -> JsonObject:
     return {} if found is None else {"audience": audience_out(found).model_dump(mode="json")}
 
 
-def _noting(unstored: dict[str, JsonObject], rows: Iterable[tuple[NewItem, JsonObject | None]]) -> Iterator[NewItem]:
+def _noting(unstored: dict[str, JsonObject], planned: Iterable[PlannedBatch]) -> Iterator[NewItem]:
     """The items, one by one: the database works while the next are read. Their preferences go into `unstored`."""
-    for item, preference in rows:
-        if preference is not None:
-            unstored.setdefault(item.preference_hash, preference)
-        yield item
+    for batch in planned:
+        unstored.update(batch.preferences)
+        yield from batch.items
 
 
 def _given_before(session: Session, key: RequestKey) -> Answer | None:

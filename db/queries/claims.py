@@ -6,8 +6,10 @@ whatever it likes: its writes change nothing. The counters of the jobs move with
 """
 
 import uuid
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import ColumnElement, Double, Integer, Row, Select, bindparam, select, tuple_, update
@@ -16,7 +18,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from db.models import Item, Job, Preference
 from db.queries import fairness
-from db.queries.counters import Moved, settle
+from db.queries.counters import move, settle
 from db.queries.fairness import JOBS_PER_LOOK, Candidate, ClaimableJob, claimable_jobs
 from db.queries.held_items import end_items, lock_held, requeue
 from db.queries.history import Said, say
@@ -34,6 +36,13 @@ MAX_LOOKS = 4
 _Row: TypeAlias = Row[*tuple[Any, ...]]
 
 _UNSYNCHRONISED = {"synchronize_session": False}
+
+
+class _Taken(NamedTuple):
+    """What was taken of one job, in the order of the queue."""
+
+    job: ClaimableJob
+    rows: list[_Row]
 
 
 class _Lease(NamedTuple):
@@ -58,39 +67,46 @@ def claim(
     plan_anew(session, in_order=True)
     lease = _Lease(owner, model_digest, lease_seconds)
     taken, waited = _take_in_turn(session, limit, lease, positions or Positions())
-    say(Said.CLAIMED, ((row.id, row.attempt) for _, row in taken), owner)
-    bodies = _preferences(session, {(job.tenant_id, row.preference_hash) for job, row in taken})
-    ended = settle(session, [Moved(row.id, job.id, ItemState.QUEUED, ItemState.RUNNING) for job, row in taken])
-    return [
-        ClaimedItem(
-            *(row.id, job.id, row.attempt, row.messages, bodies[job.tenant_id, row.preference_hash], row.sampling),
-            waited_seconds=waited[job.id],
-        )
-        for job, row in taken
-        if job.id not in ended
-    ]
+    say(Said.CLAIMED, ((row.id, row.attempt) for _, rows in taken for row in rows), owner)
+    bodies = _preferences(session, taken)
+    ended = move(session, {job.id: _claimed(len(rows)) for job, rows in taken})
+    items: list[ClaimedItem] = []
+    for job, rows in taken:
+        if job.id not in ended:
+            job_id, its, seconds = job.id, bodies[job.tenant_id], waited[job.id]
+            items += [
+                ClaimedItem(item_id, job_id, attempt, messages, its[preference_hash], sampling, seconds)
+                for item_id, attempt, _, preference_hash, _, messages, sampling in rows
+            ]
+    return items
+
+
+def _claimed(num_items: int) -> dict[ItemState, int]:
+    return {ItemState.QUEUED: -num_items, ItemState.RUNNING: num_items}
 
 
 def _take_in_turn(
     session: Session, limit: int, lease: _Lease, reached: Positions
-) -> tuple[list[tuple[ClaimableJob, _Row]], dict[uuid.UUID, float | None]]:
+) -> tuple[list[_Taken], dict[uuid.UUID, float | None]]:
     """Items of the jobs whose turn it is, and how many seconds each job has waited.
 
     A job may yield less than was planned, where others are just taking of it.
     """
-    taken: list[tuple[ClaimableJob, _Row]] = []
+    taken: list[_Taken] = []
+    num_taken: dict[uuid.UUID, int] = {}
     looked_at: list[Candidate] = []
     passed: list[uuid.UUID] = []
     for _ in range(MAX_LOOKS):
         found = fairness.candidates(session, model_digest=lease.model_digest, passed=passed)
-        planned = fairness.plan(found, limit - len(taken))
+        planned = fairness.plan(found, limit - sum(num_taken.values()))
         for job, num_items in planned.items():
-            taken += [(job, row) for row in _take(session, job.id, num_items, lease, reached)]
+            if rows := _take(session, job.id, num_items, lease, reached):
+                taken.append(_Taken(job, rows))
+                num_taken[job.id] = len(rows)
         looked_at += found
         passed += [job.id for job in planned]
-        if len(taken) == limit or len(planned) == len(found) < JOBS_PER_LOOK:
+        if sum(num_taken.values()) == limit or len(planned) == len(found) < JOBS_PER_LOOK:
             break
-    num_taken = Counter(job.id for job, _ in taken)
     fairness.charge(session, model_digest=lease.model_digest, wanting=looked_at, taken=num_taken)
     return taken, {each.job.id: each.waited_seconds for each in looked_at}
 
@@ -121,16 +137,19 @@ def _take_after(session: Session, job_id: uuid.UUID, limit: int, lease: _Lease, 
     else:
         reached = dict(zip(_REACHED, after, strict=True))
         rows = session.connection().execute(_TAKE_AFTER, {**given, **reached}).all()
-    return sorted(rows, key=lambda row: (row.stretch, row.preference_hash, row.position))
+    return sorted(rows, key=_place_of)
 
 
-def _preferences(session: Session, keys: set[tuple[uuid.UUID, str]]) -> dict[tuple[uuid.UUID, str], JsonObject]:
-    """Each group's preference, once, however many of its items were claimed."""
-    if not keys:
-        return {}
-    named = tuple_(Preference.tenant_id, Preference.hash).in_(sorted(keys))
-    rows = session.execute(select(Preference.tenant_id, Preference.hash, Preference.body).where(named))
-    return {(tenant_id, key): body for tenant_id, key, body in rows}
+def _preferences(session: Session, taken: Iterable[_Taken]) -> dict[uuid.UUID, dict[str, JsonObject]]:
+    """Each group's preference, once, however many of its items were claimed; of each tenant, by its hash."""
+    bodies = defaultdict[uuid.UUID, dict[str, JsonObject]](dict)
+    keys = {(job.tenant_id, key) for job, rows in taken for key in {row.preference_hash for row in rows}}
+    if keys:
+        named = tuple_(Preference.tenant_id, Preference.hash).in_(sorted(keys))
+        rows = session.execute(select(Preference.tenant_id, Preference.hash, Preference.body).where(named))
+        for tenant_id, key, body in rows:
+            bodies[tenant_id][key] = body
+    return bodies
 
 
 def extend(session: Session, *, owner: uuid.UUID, lease_seconds: float) -> set[Attempt]:
@@ -168,7 +187,7 @@ def save(
     if len(held) < len(given):
         on_stale(given.keys() - {one.attempt for one in held})
     moved = end_items(session, {one.item_id: one for one in held}, [given[one.attempt] for one in held])
-    return {one.job_id for one in moved} - settle(session, moved)
+    return {job_id for job_id, _ in groupby(moved, itemgetter(1))} - settle(session, moved)
 
 
 def release(session: Session, *, owner: uuid.UUID, attempts: Iterable[Attempt]) -> None:
@@ -209,6 +228,10 @@ def _taking(*conditions: ColumnElement[bool]) -> ReturningUpdate[*tuple[Any, ...
         )
         .returning(Item.id, Item.attempt, *_PLACE, Item.messages, Item.sampling)
     )
+
+
+_place_of = itemgetter(2, 3, 4)
+"""Of a row that was taken: its `_PLACE`."""
 
 
 _TAKE = _taking()

@@ -4,9 +4,10 @@ import datetime as dt
 import hashlib
 import secrets
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.dashboard_models import DashboardSession
@@ -63,17 +64,23 @@ def find(session: Session, token: str) -> SignedIn | None:
         )
         .join(ApiKey, ApiKey.id == DashboardSession.key_id)
         .join(Tenant, Tenant.id == ApiKey.tenant_id)
-        .where(
-            DashboardSession.token_digest == _digest(token),
-            DashboardSession.expires_at > clock(),
-            DashboardSession.seen_at > clock(-IDLE_SECONDS),
-            *is_valid(),
-        )
+        .where(DashboardSession.token_digest == _digest(token), *_is_open())
     ).one_or_none()
     if row is None:
         return None
     key_id, key_name, tenant_id, tenant, scopes, csrf_secret, must_be_noted = row
     return SignedIn(key_id, key_name, tenant_id, tenant, tuple(scopes), csrf_secret, bool(must_be_noted))
+
+
+def valid_among(session: Session, tokens: Collection[str]) -> set[str]:
+    """By which of these tokens somebody is signed in."""
+    by_digest = {_digest(token): token for token in tokens}
+    found = (
+        select(DashboardSession.token_digest)
+        .join(ApiKey, ApiKey.id == DashboardSession.key_id)
+        .where(DashboardSession.token_digest.in_(by_digest), *_is_open())
+    )
+    return {by_digest[digest] for digest in session.scalars(found)}
 
 
 def note_seen(session: Session, token: str) -> None:
@@ -85,6 +92,11 @@ def note_seen(session: Session, token: str) -> None:
 def end(session: Session, token: str) -> None:
     """Nobody is signed in by this token any more."""
     session.execute(delete(DashboardSession).where(DashboardSession.token_digest == _digest(token)))
+
+
+def _is_open() -> tuple[ColumnElement[bool], ...]:
+    """What holds of a session that has not ended, joined with its key."""
+    return DashboardSession.expires_at > clock(), DashboardSession.seen_at > clock(-IDLE_SECONDS), *is_valid()
 
 
 def _remove_ended(session: Session, moment: dt.datetime) -> None:

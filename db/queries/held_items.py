@@ -9,13 +9,13 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import case, select, update
+from sqlalchemy import String, case, cast, select, update
 from sqlalchemy.orm import Session
 
 from db.bulk import insert_rows, is_among
 from db.models import Item, Result
 from db.queries.counters import Moved
-from db.session import clock
+from db.session import clock, plans_kept
 from domain.attempts import Attempt, Outcome
 from domain.states import ItemState
 
@@ -41,12 +41,14 @@ def lock_held(session: Session, *, owner: uuid.UUID, attempts: Iterable[Attempt]
     if not wanted:
         return []
     held = (
-        select(Item.id, Item.attempt, Item.job_id)
+        select(Item.id, Item.attempt, cast(Item.job_id, String(36)))
         .where(is_among(Item.id, wanted), Item.lease_owner == owner, Item.state == ItemState.RUNNING)
         .order_by(Item.id)
         .with_for_update()
     )
-    return [Held(*row) for row in session.execute(held).all() if wanted[row.id] == row.attempt]
+    rows = session.connection().execute(held).all()
+    jobs = {job: uuid.UUID(job) for job in {job for _, _, job in rows}}  # to read and to compare a UUID is slow
+    return [Held(item_id, number, jobs[job]) for item_id, number, job in rows if wanted[item_id] == number]
 
 
 def requeue(session: Session, held: Sequence[Held], *, refund: bool = False) -> list[Moved]:
@@ -83,7 +85,8 @@ def end_items(session: Session, held: Mapping[int, Held], outcomes: Sequence[Out
         .values(state=state, lease_owner=None, lease_until=None, finished_at=clock()),
         execution_options=_UNSYNCHRONISED,
     )
-    insert_rows(session, Result.__tablename__, _RESULT_COLUMNS, [_result_row(outcome) for outcome in outcomes])
+    with plans_kept(session):
+        insert_rows(session, Result.__tablename__, _RESULT_COLUMNS, map(_result_row, outcomes))
     return [
         Moved(outcome.item_id, held[outcome.item_id].job_id, ItemState.RUNNING, outcome.state) for outcome in outcomes
     ]

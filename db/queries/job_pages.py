@@ -1,38 +1,50 @@
-"""What a person looks at of one job: found results, how it went over time, its two sides, one item. Reads only."""
+"""What a person looks at of one job: how a part of it went over time, its two sides, one item. Reads only."""
 
 import datetime as dt
 import uuid
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import astuple, dataclass
+from typing import Any, TypeAlias
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, and_, case, cast, extract, func, literal_column, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Integer, and_, case, cast, extract, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from db.models import Item, Job, Result
-from db.queries.results import ResultRow, ended_items, is_among
 from domain.json_values import JsonObject
 from domain.states import TERMINAL_ITEM_STATES, ItemState
 
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What is looked for in a job's results."""
-
-    text: str = ""
-    """In the item's name, its user's, its text or its error, whatever the case; empty for all."""
-    states: Collection[ItemState] = TERMINAL_ITEM_STATES
+Ends: TypeAlias = dict[tuple[int, ItemState], int]
+"""How many items ended how, by the number of the stretch of so many seconds since a moment in which they did."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The ended items of a job that were written one way."""
+    """The ended items of a job that were written one way, as sums: parts of a job add up."""
 
-    num_items: int
-    num_succeeded: int
-    mean_tokens: float | None
-    mean_reward: float | None
-    mean_kl: float | None
+    num_items: int = 0
+    num_succeeded: int = 0
+    num_tokens: int = 0
+    reward: float = 0.0
+    num_rewarded: int = 0
+    kl: float = 0.0
+    num_with_kl: int = 0
+
+    def __add__(self, other: "Side") -> "Side":
+        return Side(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def mean_tokens(self) -> float | None:
+        """Of those that succeeded; None where none has."""
+        return self.num_tokens / self.num_succeeded if self.num_succeeded else None
+
+    @property
+    def mean_reward(self) -> float | None:
+        """Of those that have one."""
+        return self.reward / self.num_rewarded if self.num_rewarded else None
+
+    @property
+    def mean_kl(self) -> float | None:
+        """Of those that have one."""
+        return self.kl / self.num_with_kl if self.num_with_kl else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +58,10 @@ class Asked:
     text: str | None
 
 
-def find_results(
-    session: Session, job_id: uuid.UUID, looked: Looked, *, limit: int, after: int = -1, before: int | None = None
-) -> Sequence[ResultRow]:
-    """At most `limit` results behind a position, in input order; with `before` the last ones in front of that."""
-    statement = ended_items().where(Item.job_id == job_id, is_among(looked.states)).limit(limit)
-    if looked.text:
-        columns = (Item.custom_id, Item.user_id, Result.text, Result.error_code, Result.error_message)
-        statement = statement.where(or_(*(column.icontains(looked.text, autoescape=True) for column in columns)))
-    if before is None:
-        rows = session.execute(statement.where(Item.position > after).order_by(Item.position))
-        return [ResultRow(*row) for row in rows]
-    rows = session.execute(statement.where(Item.position < before).order_by(Item.position.desc()))
-    return [ResultRow(*row) for row in rows][::-1]
-
-
 def ends_over_time(
-    session: Session, job_id: uuid.UUID, *, since: dt.datetime, bucket_seconds: int
-) -> dict[tuple[int, ItemState], int]:
-    """How many items ended how, by the number of the stretch of `bucket_seconds` since `since` in which they did."""
+    session: Session, job_id: uuid.UUID, positions: range, *, since: dt.datetime, bucket_seconds: int
+) -> Ends:
+    """How many of the items at these positions ended how, and when."""
     epoch: ColumnElement[Any] = extract("epoch", Item.finished_at)
     if session.get_bind().dialect.name == "postgresql":  # which has fractions there, and rounds where it casts
         epoch = func.floor(epoch)
@@ -73,16 +70,31 @@ def ends_over_time(
     bucket = cast((cast(epoch, BigInteger) - begin) // size, Integer)
     counted = (
         select(bucket, Item.state, func.count())
-        .where(Item.job_id == job_id, Item.state.in_(TERMINAL_ITEM_STATES), Item.finished_at.is_not(None))
+        .where(*_ended_at(job_id, positions), Item.finished_at.is_not(None))
         .group_by(bucket, Item.state)
     )
     return {(max(number, 0), state): count for number, state, count in session.execute(counted)}
 
 
-def sides(session: Session, job_id: uuid.UUID, *, unguided_hash: str) -> tuple[Side, Side]:
-    """What was guided, and what was not: the items of the preference `unguided_hash`."""
+def sides(session: Session, job_id: uuid.UUID, positions: range, *, unguided_hash: str) -> tuple[Side, Side]:
+    """What was guided at these positions, and what was not: the items of the preference `unguided_hash`."""
     is_unguided = Item.preference_hash == unguided_hash
-    return _side(session, job_id, ~is_unguided), _side(session, job_id, is_unguided)
+    has_succeeded = Item.state == ItemState.SUCCEEDED
+    columns = (
+        func.count(),
+        func.count(case((has_succeeded, 1))),
+        *(func.coalesce(func.sum(column), 0) for column in (Result.num_completion_tokens, Result.reward)),
+        *(func.count(Result.reward), func.coalesce(func.sum(Result.kl), 0), func.count(Result.kl)),
+    )
+    counted = (
+        select(is_unguided, *columns)
+        .select_from(Item)
+        .outerjoin(Result, and_(Result.item_id == Item.id, has_succeeded))
+        .where(*_ended_at(job_id, positions))
+        .group_by(is_unguided)
+    )
+    found = {bool(unguided): Side(*told) for unguided, *told in session.execute(counted)}
+    return found.get(False, Side()), found.get(True, Side())
 
 
 def find_item(session: Session, *, tenant_id: uuid.UUID, job_id: uuid.UUID, position: int) -> Asked | None:
@@ -96,19 +108,6 @@ def find_item(session: Session, *, tenant_id: uuid.UUID, job_id: uuid.UUID, posi
     return None if row is None else Asked(*row)
 
 
-def _side(session: Session, job_id: uuid.UUID, which: ColumnElement[bool]) -> Side:
-    has_succeeded = Item.state == ItemState.SUCCEEDED
-    counted = (
-        select(
-            func.count(),
-            func.coalesce(func.sum(case((has_succeeded, 1), else_=0)), 0),
-            func.avg(Result.num_completion_tokens),
-            func.avg(Result.reward),
-            func.avg(Result.kl),
-        )
-        .select_from(Item)
-        .outerjoin(Result, and_(Result.item_id == Item.id, has_succeeded))
-        .where(Item.job_id == job_id, Item.state.in_(TERMINAL_ITEM_STATES), which)
-    )
-    num_items, num_succeeded, *means = session.execute(counted).one()
-    return Side(num_items, num_succeeded, *(None if mean is None else float(mean) for mean in means))
+def _ended_at(job_id: uuid.UUID, positions: range) -> tuple[ColumnElement[bool], ...]:
+    at_positions = Item.position.between(positions.start, positions.stop - 1)
+    return Item.job_id == job_id, Item.state.in_(TERMINAL_ITEM_STATES), at_positions

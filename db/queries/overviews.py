@@ -15,8 +15,10 @@ from domain.engine_load import EngineLoad
 from domain.json_values import JsonObject
 from domain.states import ItemState, WorkerState
 
-JOBS_LOOKED_AT = 100
+JOBS_LOOKED_AT = 20
 """The newest jobs with failures, in which the last failures are looked for."""
+QUEUED_LOOKED_AT = 50_000
+"""Of a longer queue, so many items are counted by group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ def list_workers(session: Session, *, limit: int) -> list[WorkerRow]:
 
 def _load(row: Worker) -> EngineLoad | None:
     told = {each.name: getattr(row, each.name) for each in fields(EngineLoad)}
-    return EngineLoad(**told) if told["num_slots"] and None not in told.values() else None
+    said = (value for name, value in told.items() if name != "cache_bytes_budget")
+    return EngineLoad(**told) if told["num_slots"] and None not in said else None
 
 
 def queue_by_tenant(session: Session, tenant_id: uuid.UUID) -> QueueByTenant:
@@ -105,18 +108,19 @@ def queue_by_tenant(session: Session, tenant_id: uuid.UUID) -> QueueByTenant:
 
 
 def queued_groups(session: Session, tenant_id: uuid.UUID, *, limit: int) -> list[QueuedGroup]:
-    """The tenant's largest groups."""
-    counted = (
-        select(Item.model, Item.preference_hash, func.count().label("items"), func.count(Item.job_id.distinct()))
+    """The tenant's largest groups, of at most QUEUED_LOOKED_AT items."""
+    mine = (Job.tenant_id == tenant_id, Job.finished_at.is_(None), Job.deleted_at.is_(None))
+    items = (
+        select(Item.model, Item.preference_hash, Item.job_id)
         .join(Job, Job.id == Item.job_id)
-        .where(
-            Job.tenant_id == tenant_id,
-            Job.finished_at.is_(None),
-            Job.deleted_at.is_(None),
-            Item.state == ItemState.QUEUED,
-        )
-        .group_by(Item.model, Item.preference_hash)
-        .order_by(func.count().desc(), Item.preference_hash)
+        .where(*mine, Item.state == ItemState.QUEUED)
+        .limit(QUEUED_LOOKED_AT)
+        .subquery()
+    ).c
+    counted = (
+        select(items.model, items.preference_hash, func.count().label("items"), func.count(items.job_id.distinct()))
+        .group_by(items.model, items.preference_hash)
+        .order_by(func.count().desc(), items.preference_hash)
         .limit(limit)
     )
     groups = session.execute(counted).all()
@@ -129,22 +133,27 @@ def queued_groups(session: Session, tenant_id: uuid.UUID, *, limit: int) -> list
 
 
 def last_failures(session: Session, tenant_id: uuid.UUID, *, limit: int) -> list[Failure]:
-    """The tenant's last failures, the newest first, of the newest jobs that have any."""
-    jobs = (
-        select(Job.id)
-        .where(Job.tenant_id == tenant_id, Job.num_failed > 0, Job.deleted_at.is_(None))
-        .order_by(Job.id.desc())
-        .limit(JOBS_LOOKED_AT)
-    )
-    failed = (
-        select(
-            *(Item.job_id, Job.name, Item.position, Item.custom_id),
-            *(Result.error_code, Result.error_message, Item.finished_at),
+    """The last failures of the tenant's newest jobs that have any, the newest first: of each the last by position."""
+    with_failures = (Job.tenant_id == tenant_id, Job.num_failed > 0, Job.deleted_at.is_(None))
+    jobs = select(Job.id).where(*with_failures).order_by(Job.id.desc()).limit(JOBS_LOOKED_AT)
+    found: list[Failure] = []
+    for job_id in session.scalars(jobs).all():  # one by one: each is read in the order of an index
+        failed = (
+            select(
+                *(Item.job_id, Job.name, Item.position, Item.custom_id),
+                *(Result.error_code, Result.error_message, Item.finished_at),
+            )
+            .join(Job, Job.id == Item.job_id)
+            .outerjoin(Result, Result.item_id == Item.id)
+            .where(Item.job_id == job_id, Item.state == ItemState.FAILED)
+            .order_by(Item.position.desc())
+            .limit(limit - len(found))
         )
-        .join(Job, Job.id == Item.job_id)
-        .outerjoin(Result, Result.item_id == Item.id)
-        .where(Item.job_id.in_(jobs.scalar_subquery()), Item.state == ItemState.FAILED)
-        .order_by(Item.finished_at.desc(), Item.id.desc())
-        .limit(limit)
-    )
-    return [Failure(*row) for row in session.execute(failed)]
+        found += [Failure(*row) for row in session.execute(failed)]
+        if len(found) == limit:
+            break
+    return sorted(found, key=_failed_at, reverse=True)
+
+
+def _failed_at(failure: Failure) -> dt.datetime:
+    return failure.failed_at or dt.datetime.min.replace(tzinfo=dt.UTC)

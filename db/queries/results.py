@@ -79,8 +79,8 @@ def read_results(
     statement = _ENDED_ITEMS.where(Item.job_id == job_id, at_positions, is_among(states))
     statement = statement.order_by(Item.position)
     if with_messages:
-        return [ResultRow(*row) for row in session.execute(statement.add_columns(Item.messages))]
-    return [ResultRow(*row) for row in session.execute(statement)]
+        statement = statement.add_columns(Item.messages)
+    return [ResultRow(*row) for row in session.connection().execute(statement).all()]
 
 
 def read_token_rewards(session: Session, *, job_id: uuid.UUID, positions: range) -> dict[int, JsonObject]:

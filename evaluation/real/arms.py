@@ -9,7 +9,7 @@ from evaluation.real.suite import Asked
 from worker.engine import Stream
 from worker.model.card import Card
 from worker.texts.formats import BUILT_IN, Message
-from worker.texts.methods import Encode, streams_of
+from worker.texts.methods import Encode, Guide, streams_of
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,20 @@ class Arm:
             examples=asked.principle.examples if self.says is Says.EXAMPLES else (),
         )
 
-    def streams(self, asked: Asked, encode: Encode) -> tuple[Stream, ...]:
-        """The engine's streams, made where served items get theirs."""
-        messages = [Message(role="user", content=asked.prompt.prompt)]
-        return streams_of(self.preference(asked), messages, encode, BUILT_IN[self.format], guide_of(self.policy))
+    def streams(self, asked: Asked, encode: Encode, encode_for_guide: Encode | None = None) -> tuple[Stream, ...]:
+        """The engine's streams, made where served items get theirs; guides with other tokens have their own prompts."""
+        return streams_of(
+            self.preference(asked),
+            [Message(role="user", content=asked.prompt.prompt)],
+            encode,
+            BUILT_IN[self.format],
+            self.guide(has_reference=encode_for_guide is not None),
+            encode_for_guide=encode_for_guide,
+        )
+
+    def guide(self, *, has_reference: bool) -> Guide:
+        """What guides, and against what."""
+        return guide_of(self.policy, has_reference=has_reference)
 
     def told(self, asked: Asked) -> str:
         """What the model reads of the preference, as far as it is in words: a text must not repeat it."""

@@ -15,6 +15,8 @@ from evaluation.tables import claims_table, table
 
 NUM_TEXTS = 10
 SEED = 10
+OTHER_BASES = "## One PersRM, other bases"
+"""The last section, which `evaluation.real.other_bases` writes: it is left as it is here."""
 HEAD = """# Evaluation on real models
 
 What guidance does to models that nobody here trained, told by judges that nobody here wrote. Made by `make eval-real`;
@@ -45,9 +47,10 @@ def write_report(
     folder = out.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     sections = [_head(suite, max_tokens), conditions, *(_model(results, folder.name) for results in studied)]
-    out.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    _, heading, kept = out.read_text(encoding="utf-8").partition(f"\n{OTHER_BASES}\n") if out.exists() else ("",) * 3
+    out.write_text("\n\n".join(sections) + "\n" + heading + kept, encoding="utf-8")
     for results in studied:
-        (folder / f"texts-{results.name}.md").write_text(_texts(results), encoding="utf-8")
+        (folder / f"texts-{results.name}.md").write_text(texts_page(results), encoding="utf-8")
     numbers = {results.name: _numbers(results) for results in studied}
     (folder / "numbers.json").write_text(json.dumps(numbers, indent=1, default=str) + "\n", encoding="utf-8")
 
@@ -169,7 +172,7 @@ def confusion_table(results: ModelResults) -> str:
     return table(("asked for", *matrix), rows)
 
 
-def _texts(results: ModelResults) -> str:
+def texts_page(results: ModelResults) -> str:
     """Ten tasks, drawn by a seed, as every arm wrote them; then each arm's least likely text."""
     lines = [f"# Texts of {results.name}", f"Ten tasks, drawn by seed {SEED} and not by what was written."]
     fewest = min(results.texts.values(), key=len)

@@ -21,6 +21,7 @@ from evaluation.real.suite import Asked
 from evaluation.writing import NotWrittenError
 from worker.engine import Completion, Engine, Request, load_engine
 from worker.texts.formats import Message
+from worker.texts.methods import Encode
 from worker.texts.prompts import encode
 
 _BATCH = 256
@@ -80,17 +81,27 @@ class Notebook:
 class Studio:
     """A real model with what is loaded in the policy's place, and its notebook."""
 
-    def __init__(self, model: Path, policy: Path | None, notebook: Notebook, max_tokens: int) -> None:
-        """In float32, so that the texts are the same on every machine, but for rounding."""
+    def __init__(
+        self, model: Path, policy: Path | None, notebook: Notebook, max_tokens: int, reference: Path | None = None
+    ) -> None:
+        """In float32, so that the texts are the same on every machine, but for rounding.
+
+        `reference` is what the policy was trained on, where that has another tokenizer than the model.
+        """
+        policy_path, reference_path = (None if path is None else str(path) for path in (policy, reference))
         self.engine: Engine = load_engine(
-            str(model), None if policy is None else str(policy), device="cpu", dtype="float32", max_length=1024
+            str(model), policy_path, reference_path, device="cpu", dtype="float32", max_length=1024
         )
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
         self.encode = partial(encode, self.tokenizer)
+        self._encode_for_guide: Encode | None = None
+        if reference is not None:
+            self._encode_for_guide = partial(encode, AutoTokenizer.from_pretrained(reference))
         self._notebook = notebook
         self._max_tokens = max_tokens
         self.fingerprint = _fingerprint(model)
-        self._weights = f"{self.fingerprint} {'' if policy is None else _fingerprint(policy)}"
+        of_guide = "" if policy is None else _fingerprint(policy)
+        self._weights = f"{self.fingerprint} {of_guide}{'' if reference is None else ' ' + _fingerprint(reference)}"
 
     def write(self, arm: Arm, tasks: Sequence[Asked]) -> list[Text]:
         """One text for each task; those that are in the notebook are taken from there."""
@@ -128,7 +139,7 @@ class Studio:
     def _request(self, arm: Arm, asked: Asked, number: int) -> Request:
         return Request(
             number,
-            arm.streams(asked, self.encode),
+            arm.streams(asked, self.encode, self._encode_for_guide),
             strength=arm.strength,
             max_kl=arm.max_kl,
             k=10 if arm.temperature == 0 else None,

@@ -77,6 +77,11 @@ bootstrap over users; and the principles kept, weighted as the user weighs them:
 | weights | preferred to default | 95 % | kept |
 |---|---|---|---|
 {judged}
+
+The pairs here are drawn at random. The dashboard's teaching chooses them: it asks about the two texts whose comparison
+is expected to tell most. For that it takes the weights as independent, each with the deviation of its last fit, since
+how they go together is not stored; so it may ask about two texts that tell of a sum of weights which other answers have
+already told of.
 """
 
 

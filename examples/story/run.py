@@ -18,7 +18,6 @@ FAILED = 1
 INTERRUPTED = 130
 MAX_REASONS_SHOWN = 5
 CHECK_SECONDS = 0.1
-HOPELESS = "The worker could not load the demo's model."
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,6 @@ def _await_worker(console: Console, stack: Stack) -> None:
     say(console, "The worker is loading the model ...")
     while not stack.is_ready:
         stack.check()
-        if stack.is_hopeless:
-            raise StackError(HOPELESS)
         time.sleep(CHECK_SECONDS)
 
 
@@ -107,8 +104,6 @@ def _follow(console: Console, stack: Stack, client: Client, job_id: str) -> Job:
 
         def on_progress(job: Job) -> None:
             stack.check()
-            if stack.is_hopeless:
-                raise StackError(HOPELESS)
             show(job)
 
         return client.wait(job_id, on_progress=on_progress)

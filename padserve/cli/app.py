@@ -11,6 +11,7 @@ import typer
 from padserve.cli import doctor, job_flow, jobs, keys, models, preview, profiles, programs, trying, up, webhooks
 from padserve.cli.context import create_context
 from padserve.cli.display import show_error
+from padserve.cli.signals import end_as_by_ctrl_c
 from padserve.errors import PadserveError
 
 FAILED = 1
@@ -26,11 +27,14 @@ class App(typer.Typer):
         if COMPLETING in os.environ:
             return self._offer(*args, **kwargs)
         try:
-            return super().__call__(*args, **kwargs)
+            with end_as_by_ctrl_c():
+                return super().__call__(*args, **kwargs)
         except UnicodeEncodeError:
             _fail(PadserveError(NOT_UNICODE))
         except PadserveError as error:
             _fail(error)
+        except OSError as error:  # a disk that is full, a file that goes while it is read
+            _fail(PadserveError(f"Cannot go on: {error.strerror or error}{_of(error)}."))
 
     def _offer(self, *args: object, **kwargs: object) -> object:
         """What a shell may complete; what goes wrong is nothing that belongs on somebody's command line."""
@@ -39,6 +43,10 @@ class App(typer.Typer):
                 return super().__call__(*args, **kwargs)
             except Exception:  # noqa: BLE001 - as above
                 sys.exit(FAILED)
+
+
+def _of(error: OSError) -> str:
+    return "" if error.filename is None else f" ({error.filename})"
 
 
 def _fail(error: PadserveError) -> NoReturn:

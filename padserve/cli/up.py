@@ -11,7 +11,7 @@ from padserve.cli.options import AsJson
 ModelOptions = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="[NAME=]PATH[+POLICY]",
+        metavar="[NAME=]PATH[+POLICY[+REFERENCE]]",
         help="A model to serve, instead of PADSERVE_MODEL; repeat it to serve several, each by a worker of its own.",
     ),
 ]

@@ -73,7 +73,7 @@ def json_line(value: Mapping[str, object]) -> bytes:
 def _options_in(line: bytes) -> Mapping[str, object] | None:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # the second: brackets within brackets without end
         return None  # the server says what is wrong with it
     return value if isinstance(value, dict) and value and OPTION_NAMES.issuperset(value) else None
 

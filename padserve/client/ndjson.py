@@ -14,6 +14,7 @@ from typing import IO, TypeGuard, cast
 
 from padserve.client import tables
 from padserve.client.head_line import BYTE_ORDER_MARK, Head, json_line, read_head
+from padserve.client.other_formats import MOST_MAGIC_BYTES, refuse_other_formats
 from padserve.client.transport import OpenBody
 from padserve.errors import LineError, SourceError
 
@@ -21,6 +22,7 @@ MEDIA_TYPE = "application/x-ndjson"
 CSV = "text/csv"
 GROUPS = frozenset({"attributes", "metadata"})
 STANDARD_INPUT = "-"
+GIVEN = "What was given"
 SPOOL_IN_MEMORY_BYTES = 2**23
 CHUNK_BYTES = 2**16
 
@@ -63,12 +65,12 @@ def opened(
             file = _spooled(stack)
             table = _write_table(file, source, columns or {})
         elif isinstance(source, str | Path):
-            file = stack.enter_context(_open(Path(source)))
+            file = _seekable(stack, Path(source))
             _refuse_csv(file, Path(source).name)
         else:
             file = _spooled(stack)
             file.writelines(_parts(source, columns or {}))
-            _refuse_csv(file, "What was given")
+            _refuse_csv(file, GIVEN)
         head = read_head(file, options or {})
 
         def chunks() -> Iterator[bytes]:
@@ -88,7 +90,10 @@ def opened_profiles(source: Source, columns: Mapping[str, str] | None) -> Iterat
             yield body
         return
     with ExitStack() as stack:
-        file = stack.enter_context(_open(Path(source))) if isinstance(source, str | Path) else _copied(stack, source)
+        file = _seekable(stack, Path(source)) if isinstance(source, str | Path) else _copied(stack, source)
+        refuse_other_formats(
+            file.read(MOST_MAGIC_BYTES), Path(source).name if isinstance(source, str | Path) else GIVEN
+        )
 
         def chunks() -> Iterator[bytes]:
             file.seek(0)
@@ -127,7 +132,9 @@ def _is_table(source: Source, columns: Mapping[str, str] | None) -> TypeGuard[st
 
 def _refuse_csv(file: IO[bytes], name: str) -> None:
     file.seek(0)
-    if tables.looks_like_csv(file.read(CHUNK_BYTES)):
+    start = file.read(CHUNK_BYTES)
+    refuse_other_formats(start, name)
+    if tables.looks_like_csv(start):
         raise SourceError(tables.IS_CSV.format(name=name))
     file.seek(0)
 
@@ -135,15 +142,21 @@ def _refuse_csv(file: IO[bytes], name: str) -> None:
 def _write_table(file: IO[bytes], source: str | Path | IO[bytes], columns: Mapping[str, str]) -> _Table:
     with ExitStack() as stack:
         if isinstance(source, str | Path):
-            name, table = Path(source).name, stack.enter_context(_open(Path(source)))
+            name, table = Path(source).name, _seekable(stack, Path(source))
         else:
-            name, table = "What was given", _copied(stack, source)
+            name, table = GIVEN, _copied(stack, source)
         rows = tables.read_csv(table, name, columns)
         lines = array("L")
         for line, item in rows.items():
             lines.append(line)
             file.write(json_line(item))
     return _Table(rows.columns, lines)
+
+
+def _seekable(stack: ExitStack, path: Path) -> IO[bytes]:
+    """The file, to be read more than once; of a pipe with a name, as a shell makes of `<(command)`, a copy."""
+    file = stack.enter_context(_open(path))
+    return file if file.seekable() else _copied(stack, file)
 
 
 def _copied(stack: ExitStack, source: IO[bytes]) -> IO[bytes]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
 from padserve.client.csv_text import read_cell
+from padserve.client.other_formats import MOST_MAGIC_BYTES, refuse_other_formats
 from padserve.errors import SourceError
 
 SUFFIXES = frozenset({".csv", ".tsv"})
@@ -84,6 +85,8 @@ class CsvRows:
 
 def read_csv(file: IO[bytes], name: str, columns: Mapping[str, str]) -> CsvRows:
     """A CSV file whose first line is read. `columns` gives columns the names of fields."""
+    refuse_other_formats(file.read(MOST_MAGIC_BYTES), name)
+    file.seek(0)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
         header = text.readline()

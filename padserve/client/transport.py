@@ -254,7 +254,7 @@ def reason_of(error: httpx.TransportError) -> str:
     """Why no answer came, without anything that was sent."""
     if isinstance(error, httpx.LocalProtocolError):
         return "the request cannot be sent"  # its text quotes headers, and one of them is the key
-    return str(error) or type(error).__name__
+    return str(error).rstrip(".") or type(error).__name__
 
 
 def headers_with(api_key: str) -> dict[str, str]:

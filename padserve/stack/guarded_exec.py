@@ -1,5 +1,7 @@
 """Becomes another program that cannot outlive the process that started it. Runs by path, on the standard library alone.
 
+The program blocks no signals, whatever its parent held back while it started this.
+
 usage: guarded_exec.py PARENT_PID PROGRAM [ARGUMENT ...]
 """
 
@@ -23,6 +25,7 @@ def main() -> None:
     die_with_parent()
     if os.getppid() != parent:
         sys.exit(1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execvp(program[0], program)  # noqa: S606 - no shell is what is wanted
 
 

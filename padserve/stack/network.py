@@ -22,6 +22,8 @@ def claim_port(host: str, port: int) -> int:
                 f"Port {port} on {host} is in use: free it, or choose another with PADSERVE_PORT."
             ) from error
         raise StackError(f"Cannot listen on {host}:{port} (PADSERVE_HOST, PADSERVE_PORT): {error.strerror}.") from error
+    except UnicodeError as error:
+        raise StackError(f"Cannot listen on {host} (PADSERVE_HOST): that is no address.") from error
 
 
 def url_of(host: str, port: int) -> str:

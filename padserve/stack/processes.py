@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from padserve.errors import StackError
@@ -15,6 +16,8 @@ from padserve.stack.home import create_private
 
 NUM_LAST_LINES = 5
 MAX_LINE_CHARACTERS = 300
+KILLED_SECONDS = 5.0
+"""So long a killed process may take to be gone: one that waits for a disk is not gone at once."""
 OTHERS_HAVE_NOTHING = 0o077
 _TAIL_BYTES = 16_384
 MOST_LOG_BYTES = 10 * 2**20
@@ -31,11 +34,10 @@ class Child:
         self.log = log
         self._started_at = time.monotonic()
         self._log_start = log.stat().st_size if log.exists() else 0
-        guard = (sys.executable, "-I", "-S", guarded_exec.__file__, str(os.getpid()))
         create_private(log)
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the commands are this package's own
-                [*guard, *command],
+                guarded(command),
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -77,6 +79,11 @@ class Child:
         except (ProcessLookupError, PermissionError):
             return  # nothing is left
 
+    def await_end(self) -> None:
+        """Wait for the end of a process that was killed, and take its exit code from the system."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(KILLED_SECONDS)
+
     def last_lines(self) -> list[str]:
         """The end of what it has logged since it started."""
         with self.log.open("rb") as file:
@@ -85,6 +92,14 @@ class Child:
             file.seek(max(start, size - _TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
         return [line[:MAX_LINE_CHARACTERS] for line in lines if line.strip()][-NUM_LAST_LINES:]
+
+
+def guarded(command: Sequence[str]) -> list[str]:
+    """The command line of a program that the kernel kills when this process ends, even by kill -9.
+
+    "This process" is the thread that starts it: start it from one that lives as long.
+    """
+    return [sys.executable, "-I", "-S", guarded_exec.__file__, str(os.getpid()), *command]
 
 
 def rotate(log: Path, *, most_bytes: int = MOST_LOG_BYTES, kept: int = KEPT_LOGS) -> None:

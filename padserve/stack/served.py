@@ -13,6 +13,15 @@ _NAME = re.compile(r"([^/=+@,]+)=(.+)")
 SAME_NAME = "Two models would both be called {name}: give one another name, as in --model {name}-2={model}"
 ONE_NAME = "{setting} is for a single model: with --model, write the name in front, as in --model NAME=PATH."
 NO_MODEL = "--model {text} names no model: write --model PATH, --model PATH+POLICY or --model NAME=PATH+POLICY."
+NO_REFERENCE = (
+    "PADSERVE_REFERENCE is for PADSERVE_POLICY: with --model, write the reference behind the policy, "
+    "as in --model PATH+POLICY+REFERENCE."
+)
+NO_SUCH_FORM = (
+    "--model {text} has {fault}: write --model [NAME=]PATH+POLICY+REFERENCE, where the reference is the model that the "
+    "policy was trained on."
+)
+MOST_PARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +31,8 @@ class ServedModel:
     model: str
     policy: str | None
     name: str
+    reference: str | None = None
+    """The model that the policy was trained on, where that is not `model`."""
     metrics_port: int | None = None
     """Its worker's own, where one is set: no two workers can have the same."""
 
@@ -31,6 +42,7 @@ class ServedModel:
         settings = {
             "PADSERVE_MODEL": self.model,
             "PADSERVE_POLICY": self.policy or "",
+            "PADSERVE_REFERENCE": self.reference or "",
             "PADSERVE_MODEL_NAME": self.name,
         }
         return settings if self.metrics_port is None else settings | {"PADSERVE_METRICS_PORT": str(self.metrics_port)}
@@ -42,11 +54,14 @@ class ServedModel:
 
 
 def read_served(texts: Sequence[str], environ: Mapping[str, str]) -> tuple[ServedModel, ...]:
-    """The models of `--model [NAME=]PATH[+POLICY]`; raises `StackError` where two would have one name.
+    """The models of `--model [NAME=]PATH[+POLICY[+REFERENCE]]`; raises `StackError` where two would have one name.
 
-    Of a metrics port that is set, the first model's worker has that one, and each other the next.
+    They stand for PADSERVE_MODEL, PADSERVE_POLICY and PADSERVE_REFERENCE. Of a metrics port that is set, the first
+    model's worker has that one, and each other the next.
     """
     served = tuple(map(_read, texts))
+    if served and environ.get("PADSERVE_REFERENCE"):
+        raise StackError(NO_REFERENCE)
     for setting in ("PADSERVE_MODEL_NAME", "PADSERVE_MODEL_ALIASES"):
         if served and environ.get(setting):
             raise StackError(ONE_NAME.format(setting=setting))
@@ -61,10 +76,23 @@ def read_served(texts: Sequence[str], environ: Mapping[str, str]) -> tuple[Serve
 
 
 def _read(text: str) -> ServedModel:
-    is_folder = Path(text).exists() or Path(text.partition("+")[0]).exists()
+    is_folder = Path(_parts(text)[0]).exists()
     named = None if is_folder else _NAME.fullmatch(text)
     name, rest = (named[1], named[2]) if named else (None, text)
-    model, policy = (rest, "") if Path(rest).exists() else rest.partition("+")[::2]
+    parts = _parts(rest)
+    model, policy, reference = (*parts, "", "")[:MOST_PARTS]
     if not model:
         raise StackError(NO_MODEL.format(text=text))
-    return ServedModel(model, policy or None, name or model_name(model))
+    if len(parts) > MOST_PARTS:
+        raise StackError(NO_SUCH_FORM.format(text=text, fault="too many parts"))
+    if reference and not policy:
+        raise StackError(NO_SUCH_FORM.format(text=text, fault="a reference and no policy"))
+    return ServedModel(model, policy or None, name or model_name(model), reference or None)
+
+
+def _parts(text: str) -> list[str]:
+    """What stands between the `+`, of which those in the name of a file or folder that is there divide nothing."""
+    words = text.split("+")
+    heads = [("+".join(words[:number]), words[number:]) for number in range(len(words), 0, -1)]
+    head, rest = next(((head, rest) for head, rest in heads if head and Path(head).exists()), heads[-1])
+    return [head, *(_parts("+".join(rest)) if rest else ())]

@@ -1,13 +1,11 @@
 """The local stack: Redis, API and workers as child processes over one data folder. Starts, watches and ends them."""
 
-import signal
 import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 
 import httpx
 
@@ -18,6 +16,7 @@ from padserve.stack.home import Home, create_private
 from padserve.stack.network import claim_port, url_of
 from padserve.stack.processes import Child, describe_exit, rotate
 from padserve.stack.served import ServedModel
+from padserve.stack.signals import Interruption, held_back
 from padserve.stack.supervision import EndStack, LeaveStopped, Restart, Role, after_exit
 
 POLL_SECONDS = 0.05
@@ -84,6 +83,7 @@ class Stack:
         self._api = _Service("API", programs.api, Role.ESSENTIAL)
         self._workers = _workers(programs.worker, models, settings.drain_seconds + GRACE_SECONDS)
         self._redis = _Service("Redis", (), Role.ESSENTIAL)
+        self._services = (self._api, *self._workers, self._redis)
         self._next_probe = 0.0
 
     @property
@@ -96,11 +96,6 @@ class Stack:
     def ready_models(self) -> list[ServedModel]:
         """Where there are several models, those whose workers can do work."""
         return [worker.model for worker in self._workers if worker.model is not None and worker.was_ready]
-
-    @property
-    def is_hopeless(self) -> bool:
-        """Whether every worker refused to start and will not be tried again."""
-        return all(map(_is_hopeless, self._workers))
 
     def start(self) -> None:
         """Start everything that has no URL yet, in the order in which one needs the other."""
@@ -141,7 +136,8 @@ class Stack:
         service.restart_at = None
         log = self.home.logs / f"{service.log_name or service.name.lower()}.log"
         environment = child_environment({**self._environment, **service.settings})
-        service.child = Child(service.name, service.command, environment, log)
+        with held_back():  # a process that was started is known here, whatever comes in between
+            service.child = Child(service.name, service.command, environment, log)
 
     def _await(self, service: _Service, answers: Callable[[], bool]) -> None:
         """Wait until the service answers; its end or a minute of silence is an error."""
@@ -155,7 +151,7 @@ class Stack:
 
     def check(self) -> None:
         """Look after every process once; raises `StackError` when one is lost that the stack cannot be without."""
-        for service in (self._api, self._redis, *self._workers):
+        for service in self._services:
             self._look_after(service)
             if service.child is not None:
                 rotate(service.child.log)
@@ -192,6 +188,8 @@ class Stack:
         match verdict:
             case EndStack():
                 raise StackError(f"{ending}.", lines)
+            case LeaveStopped() if all(map(_is_hopeless, self._workers)):
+                raise StackError(f"{ending}, and would again: put this right, then start anew.", lines)
             case LeaveStopped():
                 self._report("\n  ".join([f"{ending}, and would again: put this right, then start anew.", *lines]))
             case Restart(after_seconds):
@@ -210,15 +208,22 @@ class Stack:
             return None
 
     def stop(self) -> None:
-        """End every process: what feeds the others first."""
-        self.home.url_file.unlink(missing_ok=True)
-        for service in (self._api, *self._workers, self._redis):
-            if service.child is not None:
-                service.child.stop(service.grace_seconds)
+        """End every process: what feeds the others first. Where that is interrupted, kill what is left."""
+        try:
+            self.home.url_file.unlink(missing_ok=True)
+            for service in self._services:
+                if service.child is not None:
+                    service.child.stop(service.grace_seconds)
+        finally:
+            with held_back():
+                self.kill()
+                for service in self._services:
+                    if service.child is not None:
+                        service.child.await_end()
 
     def kill(self) -> None:
-        """End every process now."""
-        for service in (self._api, *self._workers, self._redis):
+        """End every process now; waits for none, so that it may be called in the middle of anything."""
+        for service in self._services:
             if service.child is not None:
                 service.child.sweep()
 
@@ -269,30 +274,23 @@ def running_stack(
     While the stack is being ended, one more such signal kills what is left at once. Main thread only.
     """
     stack = Stack(settings, environ, report=report, programs=programs, models=models)
-    with stack.home.held(), _signals_handled(_interrupt):
+    interruption = Interruption(at_once=stack.kill)
+    with stack.home.held(), interruption.handled():
         try:
-            stack.start()
-            yield stack
-        except KeyboardInterrupt:
-            report("Stopping what was started (once more: at once) ...")
-            raise
-        except OSError as error:
-            raise StackError(f"Cannot go on in {stack.home.path}: {error.strerror or error}.") from error
+            yield from _started(stack, interruption, report)
         finally:
-            with _signals_handled(lambda _number, _frame: stack.kill()):
-                stack.stop()
+            stack.stop()
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-@contextmanager
-def _signals_handled(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [(number, signal.signal(number, handler)) for number in numbers]
+def _started(stack: Stack, interruption: Interruption, report: Callable[[str], None]) -> Iterator[Stack]:
     try:
-        yield
+        stack.start()
+        yield stack
+    except KeyboardInterrupt:
+        report("Stopping what was started (once more: at once) ...")
+        raise
+    except OSError as error:
+        raise StackError(f"Cannot go on in {stack.home.path}: {error.strerror or error}.") from error
     finally:
-        for number, previous in before:
-            signal.signal(number, previous)
+        interruption.is_ending = True
+        stack.stop()

@@ -67,13 +67,18 @@ def num_unnamed_files() -> int:
 
 
 @pytest.fixture
-def bulk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[BulkProcesses]:
+def idle(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[BulkProcesses]:
     forking = SimpleNamespace(get_context=lambda _method: forked.context())
     monkeypatch.setattr(bulk_module, "multiprocessing", forking)
     processes = BulkProcesses(settings)
-    asyncio.run(processes.run(whoami))  # begun before the model is served, which is known for some seconds only
     yield processes
     processes.close()
+
+
+@pytest.fixture
+def bulk(idle: BulkProcesses) -> BulkProcesses:
+    asyncio.run(idle.run(whoami))  # begun before the model is served, which is known for some seconds only
+    return idle
 
 
 @pytest.fixture
@@ -134,6 +139,14 @@ def test_a_large_message_batch_is_read_aside_from_its_file_to_the_last_byte(clie
     ]
 
 
+def test_the_first_process_is_there_before_it_is_needed(idle: BulkProcesses) -> None:
+    before = len(psutil.Process().children(recursive=True))
+
+    idle.warm_up()
+
+    wait_until(lambda: len(psutil.Process().children(recursive=True)) > before, 30, "a process was started")
+
+
 def test_a_process_that_dies_is_told_to_its_client_and_the_next_begins_anew(bulk: BulkProcesses) -> None:
     async def after_a_death_at_work_and_one_at_rest() -> tuple[int, int]:
         with pytest.raises(UnavailableError, match="has died"):
@@ -168,6 +181,7 @@ def test_a_process_that_cannot_be_started_is_told_as_a_failure_that_passes(
         raise BlockingIOError
 
     monkeypatch.setattr(ProcessPoolExecutor, "submit", refuse)
+    bulk.warm_up()  # whoever only prepares is told nothing
 
     with pytest.raises(UnavailableError, match="Send the request again"):
         asyncio.run(bulk.run(whoami))

@@ -14,6 +14,7 @@ from db.queries import workers
 from db.registry_models import Worker
 from db.session import Database
 from domain.states import WorkerState
+from telemetry.metrics import REDIS_FAULTS
 from tests.api.conftest import Api
 from tests.builders import a_description, a_job
 
@@ -35,6 +36,10 @@ def worker_says(api: Api, state: WorkerState, message: str | None = None) -> Non
         workers.register(session, worker_id=worker_id, model="tiny-model")
         session.flush()
         workers.report(session, worker_id=worker_id, state=state, message=message)
+
+
+def num_redis_faults() -> float:
+    return next(iter(REDIS_FAULTS.collect())).samples[0].value
 
 
 def test_a_process_is_alive_whatever_else_is_down(api: Api) -> None:
@@ -81,13 +86,15 @@ def test_no_worker_at_all_is_said(api: Api) -> None:
     assert api.anonymous_client().get("/readyz").json()["reason"] == "No worker is running."
 
 
-def test_redis_down_is_503(api: Api) -> None:
+def test_redis_down_is_503_and_counted_for_the_alert(api: Api) -> None:
     worker_says(api, WorkerState.READY)
     api.settings = api.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    before = num_redis_faults()
 
     answer = api.anonymous_client().get("/readyz")
 
     assert (answer.status_code, answer.json()["reason"]) == (503, "Redis does not answer.")
+    assert num_redis_faults() == before + 1
 
 
 def test_a_schema_that_is_not_current_is_503_and_says_what_to_do(api: Api) -> None:

@@ -40,18 +40,26 @@ def test_a_port_in_use_is_one_line_and_exit_code_1(sqlite_url: str, redis_url: s
         ended = run(database_url=sqlite_url, redis_url=redis_url, port=str(port))
 
     assert ended.returncode == 1
-    assert ended.stderr == f"padserve api: Cannot listen on 127.0.0.1 port {port}: it is in use.\n"
+    where = f"127.0.0.1 port {port} (PADSERVE_HOST, PADSERVE_PORT)"
+    assert ended.stderr == f"padserve api: Cannot listen on {where}: it is in use.\n"
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"database_url": "postgresql://ada:secret@127.0.0.1:1/x"}, "Cannot reach the database at"),
-        ({"redis_url": "redis://:secret@127.0.0.1:1/0"}, "Cannot reach Redis at"),
+        (
+            {"database_url": "postgresql://ada:secret@127.0.0.1:1/x"},
+            "Cannot reach the database at postgresql+psycopg://ada:***@127.0.0.1:1/x (PADSERVE_DATABASE_URL): ",
+        ),
+        ({"database_url": "sqlite://"}, "PADSERVE_DATABASE_URL names a database in memory"),
+        ({"redis_url": "redis://:secret@127.0.0.1:1/0"}, "Cannot reach Redis at 127.0.0.1:1/0 (PADSERVE_REDIS_URL): "),
+        ({"redis_url": "unix:///tmp/redis.sock"}, "(PADSERVE_REDIS_URL): write redis:// or rediss://."),
+        ({"host": "tea..garden"}, "(PADSERVE_HOST, PADSERVE_PORT): that is no address."),
         ({"database_url": "mysql://ada:secret@127.0.0.1/x"}, "PADSERVE_DATABASE_URL is not the URL of a supported"),
         ({"port": "many"}, "PADSERVE_PORT must be a whole number; it is 'many'."),
         ({"redis_url": ""}, "PADSERVE_REDIS_URL must be set."),
         ({"metrics_token": "secret"}, "PADSERVE_METRICS_TOKEN must have at least 16 characters."),
+        ({"metrics_token": "a secret of two lines\n"}, "PADSERVE_METRICS_TOKEN must be letters, digits and signs of"),
     ],
 )
 def test_what_cannot_be_reached_or_read_is_one_line_without_secrets_and_exit_code_1(

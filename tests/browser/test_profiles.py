@@ -132,6 +132,7 @@ def test_a_profile_is_taught_by_choosing_between_two_texts(
     for prompt in (PROMPT, "Write about a walk."):
         page.get_by_label("Prompt").fill(prompt)
         page.get_by_role("button", name="Write and ask").click()
+        expect(page.locator("form.htmx-request")).to_have_count(0)
         for number in range(3):
             expect(page.get_by_role("heading", name="A", exact=True)).to_be_visible()
             if prompt == PROMPT and not number:
@@ -144,6 +145,7 @@ def test_a_profile_is_taught_by_choosing_between_two_texts(
 
     expect(page.get_by_text("pairs stored")).to_be_visible()
     expect(page.get_by_text("Weights, and two standard deviations")).to_be_visible()
+    expect(page.locator("#profile-head")).to_contain_text("learnt from")  # on the page that was open all the while
     keep(page, "taught")
 
 

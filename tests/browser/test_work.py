@@ -6,7 +6,7 @@ import re
 from playwright.sync_api import Page, expect
 
 from api.dashboard.sessions import COOKIE
-from tests.browser.conftest import Check, Site, Watched
+from tests.browser.conftest import Check, Site, Watched, sign_in
 from tests.system.processes import KEY
 
 RECEIVED = """['navigation', 'resource'].flatMap(kind => performance.getEntriesByType(kind))
@@ -99,20 +99,50 @@ def test_a_job_is_paused_and_resumed_from_the_list_by_keyboard(page: Page, site:
     expect(row.get_by_role("link", name="Serial letter")).to_be_focused()
 
 
-def test_a_form_that_is_sent_when_its_session_has_ended_is_offered_again(
-    page: Page, site: Site, watched: Watched
+def test_a_chosen_file_outlives_its_session_and_is_sent_once_somebody_has_signed_in_again(
+    page: Page, site: Site, watched: Watched, keep: Check
 ) -> None:
-    fill_in(page, site, rows(2), "Kept letter")
+    fill_in(page, site, "", "Kept letter")
+    page.get_by_label("File, instead").set_input_files(
+        [{"name": "rows.ndjson", "mimeType": "", "buffer": rows(2).encode()}]
+    )
     page.context.clear_cookies(name=COOKIE)
 
     page.get_by_role("button", name="Submit").click()
-    page.get_by_label("API key").fill(KEY)
-    page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("button", name="Send it now").click()
+    dialog = page.get_by_role("dialog", name="Your session has ended")
+    dialog.get_by_label("API key").fill("pad_wrong")
+    keep(page, "session-ended")
+    dialog.get_by_role("button", name="Sign in").click()
+    expect(dialog.get_by_role("alert")).to_have_text("This API key is unknown, expired or revoked.")
+    dialog.get_by_label("API key").fill(KEY)
+    page.keyboard.press("Enter")
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Kept letter")
     assert all("401" in each for each in watched.complaints)
     watched.complaints.clear()
+
+
+def test_what_is_typed_outlives_a_server_that_is_away_and_a_session_that_began_elsewhere(
+    page: Page, site: Site, watched: Watched
+) -> None:
+    page.goto(f"{site.url}/profiles/ada")
+    page.get_by_label("Tags").fill("kept")
+    watched.is_away = True
+    page.route("**/session", lambda route: route.abort())
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_contain_text("Nothing was sent, and nothing of it is lost")
+
+    page.unroute("**/session")
+    watched.is_away = False
+    other = page.context.new_page()
+    other.context.clear_cookies(name=COOKIE)
+    sign_in(other, site.url, KEY)  # the forms of the first page have the token of the session before
+    page.get_by_role("button", name="Save").click()
+
+    expect(page.get_by_text("Saved as version")).to_be_visible()
+    with site.client() as client:
+        assert client.profiles.get("ada").tags == ["kept"]
+        client.profiles.put("ada", principles=["formal"], tags=["newsletter"], attributes={"first_name": "Ada"})
 
 
 def test_a_failure_is_shown_with_its_error_and_replayed(page: Page, site: Site, keep: Check) -> None:

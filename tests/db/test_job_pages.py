@@ -3,16 +3,19 @@
 import datetime as dt
 import uuid
 
+import pytest
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
 from db.models import Item, Job
-from db.queries import claims, job_pages, overviews
-from db.queries.job_pages import Looked
+from db.queries import claims, job_pages, job_search, overviews
+from db.queries.job_search import Looked, find_results
+from db.queries.jobs import JobRecord, find_jobs
 from db.queries.overviews import QueueShare
 from db.session import Database, now
 from domain.attempts import Outcome
 from domain.preferences import Method
-from domain.states import ItemState
+from domain.states import ItemState, JobState
 from tests.builders import DIGEST, a_job, a_model, preference
 
 GUIDED, UNGUIDED = preference("formal"), preference(method=Method.NONE, strength=0.0)
@@ -36,12 +39,17 @@ def ended(database: Database, texts: list[str | None]) -> uuid.UUID:
     return job_id
 
 
+def record(session: Session, job_id: uuid.UUID) -> JobRecord:
+    (found,) = find_jobs(session, [job_id])
+    return found
+
+
 def test_results_are_found_by_any_text_literally_and_whatever_the_case(database: Database) -> None:
     job_id = ended(database, ["Green Tea", "50% off", None, "green_tea"])
 
-    def found(text: str, **window: int) -> list[int]:
+    def found(text: str, *, limit: int = 10, **window: int) -> list[int]:
         with database.reading() as session:
-            rows = job_pages.find_results(session, job_id, Looked(text), **{"limit": 10, **window})
+            rows = find_results(session, record(session, job_id), Looked(text, **window), limit=limit).rows
         return [row.position for row in rows]
 
     assert found("green") == [0, 3]
@@ -51,6 +59,56 @@ def test_results_are_found_by_any_text_literally_and_whatever_the_case(database:
     assert found("", limit=2) == [0, 1]
     assert found("", limit=2, after=1) == [2, 3]
     assert found("", limit=2, before=3) == [1, 2]
+    assert found("e", limit=1, before=3) == [2]
+
+
+def test_results_are_paged_by_state_whatever_lies_between_them(database: Database) -> None:
+    job_id = ended(database, ["a", None, "c", None, "e"])
+
+    def found(*states: ItemState, **window: int) -> list[int]:
+        with database.reading() as session:
+            looked = Looked(states=states, **window)
+            return [row.position for row in find_results(session, record(session, job_id), looked, limit=2).rows]
+
+    assert found(ItemState.FAILED) == [1, 3]
+    assert found(ItemState.FAILED, after=1) == [3]
+    assert found(ItemState.FAILED, ItemState.SUCCEEDED, before=4) == [2, 3]
+    assert found(ItemState.CANCELLED) == []
+
+
+def test_items_that_are_still_to_follow_their_cancelled_job_are_found_as_cancelled(database: Database) -> None:
+    job_id = a_job(database, [GUIDED] * 3)
+    with database.transaction() as session:
+        values = {"state": JobState.CANCELLED, "finished_at": now(session)}
+        session.execute(update(Job).where(Job.id == job_id).values(**values))
+
+    with database.reading() as session:
+        job = record(session, job_id)
+        assert len(find_results(session, job, Looked(), limit=9).rows) == 3
+        assert len(find_results(session, job, Looked(states=(ItemState.CANCELLED,)), limit=9).rows) == 3
+        assert find_results(session, job, Looked(states=(ItemState.FAILED,)), limit=9).rows == []
+
+
+def test_a_search_that_takes_long_says_how_far_it_came_and_goes_on_from_there(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_search, "FIRST_WINDOW", 2)
+    monkeypatch.setattr(job_search, "STATEMENT_SECONDS", 0.0)
+    monkeypatch.setattr(job_search, "SEARCH_SECONDS", 0.0)
+    job_id = ended(database, ["tea", "x", "x", "x", "tea"])
+
+    with database.reading() as session:
+        job = record(session, job_id)
+        first = find_results(session, job, Looked("tea"), limit=9)
+        rest = find_results(session, job, Looked("tea", after=3), limit=9)
+        back = find_results(session, job, Looked("tea", before=4), limit=9)
+        named = job_search.find_named(session, job, "item-4")
+
+    assert ([row.position for row in first.rows], first.looked_to) == ([0], 1)
+    assert ([row.position for row in rest.rows], rest.looked_to) == ([4], None)
+    assert ([row.position for row in back.rows], back.looked_to) == ([], 2)
+    assert named is not None
+    assert named.text == "tea"
 
 
 def test_ends_are_counted_by_the_stretch_of_time_they_are_in(database: Database) -> None:
@@ -63,16 +121,21 @@ def test_ends_are_counted_by_the_stretch_of_time_they_are_in(database: Database)
             session.execute(update(Item).where(*at).values(finished_at=moment))
 
     with database.reading() as session:
-        ends = job_pages.ends_over_time(session, job_id, since=since, bucket_seconds=10)
+        ends = job_pages.ends_over_time(session, job_id, range(3), since=since, bucket_seconds=10)
+
+        part = job_pages.ends_over_time(session, job_id, range(1, 2), since=since, bucket_seconds=10)
 
     assert ends == {(0, ItemState.SUCCEEDED): 2, (2, ItemState.FAILED): 1}
+    assert part == {(0, ItemState.SUCCEEDED): 1}
 
 
 def test_the_sides_of_a_hold_out_are_summed_up(database: Database) -> None:
     job_id = ended(database, ["a", "b", None, "d"])
 
+    halves = (range(3), range(3, 4))
     with database.reading() as session:
-        guided, unguided = job_pages.sides(session, job_id, unguided_hash=UNGUIDED.hash)
+        parts = [job_pages.sides(session, job_id, each, unguided_hash=UNGUIDED.hash) for each in halves]
+    guided, unguided = (one + other for one, other in zip(*parts, strict=True))
 
     assert (guided.num_items, guided.num_succeeded, guided.mean_reward, guided.mean_tokens) == (2, 1, 2.0, 4.0)
     assert (unguided.num_items, unguided.num_succeeded, unguided.mean_reward, unguided.mean_tokens) == (2, 2, None, 5.0)

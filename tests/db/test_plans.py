@@ -251,3 +251,31 @@ def test_a_claim_reads_the_queue_in_order_when_statistics_know_nothing_of_the_jo
 
     assert {node["Index Name"] for node in nodes if "Index Name" in node} == {"ix_items_stretches", "pk_items"}
     assert [node["Node Type"] for node in nodes if "Sort" in node["Node Type"]] == []
+
+
+def test_a_save_plans_once_how_the_items_of_its_results_are_looked_for_and_all_else_anew(
+    postgresql_database: Database,
+) -> None:
+    a_job(postgresql_database, [preference("formal")] * 5)
+    seen = "current_setting('plan_cache_mode') || ', ' || current_setting('enable_seqscan')"
+    with postgresql_database.transaction() as session:
+        session.execute(text("CREATE TABLE seen (settings text)"))
+        session.execute(
+            text(
+                "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS "
+                f"$$ BEGIN INSERT INTO seen SELECT {seen}; RETURN NULL; END $$"
+            )
+        )
+        for table in ("items", "results"):
+            session.execute(text(f"CREATE TRIGGER look AFTER INSERT OR UPDATE ON {table} EXECUTE FUNCTION look()"))
+    with postgresql_database.transaction() as session:
+        items = a_claim(session)
+
+    with postgresql_database.transaction() as session:
+        claims.save(session, owner=OWNER, outcomes=[Outcome(item.item_id, item.attempt, text="tea") for item in items])
+        afterwards = session.scalars(text(f"SELECT {seen}")).one()
+
+    with postgresql_database.reading() as session:
+        claimed, ended, written = session.scalars(text("SELECT settings FROM seen"))
+    assert claimed == ended == afterwards == "force_custom_plan, on"
+    assert written == "auto, off"

@@ -75,7 +75,7 @@ class Oracle:
 
     def _next(self, request: Request, token_ids: list[int]) -> tuple[int, float, float]:
         logits = [self.logits(stream, token_ids) for stream in request.streams]
-        proposed = _processed(request, logits[0], token_ids)
+        proposed = _processed(request, logits[0], token_ids, self._end)
         candidates = sorted(proposed, key=lambda a: (-proposed[a], a))[: request.k]
         over_candidates = [dict(zip(candidates, _log_softmax([z[a] for a in candidates]), strict=True)) for z in logits]
         coefficients = [stream.reward for stream in request.streams]
@@ -90,7 +90,7 @@ class Oracle:
     def place(self, request: Request, before: Sequence[int], token_id: int) -> Place:
         """What guides a token behind these."""
         logits = [self.logits(stream, before) for stream in request.streams]
-        proposed = _processed(request, logits[0], list(before))
+        proposed = _processed(request, logits[0], list(before), self._end)
         candidates = sorted(proposed, key=lambda a: (-proposed[a], a))[: request.k]
         norms = [_log_sum([z[a] for a in candidates]) for z in logits]
 
@@ -158,7 +158,7 @@ def generate_greedily(path: str, text: tuple[int, ...], max_tokens: int) -> tupl
     return generated[: generated.index(EOS)] if EOS in generated else generated
 
 
-def _processed(request: Request, logits: Sequence[float], token_ids: list[int]) -> dict[int, float]:
+def _processed(request: Request, logits: Sequence[float], token_ids: list[int], end: int) -> dict[int, float]:
     """The logits of the tokens that may come."""
     bias = dict(request.logit_bias)
     seen = {*request.streams[0].prompt, *token_ids}
@@ -169,7 +169,7 @@ def _processed(request: Request, logits: Sequence[float], token_ids: list[int]) 
             z = z / request.repetition_penalty if z > 0 else z * request.repetition_penalty
         z -= request.frequency_penalty * token_ids.count(a)
         z -= request.presence_penalty * (a in token_ids)
-        if a != EOS or len(token_ids) >= request.min_tokens:
+        if a != end or len(token_ids) >= request.min_tokens:
             processed[a] = z
     return processed
 

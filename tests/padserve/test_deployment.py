@@ -9,6 +9,7 @@ import pytest
 import yaml  # type: ignore[import-untyped] # published without types
 
 from padserve.settings import KNOWN_NAMES
+from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -70,6 +71,14 @@ def test_monitoring_is_started_only_where_it_is_asked_for_and_reached_from_this_
         assert SERVICES[name]["profiles"] == ["monitoring"]
         assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+", SERVICES[name]["image"])
         assert all(port.startswith("127.0.0.1:") for port in SERVICES[name]["ports"])
+
+
+@pytest.mark.parametrize("name", ["worker", "worker-cpu"])
+def test_what_may_be_set_of_a_worker_reaches_it_from_the_environment(name: str) -> None:
+    fields = WorkerSettings.model_fields.keys() - {"tensor_parallel", "max_attempts"}
+    about_models = {f"PADSERVE_{field.upper()}" for field in fields if not field.endswith("_seconds")}
+
+    assert about_models <= SERVICES[name]["environment"].keys()
 
 
 def test_redis_forgets_nothing() -> None:

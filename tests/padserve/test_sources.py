@@ -1,7 +1,11 @@
 """What may be submitted, and that what is wrong with it is told in the places that its owner sees."""
 
+import gzip
 import io
 import json
+import os
+import re
+import threading
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -106,6 +110,39 @@ def test_a_csv_file_that_cannot_be_read_is_one_line(tmp_path: Path, content: byt
 
     with pytest.raises(SourceError, match=message):
         Script([]).client().submit(tmp_path / "items.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (ITEM.encode("utf-16"), "is UTF-16 text: save it as UTF-8."),
+        (gzip.compress(ITEM.encode()), "is compressed (gzip): unpack it first"),
+        (b"PK\x03\x04 and so on", "is a spreadsheet or another archive (ZIP)"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".ndjson", ".csv"])
+def test_what_is_no_text_is_told_by_what_it_is(tmp_path: Path, content: bytes, message: str, suffix: str) -> None:
+    (tmp_path / f"items{suffix}").write_bytes(content)
+
+    with pytest.raises(SourceError, match=re.escape(f"items{suffix} {message}")):
+        sent(tmp_path / f"items{suffix}")
+
+
+@pytest.mark.parametrize("form", ["items.ndjson", "items.csv"])
+def test_a_pipe_with_a_name_is_read_as_a_file_is(tmp_path: Path, form: str) -> None:
+    text = {"items.ndjson": f"{ITEM}\n", "items.csv": "custom_id,user_id,prompt\n1,ada,Hello\n"}[form]
+    os.mkfifo(tmp_path / form)
+    writer = threading.Thread(target=(tmp_path / form).write_text, args=(text,))
+    writer.start()
+
+    lines = sent(tmp_path / form)
+
+    writer.join()
+    assert lines == [json.loads(ITEM)]
+
+
+def test_brackets_without_end_are_the_servers_to_refuse(client: Client) -> None:
+    assert places(client, "[" * 100_000, strength=1) == [(1, None)]
 
 
 def test_a_data_frame_is_a_table_of_items() -> None:

@@ -1,15 +1,21 @@
 """Real processes: `padserve up` with stand-ins for API and worker (their own tests are elsewhere), a real Redis."""
 
+import os
 import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 
+import psutil
 import pytest
 
-from tests.padserve.local_stack import PROGRAMS, SECONDS, WITH_STAND_INS, LocalStack, all_gone
+from padserve.settings import read_settings
+from padserve.stack.stack import GRACE_SECONDS, Programs, Stack
+from tests.padserve.local_stack import POLL_SECONDS, PROGRAMS, SECONDS, WITH_STAND_INS, LocalStack, all_gone
 
 WORKER = (sys.executable, str(PROGRAMS / "fake_worker.py"))
 REFUSING_WORKER = (sys.executable, "-c", "import sys; sys.exit('no such model')")
@@ -19,6 +25,14 @@ FORGETFUL_WORKER = (
     (
         "import os, pathlib, sys, time; ready = pathlib.Path(os.environ['PADSERVE_TEST_READY_FILE']); "
         "ready.exists() and sys.exit('not this time'); ready.touch(); time.sleep(3600)"
+    ),
+)
+STUBBORN_WORKER = (
+    sys.executable,
+    "-c",
+    (
+        "import os, pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "pathlib.Path(os.environ['PADSERVE_TEST_READY_FILE']).touch(); time.sleep(3600)"
     ),
 )
 CRASHING_WORKER = (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
@@ -53,6 +67,49 @@ def test_a_signal_ends_every_process_and_is_no_error(up: Callable[..., LocalStac
     exit_code, output = stack.end()
     assert exit_code == 0
     assert output.endswith("Stopped.\n")
+    assert all_gone(children)
+
+
+def test_a_second_signal_ends_at_once_what_does_not_end_by_itself(up: Callable[..., LocalStack]) -> None:
+    stack = up(worker=STUBBORN_WORKER)
+    stack.read_until("Ready")
+    children = stack.children()
+    stack.process.send_signal(signal.SIGINT)
+    stack.read_until("Stopping")
+
+    stack.process.send_signal(signal.SIGINT)
+
+    assert not psutil.wait_procs(children, timeout=GRACE_SECONDS / 2)[1], "it waited for its worker"
+    assert stack.end()[0] == 0
+
+
+def test_nothing_is_left_of_a_stack_whose_end_is_interrupted(tmp_path: Path) -> None:
+    """As by the time limit of a test, whose handler raises wherever the main thread is."""
+    ready = tmp_path / "ready"
+    environ = {**os.environ, "PADSERVE_TEST_READY_FILE": str(ready)}
+    settings = read_settings({"PADSERVE_HOME": str(tmp_path / "home"), "PADSERVE_PORT": "0"})
+    programs = Programs(api=(sys.executable, str(PROGRAMS / "fake_api.py")), worker=STUBBORN_WORKER)
+    stack = Stack(settings, environ, report=lambda _text: None, programs=programs)
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise InterruptedError
+
+    before, timer = signal.signal(signal.SIGALRM, interrupt), signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        with stack.home.held():
+            earlier = psutil.Process().children(recursive=True)
+            stack.start()
+            children = [child for child in psutil.Process().children(recursive=True) if child not in earlier]
+            while not ready.exists():
+                time.sleep(POLL_SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            with pytest.raises(InterruptedError):
+                stack.stop()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+
+    assert len(children) >= 3
     assert all_gone(children)
 
 
@@ -146,13 +203,13 @@ def test_a_worker_that_is_killed_is_replaced_and_what_it_started_is_ended(up: Ca
     assert stack.child("fake_worker").pid != worker.pid
 
 
-def test_a_worker_that_refuses_to_start_leaves_the_api_up_and_says_why(up: Callable[..., LocalStack]) -> None:
-    stack = up(worker=REFUSING_WORKER)
+def test_a_stack_whose_only_worker_refuses_to_start_ends_and_says_why(up: Callable[..., LocalStack]) -> None:
+    exit_code, output = up(worker=REFUSING_WORKER).end()
 
-    output = stack.read_until("no such model")
-
-    assert "The worker exited with code 1, and would again: put this right, then start anew." in output
-    assert stack.child("fake_api").is_running()
+    assert exit_code == 1
+    assert output.endswith(
+        "The worker exited with code 1, and would again: put this right, then start anew.\nno such model\n"
+    )
 
 
 def test_a_worker_that_once_served_is_started_again_whatever_it_says(up: Callable[..., LocalStack]) -> None:

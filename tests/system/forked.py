@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ForkServer
 from multiprocessing.util import get_temp_dir
@@ -24,12 +24,14 @@ from unittest.mock import patch
 
 import psutil
 
+from padserve.stack.guarded_exec import die_with_parent
 from worker.supervision import supervisor
 
 ROOT = Path(__file__).parents[2]
 API, WORKER, ECHO_WORKER = "api.__main__", "worker.__main__", "tests.system.programs.echo_worker"
 BENCH_WORKER = "bench.system.worker"
 STAND_INS = "tests.padserve.programs.fake_up"
+DECODER = "worker.texts.decoder"
 PRELOADED = [
     API,
     WORKER,
@@ -41,6 +43,9 @@ PRELOADED = [
     "kombu.transport.redis",
 ]
 PRELOADED += ["celery.worker.consumer", "celery.worker.strategy", "uvicorn.protocols.http.auto", "psycopg"]
+
+_forkserver: ForkServer = vars(forkserver)["_forkserver"]
+"""The one that `multiprocessing` knows."""
 
 
 class ForkedProcess:
@@ -102,11 +107,22 @@ def context() -> ForkServerContext:
 def _with_torch() -> ForkServer:
     """Starts processes in which a model can be loaded at once. It takes as long as one engine: few tests need it."""
     server = ForkServer()
-    server.set_forkserver_preload([*PRELOADED, "worker.texts.decoder"])
+    server.set_forkserver_preload([*PRELOADED, DECODER])
     return server
 
 
+def fork_servers() -> None:
+    """Both are children of this process from now on, and serve all its forks: nothing is imported twice."""
+    for server, modules in ((_forkserver, PRELOADED), (_with_torch(), [DECODER])):
+        for module in modules:
+            import_module(module)
+        address, our_end, _ = _fork_server(f"programs-{module}")
+        vars(server).update(_forkserver_address=address, _forkserver_alive_fd=our_end)
+        vars(server)["ensure_running"] = resource_tracker.ensure_running  # to look after it is for its parent only
+
+
 def _run(module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    die_with_parent()  # the fork server, which ends with the tests
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)
@@ -120,12 +136,19 @@ def _run(module: str, arguments: Sequence[str], environment: Mapping[str, str], 
 
 
 def _fork_engines_too() -> None:
-    """This program's engines come from a child of it that has imported what it has, and has neither thread nor socket.
+    """This program's engines come from a child that has imported what it has, and has neither thread nor socket."""
+    address, our_end, pid = _fork_server("engines")
+    vars(_forkserver).update(_forkserver_address=address, _forkserver_alive_fd=our_end, _forkserver_pid=pid)
+    patch.object(supervisor, "multiprocessing", SimpleNamespace(get_context=lambda _method: context())).start()
 
-    That is a fork server as `multiprocessing` starts one, only that nothing is executed anew; it ends with the program.
+
+def _fork_server(name: str) -> tuple[str, int, int]:
+    """A fork server as `multiprocessing` starts one, only that nothing is executed anew: a child of this process.
+
+    Its address, what must stay open while it is wanted, and its process.
     """
     listener = socket.socket(socket.AF_UNIX)
-    address = str(Path(get_temp_dir(), f"engines-{os.getpid()}"))
+    address = str(Path(get_temp_dir(), f"{name}-{os.getpid()}"))
     listener.bind(address)
     listener.listen()
     end_here, our_end = os.pipe()
@@ -138,6 +161,4 @@ def _fork_engines_too() -> None:
             os._exit(0)
     os.close(end_here)
     listener.close()
-    runs_already = {"_forkserver_address": address, "_forkserver_alive_fd": our_end, "_forkserver_pid": pid}
-    vars(vars(forkserver)["_forkserver"]).update(runs_already)
-    patch.object(supervisor, "multiprocessing", SimpleNamespace(get_context=lambda _method: context())).start()
+    return address, our_end, pid

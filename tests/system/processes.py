@@ -17,6 +17,8 @@ import httpx
 import psutil
 import redis
 
+from padserve.stack.processes import guarded
+from padserve.stack.signals import held_back
 from tests.servers import free_port, redis_executable
 from tests.system import forked
 from tests.system.forked import ForkedProcess
@@ -101,15 +103,21 @@ class Stack:
         return self.start("worker", [sys.executable, "-m", "worker"], given)
 
     def stop(self) -> None:
-        """End every process that was started here; the API and the workers kindly, so that engines end too."""
-        for process in reversed(self._processes):
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        """End every process that was started here; the API and the workers kindly, so that engines end too.
+
+        Whatever interrupts that, as a time limit does, kills what is left.
+        """
+        try:
+            for process in reversed(self._processes):
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(30)
+        finally:
+            with held_back():
+                for process in self._processes:
+                    process.kill()
+                    process.wait()
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
@@ -127,7 +135,7 @@ class Stack:
                 if tuple(command[1 : 1 + len(program)]) == program:
                     return ForkedProcess(module, command[1 + len(program) :], environment, log)
         with log.open("ab") as file:
-            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
+            return subprocess.Popen(guarded(command), cwd=ROOT, env=environment, stdout=file, stderr=file)
 
     def redis_answers(self) -> bool:
         with suppress(redis.RedisError), redis.Redis(port=self.redis_port) as client:

@@ -94,10 +94,10 @@ def test_totals_of_an_engine_go_on_where_its_predecessor_ended() -> None:
     meter = metrics.EngineMeter()
 
     with counted(metrics.STEPS, metrics.READ_TOKENS) as counts:
-        meter.begin()
+        meter.begin(Statistics())
         meter.measure(Statistics(total_steps=10, total_prompt_tokens_read=100))
         meter.measure(Statistics(total_steps=15, total_prompt_tokens_read=100))
-        meter.begin()
+        meter.begin(Statistics())
         meter.measure(Statistics(total_steps=2, total_prompt_tokens_read=50))
 
     assert counts["padserve_engine_steps_total"] == 17
@@ -131,11 +131,12 @@ def test_a_worker_shows_its_metrics_at_its_own_port_and_refuses_one_that_is_take
 
 def test_the_load_of_an_engine_is_what_it_said_last_and_nothing_runs_once_nothing_is_inside() -> None:
     meter = metrics.EngineMeter()
-    said = Statistics(num_slots=4, num_active=3, num_waiting=2, cache_bytes_reserved=100, cache_bytes_used=60)
+    cache = {"cache_bytes_reserved": 100, "cache_bytes_used": 60, "cache_bytes_budget": 900}
+    said = Statistics(num_slots=4, num_active=3, num_waiting=2, **cache)
 
     meter.measure(said)
     busy = meter.load
     meter.rest()
 
-    assert busy == EngineLoad(4, 3, 2, 100, 60)
-    assert meter.load == EngineLoad(4, 0, 0, 100, 60)
+    assert busy == EngineLoad(4, 3, 2, 100, 60, 900)
+    assert meter.load == EngineLoad(4, 0, 0, 100, 60, 900)

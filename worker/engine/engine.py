@@ -16,14 +16,15 @@ from worker.engine.cache.memory import ROWS_PER_SLOT, CacheUse, Ledger, is_out_o
 from worker.engine.cache.pages import has_pages
 from worker.engine.cache.prefixes import PrefixKey
 from worker.engine.checkpoints.generation import GenerationDefaults
+from worker.engine.cross_tokenizer.runner import TextRunner
 from worker.engine.errors import CacheTooSmallError, DuplicateRequestError, OutOfMemoryError, RequestError
 from worker.engine.guidance.choice import Choice, Sent, choose_tokens
 from worker.engine.models import EngineModels
 from worker.engine.prefill import PrefillQueue
-from worker.engine.request import Completion, Failure, Request, Score, ScoreRequest, TokenRewards
+from worker.engine.request import Completion, Failure, Request, Score, ScoreRequest, Stream, TokenRewards
 from worker.engine.scheduler import Plan, Scheduler, Ticket
 from worker.engine.scoring import score
-from worker.engine.sequence import Sequence
+from worker.engine.sequence import Chosen, Sequence
 from worker.engine.slots import Slots, build_slots
 from worker.engine.statistics import EngineStatistics
 from worker.engine.streams import guided_streams
@@ -106,6 +107,7 @@ class Engine:
             total_slot_steps=self._total_slot_steps,
             total_prompt_tokens_read=self._prompts.total_tokens_read,
             total_prompt_tokens_reused=self._prompts.total_tokens_reused,
+            cache_bytes_budget=use.bytes_budget,
             cache_bytes_reserved=use.bytes_reserved,
             cache_bytes_used=use.bytes_used,
             cache_tokens=use.num_tokens,
@@ -121,6 +123,10 @@ class Engine:
         """Most tokens that a prompt and its completion may have together."""
         return self._models.limits.max_length
 
+    def room(self, streams: Values[Stream]) -> int:
+        """Most tokens that an answer to these streams may have; below 1 where their prompts leave none."""
+        return self._models.limits.room(streams)
+
     @property
     def eos_token_ids(self) -> frozenset[int]:
         """The tokens that end a completion."""
@@ -134,7 +140,7 @@ class Engine:
     @property
     def foreign_weights(self) -> tuple[str, ...]:
         """Those whose tokens are not the base's: their prompts are in their own, and they judge texts."""
-        return tuple(self._models.limits.own_vocabularies)
+        return tuple(self._models.limits.own_tokens)
 
     @property
     def device(self) -> torch.device:
@@ -162,7 +168,7 @@ class Engine:
         if request.request_id in self._sequences:
             raise DuplicateRequestError(request_id=request.request_id)
         streams = guided_streams(request, self._models.weights)
-        check_candidates(request, streams)
+        check_candidates(request, streams, self._models.limits)
         self._prompts.add(request.request_id, streams, request.max_tokens)
         self._check_size(request)
         self._sequences[request.request_id] = Sequence(request, streams)
@@ -332,13 +338,21 @@ class Engine:
             for sequence, chosen in zip(step.sequences, step.sent.values(), strict=True):
                 if self._sequences.get(sequence.request.request_id) is not sequence:
                     continue  # it ended, or was cancelled, while this token was on its way
-                outcome = sequence.advance(chosen, self.eos_token_ids)
+                outcome = self._outcome(sequence, chosen)
                 if outcome is not None:
                     ended.append(outcome)
             self._forget({outcome.request_id for outcome in ended if isinstance(outcome, Failure)})
             self._forget({outcome.request_id for outcome in ended if isinstance(outcome, Completion)}, scrub=False)
             outcomes += ended
         return outcomes
+
+    def _outcome(self, sequence: Sequence, chosen: Chosen) -> Completion | Failure | None:
+        """What becomes of a request with its next token; nothing yet where it goes on."""
+        request_id = sequence.request.request_id
+        guides = (runner for runner in self._models.runners if isinstance(runner, TextRunner))
+        if not chosen.is_finite and any(request_id in guide.outgrown for guide in guides):
+            return sequence.cut_off()
+        return sequence.advance(chosen, self.eos_token_ids)
 
     def _keep_prefixes(self, plan: Plan) -> None:
         """A prefix that was read to its end is kept for the requests that wait for it."""

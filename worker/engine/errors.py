@@ -121,6 +121,13 @@ class SlotsError(ModelError):
     code = "num_slots_invalid"
 
 
+class CacheBytesError(ModelError):
+    """cache_bytes is {cache_bytes:,}, and a request of {num_tokens} tokens takes {needed:,}: raise it, or leave it to
+    the memory there is."""  # noqa: D205, D209 (one sentence, the message)
+
+    code = "cache_bytes_too_small"
+
+
 class PrefillBudgetError(ModelError):
     """prefill_budget {prefill_budget} is less than 1."""
 
@@ -178,6 +185,26 @@ class NoRoomForAnswerError(PromptTooLongError):
     and answer together, so no max_tokens is low enough: shorten the prompt by at least {excess}."""  # noqa: D205, D209 (as above)
 
 
+class GuideTooShortError(RequestError):
+    """The prompt has {prompt_tokens} tokens as {weights!r} writes it, with its template and principles; that takes
+    {max_length} for prompt and answer together, {per_token} of them for each token of the answer: lower max_tokens from
+    {max_tokens} to at most {room}, or shorten the prompt."""  # noqa: D205, D209 (as above)
+
+    code = "guide_prompt_too_long"
+
+
+class NoRoomInGuideError(GuideTooShortError):
+    """The prompt has {prompt_tokens} tokens as {weights!r} writes it, with its template and principles; that takes
+    {max_length} for prompt and answer together, so no max_tokens is low enough: shorten the prompt by at least
+    {excess}."""  # noqa: D205, D209 (as above)
+
+
+class GivenTextOutgrowsGuideError(RequestError):
+    """The text has {num_tokens} tokens as {weights!r} writes it, prompt included; that takes {max_length}."""
+
+    code = "text_outgrows_guide"
+
+
 class CacheTooSmallError(RequestError):
     """The request needs {needed:,} bytes of key-value cache for {num_rows} streams of up to {num_tokens} tokens, of
     which there are {budget:,}: lower max_tokens, shorten the prompt, or take fewer principles."""  # noqa: D205, D209 (as above)
@@ -205,6 +232,12 @@ class TextTooLongError(RequestError):
 
 class NumCandidatesError(RequestError):
     """k is {k}, outside 1 to {vocab_size}."""
+
+    code = "k_out_of_range"
+
+
+class TooManyJudgedError(RequestError):
+    """k is {k}, and {weights!r}, whose tokenizer is another, judges at most {most} candidates: texts that branch."""
 
     code = "k_out_of_range"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import PreTrainedModel
 
-from worker.engine.cache.memory import ROWS_PER_SLOT, SHARE_OF_FREE, bytes_per_token, room
+from worker.engine.cache.memory import ROWS_PER_SLOT, SHARE_OF_FREE, SHORTEST_USEFUL, bytes_per_token, room
 from worker.engine.checkpoints.adapters import stack_adapters, whole
 from worker.engine.checkpoints.architecture import longest_exact
 from worker.engine.checkpoints.checkpoint import Checkpoint, quiet_libraries
@@ -16,11 +16,12 @@ from worker.engine.checkpoints.tokenizer_files import TokenizerFiles
 from worker.engine.checkpoints.vocabularies import check_adapter, check_guides, differing
 from worker.engine.cross_tokenizer.loading import crossing_between, guide_length
 from worker.engine.cross_tokenizer.proof import prove_trees
-from worker.engine.cross_tokenizer.runner import TextRunner
-from worker.engine.cross_tokenizer.texts import Crossing
+from worker.engine.cross_tokenizer.runner import TOKENS_PER_TOKEN, TextRunner
+from worker.engine.cross_tokenizer.texts import Crossing, Texts
 from worker.engine.devices import devices_of, dtype_of
 from worker.engine.engine import Engine
 from worker.engine.errors import (
+    CacheBytesError,
     LengthError,
     NoLengthError,
     PrefillBudgetError,
@@ -41,7 +42,7 @@ from worker.engine.parallel.shards import Shares, take_shares, why_not_shared
 from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
 from worker.engine.runner import Runner
 from worker.engine.streams import StreamWeights
-from worker.engine.validation import Limits
+from worker.engine.validation import Limits, OwnTokens
 
 # Prompt tokens of one step, by kind of device: enough to fill its matrix units, and few beside a step's own time.
 PREFILL_BUDGETS = {"cpu": 512, "cuda": 4096}
@@ -140,9 +141,13 @@ def assemble(
     runners = _runners(loaded, limit)
     # Two streams of one model, or one of each.
     each = [bytes_per_token(runner.bytes_per_token, runner.bytes_per_row) for runner in runners]
+    each = [size * _rows_of(runner) for size, runner in zip(each, runners, strict=True)]
+    per_token = max(ROWS_PER_SLOT * each[0], sum(each))
     if cache_bytes is None:
         cache_bytes = int(runners[0].free_bytes() * SHARE_OF_FREE)
-    fitting = room(cache_bytes, max(ROWS_PER_SLOT * each[0], sum(each)), limit, first.device.type)
+    else:
+        _check_cache_bytes(cache_bytes, per_token, limit)
+    fitting = room(cache_bytes, per_token, limit, first.device.type)
     if max_length is None:
         limit = fitting.max_length
     slots = fitting.num_slots if num_slots is None else num_slots
@@ -150,8 +155,8 @@ def assemble(
         vocab_size=min(runner.head.vocab_size for runner in runners if runner.proposes),
         max_length=limit,
         weights=tuple(loaded.weights),
-        own_vocabularies={
-            name: runners[weights.model].head.vocab_size
+        own_tokens={
+            name: OwnTokens(runners[weights.model].head.vocab_size, runners[weights.model].max_length, TOKENS_PER_TOKEN)
             for name, weights in loaded.weights.items()
             if weights.model in loaded.crossings
         },
@@ -163,6 +168,18 @@ def assemble(
         admit_at_least=max(1, slots // ADMITTED_SHARE_ON_GPU) if is_gpu else 1,
         cache_bytes=fitting.cache_bytes,
     )
+
+
+def _check_cache_bytes(cache_bytes: int, per_token: int, max_length: int) -> None:
+    """Raise CacheBytesError where no request of a useful length would fit: each would be refused for its length."""
+    num_tokens = min(SHORTEST_USEFUL, max_length)
+    if cache_bytes < num_tokens * per_token:
+        raise CacheBytesError(cache_bytes=cache_bytes, num_tokens=num_tokens, needed=num_tokens * per_token)
+
+
+def _rows_of(runner: Runner) -> int:
+    """Tokens in the cache for each of a guided request's, beside those of other models."""
+    return ROWS_PER_SLOT * TOKENS_PER_TOKEN if isinstance(runner, TextRunner) else 1
 
 
 def _runners(loaded: LoadedModels, max_length: int) -> list[Runner]:
@@ -187,7 +204,7 @@ def _introduce(loaded: LoadedModels, runners: Sequence[Runner]) -> None:
         if isinstance(runner, TextRunner):
             on_it = {weights.adapter for weights in loaded.weights.values() if weights.model == number}
             prove_trees(loaded.paths[number], loaded.models[number], runner, on_it)
-            runner.cross(loaded.crossings[number])
+            runner.cross(Texts(loaded.crossings[number]))
 
 
 def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:

@@ -18,8 +18,8 @@ MAX_PREFIX_TOKENS = 8192
 class Rows(Protocol):
     """A runner, as what a row needs of its cache follows from it."""
 
-    def row_bytes(self, num_tokens: int) -> int:
-        """Bytes of the cache that a row of `num_tokens` tokens takes."""
+    def row_bytes(self, num_tokens: int, max_tokens: int = 0) -> int:
+        """Bytes of the cache that a row takes of so many tokens, and an answer of `max_tokens` of the base's."""
 
     def is_read_in_place(self, prefix: SharedPrefix) -> bool:
         """Whether rows leave this prefix where it is, and do not copy it."""
@@ -117,11 +117,11 @@ class PrefillQueue:
             runner = self._runners[stream.weights.model]
             if request.is_waiting:
                 prefix = self._prefixes.find(stream.weights, stream.prompt)
-            num_tokens = len(stream.prompt) + request.max_tokens
+            num_tokens = len(stream.prompt)
             if prefix is not None and runner.is_read_in_place(prefix):
                 shared[id(prefix)] = runner.row_bytes(len(prefix))
                 num_tokens -= len(prefix)
-            of_rows.append(runner.row_bytes(num_tokens))
+            of_rows.append(runner.row_bytes(num_tokens, request.max_tokens))
         return Need(sum(of_rows), shared, len(of_rows), max(of_rows))
 
     @property

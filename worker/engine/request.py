@@ -75,7 +75,7 @@ class FinishReason(StrEnum):
     STOP = "stop"
     """An end-of-sequence token, or the request's stop condition."""
     LENGTH = "length"
-    """max_tokens were generated."""
+    """max_tokens were generated, or the text has outgrown the context of a guide whose tokens are not the base's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,9 +96,9 @@ class Runner:
         """Bytes that a token of a row takes in the cache; known once the runner has run."""
         return self._cache.bytes_per_column
 
-    def row_bytes(self, num_tokens: int) -> int:
-        """What a row of so many tokens takes in the cache; known once the runner has run."""
-        return min(num_tokens, self.max_length) * self.bytes_per_token + self.bytes_per_row
+    def row_bytes(self, num_tokens: int, max_tokens: int = 0) -> int:
+        """What a row of so many tokens takes, and an answer of up to `max_tokens`; known once the runner has run."""
+        return min(num_tokens + max_tokens, self.max_length) * self.bytes_per_token + self.bytes_per_row
 
     @property
     def cache_tokens(self) -> int:

@@ -88,6 +88,10 @@ class Sequence:
             return self._completion(self.request.max_tokens, FinishReason.LENGTH)
         return None
 
+    def cut_off(self) -> Completion:
+        """The outcome where a guide can read no further: what there is, as if max_tokens had been reached."""
+        return self._completion(len(self.token_ids), FinishReason.LENGTH)
+
     def failure(self, code: str, message: str) -> Failure:
         """The outcome of a request that cannot be decoded any further."""
         return Failure(self.request.request_id, code, message)
@@ -107,7 +111,7 @@ class Sequence:
             num_completion_tokens=self.num_generated,
             reward=sum(self._rewards) if self.is_guided else None,
             rewards=tuple(self._rewards) if self.is_guided and self.request.return_rewards else None,
-            kl=fmean(self._kls) if self.is_guided else None,
+            kl=fmean(self._kls) if self.is_guided and self._kls else None,
             end_token_id=end_token_id,
             timing=self._timing(),
         )

@@ -18,7 +18,10 @@ class EngineStatistics:
     """Prompt tokens of all streams that were run; prefixes that several requests share count once."""
     total_prompt_tokens_reused: int
     """Prompt tokens of all streams that were not run, because a shared prefix held them."""
+    cache_bytes_budget: int | None
+    """Bytes that the caches may take; None bounds nothing."""
     cache_bytes_reserved: int
+    """Bytes that they take now: memory follows the tokens, and an idle engine has none."""
     cache_bytes_used: int
     """Bytes that the tokens of the rows in use take."""
     cache_tokens: int

@@ -18,7 +18,7 @@ from worker.engine.batch_layout import PromptChunk
 from worker.engine.cache.memory import is_out_of_memory
 from worker.engine.cross_tokenizer.given import judged_places, likelihood
 from worker.engine.cross_tokenizer.runner import TextRunner
-from worker.engine.errors import EmptyTextError, OutOfMemoryError, RequestError
+from worker.engine.errors import EmptyTextError, GivenTextOutgrowsGuideError, OutOfMemoryError, RequestError
 from worker.engine.guidance.budget import divergence, strength_within
 from worker.engine.guidance.processors import GENERATED, Penalties, Processors, build_processors
 from worker.engine.guidance.steering import Candidates, all_finite, propose, scores
@@ -71,7 +71,7 @@ def token_rewards(
     try:
         _check(request, completion_ids, models)
         streams = guided_streams(request, models.weights)
-        check_candidates(request, streams)
+        check_candidates(request, streams, models.limits)
     except RequestError as error:
         return Failure(request.request_id, error.code, str(error))
     try:
@@ -100,6 +100,14 @@ def _check(request: Request, completion_ids: Sequence[int], models: EngineModels
         ),
         models.limits,
     )
+    for stream in request.streams:
+        runner = models.runners[models.weights[stream.weights].model]
+        if isinstance(runner, TextRunner):
+            in_own = len(stream.prompt) + len(runner.text_ids(completion_ids))
+            if in_own > runner.max_length:
+                raise GivenTextOutgrowsGuideError(
+                    num_tokens=in_own, weights=stream.weights, max_length=runner.max_length
+                )
 
 
 @torch.inference_mode()

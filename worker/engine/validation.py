@@ -14,10 +14,12 @@ from worker.engine.errors import (
     EmptyTextError,
     ForeignBaseStreamError,
     FrequencyPenaltyError,
+    GuideTooShortError,
     MaxTokensError,
     MinPError,
     MinTokensError,
     NoRoomForAnswerError,
+    NoRoomInGuideError,
     NoStreamsError,
     NumCandidatesError,
     PresencePenaltyError,
@@ -28,6 +30,7 @@ from worker.engine.errors import (
     TemperatureError,
     TextTooLongError,
     TokenOutOfRangeError,
+    TooManyJudgedError,
     TopPError,
     UnknownWeightsError,
 )
@@ -39,6 +42,21 @@ LARGEST_BIAS = 100
 """Largest bias on a logit, as in OpenAI's API."""
 
 
+MOST_JUDGED = 256
+"""Candidates of guides with another tokenizer: each is a branch of its own, and sees all others as what it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTokens:
+    """What weights take whose tokens are not the base's, in those tokens."""
+
+    vocab_size: int
+    max_length: int
+    """Of a prompt and what an answer spells, together."""
+    per_token: int
+    """Tokens that an answer may have for each of the base's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds that the loaded models set to a request: vocabulary, length, names of weights."""
@@ -46,12 +64,24 @@ class Limits:
     vocab_size: int
     max_length: int
     weights: Collection[str]
-    own_vocabularies: Mapping[str, int] = field(default_factory=dict)
-    """Of weights whose tokens are not the base's: their ids are below this."""
+    own_tokens: Mapping[str, OwnTokens] = field(default_factory=dict)
+    """Of weights whose tokens are not the base's."""
 
     def vocab_size_of(self, weights: str) -> int:
         """Ids of these weights' prompts are below this."""
-        return self.own_vocabularies.get(weights, self.vocab_size)
+        own = self.own_tokens.get(weights)
+        return self.vocab_size if own is None else own.vocab_size
+
+    def room(self, streams: Sequence[Stream]) -> int:
+        """Most tokens that an answer to these streams may have; below 1 where there is no room for one."""
+        return min(self.room_behind(stream) for stream in streams)
+
+    def room_behind(self, stream: Stream) -> int:
+        """Most tokens of the base's behind this stream's prompt."""
+        own = self.own_tokens.get(stream.weights)
+        if own is None:
+            return self.max_length - len(stream.prompt)
+        return (own.max_length - len(stream.prompt)) // own.per_token
 
 
 def check_request(request: Request, limits: Limits) -> None:
@@ -69,10 +99,13 @@ def check_request(request: Request, limits: Limits) -> None:
     _check_length(request, limits)
 
 
-def check_candidates(request: Request, streams: Sequence[GuidedStream]) -> None:
-    """Raise the RequestError of a request whose streams guide, but do not know which candidates."""
+def check_candidates(request: Request, streams: Sequence[GuidedStream], limits: Limits) -> None:
+    """Raise the RequestError of a request whose streams guide, but do not know which candidates, or among too many."""
     if request.k is None and any(stream.reward for stream in streams):
         raise CandidatesNeededError
+    foreign = next((stream.weights for stream in request.streams if stream.weights in limits.own_tokens), None)
+    if foreign is not None and request.k is not None and request.k > MOST_JUDGED and len(streams) > 1:
+        raise TooManyJudgedError(k=request.k, weights=foreign, most=MOST_JUDGED)
 
 
 def _check_sampling(request: Request, limits: Limits) -> None:
@@ -114,15 +147,19 @@ def _check_stream(index: int, stream: Stream, limits: Limits) -> None:
         raise RewardError(stream=index, reward=stream.reward)
     if not stream.prompt:
         raise EmptyPromptError(stream=index)
-    if index == 0 and stream.weights in limits.own_vocabularies:
+    if index == 0 and stream.weights in limits.own_tokens:
         raise ForeignBaseStreamError(weights=stream.weights)
     _check_tokens(stream.prompt, f"The prompt of stream {index}", limits.vocab_size_of(stream.weights))
 
 
 def _check_length(request: Request, limits: Limits) -> None:
-    """All streams decode in lockstep: the longest one says how much room is left."""
-    prompt_tokens = max(len(stream.prompt) for stream in request.streams)
-    room = limits.max_length - prompt_tokens
+    """All streams decode in lockstep: the one that has the least room says how much is left."""
+    shortest = min(request.streams, key=limits.room_behind)
+    prompt_tokens, room = len(shortest.prompt), limits.room_behind(shortest)
+    own = limits.own_tokens.get(shortest.weights)
+    if own is not None:
+        _check_length_of_guide(shortest, own, request.max_tokens)
+        return
     if room < 1:
         raise NoRoomForAnswerError(prompt_tokens=prompt_tokens, max_length=limits.max_length, excess=1 - room)
     if request.max_tokens > room:
@@ -131,14 +168,26 @@ def _check_length(request: Request, limits: Limits) -> None:
         )
 
 
+def _check_length_of_guide(stream: Stream, own: OwnTokens, max_tokens: int) -> None:
+    prompt_tokens = len(stream.prompt)
+    room = (own.max_length - prompt_tokens) // own.per_token
+    facts = {"prompt_tokens": prompt_tokens, "weights": stream.weights, "max_length": own.max_length}
+    if room < 1:
+        raise NoRoomInGuideError(**facts, excess=prompt_tokens + own.per_token - own.max_length)
+    if max_tokens > room:
+        raise GuideTooShortError(**facts, per_token=own.per_token, max_tokens=max_tokens, room=room)
+
+
 def check_score_request(request: ScoreRequest, limits: Limits) -> None:
     """Raise the RequestError that names what is wrong with the text to score, if anything is."""
     _check_weights(request.weights, limits)
     if not request.prompt_ids or not request.completion_ids:
         raise EmptyTextError
     num_tokens = len(request.prompt_ids) + len(request.completion_ids)
-    if num_tokens > limits.max_length:
-        raise TextTooLongError(num_tokens=num_tokens, max_length=limits.max_length)
+    own = limits.own_tokens.get(request.weights)
+    max_length = limits.max_length if own is None else own.max_length
+    if num_tokens > max_length:
+        raise TextTooLongError(num_tokens=num_tokens, max_length=max_length)
     token_ids = (*request.prompt_ids, *request.completion_ids)
     _check_tokens(token_ids, "The text", limits.vocab_size_of(request.weights))
 

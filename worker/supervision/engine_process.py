@@ -5,6 +5,7 @@ that the supervisor wants to finish.
 """
 
 import gc
+import math
 import os
 import queue
 import signal
@@ -38,6 +39,8 @@ from worker.supervision.protocol import (
 
 BEAT_SECONDS = 1.0
 MEASURE_SECONDS = 1.0
+GATHERING_SECONDS = 0.01
+"""Outcomes of steps that follow each other within so long are told together: a message costs more than one of them."""
 
 
 def load_text_decoder(settings: WorkerSettings) -> Decoder:
@@ -66,7 +69,7 @@ def run(connection: Connection, load_decoder: LoadDecoder) -> None:
     except DecoderUnavailableError as error:
         connection.send(LoadFailed(str(error)))
         return
-    connection.send(Ready(decoder.num_slots, decoder.description))
+    connection.send(Ready(decoder.num_slots, decoder.description, decoder.statistics))
     _Loop(connection, commands, decoder).run()
 
 
@@ -87,6 +90,8 @@ class _Loop:
         self._stopping = False
         self._last_beat = 0.0
         self._measured_at = 0.0
+        self._untold: list[Outcome] = []
+        self._told_at = -math.inf
 
     def run(self) -> None:
         while not self._stopping:
@@ -120,6 +125,7 @@ class _Loop:
             case Cancel(attempts):
                 for attempt in attempts:
                     self._decoder.cancel(attempt)
+                self._tell(())  # what is untold waits for no step, where none follows
             case Compare(number, pairs, principles):
                 features = self._decoder.compare(pairs, principles, on_progress=lambda: self._tell(()))
                 self._connection.send(Compared(number, tuple(features)))
@@ -133,10 +139,16 @@ class _Loop:
             self._measured_at = time.monotonic()
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
-        if outcomes:
-            self._connection.send(Ended(tuple(outcomes)))
-        elif time.monotonic() - self._last_beat >= BEAT_SECONDS:
+        """Say what has ended, or at least that steps are being made.
+
+        At once, unless something was said just now: then with what ends next, or when nothing is left to end.
+        """
+        self._untold += outcomes
+        now = time.monotonic()
+        if self._untold and (now - self._told_at >= GATHERING_SECONDS or not self._decoder.has_work):
+            self._connection.send(Ended(tuple(self._untold)))
+            self._untold.clear()
+            self._told_at = self._last_beat = now
+        elif now - self._last_beat >= BEAT_SECONDS:
             self._connection.send(Beat())
-        else:
-            return
-        self._last_beat = time.monotonic()
+            self._last_beat = now

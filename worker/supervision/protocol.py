@@ -88,10 +88,11 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """From the engine process: the decoder is loaded."""
+    """From the engine process: the decoder is loaded, and what it holds before its first item."""
 
     num_slots: int
     description: ModelDescription
+    statistics: Statistics
 
 
 @dataclass(frozen=True, slots=True)

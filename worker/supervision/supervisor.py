@@ -180,8 +180,8 @@ class EngineSupervisor:
             match report:
                 case Measured(statistics):
                     self._meter.measure(statistics)
-                case Ready(num_slots, description):
-                    self._meter.begin()
+                case Ready(num_slots, description, statistics):
+                    self._meter.begin(statistics)
                     self._check_identity(description)
                     self.num_slots, self._failed_starts = num_slots, 0
                 case LoadFailed(message):
@@ -192,6 +192,8 @@ class EngineSupervisor:
                 case Ended(ended):
                     outcomes += [outcome for outcome in ended if self._triage.is_inside(outcome.key)]
                     self._triage.end(outcome.key for outcome in ended)
+                    if self._triage.is_engine_empty:
+                        break  # nothing follows that is worth a wait
         return outcomes
 
     def _check_identity(self, description: ModelDescription) -> None:
@@ -210,7 +212,8 @@ class EngineSupervisor:
         if not engine.ready:
             self._failed_starts += 1
             if self._failed_starts >= MAX_FAILED_STARTS:
-                message = f"The engine process {why} {self._failed_starts} times while it loaded the model."
+                hint = " (PADSERVE_ENGINE_START_SECONDS)" if why == metrics.FELL_SILENT else ""
+                message = f"The engine process {why} {self._failed_starts} times while it loaded the model{hint}."
                 raise DecoderUnavailableError(message)
             return []
         self._deaths |= self._triage.inside

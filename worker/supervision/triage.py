@@ -37,6 +37,11 @@ class Triage:
         """The attempts that the engine was sent, and whose outcome it still owes."""
         return set(self._inside)
 
+    @property
+    def is_engine_empty(self) -> bool:
+        """Whether the engine owes no outcome."""
+        return not self._inside
+
     def is_inside(self, attempt: Attempt) -> bool:
         """Whether the engine was sent this attempt and still owes its outcome."""
         return attempt in self._inside

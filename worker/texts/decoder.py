@@ -49,6 +49,7 @@ UNCALIBRATED_MAX_KL = 0.2
 (docs/decisions/0013)."""
 
 SETTINGS_BY_CODE = {
+    "cache_bytes_too_small": "PADSERVE_CACHE_BYTES",
     "device_unavailable": "PADSERVE_DEVICE",
     "devices_unavailable": "PADSERVE_DEVICE, PADSERVE_TENSOR_PARALLEL",
     "dtype_unknown": "PADSERVE_DTYPE",
@@ -166,8 +167,7 @@ class TextDecoder:
     def _read(self, answers: Answers, given: str) -> Outcome:
         """What guides each token of a text that is given, as far as it fits, as if it had been written."""
         token_ids = self._tokenizer.encode(given, add_special_tokens=False, split_special_tokens=True)
-        longest = max(len(stream.prompt) for stream in self._requests(answers)[0].streams)
-        room = max(1, min(MAX_TOKENS_SHOWN, self._engine.max_length - longest))
+        room = max(1, min(MAX_TOKENS_SHOWN, self._engine.room(self._requests(answers)[0].streams)))
         return self._with_token_rewards(answers, token_ids[:room], answers.read(given))
 
     def _with_token_rewards(self, answers: Answers, token_ids: Sequence[int], outcome: Outcome) -> Outcome:
@@ -272,6 +272,8 @@ def _settings_at_fault(settings: WorkerSettings, error: ModelError) -> str:
     """The names of the settings that the error is about: by its code, else by whose value stands in its message."""
     if name := SETTINGS_BY_CODE.get(error.code):
         return name
+    if settings.tensor_parallel > 1 and error.code == "model_unsupported":
+        return "PADSERVE_MODEL, PADSERVE_TENSOR_PARALLEL"
     given = {
         name: getattr(settings, name) for name in ("model", "policy", "reference", "guide") if getattr(settings, name)
     }

@@ -21,23 +21,34 @@ for (const name of ["htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(name, () => { offline.hidden = false; });
 }
 
-// What is sent twice, by a second click, is sent once.
-document.addEventListener("submit", (event) => {
-  const form = event.target;
-  if (form.method !== "post" || event.defaultPrevented) return;
-  if (form.dataset.sent) event.preventDefault();
-  form.dataset.sent = "yes";
+// What had the focus was replaced: what stands there now has it, and not the beginning of the page.
+let hadFocus = false;
+document.body.addEventListener("htmx:beforeSwap", (event) => { hadFocus = event.detail.target.contains(document.activeElement); });
+document.body.addEventListener("htmx:afterSettle", (event) => {
+  if (hadFocus && document.activeElement === document.body) {
+    const place = event.detail.elt.querySelector("[data-focus]") ?? event.detail.elt;
+    place.tabIndex = -1;
+    place.focus({ preventScroll: true });
+  }
+  hadFocus = false;
 });
-addEventListener("pageshow", () => { for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent; });
 
-// A session that has ended: the form is sent as a browser does, and its page keeps what was written.
-document.body.addEventListener("htmx:responseError", (event) => {
-  const { elt, xhr, requestConfig } = event.detail;
-  const form = elt.closest("form[action]");
-  if (xhr.status !== 401 || !form) return;
-  const pressed = requestConfig.triggeringEvent?.submitter;
-  if (pressed?.name) form.append(Object.assign(document.createElement("input"), { type: "hidden", name: pressed.name, value: pressed.value }));
-  form.submit();
+// Texts that are being written: said once when all are there, and one that failed can be asked for again.
+const WRITING = "[hx-trigger^=load]";
+document.body.addEventListener("htmx:afterSettle", (event) => {
+  const part = event.detail.elt;
+  if (part.matches?.("[data-written]") && !document.querySelector(WRITING)) say("All texts are written.");
+});
+for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) document.body.addEventListener(name, ({ detail: { elt } }) => {
+  if (!elt.matches(WRITING)) return;
+  const told = document.createElement("p");
+  const button = document.createElement("button");
+  told.className = "wrong";
+  told.textContent = "This text was not written.";
+  button.textContent = "Try again";
+  button.type = "button";
+  button.addEventListener("click", () => htmx.trigger(elt, "again"));
+  elt.replaceChildren(told, button);
 });
 
 // The theme: as the system has it, until somebody says otherwise; the server reads the cookie.
@@ -47,6 +58,7 @@ for (const button of document.querySelectorAll("[data-theme-switch]")) {
   const show = () => { button.textContent = isDark() ? "Light" : "Dark"; button.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`); };
   button.hidden = false;
   show();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
   button.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
     document.cookie = `padserve_theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=lax`;

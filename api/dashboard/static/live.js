@@ -17,11 +17,12 @@ class LivePart {
     this.retrySeconds = FIRST_RETRY_SECONDS;
     this.streamAgainAt = 0;
     this.withheld = null;
+    this.isOver = false;
   }
 
   // Once a second, and whenever somebody comes back to the page.
   tick() {
-    if (document.hidden) return this.close();
+    if (document.hidden || this.isOver) return this.close();
     if (this.stream && performance.now() > this.heardAt + 1000 * SILENCE_SECONDS) this.lose();
     if (this.follows || this.stream) return;
     if (performance.now() >= this.streamAgainAt) this.open();
@@ -40,7 +41,7 @@ class LivePart {
       const { html, version } = JSON.parse(event.data);
       this.show(html, version);
     });
-    stream.addEventListener("gone", (event) => location.assign(JSON.parse(event.data).path));
+    stream.addEventListener("gone", (event) => this.end(JSON.parse(event.data).path));
     stream.addEventListener("error", () => { if (this.stream === stream) this.lose(); });
   }
 
@@ -58,20 +59,30 @@ class LivePart {
   }
 
   async ask() {
+    if (this.isOver) return;
     if (this.isAsking) { this.isDue = true; return; }
     this.isAsking = true;
+    const began = performance.now();
     try {
       const answer = await fetch(this.address(), { headers: { "HX-Request": "true" }, signal: AbortSignal.timeout(1000 * PATIENCE_SECONDS) });
       offline.hidden = answer.status < 500;
       const path = answer.headers.get("HX-Redirect");
-      if (path) location.assign(path);
+      if (path) this.end(path);
       else if (answer.status === 200) this.show(await answer.text(), answer.headers.get("X-Part-Version"));
     } catch {
       offline.hidden = false;
     } finally {
-      this.isAsking = false;
-      if (this.isDue) { this.isDue = false; this.ask(); }
+      // A part that takes long, as a search in a large job, is asked for the less often.
+      const rest = this.follows ? 4 * (performance.now() - began) : 0;
+      setTimeout(() => { this.isAsking = false; if (this.isDue) { this.isDue = false; this.ask(); } }, rest);
     }
+  }
+
+  // Nobody may see this part any more, or it is gone.
+  end(path) {
+    this.close();
+    this.isOver = true;
+    document.body.dispatchEvent(new CustomEvent("leave", { detail: path }));
   }
 
   address() {
@@ -136,6 +147,7 @@ const tick = () => { for (const part of parts) part.tick(); };
 document.addEventListener("visibilitychange", tick);
 addEventListener("pagehide", () => { for (const part of parts) part.close(); });
 addEventListener("pageshow", tick);
+document.body.addEventListener("signed-in", () => { for (const part of parts) part.isOver = false; tick(); });
 document.body.addEventListener("changed", () => { for (const part of parts) part.ask(); });
 setInterval(tick, 1000);
 tick();

@@ -8,7 +8,8 @@ from urllib.parse import quote
 import pytest
 from starlette.testclient import TestClient
 
-from api.dashboard.sessions import COOKIE, MAX_FAILURES, local_path
+from api.dashboard.sessions import COOKIE, local_path
+from api.dashboard.sign_in import MAX_FAILURES
 from api.http.dependencies import Scope
 from db.dashboard_models import DashboardSession
 from db.queries import claims, keys
@@ -57,11 +58,11 @@ def submit(api: Api, num_items: int = 3, tenant: str = "acme", **options: object
     return str(answer.json()["id"])
 
 
-def end(database: Database, text: str | None = None, error: str | None = None) -> None:
-    """Every queued item ends, with this text or this error."""
+def end(database: Database, text: str | None = None, error: str | None = None, *, limit: int = 1000) -> None:
+    """Every queued item ends, or the first `limit` of them, with this text or this error."""
     owner = uuid.uuid4()
     with database.transaction() as session:
-        claimed = claims.claim(session, owner=owner, model_digest=DIGEST, limit=1000, lease_seconds=60)
+        claimed = claims.claim(session, owner=owner, model_digest=DIGEST, limit=limit, lease_seconds=60)
     outcomes = [
         Outcome(item.item_id, item.attempt, text=text, finish_reason="stop")
         if text is not None

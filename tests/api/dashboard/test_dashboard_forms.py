@@ -20,7 +20,7 @@ def visitor(api: Api) -> Visitor:
     return Visitor(api, api.key(*Scope))
 
 
-def answer(visitor: Visitor, path: str, **fields: str) -> tuple[int, str]:
+def answer(visitor: Visitor, path: str, **fields: str | list[str]) -> tuple[int, str]:
     sent = visitor.client.post(path, data={"csrf": visitor.csrf, **fields}, headers=HOST)
     return sent.status_code, unescape(sent.text)
 
@@ -103,7 +103,7 @@ def test_a_page_that_was_asked_for_with_a_search_is_gone_back_to_with_it(visitor
 
 def test_the_page_of_models_shows_how_full_each_engine_is(api: Api, visitor: Visitor) -> None:
     worker_id = api.serve()
-    load = EngineLoad(num_slots=8, num_active=3, num_waiting=2, cache_bytes_reserved=2**30, cache_bytes_used=2**29)
+    load = EngineLoad(8, num_active=3, num_waiting=2, cache_bytes_used=2**29, cache_bytes_budget=2**30)
     with api.database.transaction() as session:
         workers.report(session, worker_id=worker_id, state=WorkerState.READY, load=load)
 
@@ -113,6 +113,92 @@ def test_the_page_of_models_shows_how_full_each_engine_is(api: Api, visitor: Vis
     assert "2 wait" in html
     assert "512 MiB" in html
     assert "of 1 GiB" in html
+
+
+def test_an_idle_worker_has_nothing_in_use_of_what_its_cache_may_take(api: Api, visitor: Visitor) -> None:
+    with api.database.transaction() as session:
+        load = EngineLoad(num_slots=8, cache_bytes_budget=2**30)
+        workers.report(session, worker_id=api.serve(), state=WorkerState.READY, load=load)
+
+    html = visitor.client.get("/models").text
+
+    assert "0 of 8" in html
+    assert '0 B<span class="sub">of 1 GiB</span>' in html
+
+
+def test_a_column_that_is_no_field_is_given_one_in_the_form(visitor: Visitor) -> None:
+    table = {"rows": "Customer,Text,Notes\nada,Write about tea.,x\n"}
+
+    status, html = answer(visitor, "/jobs/new", **table)
+
+    assert status == 422
+    assert "Say below what each holds" in html
+    assert "column=COLUMN" not in html
+    offered = set(re.findall(r'<option value="(\w+=\w*)"', html))
+    assert {"Customer=user_id", "Text=prompt", "Notes="} <= offered
+    chosen = ["Customer=user_id", "Text=prompt", "Notes=", "Gone=method"]
+    status, html = answer(visitor, "/jobs/new", **table, column=chosen)
+    assert status == 200
+    assert "Everything is right" in html
+    assert '<option value="Text=prompt" selected>' in html  # what was chosen is sent along with the next
+    assert answer(visitor, "/jobs/new", **table, column=chosen, do="submit")[0] == 303
+
+
+def test_rows_of_json_in_a_file_called_csv_are_read_as_what_they_are(visitor: Visitor) -> None:
+    fields = {"csrf": visitor.csrf, "kind": "rows", "do": "submit"}
+    file = ("rows.csv", lines(ROW).encode(), "text/csv")
+
+    sent = visitor.client.post("/jobs/new", data=fields, files={"file": file}, headers=HOST)
+
+    assert sent.status_code == 303
+
+
+def test_a_file_of_a_form_whose_session_has_ended_is_asked_for_again(api: Api, visitor: Visitor) -> None:
+    fields = {"csrf": visitor.csrf, "kind": "rows", "name": "Spring letter"}
+    visitor.client.cookies.clear()
+
+    file = ("rows.ndjson", lines(ROW).encode())
+    ended = visitor.client.post("/jobs/new", data=fields, files={"file": file}, headers=HOST)
+    carried = dict(re.findall(r'name="(kept\w*)" value="([^"]*)"', ended.text))
+    kept = {name: unescape(value) for name, value in carried.items()}
+    offered = visitor.client.post("/sign-in", data={"key": api.key(*Scope), **kept}, headers=HOST).text
+
+    assert 'name="file" type="file" required' in offered
+    assert "choose that again" in offered
+    assert 'value="Spring letter"' in offered
+
+
+def test_a_form_that_is_too_large_to_be_kept_says_so(visitor: Visitor) -> None:
+    fields = {"csrf": visitor.csrf, "rows": "x" * 200_000}
+    visitor.client.cookies.clear()
+
+    assert "too large to be kept" in visitor.client.post("/jobs/new", data=fields, headers=HOST).text
+
+
+def test_a_script_signs_in_and_learns_the_token_of_the_session_without_leaving_its_page(
+    api: Api, visitor: Visitor
+) -> None:
+    script = {**HOST, "HX-Request": "true"}
+    visitor.client.cookies.clear()
+    assert visitor.client.get("/session", headers=script).headers["hx-redirect"] == "/sign-in"
+
+    wrong = visitor.client.post("/sign-in", data={"key": "pad_wrong"}, headers=script)
+    right = visitor.client.post("/sign-in", data={"key": api.key(*Scope)}, headers=script)
+
+    assert (wrong.status_code, wrong.json()) == (401, {"error": "This API key is unknown, expired or revoked."})
+    assert right.json() == {"csrf": visitor.csrf, "tenant": "acme", "key_name": "test"}
+    assert visitor.client.get("/session", headers=script).json() == right.json()
+
+
+def test_the_head_of_an_open_profile_says_which_version_there_is_now(api: Api, visitor: Visitor) -> None:
+    assert "Version 1" in visitor.client.get("/profiles/ada/live/head?shown=1").text
+    api.client().put("/v1/profiles/ada", json={"principles": ["playful"]})
+
+    head = visitor.client.get("/profiles/ada/live/head?shown=1").text
+
+    assert "Version 2" in head
+    assert "still shows version 1" in head
+    assert "still shows" not in visitor.client.get("/profiles/ada/live/head").text
 
 
 def test_numbers_are_written_as_people_read_them() -> None:

@@ -1,16 +1,20 @@
 """Parts of pages that move: streams of events, how many a session has, and how they end."""
 
 import json
+import uuid
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from api.dashboard.live import EVENT_STREAM, MAX_STREAMS_PER_SESSION, LiveStream, Streams
+from api.dashboard import counting
+from api.dashboard.live import EVENT_STREAM, MAX_STREAMS_PER_SESSION, Streams
+from api.dashboard.pulse import Follower
 from api.http.dependencies import Scope
-from db.queries import keys
+from db.queries import job_pages, keys
 from tests.api.conftest import Api
 from tests.api.dashboard.test_dashboard import Visitor, end, submit
 
@@ -27,10 +31,11 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Follow:
         assert isinstance(app, FastAPI)
         steps = iter([*happenings, app.state.services.listeners.stop])
 
-        async def pause(_: LiveStream) -> None:
+        async def changed(*_: object) -> bool:
             await run_in_threadpool(next(steps))
+            return True
 
-        monkeypatch.setattr(LiveStream, "_pause", pause)
+        monkeypatch.setattr(Follower, "changed", changed)
         answer = visitor.client.get(path, headers={"Accept": EVENT_STREAM})
         assert answer.headers["content-type"].startswith(EVENT_STREAM)
         events = [event.splitlines() for event in answer.text.split("\n\n") if event]
@@ -57,7 +62,7 @@ def test_a_stream_tells_what_has_changed_since_it_was_seen_and_nothing_twice(api
 def test_a_job_that_has_ended_shows_what_ended_however_lately_its_chart_was_counted(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.dashboard.job.COUNT_SHARE", 1e-9)  # counted anew in years
+    monkeypatch.setattr("api.dashboard.counting.COUNT_SHARE", 1e-9)  # counted anew in years
     visitor = Visitor(api, api.key(*Scope))
     job_id = submit(api, num_items=2)
     assert "Nothing has ended yet" in visitor.client.get(f"/live/jobs/{job_id}").text
@@ -65,6 +70,33 @@ def test_a_job_that_has_ended_shows_what_ended_however_lately_its_chart_was_coun
     end(api.database, text="done")
 
     assert "2 of 2 items ended" in visitor.client.get(f"/live/jobs/{job_id}").text
+
+
+def test_a_large_job_is_counted_further_by_each_look_and_a_part_that_has_ended_never_again(
+    api: Api, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "PART", 2)
+    monkeypatch.setattr(counting, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(counting, "COUNT_SHARE", 1e9)  # whenever it is looked at
+    counted: list[range] = []
+    of_part = job_pages.ends_over_time
+
+    def count(session: Session, job_id: uuid.UUID, positions: range, **options: Any) -> job_pages.Ends:  # noqa: ANN401 - as it is called
+        counted.append(positions)
+        return of_part(session, job_id, positions, **options)
+
+    monkeypatch.setattr(job_pages, "ends_over_time", count)
+    visitor = Visitor(api, api.key(*Scope))
+    job_id = submit(api, num_items=3)
+    end(api.database, text="done", limit=2)
+
+    first = visitor.client.get(f"/live/jobs/{job_id}").text
+    told = follow(visitor, f"/live/jobs/{job_id}", lambda: None, lambda: end(api.database, text="done"))
+
+    assert "Counted so far: 50 %" in first
+    assert "3 of 3 items ended" in told[-1][1]["html"]
+    assert "Counted so far" not in told[-1][1]["html"]
+    assert counted == [range(2), range(2, 3), range(2, 3)]
 
 
 def test_a_stream_ends_where_the_key_is_revoked_before_anything_more_is_told(api: Api, follow: Follow) -> None:

@@ -156,7 +156,7 @@ def test_a_shorter_length_is_kept_to(base: str, max_length: int) -> None:
     assert load_engine(base, max_length=max_length).max_length == max_length
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:99", "abacus"])
+@pytest.mark.parametrize("device", ["cuda", "cuda:99", "abacus", "meta"])
 def test_a_device_that_is_not_there(base: str, device: str) -> None:
     if device == "cuda" and torch.cuda.is_available():
         device = "cuda:98"
@@ -170,6 +170,14 @@ def test_an_unknown_dtype(base: str) -> None:
 
 def test_no_slots(base: str) -> None:
     assert refusal(base, num_slots=0).code == "num_slots_invalid"
+
+
+def test_a_cache_that_could_hold_no_request_of_a_useful_length(base: str) -> None:
+    error = refusal(base, cache_bytes=10)
+
+    assert error.code == "cache_bytes_too_small"
+    assert str(error).startswith("cache_bytes is 10, and a request of 32 tokens takes ")
+    assert load_engine(base, cache_bytes=int(str(error).partition("takes ")[2].partition(":")[0].replace(",", "")))
 
 
 @pytest.mark.parametrize("prefill_budget", [0, -1])

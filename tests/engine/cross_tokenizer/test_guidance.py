@@ -114,17 +114,3 @@ def test_a_guide_proposes_no_tokens(crossed: Engine, requests: Sequence[Request]
     assert [(one.code, "can only guide" in one.message) for one in refused if isinstance(one, Failure)] == [
         ("foreign_base_stream", True)
     ]
-
-
-def test_an_answer_that_outgrows_the_guide_fails_alone(crossed: Engine, requests: Sequence[Request]) -> None:
-    expected = decode(crossed, [requests[0]])[requests[0].request_id].token_ids
-    shown = tuple(range(1, 240))
-    streams = (Stream("base", (5, 6)), Stream("policy", shown, reward=1.0), Stream("reference", shown, reward=-1.0))
-
-    found = {end.request_id: end for end in crossed.generate([Request("x", streams, 1.0, max_tokens=17), requests[0]])}
-
-    outgrown, kept = found["x"], found[requests[0].request_id]
-    assert isinstance(outgrown, Failure)
-    assert outgrown.code == "non_finite_logits"
-    assert isinstance(kept, Completion)
-    assert kept.token_ids == expected

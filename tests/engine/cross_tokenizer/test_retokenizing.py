@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from tests.engine.cross_tokenizer.pairs import ENGLISH, MIXED, bytes_bpe, id_of_end, whole_characters
+from worker.engine.cross_tokenizer.cuts import Cuts
 from worker.engine.cross_tokenizer.retokenizing import Continued, GrowingText, Retokenizer
 from worker.engine.cross_tokenizer.spelling import Spelling, UnknownSpellingError
 from worker.engine.cross_tokenizer.trees import tree_of
@@ -69,7 +70,7 @@ KINDS: dict[str, Callable[[], Tokenizer]] = {
     "gemma": cache(like_gemma),
     "llama2": cache(like_llama2),
 }
-TEXTS = st.text(st.sampled_from("abehnst  \n,.'1ที่นี🙂日ßé\u0301A"), max_size=40)
+TEXTS = st.text(st.sampled_from("abehnst  \n,.'1ที่นี🙂日本語กかが\u3099ßé\u0301A"), max_size=40)
 
 
 @cache
@@ -104,7 +105,7 @@ def test_the_tokens_of_a_growing_text_are_those_of_the_whole_text(base: str, gui
 
 
 def test_words_are_settled_where_no_token_reaches_over_them() -> None:
-    assert {kind: retokenizer(kind).settles for kind in KINDS} == {
+    assert {kind: retokenizer(kind).cuts.between_words for kind in KINDS} == {
         "gpt2": True,
         "qwen": True,
         "gemma": True,
@@ -112,7 +113,44 @@ def test_words_are_settled_where_no_token_reaches_over_them() -> None:
     }
     greedy = like_gpt2()
     greedy.add_tokens([AddedToken("a ", normalized=False)])
-    assert not Retokenizer(greedy).settles
+    assert not Retokenizer(greedy).cuts.between_words
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "qwen", "gemma"])
+def test_what_is_looked_at_again_does_not_grow_in_scripts_without_spaces(kind: str) -> None:
+    text = "ที่นี่กขคงจ日本語で書くかが書かない中文没有空格" * 8
+    growing, reads = GrowingText(), retokenizer(kind)
+    longest = 0
+
+    for token_id in KINDS["gpt2"]().encode(text).ids:
+        growing.append(spelling("gpt2"), token_id, reads)
+        longest = max(longest, len(growing.open))
+
+    assert longest < 20
+    found = growing.continued(reads.tokens([growing.open]))
+    assert [(*found.settled, *found.endings[0])] == reads.tokens([text])
+
+
+def test_letters_that_a_token_may_hold_together_are_not_cut_apart() -> None:
+    token = "x日本".encode()
+    cuts = Cuts.of([token, "か".encode()[1:] + "本".encode()[:1], b"a b"], list_of_letters, str)
+
+    assert [*cuts.letter_cuts("本日本本語")] == [3, 1]  # not 日|本, and not before the last letter
+    assert [*cuts.letter_cuts("学か本本学学")] == [4, 3, 1]  # a token may have か's end and 本's beginning
+    assert [*cuts.letter_cuts("本日a本日")] == []
+    assert not cuts.between_words
+
+
+def test_a_tokenizer_that_counts_letters_is_not_cut_between_them() -> None:
+    def in_threes(text: str) -> tuple[int, ...]:
+        return tuple(hash(text[start : start + 3]) for start in range(0, len(text), 3))
+
+    assert Cuts.of([], list_of_letters, str).between_letters
+    assert not Cuts.of([], in_threes, str).between_letters
+
+
+def list_of_letters(text: str) -> tuple[int, ...]:
+    return tuple(map(ord, text))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,6 +15,7 @@ import pytest
 from domain.attempts import Attempt, ClaimedItem, Outcome
 from tests.fake_decoder import load_and_die, load_echo, load_nothing, load_what_is_there
 from tests.system.processes import wait_until
+from worker.supervision import supervisor as supervisor_module
 from worker.supervision.protocol import DecoderUnavailableError, Ended
 from worker.supervision.supervisor import GATHERING_SECONDS, EngineSupervisor, _Engine
 
@@ -171,6 +172,9 @@ class _Pipe:
     def recv(self) -> Ended | None:
         return self._said.popleft()
 
+    def send(self, command: object) -> None:
+        """Nobody listens."""
+
 
 def test_outcomes_of_the_next_steps_are_taken_with_the_first_and_not_waited_for_longer() -> None:
     first, second = Ended((_ended(1),)), Ended((_ended(2),))
@@ -180,6 +184,19 @@ def test_outcomes_of_the_next_steps_are_taken_with_the_first_and_not_waited_for_
     assert [*engine.reports(30.0)] == [first, second]
     assert pipe.patience[0] == 30.0
     assert all(0 <= seconds <= GATHERING_SECONDS for seconds in pipe.patience[1:])
+
+
+def test_nothing_is_waited_for_once_the_engine_owes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, pipe = object.__new__(_Engine), _Pipe(Ended((_ended(0),)), Ended((_ended(7),)))
+    engine._connection, engine.ready, engine.silent_seconds = pipe, True, 0.0  # type: ignore[assignment]
+    monkeypatch.setattr(supervisor_module, "_Engine", lambda _: engine)
+    supervisor = EngineSupervisor(load_nothing, start_seconds=60, silence_seconds=60)
+    supervisor.submit(items("a"))
+
+    outcomes = supervisor.poll(30)
+
+    assert [outcome.item_id for outcome in outcomes] == [0]
+    assert pipe.patience == [30]
 
 
 def _ended(item_id: int) -> Outcome:

@@ -1,12 +1,16 @@
 """A policy whose tokenizer is not the base's: its prompts are its own, and it steers by the texts that are written."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from domain.attempts import ClaimedItem, Outcome
 from domain.pairs import PreferredPair
 from domain.preferences import Method
+from domain.text_pieces import Piece
 from tests.builders import preference
 from tests.engine.cross_tokenizer.pairs import MIXED, bytes_bpe, save_with_tokenizer
 from tests.engine.models import change, save_adapter, tiny
@@ -74,6 +78,65 @@ def test_each_model_reads_the_prompt_as_its_own_template_writes_it(
     assert ended[0].error_code is None
     assert ended[0].reward is not None
     assert ended[0].token_rewards is not None
+
+
+def ended(decoder: TextDecoder, *items: ClaimedItem) -> dict[int, Outcome]:
+    """The outcomes of all items, by id; none may fail."""
+    assert [decoder.add(item) for item in items] == [None] * len(items)
+    outcomes = [outcome for _ in range(100) if decoder.has_work for outcome in decoder.step()]
+    assert [outcome.error_message for outcome in outcomes] == [None] * len(items)
+    return {outcome.item_id: outcome for outcome in outcomes}
+
+
+def test_stop_texts_samples_and_hold_outs_beside_each_other_are_what_each_is_alone(decoder: TextDecoder) -> None:
+    guided = preference("formal", "brief", method=Method.MIXTURE, strength=2.0)
+    held_out = preference(method=Method.NONE)
+    drawn: dict[str, Any] = {"temperature": 0.9, "seed": 4, "n": 2, "max_tokens": 8}
+    whole = ended(decoder, an_item(1, "tea", guided, max_tokens=8))[1].text or ""
+    stop = whole[len(whole) // 2]
+    items = [
+        an_item(1, "tea", guided, max_tokens=8, stop=[stop]),
+        an_item(2, "tea", guided, **drawn),
+        an_item(3, "tea", held_out, **drawn),
+    ]
+
+    alone = {item.item_id: ended(decoder, item)[item.item_id] for item in items}
+    together = ended(decoder, *items)
+
+    for item_id, outcome in together.items():
+        assert (outcome.text, outcome.choices) == (alone[item_id].text, alone[item_id].choices)
+    assert together[1].stop_text == stop
+    assert whole.startswith(together[1].text or "")
+    assert stop not in (together[1].text or "")
+    assert (together[2].reward is None, together[3].reward is None) == (False, True)
+
+
+def test_a_text_that_somebody_listens_to_comes_in_pieces(decoder: TextDecoder) -> None:
+    guided = preference("formal", method=Method.PAD, strength=2.0)
+    assert decoder.add(an_item(1, "tea", guided, max_tokens=12, listener="process.name")) is None
+    pieces: list[Piece] = []
+    outcomes: list[Outcome] = []
+    while decoder.has_work:
+        outcomes += decoder.step()
+        pieces += decoder.take_pieces()
+
+    assert "".join(piece.text for piece in pieces) == outcomes[0].text
+    assert [piece.offset for piece in pieces] == [
+        len("".join(earlier.text for earlier in pieces[:place])) for place in range(len(pieces))
+    ]
+
+
+def test_a_given_text_is_read_as_the_guide_reads_it(decoder: TextDecoder) -> None:
+    item = an_item(1, "tea", preference("formal", method=Method.PAD, strength=1.0), token_rewards=True)
+
+    outcome = decoder.add(replace(item, sampling={**item.sampling, "given": "the ที่ hat"}))
+
+    assert outcome is not None
+    assert outcome.error_message is None
+    assert outcome.token_rewards is not None
+    tokens: Any = outcome.token_rewards["tokens"]
+    assert "".join(token["text"] for token in tokens) == "the ที่ hat"
+    assert any(abs(token["reward"]) > 1e-4 for token in tokens)
 
 
 def test_a_pair_of_texts_is_compared_in_the_policys_tokens(decoder: TextDecoder) -> None:

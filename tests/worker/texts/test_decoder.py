@@ -171,6 +171,7 @@ def test_what_a_model_is_refused_for_names_the_setting_that_is_at_fault(
         "PADSERVE_DEVICE": settings_for(base, policy, device="gpu"),
         "PADSERVE_DTYPE": settings_for(base, policy, dtype="float64"),
         "PADSERVE_MAX_LENGTH": settings_for(base, policy, max_length=10**9),
+        "PADSERVE_CACHE_BYTES": settings_for(base, policy, cache_bytes=10),
         "PADSERVE_POLICY": settings_for(base, tmp_path / "nothing"),
     }
 

@@ -1,7 +1,6 @@
 """What guided each token of a text, with its texts: the real engine and tokenizer on a tiny random model."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ def ended(decoder: TextDecoder, item: ClaimedItem) -> Outcome:
 def reading(item_id: int, guided: EffectivePreference, text: str) -> ClaimedItem:
     """An item whose text is given."""
     item = an_item(item_id, "tea", guided, token_rewards=True)
-    return replace(item, sampling={**item.sampling, "given": text})
+    return item._replace(sampling={**item.sampling, "given": text})
 
 
 def completion_without_end(self: Any, text: str) -> tuple[int, ...]:  # noqa: ANN401 - a method's own object

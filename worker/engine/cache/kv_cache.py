@@ -140,7 +140,7 @@ class RowCache(StateCache):
         if num_rows > self.num_rows:
             self.num_rows = max(num_rows, 2 * self.num_rows)
         if length > self.capacity:
-            self.capacity = min(max(length, 2 * self.capacity, MIN_CAPACITY), self._max_length)
+            self.capacity = max(length, min(max(2 * self.capacity, MIN_CAPACITY), self._max_length))
         if not self._is_sparse:
             self._narrow(num_rows, length)
         self._resize()

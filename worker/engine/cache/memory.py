@@ -16,6 +16,8 @@ MOST_SLOTS = {"cpu": 64, "cuda": 256}
 
 USUAL_LENGTH = 1024
 """Tokens of prompt and completion over which the state of a row is spread, where memory is counted by the token."""
+SHORTEST_USEFUL = 32
+"""Tokens of the shortest request that a cache of a given size must hold: below it hardly any prompt is left."""
 SHORTEST = 2
 """Tokens of the shortest request: one is read, one is chosen."""
 

@@ -8,7 +8,6 @@ from transformers import AutoTokenizer, PreTrainedModel
 from worker.engine.checkpoints.architecture import longest_exact
 from worker.engine.checkpoints.checkpoint import Checkpoint
 from worker.engine.cross_tokenizer.retokenizing import Retokenizer
-from worker.engine.cross_tokenizer.runner import TOKENS_PER_TOKEN
 from worker.engine.cross_tokenizer.spelling import Spelling, UnknownSpellingError
 from worker.engine.cross_tokenizer.texts import Crossing
 from worker.engine.errors import VocabularyMismatchError, first_line
@@ -29,10 +28,14 @@ def crossing_between(base: Checkpoint, guide: Checkpoint, cause: str, ends: Coll
     return Crossing(spelling, Retokenizer(of_guide), frozenset(ends), guide.tokenizer.end_of_answer)
 
 
+MOST_TOKENS_PER_TOKEN = 8
+"""Of the guide's, for one of the base's: a byte each, of words of the usual length."""
+
+
 def guide_length(model: PreTrainedModel, max_length: int) -> int:
     """Most tokens of a text in a guide's own tokens, of which there may be more than of the base's."""
     exact = longest_exact(model.config)
-    longest = TOKENS_PER_TOKEN * max_length
+    longest = MOST_TOKENS_PER_TOKEN * max_length
     return longest if exact is None else min(exact, longest)
 
 

@@ -1,27 +1,16 @@
 """Texts that grow, in the tokens of another tokenizer: always those that it gives for the whole text.
 
-A token of the base may end within one of the guide's, so what is written behind it can change tokens before it. Where a
-word ends for good ("... a b ...": a space between letters), the tokens before are settled and not looked at again.
+A token of the base may end within one of the guide's, so what is written behind it can change tokens before it. Before
+a place where the tokenizer cuts whatever follows (`cuts`), the tokens are settled and not looked at again.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tokenizers import Tokenizer
 
+from worker.engine.cross_tokenizer.cuts import Cuts
 from worker.engine.cross_tokenizer.spelling import Spelling, UnknownSpellingError, complete
-
-_WORDS_APART = re.compile(r"(?<=[^\W\d_])(?= [^\W\d_])")
-"""Between a letter and a space that a letter follows."""
-_OVER_WORDS = re.compile(r"([^\W\d_]|\ufffd) ")
-"""A token that has this, or what may be a part of it, reaches over such a place."""
-_PROBES = (
-    "It's a small-world, isn't it? Yes I'd say so",
-    "one  two\n three 12345 a b\n\nc d. E f",
-    "straße über 日本 x ภาษา y é z",
-    "CamelCase ALLCAPS isn t ll re",
-)
 
 
 class Retokenizer:
@@ -33,36 +22,35 @@ class Retokenizer:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self.settles = self._words_stand_alone()
-        """Whether the tokens in front of a word do not depend on what comes; if not, whole texts are tokenized."""
+        self.cuts = self._cuts()
+        """Where the tokens in front do not depend on what comes; elsewhere, whole texts are tokenized."""
 
     def tokens(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """The tokens of each text, without any that a template or a beginning would add."""
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [tuple(each.ids) for each in encoded]
 
-    def num_settled(self, text: str) -> int:
-        """Characters at the beginning whose tokens no longer change, whatever follows the text."""
-        if not self.settles:
-            return 0
-        return max((found.start() for found in _WORDS_APART.finditer(text)), default=0)
+    def settled(self, text: str) -> tuple[tuple[int, ...], int]:
+        """Tokens that the text begins with and that no longer change, whatever follows, and how many characters."""
+        end = self.cuts.last(text)
+        if not end:
+            return (), 0
+        whole, before, behind = self.tokens([text, text[:end], text[end:]])
+        return (before, end) if whole == before + behind else ((), 0)
 
-    def _words_stand_alone(self) -> bool:
-        """Whether no token reaches over a place where words part, and texts in two parts have the same tokens."""
+    def _cuts(self) -> Cuts:
         added = self._tokenizer.get_added_tokens_decoder().values()
         if any(token.lstrip or token.rstrip or token.single_word for token in added):
-            return False
+            return Cuts.none()
         try:
             spelt = Spelling.of(self._tokenizer, silent=()).tokens.values()
         except UnknownSpellingError:
-            return False
-        if any(_OVER_WORDS.search(token.decode(errors="replace")) for token in spelt if b" " in token[1:]):
-            return False
-        return all(
-            self.tokens([probe]) == [sum(self.tokens([probe[: found.start()], probe[found.start() :]]), ())]
-            for probe in _PROBES
-            for found in _WORDS_APART.finditer(probe)
-        )
+            return Cuts.none()
+        return Cuts.of(spelt, lambda text: self.tokens([text])[0], self._normalized)
+
+    def _normalized(self, text: str) -> str:
+        normalizer = self._tokenizer.normalizer
+        return text if normalizer is None else str(normalizer.normalize_str(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +75,11 @@ class GrowingText:
     """Bytes that begin a character which is not complete."""
     _has_begun: bool = False
 
+    @property
+    def open(self) -> str:
+        """Complete characters whose tokens may change; `continued` puts the settled ones before them."""
+        return self._open
+
     def candidates(self, spelling: Spelling, token_ids: Sequence[int]) -> list[str]:
         """The open text with each of these tokens behind it, up to its last complete character."""
         return [self._open + self._added(spelling, token_id)[0] for token_id in token_ids]
@@ -100,10 +93,9 @@ class GrowingText:
         text, held = self._added(spelling, token_id)
         self._has_begun = self._has_begun or bool(spelling.spelt([token_id], at_start=False))
         self._open, self._held = self._open + text, held
-        end = retokenizer.num_settled(self._open)
-        if end:
-            self._settled += retokenizer.tokens([self._open[:end]])[0]
-            self._open = self._open[end:]
+        tokens, end = retokenizer.settled(self._open)
+        self._settled += tokens
+        self._open = self._open[end:]
 
     def _added(self, spelling: Spelling, token_id: int) -> tuple[str, bytes]:
         return complete(self._held + spelling.spelt([token_id], at_start=not self._has_begun))

@@ -22,7 +22,9 @@ from worker.engine.streams import StreamWeights
 LOGITS_AT_ONCE = 2**25
 """Logits that exist at once: 128 MiB in float32."""
 TOKENS_PER_TOKEN = 2
-"""Of the guide's, for one of the base's: more than texts have, the candidates' own included."""
+"""Of the guide's that an answer is promised for each of the base's: more than texts have, but for rare scripts."""
+BRANCHED_TOKENS = 32
+"""Of the candidates, beside the text: more than ten of them have, as a rule."""
 
 _GIVEN = PrefixKey(StreamWeights(0), ())
 """The owner of a text that is given, not written."""
@@ -42,15 +44,24 @@ class TextRunner(Runner):
         """Token ids of each row's prompt, as far as they were read."""
         self._held: dict[RowKey, tuple[int, ...]] = {}
         """Token ids whose keys a row's columns hold."""
+        self.outgrown: set[TicketId] = set()
+        """Requests whose texts, with one of their candidates, have more tokens than there are positions."""
 
-    def cross(self, crossing: Crossing) -> None:
-        """From now on this runner judges the texts of another vocabulary's tokens, and proposes none."""
-        self._texts = Texts(crossing)
+    def cross(self, texts: Texts) -> None:
+        """From now on this runner judges these texts, of another vocabulary's tokens, and proposes none."""
+        self._texts = texts
         self.proposes = False
 
-    def row_bytes(self, num_tokens: int) -> int:
-        """Bytes that a row takes for `num_tokens` tokens of the base's."""
-        return super().row_bytes(num_tokens if self._texts is None else TOKENS_PER_TOKEN * num_tokens)
+    @property
+    def crossing(self) -> Crossing:
+        """How it reads what the base writes."""
+        return self._read_texts.crossing
+
+    def row_bytes(self, num_tokens: int, max_tokens: int = 0) -> int:
+        """What a row of so many of its own tokens takes, and an answer of so many of the base's with its candidates."""
+        if self._texts is not None and max_tokens:
+            max_tokens = TOKENS_PER_TOKEN * max_tokens + BRANCHED_TOKENS
+        return super().row_bytes(num_tokens, max_tokens)
 
     @property
     def cache_tokens(self) -> int:
@@ -92,6 +103,7 @@ class TextRunner(Runner):
         texts = self._texts.continued({self.rows[row].key[0]: candidates for row, candidates in of_rows.items()})
         judging = self.rows[: len(of_rows)]  # all that decode
         fitting = [self._tree(row.key, texts[row.key[0]]) for row in judging]
+        self.outgrown |= {row.key[0] for row, tree in zip(judging, fitting, strict=True) if tree is None}
         trees = [self._in_vain(row.key) if tree is None else tree for row, tree in zip(judging, fitting, strict=True)]
         lengths = [tree.start - row.offset + len(tree.tokens) for row, tree in zip(judging, trees, strict=True)]
         self._lengths[: len(judging)] = lengths
@@ -181,6 +193,7 @@ class TextRunner(Runner):
         return self._texts
 
     def _forget(self, request_ids: Collection[TicketId]) -> None:
+        self.outgrown -= {*request_ids}
         for of_rows in (self._prompts, self._held):
             for key in [key for key in of_rows if key[0] in request_ids]:
                 del of_rows[key]
@@ -190,7 +203,7 @@ class TextRunner(Runner):
     def _tree(self, key: RowKey, text: Continued) -> Tree | None:
         """What the row has to run; None where the text has outgrown the model."""
         tree = tree_of(self._prompts[key], text, self._held[key])
-        return tree if tree.start + len(tree.tokens) <= self.max_length else None
+        return tree if max(tree.positions) < self.max_length else None
 
     def _in_vain(self, key: RowKey) -> Tree:
         held = self._held[key]

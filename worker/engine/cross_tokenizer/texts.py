@@ -26,27 +26,31 @@ class Texts:
     """The growing texts of the requests that decode, by request."""
 
     def __init__(self, crossing: Crossing) -> None:
-        self._crossing = crossing
+        self.crossing = crossing
         self._texts: dict[TicketId, GrowingText] = {}
 
     def continued(self, candidates: Mapping[TicketId, Sequence[int]]) -> dict[TicketId, Continued]:
         """Each request's text with each of its candidates: all of them are tokenized at once."""
-        spelling, retokenizer = self._crossing.spelling, self._crossing.retokenizer
-        texts = {request_id: self._texts.get(request_id, GrowingText()) for request_id in candidates}
+        spelling, retokenizer = self.crossing.spelling, self.crossing.retokenizer
+        texts = {request_id: self.text(request_id) for request_id in candidates}
         spelt = {key: texts[key].candidates(spelling, token_ids) for key, token_ids in candidates.items()}
         distinct = [*dict.fromkeys(text for of_request in spelt.values() for text in of_request)]
         tokens = dict(zip(distinct, retokenizer.tokens(distinct), strict=True))
         return {
             key: texts[key].continued(
-                [tokens[text] + self._end_of(token_id) for text, token_id in zip(spelt[key], token_ids, strict=True)]
+                [tokens[text] + self.end_of(token_id) for text, token_id in zip(spelt[key], token_ids, strict=True)]
             )
             for key, token_ids in candidates.items()
         }
 
+    def text(self, request_id: TicketId) -> GrowingText:
+        """What the request has written so far."""
+        return self._texts.get(request_id, GrowingText())
+
     def append(self, request_id: TicketId, token_id: int) -> None:
         """Add the token of the base that was chosen to the request's text."""
         text = self._texts.setdefault(request_id, GrowingText())
-        text.append(self._crossing.spelling, token_id, self._crossing.retokenizer)
+        text.append(self.crossing.spelling, token_id, self.crossing.retokenizer)
 
     def forget(self, request_ids: Collection[TicketId]) -> None:
         """Drop the texts of these requests; unknown ones are no error."""
@@ -55,9 +59,10 @@ class Texts:
 
     def whole(self, token_ids: Sequence[int]) -> tuple[int, ...]:
         """What tokens of the base spell, in the guide's; with its end, if the last one ends an answer."""
-        text, _ = complete(self._crossing.spelling.spelt(token_ids, at_start=True))
-        return self._crossing.retokenizer.tokens([text])[0] + self._end_of(token_ids[-1])
+        text, _ = complete(self.crossing.spelling.spelt(token_ids, at_start=True))
+        return self.crossing.retokenizer.tokens([text])[0] + self.end_of(token_ids[-1])
 
-    def _end_of(self, token_id: int) -> tuple[int, ...]:
-        end = self._crossing.end
-        return () if end is None or token_id not in self._crossing.ends else (end,)
+    def end_of(self, token_id: int) -> tuple[int, ...]:
+        """The guide's token that ends an answer, if this one of the base's does; else nothing."""
+        end = self.crossing.end
+        return () if end is None or token_id not in self.crossing.ends else (end,)
