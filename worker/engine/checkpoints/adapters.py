@@ -80,7 +80,7 @@ def _why_not_plain(config: PeftConfig) -> str | None:
     if not isinstance(config, LoraConfig):
         return f"it is of type {config.peft_type}, and only LoRA is stacked"
     if getattr(config, "target_parameters", None):
-        return f"it updates experts, which lie in one tensor (target_parameters), and not linear layers alone: {MERGE_IT}"
+        return f"it updates experts, which lie in one tensor (target_parameters), not linear layers alone: {MERGE_IT}"
     used = [name for name in _BEYOND_LOW_RANK if getattr(config, name, None)]
     if used:
         return f"it uses {', '.join(used)}, which is more than a low-rank update: {MERGE_IT}"
