@@ -5,10 +5,11 @@ python -m bench.cross_tokenizer --base MODEL --reference MODEL --policy ADAPTER_
 The sides take turns on the same prompts: unguided; guided in the base's own tokens, by the base with and without the
 principle (`contrast`), which is two rows of the base; and guided by the policy against the reference in theirs. Every
 answer has the same number of tokens, and only steps in which all slots decode are counted, in processor seconds, which
-say more than the wall's on a machine that others use: run it with `OMP_NUM_THREADS=1`, as idle threads count. With `--same-guide`, the
-reference is the base's own model: guided in its own tokens by the policy against a second copy, and by the same with a
-tokenizer that differs in the name of one token, which takes the other path. Their answers part where the base
-proposes what the tokenizer would write otherwise ("t", "he"): how many tokens are the same is printed.
+say more than the wall's on a machine that others use: run it with `OMP_NUM_THREADS=1`, as idle threads count.
+
+With `--same-guide`, the reference is the base's own model: guided in its own tokens by the policy against a copy,
+and by the same with a tokenizer that differs in the name of one token, which takes the other path. Their answers part
+where the base proposes what the tokenizer would write otherwise ("t", "he"): how many tokens are the same is printed.
 """
 
 import argparse

@@ -12,7 +12,11 @@ from domain.states import WorkerState
 
 def main() -> int:
     """Loading a model counts as health: it takes as long as it takes."""
-    database = Database(os.environ["PADSERVE_DATABASE_URL"], pool_size=1)
+    try:
+        database = Database(os.environ.get("PADSERVE_DATABASE_URL", ""), pool_size=1)
+    except DatabaseUnreachableError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     try:
         database.check()
         with database.reading() as session:

@@ -86,9 +86,10 @@ def _serve_metrics(settings: WorkerSettings, database: Database) -> None:
         return
     try:
         metrics.serve(settings.metrics_host, settings.metrics_port)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         where = f"PADSERVE_METRICS_HOST {settings.metrics_host}, PADSERVE_METRICS_PORT {settings.metrics_port}"
-        raise MetricsPortError(f"Cannot serve metrics at {where}: {error.strerror}.") from error
+        reason = error.strerror if isinstance(error, OSError) else "that is no address"
+        raise MetricsPortError(f"Cannot serve metrics at {where}: {reason}.") from error
 
 
 class _ToldToEndError(BaseException):

@@ -60,7 +60,7 @@ def check_queue_url(redis_url: str) -> None:
 
 def redis_client(redis_url: str) -> redis.Redis:
     """A client that waits for Redis no longer than a message may take. Makes no connection."""
-    if redis_url.startswith("unix:"):  # Celery has another name for these
+    if not redis_url.startswith(("redis://", "rediss://")):  # redis-py takes others, and Celery does not
         raise QueueUrlError(_cannot_reach(redis_url, ValueError("write redis:// or rediss://")))
     try:
         return redis.Redis.from_url(

@@ -7,6 +7,8 @@ from domain.model_names import LONGEST_NAME, is_name, model_name
 
 HOUR, DAY = 3600, 86_400
 MOST_ATTEMPTS = 1000
+MOST_SLOTS = 65_536
+MOST_DEVICES = 64
 
 
 class WorkerSettings(BaseSettings):
@@ -34,11 +36,11 @@ class WorkerSettings(BaseSettings):
     """A card (`padserve.json`) elsewhere than beside the weights, as for hub ids."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:1`; with `PADSERVE_TENSOR_PARALLEL`, several: `cuda:2,cuda:3`."""
-    tensor_parallel: int = Field(default=1, ge=1)
+    tensor_parallel: int = Field(default=1, ge=1, le=MOST_DEVICES)
     """How many devices hold the model together: those that `PADSERVE_DEVICE` names, or the first ones."""
     dtype: str = "auto"
     """`auto`, `float32`, `bfloat16` or `float16`."""
-    num_slots: int | None = Field(default=None, ge=1)
+    num_slots: int | None = Field(default=None, ge=1, le=MOST_SLOTS)
     """Items decoded at once; as many as fit the memory if unset."""
     max_length: int | None = Field(default=None, ge=2)
     """Tokens of prompt and completion together; the model's own limit, or what fits, if unset."""
@@ -66,8 +68,10 @@ class WorkerSettings(BaseSettings):
     @field_validator("model_name", "model_aliases")
     @classmethod
     def _can_be_asked_for(cls, text: str | None, field: ValidationInfo) -> str | None:
-        names = [text] if field.field_name == "model_name" else _listed(text or "")
-        if text is not None and not all(map(is_name, names)):
+        if text is None:
+            return None
+        names = [text] if field.field_name == "model_name" else _listed(text)
+        if not all(map(is_name, names)):
             raise ValueError(f"must be of 1 to {LONGEST_NAME} printable characters without @")
         return text
 

@@ -11,6 +11,7 @@ import typer
 from padserve.cli import doctor, job_flow, jobs, keys, models, preview, profiles, programs, trying, up, webhooks
 from padserve.cli.context import create_context
 from padserve.cli.display import show_error
+from padserve.cli.signals import end_as_by_ctrl_c
 from padserve.errors import PadserveError
 
 FAILED = 1
@@ -26,7 +27,8 @@ class App(typer.Typer):
         if COMPLETING in os.environ:
             return self._offer(*args, **kwargs)
         try:
-            return super().__call__(*args, **kwargs)
+            with end_as_by_ctrl_c():
+                return super().__call__(*args, **kwargs)
         except UnicodeEncodeError:
             _fail(PadserveError(NOT_UNICODE))
         except PadserveError as error:

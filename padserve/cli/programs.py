@@ -7,9 +7,12 @@ from importlib.util import find_spec
 import typer
 
 from padserve.cli.context import context_of
+from padserve.cli.signals import handed_on_to
 from padserve.errors import PadserveError
 from padserve.settings import child_environment
 
+KILLED = 128
+"""What a shell adds to the number of a signal that ended a program."""
 EVERYTHING_IS_HANDED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -44,8 +47,10 @@ def _run(context: typer.Context, module: str, *, extra: str, needs: str) -> None
     from padserve.stack.stack import PYTHON_MODULE
 
     program = subprocess.Popen([*PYTHON_MODULE, module, *context.args], env=child_environment(os.environ))  # noqa: S603 - the project's own
-    while True:
-        try:
-            raise typer.Exit(program.wait())
-        except KeyboardInterrupt:
-            continue  # the program has had the signal, too, and ends in its own words
+    with handed_on_to(program):
+        while True:
+            try:
+                exit_code = program.wait()
+                raise typer.Exit(exit_code if exit_code >= 0 else KILLED - exit_code)
+            except KeyboardInterrupt:
+                continue  # a Ctrl-C, which the program has had, too: it ends in its own words

@@ -1,10 +1,7 @@
 """`padserve try`."""
 
 import math
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,9 +63,9 @@ def try_(
 
 
 def _compared(given: CommandContext, asked: "Comparison", options: ItemOptions, timeout: float) -> "list[Trial]":
-    """The texts, once all are there; a signal ends it, and what was asked for, without a trace."""
+    """Wait for all texts. An interruption cancels what was asked for, and ends with exit code 130."""
     try:
-        with _ended_by_signals(), given.client() as client, job_progress(given.notes, ended=False) as on_progress:
+        with given.client() as client, job_progress(given.notes, ended=False) as on_progress:
             return client.compare(
                 asked.prompt,
                 asked.user_id,
@@ -130,18 +127,3 @@ def _text(trial: "Trial") -> str:
     if result.choices:
         return "\n\n".join(choice.text for choice in result.choices)
     return result.text or ""
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """A terminal that closes and a polite kill end it as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

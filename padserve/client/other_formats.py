@@ -15,7 +15,7 @@ _BEGINNINGS = {
 
 
 def refuse_other_formats(start: bytes, name: str) -> None:
-    """Raise SourceError where a file that begins so is UTF-16, gzip or ZIP; `start` holds `MOST_MAGIC_BYTES` or more."""
+    """Raise SourceError where a file that begins so is UTF-16, gzip or ZIP: `MOST_MAGIC_BYTES` tell."""
     for beginning, what in _BEGINNINGS.items():
         if start.startswith(beginning):
             raise SourceError(f"{name} is {what.format(name=name)}")

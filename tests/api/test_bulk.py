@@ -139,9 +139,7 @@ def test_a_large_message_batch_is_read_aside_from_its_file_to_the_last_byte(clie
     ]
 
 
-def test_a_process_is_started_before_there_is_work_for_it(
-    idle: BulkProcesses, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_is_started_before_there_is_work_for_it(idle: BulkProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setattr(ProcessPoolExecutor, "submit", lambda _pool, work: asked.append(work))
 

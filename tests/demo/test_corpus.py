@@ -27,12 +27,12 @@ STYLE_OF = {wording: principle for principle in PRINCIPLES for wording in princi
 
 @cache
 def many_examples() -> list[Example]:
-    return list(examples(seed=11, num_examples=10_000))
+    return list(examples(seed=11, num_examples=5_000))
 
 
 @cache
 def many_pairs() -> list[TrainingPair]:
-    return list(preference_pairs(seed=13, num_pairs=3_000))
+    return list(preference_pairs(seed=13, num_pairs=2_000))
 
 
 def principle_of(wording: str) -> DemoPrinciple:
@@ -124,7 +124,7 @@ def test_unseen_principles_are_in_the_corpus_and_in_no_pair() -> None:
 
 
 def test_unseen_phrases_are_in_no_training_text_and_unseen_words_to_avoid_in_no_pair() -> None:
-    corpus = [text for one in many_examples()[:5_000] for text in (one.answer, *one.principles)]
+    corpus = [text for one in many_examples() for text in (one.answer, *one.principles)]
     pairs = many_pairs()
     texts = [*corpus, *(text for pair in pairs for text in (pair.chosen, pair.rejected, *pair.principles))]
     avoided = {
@@ -148,7 +148,7 @@ def test_every_word_of_an_unseen_phrase_is_in_a_known_one() -> None:
 
 
 def test_no_pair_asks_for_two_principles_that_are_to_be_an_unseen_combination() -> None:
-    asked = [frozenset(principle_of(wording).name for wording in pair.principles) for pair in many_pairs()[:2_000]]
+    asked = [frozenset(principle_of(wording).name for wording in pair.principles) for pair in many_pairs()]
 
     assert not [names for names in asked for pair in UNSEEN_TOGETHER if pair <= names]
     assert {1, 2, 3} == {len(names) for names in asked}

@@ -136,7 +136,7 @@ def test_requests_that_are_being_decoded_go_on_as_if_nothing_had_been(family: Fa
     outcomes = []
     while busy.num_active or busy.num_waiting:
         outcomes += busy.step()
-        scores(busy, some_texts()[:3])
+        scores(busy, some_texts()[:2])
 
     assert {
         outcome.request_id: outcome.token_ids for outcome in outcomes if not isinstance(outcome, Failure)

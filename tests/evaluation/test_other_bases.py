@@ -73,7 +73,7 @@ def test_the_released_way_takes_the_base_as_its_reference() -> None:
 
     shares = {name: [(one.weights, one.reward) for one in of_arm] for name, of_arm in streams.items()}
     assert shares["first sub-token, as released"] == [("base", -1.0), ("policy", 1.0)]
-    assert shares["pad"] == [("base", 0.0), ("policy", 1.0), ("reference", -1.0)] == shares["first sub-token, budget"]
+    assert shares["pad"] == [("base", 0.0), ("policy", 1.0), ("reference", -1.0)] == shares["first sub-token"]
     released, pad = arms["first sub-token, as released"], arms["pad"]
     assert released.strength == RELEASED_STRENGTH
     assert isinstance(released, OtherBaseArm)

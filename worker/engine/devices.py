@@ -41,6 +41,8 @@ def device_of(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError) as error:  # a torch built without CUDA asserts
         raise DeviceError(device=name, cause=first_line(error)) from error
+    if device.type == "meta":
+        raise DeviceError(device=name, cause="tensors hold no numbers there")
     return device
 
 

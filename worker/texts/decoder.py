@@ -181,8 +181,9 @@ class TextDecoder:
         preference = EffectivePreference.from_body(answers.item.preference)
         spell = partial(answers.stops.decoded, with_special=True)
         ends = self._engine.eos_token_ids
-        shown = insight(found, request, preference, self._guide, spell, end_token_ids=ends)
-        return outcome._replace(token_rewards=shown)
+        return outcome._replace(
+            token_rewards=insight(found, request, preference, self._guide, spell, end_token_ids=ends)
+        )
 
     def _outcomes(self, ended: Sequence[Completion | Failure]) -> Iterator[Outcome]:
         for end in ended:
@@ -271,6 +272,8 @@ def _settings_at_fault(settings: WorkerSettings, error: ModelError) -> str:
     """The names of the settings that the error is about: by its code, else by whose value stands in its message."""
     if name := SETTINGS_BY_CODE.get(error.code):
         return name
+    if settings.tensor_parallel > 1 and error.code == "model_unsupported":
+        return "PADSERVE_MODEL, PADSERVE_TENSOR_PARALLEL"
     given = {
         name: getattr(settings, name) for name in ("model", "policy", "reference", "guide") if getattr(settings, name)
     }

@@ -58,6 +58,7 @@ for (const button of document.querySelectorAll("[data-theme-switch]")) {
   const show = () => { button.textContent = isDark() ? "Light" : "Dark"; button.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`); };
   button.hidden = false;
   show();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
   button.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
     document.cookie = `padserve_theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=lax`;

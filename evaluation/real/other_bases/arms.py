@@ -39,10 +39,4 @@ def compared(format: str, strength: float) -> tuple[Arm, ...]:
     pad = OtherBaseArm("pad", Method.PAD, format, strength, policy=Policy.PERSRM)
     first = replace(pad, name="first sub-token", scores=Scores.FIRST_SUB_TOKENS)
     released = replace(first, name="first sub-token, as released", strength=RELEASED_STRENGTH, against_base=True)
-    budget = {"strength": arms.BUDGETED_STRENGTH, "max_kl": BUDGET}
-    budgeted = [replace(arm, name=f"{arm.name}, budget", **budget) for arm in (pad, first)]
-    return (arms.UNGUIDED, arms.prompted(format), pad, first, released, *budgeted)
-
-
-BUDGET = 0.1
-"""Nats per token: what was chosen on the model that the PersRM is trained on (docs/real-models.md)."""
+    return (arms.UNGUIDED, arms.prompted(format), pad, first, released)

@@ -23,7 +23,6 @@ The perplexity is under the third model, neither base nor guide.
 PAIRS = (
     ("pad", "first sub-token"),
     ("pad", "first sub-token, as released"),
-    ("pad, budget", "first sub-token, budget"),
 )
 
 

@@ -131,7 +131,6 @@ def test_a_model_of_several_is_ruled_out_by_its_configuration(model_type: str, c
     assert cause in (why_unsupported(AutoConfig.for_model(model_type)) or "")
 
 
-
 def test_a_model_whose_cached_logits_are_wrong_is_found_out(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers.models.llama import modeling_llama  # noqa: PLC0415 (patched: it stands for a foreign model)
 
@@ -157,7 +156,7 @@ def test_a_shorter_length_is_kept_to(base: str, max_length: int) -> None:
     assert load_engine(base, max_length=max_length).max_length == max_length
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:99", "abacus"])
+@pytest.mark.parametrize("device", ["cuda", "cuda:99", "abacus", "meta"])
 def test_a_device_that_is_not_there(base: str, device: str) -> None:
     if device == "cuda" and torch.cuda.is_available():
         device = "cuda:98"
@@ -178,7 +177,8 @@ def test_a_cache_that_could_hold_no_request_of_a_useful_length(base: str) -> Non
 
     assert error.code == "cache_bytes_too_small"
     assert str(error).startswith("cache_bytes is 10, and a request of 32 tokens takes ")
-    assert load_engine(base, cache_bytes=int(str(error).partition("takes ")[2].partition(":")[0].replace(",", "")))
+    needed = int(str(error).partition("takes ")[2].partition(":")[0].replace(",", ""))
+    assert load_engine(base, cache_bytes=needed).max_length == 32
 
 
 @pytest.mark.parametrize("prefill_budget", [0, -1])
