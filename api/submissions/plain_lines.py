@@ -55,9 +55,9 @@ def plain_lines(lines: Sequence[bytes]) -> PlainLines | None:
     """An item of each line; None where one of them is wrong, or holds anything else.
 
     They are parsed together, and still each is known to be an object of its own. No text reaches over the end of its
-    line, which JSON would have escaped, and these objects hold no others: so each line that begins and ends with a brace
-    has one at least, and an object has QUOTES_PER_LINE, or more where a key stands twice. So many for each line are then
-    one object in each, without such a key.
+    line, which JSON would have escaped, and these objects hold no others: so each line that begins and ends with a
+    brace has one at least, and an object has QUOTES_PER_LINE, or more where a key stands twice. So many for each line
+    are then one object in each, without such a key.
     """
     joined = b"\n,".join(lines)
     if b"\\" in joined or joined.count(b'"') != QUOTES_PER_LINE * len(lines):
