@@ -17,7 +17,8 @@ from bench.workload import Workload, make_workload
 from worker.engine import Engine
 from worker.engine.layers import attention
 from worker.engine.layers.lora import adapt_rows
-from worker.engine.loading import ADMITTED_SHARE_ON_GPU, LoadedModels, assemble
+from worker.engine.loading import ADMITTED_SHARE_ON_GPU, assemble
+from worker.engine.reading import LoadedModels
 from worker.engine.streams import StreamWeights
 
 PROFILED_SLOTS = 64

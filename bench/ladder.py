@@ -91,8 +91,8 @@ def _full_heads() -> Iterator[None]:
 @contextmanager
 def _plain_layers() -> Iterator[None]:
     with (
-        patch("worker.engine.loading.can_pack", lambda *_: False),
-        patch("worker.engine.layers.head.can_pack", lambda *_: False),
+        patch("worker.engine.loading.pack", lambda _: None),
+        patch("worker.engine.layers.packed.can_pack", lambda *_: False),
     ):
         yield
 

@@ -113,19 +113,21 @@ def show(title: str, seconds: Sequence[float], other: Sequence[float]) -> None:
     )
 
 
-def _measure(base: str, policy: str, num_slots: int, num_rounds: int, dtype: str, tables: str) -> None:
+def _measure(options: argparse.Namespace, policy: str, num_slots: int) -> None:
     def engine(policy: str | None) -> Engine:
-        return load_engine(base, policy, device="cpu", dtype=dtype, num_slots=num_slots, prefill_budget=2**14)
+        return load_engine(
+            options.base, policy, device="cpu", dtype=options.dtype, num_slots=num_slots, prefill_budget=2**14
+        )
 
-    vocab_size = AutoConfig.from_pretrained(base).vocab_size - 1
-    name = f"{num_slots} slots {dtype}, "
-    if "adapter" in tables:
+    vocab_size, num_rounds = AutoConfig.from_pretrained(options.base).vocab_size - 1, options.rounds
+    name = f"{num_slots} slots {options.dtype}, "
+    if "adapter" in options.tables:
         prompts = make_workload(num_slots, vocab_size, num_groups=num_slots).prompts
         long = Workload(prompts, (256,) * num_slots).guided()
         adapted, plain = steps([Side(engine(policy), long), Side(engine(None), without_adapter(long))], num_rounds)
         show(f"{name}a guided step with the adapter", adapted, plain)
-    if "pages" in tables:
-        requests = make_workload(2 * num_slots, vocab_size).guided()
+    if "pages" in options.tables:
+        requests = make_workload(options.requests or 2 * num_slots, vocab_size).guided()
         sides = [Side(engine(policy), requests)]
         with in_rectangles():
             sides.append(Side(engine(policy), requests, in_rectangles))
@@ -140,6 +142,7 @@ def main() -> None:
     parser.add_argument("--policy", help="an adapter's folder; without, one of rank 16 with random weights")
     parser.add_argument("--slots", default="16")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--requests", type=int, help="of the workload in pages; twice the slots by default")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tables", default="adapter,pages")
     options = parser.parse_args()
@@ -149,7 +152,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         policy = options.policy or add_adapter_to(options.base, folder)
         for num_slots in map(int, options.slots.split(",")):
-            _measure(options.base, policy, num_slots, options.rounds, options.dtype, options.tables)
+            _measure(options, policy, num_slots)
 
 
 if __name__ == "__main__":

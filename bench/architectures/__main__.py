@@ -1,4 +1,7 @@
-"""`python -m bench.architectures [names]`: try them all, each in a process of its own, and keep what was found."""
+"""`python -m bench.architectures [names]`: try them all, each in a process of its own, and keep what was found.
+
+With all of them tried, `--page` writes docs/reference/architectures.md.
+"""
 
 import argparse
 import json
@@ -11,6 +14,7 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
+from bench.architectures.page import read, write
 from bench.architectures.tiny import ARCHITECTURES
 from bench.architectures.trial import Found, Report, tried
 
@@ -22,9 +26,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.architectures", description=__doc__)
     parser.add_argument("names", nargs="*", default=ARCHITECTURES, help="architectures, all by default")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path(".padserve/architectures.json"), help="what was found, by name")
+    parser.add_argument(
+        "--out", type=Path, default=Path(".padserve/architectures.json"), help="what was found, by name"
+    )
     parser.add_argument("--part", default="1/1", help="i/n: every n-th architecture, from the i-th on")
+    parser.add_argument("--page", action="store_true", help="try nothing, and write the page of what was found")
     arguments = parser.parse_args()
+    if arguments.page:
+        write(read(arguments.out))
+        return
     part, number = map(int, arguments.part.split("/"))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     for name in arguments.names[part - 1 :: number]:

@@ -6,7 +6,7 @@ architecture needs beyond that is in `_OWN`.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any  # a configuration holds whatever its JSON held
 
 import torch

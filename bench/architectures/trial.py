@@ -8,8 +8,8 @@ import random
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -21,11 +21,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from bench.architectures.judge import Judge, Model
-from bench.architectures.tiny import PAD, tiny, tiny_config
+from bench.architectures.tiny import MAX_LENGTH, PAD, tiny, tiny_config
 from worker.engine import Completion, Engine, EngineError, ModelError, Request, Score, ScoreRequest, Stream, load_engine
-from worker.engine.errors import ModelWeightsError
+from worker.engine.errors import ModelWeightsError, NoLengthError
 
 LONGEST_PREFIX = 270
+_MOST_ADAPTERS = 2  # as policy and as reference
 _SCORE_TOLERANCE = 2e-2
 
 
@@ -72,24 +73,41 @@ def _tried(architecture: str, seed: int, folder: Path) -> Report:
     except Exception as error:  # noqa: BLE001 (whatever a foreign configuration raises)
         return _by_configuration_alone(architecture, base, error)
     report = Report(architecture, Found.EXACT)
+    rng = random.Random(f"{architecture} {seed}")
+    adapters = _saved_adapters(base, folder, rng)
     try:
-        load_engine(str(base), device="cpu", dtype="float32").close()
+        engine, stacked = _loaded(report, base, adapters)
+    except ModelWeightsError as error:  # which it has just been given
+        return Report(architecture, Found.ERROR, str(error))
     except ModelError as error:
         return Report(architecture, Found.REFUSED, str(error).replace(str(base), "MODEL"))
     except Exception as error:  # noqa: BLE001 (what is to be found)
         return Report(architecture, Found.ERROR, f"{type(error).__name__}: {error}")
-    rng = random.Random(f"{architecture} {seed}")
-    adapters = {}
-    for name, layers in _targets(_read(base), rng).items():
-        path = _save_adapter(base, folder / name, layers, rng)
-        report.adapters[name] = _why_not_stacked(base, path)
-        if not report.adapters[name]:
-            adapters[name] = path
     try:
-        _decode(report, base, [*adapters.values()], rng)
+        _decode(report, engine, Judge(_models(base, stacked)), rng)
     except Exception as error:  # noqa: BLE001 (as above)
         report.found, report.said = Found.ERROR, f"{type(error).__name__}: {error}"
     return report
+
+
+def _loaded(report: Report, base: Path, adapters: Mapping[str, str]) -> tuple[Engine, list[str]]:
+    """An engine with as many of the adapters as it takes; what is said of the others is noted."""
+    report.adapters = dict.fromkeys(adapters, "")
+    paths = [*adapters.values()][:_MOST_ADAPTERS]
+    if all(Path(path).exists() for path in paths):
+        with suppress(Exception):  # which is asked for below, adapter by adapter
+            return _load(base, *paths), paths
+    _load(base)
+    for name, path in adapters.items():
+        report.adapters[name] = _why_not_stacked(base, path)
+    paths = [path for name, path in adapters.items() if not report.adapters[name]][:_MOST_ADAPTERS]
+    return _load(base, *paths), paths
+
+
+def _saved_adapters(base: Path, folder: Path, rng: random.Random) -> dict[str, str]:
+    return {
+        name: _save_adapter(base, folder / name, layers, rng) for name, layers in _targets(_read(base), rng).items()
+    }
 
 
 def _by_configuration_alone(architecture: str, base: Path, error: Exception) -> Report:
@@ -100,7 +118,7 @@ def _by_configuration_alone(architecture: str, base: Path, error: Exception) -> 
     except Exception:  # noqa: BLE001 (as above)
         return unbuilt
     try:
-        load_engine(str(base), device="cpu", dtype="float32")
+        _load(base)
     except ModelWeightsError:
         return unbuilt
     except ModelError as refusal:
@@ -111,12 +129,18 @@ def _by_configuration_alone(architecture: str, base: Path, error: Exception) -> 
 
 
 def _targets(model: PreTrainedModel, rng: random.Random) -> dict[str, list[str]]:
-    """Names of layers to adapt: the usual ones, and any."""
+    """Names of layers to adapt: the usual ones, any, and attention's alone, for models that refuse the first two."""
     linear = [path for path, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
-    if not linear:
-        return {}
+    if model.config.model_type in {"falcon_mamba", "mamba", "mamba2"}:  # PEFT forbids it
+        linear = [path for path in linear if not path.endswith("out_proj")]
     usual = [path for path in linear if path.rpartition(".")[2] in _USUAL] or linear[:-1]
-    return {"usual": usual, "random": sorted(rng.sample(linear, rng.randint(1, len(linear))))}
+    if any(parameter.dim() == 3 for parameter in model.parameters()):  # noqa: PLR2004 (stacked experts)
+        # PEFT takes layers of these names for the experts, wherever they are.
+        linear = [path for path in linear if not path.endswith(("gate_proj", "up_proj", "down_proj", ".w1", ".w2"))]
+    attention = [path for path in usual if "att" in path and path in linear]
+    some = sorted(rng.sample(linear, rng.randint(1, len(linear)))) if linear else []
+    named = {"usual layers": usual, "any layers": some, "attention's layers": attention}
+    return {name: layers for name, layers in named.items() if layers}
 
 
 _USUAL = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "c_attn", "c_proj", "c_fc"} | {
@@ -144,16 +168,15 @@ def _save_adapter(base: Path, path: Path, layers: Sequence[str], rng: random.Ran
                     nn.init.normal_(parameter, std=0.3)
             adapted.save_pretrained(str(path), save_embedding_layers=False)
     except Exception as error:  # noqa: BLE001 (PEFT's own)
-        path.mkdir(exist_ok=True)
-        (path / "why").write_text(f"PEFT: {error}")
+        path.with_suffix(".why").write_text(f"PEFT: {error}")
     return str(path)
 
 
 def _why_not_stacked(base: Path, adapter: str) -> str:
-    if (Path(adapter) / "why").exists():
-        return (Path(adapter) / "why").read_text()
+    if not Path(adapter).exists():
+        return Path(adapter).with_suffix(".why").read_text()
     try:
-        load_engine(str(base), adapter, device="cpu", dtype="float32").close()
+        _load(base, adapter)
     except ModelError as error:
         return str(error).replace(str(base), "MODEL").replace(adapter, "ADAPTER")
     except Exception as error:  # noqa: BLE001 (what is to be found)
@@ -161,24 +184,28 @@ def _why_not_stacked(base: Path, adapter: str) -> str:
     return ""
 
 
-def _decode(report: Report, base: Path, adapters: list[str], rng: random.Random) -> None:
+def _decode(report: Report, loaded: Engine, judge: Judge, rng: random.Random) -> None:
     """Several engines on one model, each with its own sizes of pieces and number of slots."""
-    judge = Judge(_models(base, adapters))
-    names = ["base", "policy", "reference"][: 1 + len(adapters)]
-    report.num_tokens = report.num_ties = 0
+    models = loaded._models  # noqa: SLF001 (a second engine on them costs no second proof)
+    report.in_place = models.runners[0].reads_in_place
     for budget, num_slots in ((rng.choice([3, 5, 7]), 3), (rng.choice([16, 33, 64]), 4)):
-        engine = load_engine(
-            str(base), *adapters, device="cpu", dtype="float32", num_slots=num_slots, prefill_budget=budget
-        )
+        engine = Engine(models, num_slots=num_slots, prefill_budget=budget)
+        names = engine.weights
         for requests in (_batch(names, rng), _sharing(names, rng, 20), _sharing(names, rng, LONGEST_PREFIX)):
-            report.in_place = engine._models.runners[0].reads_in_place  # noqa: SLF001 (what was proved of it)
             outcomes = _run(engine, requests, rng)
             _judge(report, judge, requests, outcomes)
             if report.found is not Found.EXACT:
                 report.said += f" ({num_slots} slots, pieces of {budget})"
                 return
         _score(report, judge, engine, names, rng)
-        engine.close()
+
+
+def _load(base: Path, *adapters: str) -> Engine:
+    """Of the length that the model states; of a usual one where it states none."""
+    try:
+        return load_engine(str(base), *adapters, device="cpu", dtype="float32")
+    except NoLengthError:
+        return load_engine(str(base), *adapters, device="cpu", dtype="float32", max_length=MAX_LENGTH)
 
 
 def _models(base: Path, adapters: Sequence[str]) -> dict[str, Model]:
@@ -192,7 +219,9 @@ def _models(base: Path, adapters: Sequence[str]) -> dict[str, Model]:
 
 def _batch(names: Sequence[str], rng: random.Random) -> list[Request]:
     """Prompts and answers of unequal lengths, guided in all ways and not at all."""
-    return [_request(f"r{number}", _text(rng, rng.choice([1, 2, 9, 14, 23, 40, 75])), names, rng) for number in range(9)]
+    return [
+        _request(f"r{number}", _text(rng, rng.choice([1, 2, 9, 14, 23, 40, 75])), names, rng) for number in range(9)
+    ]
 
 
 def _sharing(names: Sequence[str], rng: random.Random, num_shared: int) -> list[Request]:

@@ -131,7 +131,6 @@ def test_a_model_of_several_is_ruled_out_by_its_configuration(model_type: str, c
     assert cause in (why_unsupported(AutoConfig.for_model(model_type)) or "")
 
 
-
 def test_a_model_whose_cached_logits_are_wrong_is_found_out(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers.models.llama import modeling_llama  # noqa: PLC0415 (patched: it stands for a foreign model)
 

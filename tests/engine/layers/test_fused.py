@@ -66,3 +66,21 @@ def test_other_norms_are_left_alone() -> None:
     fuse_norms(model)
 
     assert not any(isinstance(module, FusedRMSNorm) for module in model.modules())
+
+
+def test_a_norm_whose_gain_is_no_parameter_is_left_alone() -> None:
+    """Falcon-Mamba has one as wide as something else, which nobody multiplies by."""
+    model = tiny("falcon_mamba", seed=0, vocab_size=97, hidden_size=32, num_hidden_layers=1, state_size=8)
+    norm = model.get_submodule("backbone.layers.0.mixer.dt_layernorm")
+
+    fuse(model)
+
+    assert model.get_submodule("backbone.layers.0.mixer.dt_layernorm") is norm
+    assert isinstance(model.get_submodule("backbone.layers.0.norm"), FusedRMSNorm)
+
+
+def test_a_fused_norm_reads_nothing_beside_a_narrower_line() -> None:
+    norm = FusedRMSNorm(torch.ones(64), 1e-6, kernels(torch.float32))
+
+    with pytest.raises(RuntimeError, match="normalized_shape"):
+        norm(torch.ones(1, 4))

@@ -110,14 +110,11 @@ def main() -> None:
         folder.mkdir()
     leaders = {event: leader_of(event, folder) for event, folder in folders.items()}
     ended = {event: os.waitstatus_to_exitcode(os.waitpid(leader, 0)[1]) for event, leader in leaders.items()}
-    print(
-        json.dumps(
-            {
-                event: (ended[event], (folder / "said").read_text(), int((folder / "follower").read_text()))
-                for event, folder in folders.items()
-            }
-        )
-    )
+    told = {
+        event: (ended[event], (folder / "said").read_text(), int((folder / "follower").read_text()))
+        for event, folder in folders.items()
+    }
+    sys.stdout.write(json.dumps(told))
 
 
 if __name__ == "__main__":

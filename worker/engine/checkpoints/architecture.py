@@ -24,25 +24,41 @@ _ROPE_LENGTHS = {"dynamic": "max_position_embeddings", "longrope": "original_max
 def why_unsupported(config: PreTrainedConfig) -> str | None:
     """Why the configuration rules the model out, if it does."""
     model_class = _model_class(config)
-    if config.is_encoder_decoder:
+    if config.is_encoder_decoder:  # whose texts are several
         return "it is an encoder-decoder model, and the engine decodes decoder-only models"
     if model_class is None:
         return f"transformers has no causal language model of type {config.model_type!r}"
     text = config.get_text_config()
+    return _why_not_one_stack(text) or _why_not_in_rows(config, text, model_class)
+
+
+def _why_not_one_stack(text: PreTrainedConfig) -> str | None:
     unstated = [name for name in _SIZES if not isinstance(getattr(text, name, None), int)]
-    if unstated:
-        return f"its configuration states no {unstated[0]}: the engine decodes a single stack of layers of one width"
+    if not unstated:
+        return None
+    return f"its configuration states no {unstated[0]}: the engine decodes a single stack of layers of one width"
+
+
+def _why_not_in_rows(
+    config: PreTrainedConfig, text: PreTrainedConfig, model_class: type[PreTrainedModel]
+) -> str | None:
     # transformers marks recurrent models, and those whose attention can be replaced, so; there are no public names.
     kinds = set(_layer_types(text))
     if getattr(model_class, "_is_stateful", False) and not kinds & _RECURRENT:
         return f"{model_class.__name__} keeps a recurrent state in a cache of its own, which rows cannot share"
     attends = kinds - {"linear_attention", "conv"} - _STATELESS
     if attends and not _attention_can_be_replaced(model_class):
-        return f"{model_class.__name__} does not let its attention be replaced, so rows of a cache cannot be told apart"
+        return attention_is_its_own(config)
     unknown = sorted(kinds - _ATTENTION - _RECURRENT - _STATELESS)
     if unknown:
         return f"its layers of type {', '.join(unknown)} keep a state that rows of a key-value cache cannot hold"
     return None
+
+
+def attention_is_its_own(config: PreTrainedConfig) -> str:
+    """What to say of a model that chooses among attentions of its own code."""
+    name = getattr(_model_class(config), "__name__", config.model_type)
+    return f"{name} does not let its attention be replaced, so rows of a cache cannot be told apart"
 
 
 def keeps_state(config: PreTrainedConfig) -> bool:

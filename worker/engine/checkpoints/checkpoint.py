@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from transformers.utils import logging
 
 from worker.engine.checkpoints import files
-from worker.engine.checkpoints.architecture import why_unsupported
+from worker.engine.checkpoints.architecture import attention_is_its_own, why_unsupported
 from worker.engine.checkpoints.hub import local_folder
 from worker.engine.checkpoints.quantised import method_of, missing_package, unpack_at_load, unpacked, why_unreadable
 from worker.engine.checkpoints.tokenizer_files import TokenizerFiles
@@ -115,6 +115,8 @@ class Checkpoint:
                 **({"distributed_config": distributed(config, num_shares)} if num_shares > 1 else {}),
             )
         except Exception as error:  # the readers of the weight formats have no common error
+            if isinstance(error, KeyError) and error.args == (attention.NAME,):
+                raise UnsupportedModelError(path=self.path, cause=attention_is_its_own(config)) from error
             method = method_of(config)
             if method is not None:
                 raise UnsupportedModelError(path=self.path, cause=why_unreadable(method, error)) from error

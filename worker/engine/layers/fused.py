@@ -35,7 +35,7 @@ class FusedRMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., d] -> [..., d]."""
-        if self._kernels is None:
+        if self._kernels is None or x.shape[-1] != len(self.weight):  # which torch says, and a kernel would not notice
             return F.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
         return self._kernels.normalise(x.contiguous(), self.weight, self.epsilon)
 
@@ -119,7 +119,9 @@ def fuse_norms(model: PreTrainedModel, kernels: Kernels | None = None) -> None:
 
 def _fused_norm(module: nn.Module, kernels: Kernels | None) -> FusedRMSNorm | None:
     gain, epsilon = getattr(module, "weight", None), getattr(module, "variance_epsilon", getattr(module, "eps", None))
-    if not type(module).__name__.endswith("RMSNorm") or not isinstance(gain, Tensor) or not isinstance(epsilon, float):
+    if not type(module).__name__.endswith("RMSNorm") or not isinstance(epsilon, float):
+        return None
+    if not isinstance(gain, nn.Parameter):  # a gain that is no parameter need not be as wide as what is normalised
         return None
     if kernels is not None and (gain.dtype != kernels.dtype or gain.numel() % kernels.lanes):
         return None
