@@ -127,7 +127,7 @@ def _measure(options: argparse.Namespace, policy: str, num_slots: int) -> None:
         adapted, plain = steps([Side(engine(policy), long), Side(engine(None), without_adapter(long))], num_rounds)
         show(f"{name}a guided step with the adapter", adapted, plain)
     if "pages" in options.tables:
-        requests = make_workload(2 * num_slots, vocab_size).guided()
+        requests = make_workload(options.requests or 2 * num_slots, vocab_size).guided()
         sides = [Side(engine(policy), requests)]
         with in_rectangles():
             sides.append(Side(engine(policy), requests, in_rectangles))
@@ -142,6 +142,7 @@ def main() -> None:
     parser.add_argument("--policy", help="an adapter's folder; without, one of rank 16 with random weights")
     parser.add_argument("--slots", default="16")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--requests", type=int, help="of the workload in pages; twice the slots by default")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tables", default="adapter,pages")
     options = parser.parse_args()

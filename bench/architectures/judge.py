@@ -1,4 +1,4 @@
-"""An oracle for one request: every text run whole and alone, in float64, and each formula as it is written.
+"""An oracle for one request: every text run whole, alone and uncached in float64, each formula as it is written.
 
 Knows transformers and PEFT; of the engine it knows requests and completions, and no code.
 """
@@ -39,6 +39,8 @@ class Judge:
     def verdict(self, request: Request, completion: Completion) -> Verdict:
         """Whether a greedy answer is what the request's streams make."""
         token_ids, num_ties = completion.token_ids, 0
+        for stream in request.streams:
+            self._read(stream.weights, stream.prompt, token_ids)
         ended = () if completion.end_token_id is None else (completion.end_token_id,)
         if not ended and len(token_ids) < request.max_tokens:
             return Verdict(len(token_ids))
@@ -68,16 +70,20 @@ class Judge:
     def error(self, request: ScoreRequest, score: Score) -> float:
         """The largest distance of a log-probability that was given from the right one."""
         right = []
+        self._read(request.weights, request.prompt_ids, request.completion_ids)
         for position, token_id in enumerate(request.completion_ids):
             logits = self._logits(request.weights, (*request.prompt_ids, *request.completion_ids[:position]))
             right.append(float(logits.log_softmax(0)[token_id]))
         return max(abs(one - other) for one, other in zip(right, score.log_probabilities, strict=True))
 
-    @torch.no_grad()
     def _logits(self, weights: str, text: tuple[int, ...]) -> Tensor:
         """[V], float64, of what comes next."""
-        key = (weights, text)
-        if key not in self._known:
-            output = self._models[weights](input_ids=torch.tensor([text]), use_cache=False)
-            self._known[key] = output.logits[0, -1].double()
-        return self._known[key]
+        return self._known[weights, text]
+
+    @torch.no_grad()
+    def _read(self, weights: str, prompt: tuple[int, ...], answer: tuple[int, ...]) -> None:
+        """What comes behind the prompt and behind each token of an answer: one forward of the whole text."""
+        text = (*prompt, *answer)
+        logits = self._models[weights](input_ids=torch.tensor([text]), use_cache=False).logits[0].double()
+        for length in range(len(prompt), len(text) + 1):
+            self._known[weights, text[:length]] = logits[length - 1]

@@ -71,11 +71,16 @@ def _lines(reports: list[Report]) -> Iterator[str]:
 
 
 def _of_adapters(report: Report) -> str:
-    said = {_plain(sentence) for sentence in report.adapters.values() if sentence}
-    if not said:
-        return "exact" if report.adapters else "none: no linear layer"
-    some = "on some layers: " if "" in report.adapters.values() else ""
-    return f"refused {some}{'; '.join(sorted(said))}"
+    if not report.adapters:
+        return "none: no linear layer"
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, sentence in report.adapters.items():
+        names[_plain(sentence)].append(name)
+    names.pop("", None)
+    if not names:
+        return "exact"
+    refused = "; ".join(f"refused on {' and '.join(of_it)}: {said}" for said, of_it in names.items())
+    return refused if all(report.adapters.values()) else f"exact, but {refused}"
 
 
 def _by_sentence(title: str, reports: Iterable[Report]) -> Iterator[str]:

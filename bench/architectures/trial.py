@@ -26,6 +26,7 @@ from worker.engine import Completion, Engine, EngineError, ModelError, Request, 
 from worker.engine.errors import ModelWeightsError, NoLengthError
 
 LONGEST_PREFIX = 270
+_MOST_ADAPTERS = 2  # as policy and as reference
 _SCORE_TOLERANCE = 2e-2
 
 
@@ -92,14 +93,14 @@ def _tried(architecture: str, seed: int, folder: Path) -> Report:
 def _loaded(report: Report, base: Path, adapters: Mapping[str, str]) -> tuple[Engine, list[str]]:
     """An engine with as many of the adapters as it takes; what is said of the others is noted."""
     report.adapters = dict.fromkeys(adapters, "")
-    paths = [path for path in adapters.values() if Path(path).exists()]
-    if len(paths) == len(adapters):
+    paths = [*adapters.values()][:_MOST_ADAPTERS]
+    if all(Path(path).exists() for path in paths):
         with suppress(Exception):  # which is asked for below, adapter by adapter
             return _load(base, *paths), paths
     _load(base)
     for name, path in adapters.items():
         report.adapters[name] = _why_not_stacked(base, path)
-    paths = [path for name, path in adapters.items() if not report.adapters[name]]
+    paths = [path for name, path in adapters.items() if not report.adapters[name]][:_MOST_ADAPTERS]
     return _load(base, *paths), paths
 
 
@@ -128,14 +129,18 @@ def _by_configuration_alone(architecture: str, base: Path, error: Exception) -> 
 
 
 def _targets(model: PreTrainedModel, rng: random.Random) -> dict[str, list[str]]:
-    """Names of layers to adapt: the usual ones, and any."""
+    """Names of layers to adapt: the usual ones, any, and attention's alone, for models that refuse the first two."""
     linear = [path for path, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
     if model.config.model_type in {"falcon_mamba", "mamba", "mamba2"}:  # PEFT forbids it
         linear = [path for path in linear if not path.endswith("out_proj")]
-    if not linear:
-        return {}
     usual = [path for path in linear if path.rpartition(".")[2] in _USUAL] or linear[:-1]
-    return {"usual": usual, "random": sorted(rng.sample(linear, rng.randint(1, len(linear))))}
+    if any(parameter.dim() == 3 for parameter in model.parameters()):  # noqa: PLR2004 (stacked experts)
+        # PEFT takes layers of these names for the experts, wherever they are.
+        linear = [path for path in linear if not path.endswith(("gate_proj", "up_proj", "down_proj", ".w1", ".w2"))]
+    attention = [path for path in usual if "att" in path and path in linear]
+    some = sorted(rng.sample(linear, rng.randint(1, len(linear)))) if linear else []
+    named = {"usual layers": usual, "any layers": some, "attention's layers": attention}
+    return {name: layers for name, layers in named.items() if layers}
 
 
 _USUAL = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "c_attn", "c_proj", "c_fc"} | {

@@ -237,6 +237,7 @@ _FLAGS: Mapping[str, str] = {
     "/defaults/principles": "--principle",
     "/defaults/examples": "--example",
     "/defaults/chat_template_kwargs": "--template",
+    "idempotency-key": "--key",
 }
 
 

@@ -1,4 +1,4 @@
-"""From checkpoints to models in memory: which weights share a model, which adapters lie on it, what they compute."""
+"""From checkpoints to models in memory: which share weights, which adapters lie on them, what they shall compute."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext

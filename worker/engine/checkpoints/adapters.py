@@ -27,7 +27,6 @@ _BEYOND_LOW_RANK = (
     "lora_bias",
     "modules_to_save",
     "monteclora_config",
-    "target_parameters",
     "trainable_token_indices",
     "use_bdlora",
     "use_dora",
@@ -80,6 +79,8 @@ def stack_adapters(
 def _why_not_plain(config: PeftConfig) -> str | None:
     if not isinstance(config, LoraConfig):
         return f"it is of type {config.peft_type}, and only LoRA is stacked"
+    if getattr(config, "target_parameters", None):
+        return f"it updates experts, which lie in one tensor (target_parameters), not linear layers alone: {MERGE_IT}"
     used = [name for name in _BEYOND_LOW_RANK if getattr(config, name, None)]
     if used:
         return f"it uses {', '.join(used)}, which is more than a low-rank update: {MERGE_IT}"
