@@ -35,8 +35,8 @@ demo-real: $(INSTALLED_REAL) ## The same on SmolLM2-135M, a real model, which is
 up: $(INSTALLED) ## Serve API and worker from here, data in .padserve; PADSERVE_MODEL chooses the model
 	@exec env $(UP_MODEL) $(BIN)/padserve up
 
-test: $(INSTALLED_DEV) ## Run every test, in four processes side by side: many wait for processes of their own
-	@$(BIN)/python -m pytest -n 4 --dist worksteal
+test: $(INSTALLED_DEV) ## Run every test, in five processes side by side: many wait for processes of their own
+	@$(BIN)/python -m pytest -n 5 --dist worksteal
 
 chaos: $(INSTALLED_DEV) ## Kill, pause and flush every process under 20,000 items, and check that none is lost (5 minutes; CHAOS="--seed 7")
 	@$(BIN)/python -m tests.chaos $(CHAOS)

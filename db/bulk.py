@@ -53,10 +53,10 @@ class _Ids(UserDefinedType[Collection[int]]):
         """As PostgreSQL names it."""
         return "BIGINT[]"
 
-    def bind_processor(self, dialect: Dialect) -> Callable[[Collection[int]], str]:
+    def bind_processor(self, dialect: Dialect) -> Callable[[Collection[int] | None], str]:
         """The numbers between the brackets of an array, or of JSON."""
         first, last = "[]" if dialect.name == "sqlite" else "{}"
-        return lambda ids: f"{first}{','.join(map(str, sorted(ids)))}{last}"
+        return lambda ids: f"{first}{','.join(map(str, sorted(ids or ())))}{last}"
 
 
 class _Among(FunctionElement[bool]):

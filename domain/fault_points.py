@@ -89,7 +89,7 @@ def is_armed() -> bool:
 
 
 def reach(point: FaultPoint, *, when: bool = True) -> None:
-    """This is the place, where `when` holds: what is armed for it happens."""
+    """Die or raise here, if PADSERVE_FAULT armed this point, `when` holds and its turn has come; else do nothing."""
     fault = _armed.get(point)
     if fault is not None and when:
         fault.strike(point)

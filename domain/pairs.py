@@ -16,5 +16,5 @@ class PreferredPair:
 
     @property
     def digest(self) -> str:
-        """The same for the pair the other way round: a user cannot have said both."""
+        """SHA-256 that does not depend on which text was chosen: a user cannot have said both of two opposite pairs."""
         return digest([self.messages, *sorted((self.chosen, self.rejected))])

@@ -74,7 +74,7 @@ class EffectivePreference:
 
     @classmethod
     def from_body(cls, body: Mapping[str, object]) -> "EffectivePreference":
-        """The preference a stored body stands for."""
+        """The preference that `body` was made of."""
         principles, strength = body["principles"], body["strength"]
         max_kl, examples = body.get("max_kl"), body.get("examples", [])
         if (

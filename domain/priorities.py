@@ -12,5 +12,5 @@ class Priority(StrEnum):
 
     @property
     def rank(self) -> int:
-        """The order of the classes: 0 is served first."""
+        """Place in the order of service: 0 is served first."""
         return tuple(Priority).index(self)

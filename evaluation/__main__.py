@@ -5,6 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
+from evaluation.places import PlaceError, check_place, sentence_of
 from evaluation.plan import EvaluatedModels, Plan
 from evaluation.suite import MalformedSuiteError, read_suite
 from worker.persrm.pairs import MalformedPairsError, read_pairs
@@ -21,7 +22,8 @@ def main() -> int:
         read_suite(plan.suite)
         if plan.pairs:
             read_pairs(plan.pairs)
-    except (MalformedSuiteError, MalformedPairsError, FileNotFoundError) as error:
+        check_place(plan.out)
+    except (MalformedSuiteError, MalformedPairsError, PlaceError, OSError) as error:
         return _refuse(error)
     return _run(plan)
 
@@ -35,14 +37,14 @@ def _run(plan: Plan) -> int:
 
     try:
         evaluate(plan)
-    except (MissingLabelError, NotWrittenError, EngineError, FileNotFoundError) as error:
+    except (MissingLabelError, NotWrittenError, EngineError, OSError) as error:
         return _refuse(error)
     sys.stdout.write(f"{plan.out}\n")
     return 0
 
 
 def _refuse(error: Exception) -> int:
-    sys.stderr.write(f"{error}\n")
+    sys.stderr.write(f"{sentence_of(error)}\n")
     return FAILED
 
 

@@ -114,7 +114,7 @@ __all__ = [
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """What is asked for, imported then: completion in a shell has no use for an HTTP client, nor the time."""
+        """Import a public name when it is first used: completion in a shell must not wait for an HTTP client."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         module = _MODULES.get(name) or ("client.answers" if name in _ANSWERS else "errors")

@@ -83,7 +83,7 @@ def _configure(level: int, *, in_json: bool) -> None:
 
 
 def without_exception_message(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replace an exception by its type and its places."""
+    """A structlog processor that replaces an exception by its type and its places: messages may quote values."""
     given = event.pop("exc_info", None)
     if given is True:  # the one that is being handled: what `log.exception` says
         given = sys.exc_info()
@@ -94,6 +94,6 @@ def without_exception_message(_logger: WrappedLogger, _method: str, event: Event
 
 
 def places_of(error: BaseException) -> list[str]:
-    """Where an exception went through, innermost last."""
+    """File, line and function of each frame of a traceback, innermost last."""
     frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]

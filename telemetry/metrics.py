@@ -90,13 +90,13 @@ class CountedHistogram(Collector):
 
 
 class FaultsSince:
-    """What a process that nobody scrapes has counted, for the one that is scraped."""
+    """Differences of the fault counters of a process that nobody scrapes, for the one that is scraped."""
 
     def __init__(self) -> None:
         self._told: Mapping[str, float] = {}
 
     def take(self) -> Counted:
-        """What was counted since the last call: database faults by kind, without those that are 0."""
+        """Database faults by kind since the last call, without those that are 0."""
         counted = {
             sample.labels["kind"]: sample.value
             for family in DATABASE_FAULTS.collect()
@@ -109,6 +109,6 @@ class FaultsSince:
 
 
 def add(counted: Counted) -> None:
-    """Count what another process has counted."""
+    """Add what `FaultsSince.take` gave in another process to the counters of this one."""
     for kind, value in counted.items():
         DATABASE_FAULTS.labels(kind).inc(value)

@@ -37,7 +37,7 @@ class Check(BaseModel):
 
     @classmethod
     def failed(cls, message: str, cause: str | None = None) -> "Check":
-        """One that found a fault; the cause is for logs."""
+        """A failed check, with a message for everybody and a `cause` for logs alone."""
         check = cls(state=CheckState.FAILED, message=message)
         check._cause = cause
         return check
@@ -88,7 +88,7 @@ class Round:
             self.checks["database"] = Check.failed("The database does not answer.", first_line(error))
 
     def readiness(self, *, has_ended: bool = True) -> Readiness:
-        """What is known; in a round that has not ended, what is being checked does not answer."""
+        """What the checks have found so far; in a round that has not ended, the one under way does not answer."""
         checks = dict(self.checks)
         if not has_ended:
             name = "redis" if "database" in checks and "redis" not in checks else "database"

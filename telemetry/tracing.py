@@ -37,7 +37,7 @@ class TracingError(Exception):
 
 
 def configure_tracing(service: str, environ: Mapping[str, str] | None = None) -> None:
-    """Trace from now on, if the environment asks for it; raises `TracingError` where that cannot be."""
+    """Send traces from now on where OTEL_* variables ask for them; raises `TracingError` where that is impossible."""
     given = os.environ if environ is None else environ
     exporter = given.get("OTEL_TRACES_EXPORTER", "").strip().lower()
     is_asked = exporter in EXPORTERS or (not exporter and any(given.get(name) for name in ENDPOINTS))
@@ -51,7 +51,7 @@ def configure_tracing(service: str, environ: Mapping[str, str] | None = None) ->
 
 
 def use(tracer: "JobTracer") -> None:
-    """Trace with this from now on."""
+    """Have every function here make its spans with `tracer` from now on."""
     _tracers.append(tracer)
 
 
@@ -67,7 +67,7 @@ def is_on() -> bool:
 
 @contextmanager
 def span(name: str, **attributes: Value) -> "Iterator[Span | None]":
-    """Trace the block; None where traces are off."""
+    """A span around the block, for attributes; None where traces are off."""
     if not _tracers:
         yield None
         return
@@ -109,7 +109,7 @@ def begin(name: str, job_id: uuid.UUID, /, **attributes: Value) -> "Span":
 
 
 def carried() -> dict[str, str]:
-    """What a process that works for this request has to know of it."""
+    """The request's id and trace context as strings, for `working_for` in another process."""
     request_id = structlog.contextvars.get_contextvars().get(REQUEST_ID)
     carrier = {} if request_id is None else {REQUEST_ID: str(request_id)}
     if _tracers:
@@ -119,7 +119,7 @@ def carried() -> dict[str, str]:
 
 @contextmanager
 def working_for(carrier: Mapping[str, str]) -> Iterator[None]:
-    """Within the block, logs and traces belong to the request that this was carried from."""
+    """Within the block, logs and traces belong to the request whose `carried` values these are."""
     bound = {REQUEST_ID: carrier[REQUEST_ID]} if REQUEST_ID in carrier else {}
     with structlog.contextvars.bound_contextvars(**bound):
         if not _tracers:

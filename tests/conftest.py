@@ -23,8 +23,8 @@ BROWSER = TESTS / "browser"
 SYSTEM = TESTS / "system"
 WAITING = {BROWSER, SYSTEM, TESTS / "bench" / "test_system.py", TESTS / "docs" / "test_blocks.py"}
 """Tests that mostly wait for processes of their own, and the longest of all."""
-WITH_ENGINES = {BROWSER, *(SYSTEM / f"test_{name}.py" for name in ("kill", "learning", "models"))}
-"""Some of these fork engines from a process that has imported torch: one such process is enough."""
+NUM_COMPUTING = 2
+ON_ONE_STACK = (BROWSER, SYSTEM / "test_kill.py")
 
 share_compiled_statements()
 share_certificates()
@@ -58,11 +58,11 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[object]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of tests side by side, all processes but one begin with their share of those that mostly wait for others.
+    """Of tests side by side, all processes but two begin with their share of those that mostly wait for others.
 
-    Otherwise they would stand together in one process's part, and all would wait for it in the end. The last process
-    computes meanwhile. What shares a stack, a browser or an import of torch stays together, and begins. Every process
-    must find the same order.
+    Otherwise they would stand together in one process's part, and all would wait for it in the end. The last two
+    compute meanwhile: as many as build machines have processors. What shares a stack stays together, and begins.
+    Every process must find the same order.
     """
     if not hasattr(config, "workerinput"):
         return
@@ -74,7 +74,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             groups.setdefault(_stack_of(item), []).append(item)
         else:
             others.append(item)
-    num_waiting = max(1, num_processes - 1)
+    num_waiting = max(1, num_processes - NUM_COMPUTING)
     largest_first = sorted(groups.values(), key=len, reverse=True)
     rest = iter(others)
     ordered: list[pytest.Item] = []
@@ -94,7 +94,7 @@ def pytest_collection_finish() -> None:
 
 def _stack_of(item: pytest.Item) -> object:
     """Equal for tests on one stack."""
-    return "engines" if _is_among(WITH_ENGINES, item) else item.nodeid
+    return next((path for path in ON_ONE_STACK if _is_among({path}, item)), item.nodeid)
 
 
 def _is_among(paths: set[Path], item: pytest.Item) -> bool:

@@ -68,8 +68,10 @@ class WorkerSettings(BaseSettings):
     @field_validator("model_name", "model_aliases")
     @classmethod
     def _can_be_asked_for(cls, text: str | None, field: ValidationInfo) -> str | None:
-        names = [text] if field.field_name == "model_name" else _listed(text or "")
-        if text is not None and not all(map(is_name, names)):
+        if text is None:
+            return None
+        names = [text] if field.field_name == "model_name" else _listed(text)
+        if not all(map(is_name, names)):
             raise ValueError(f"must be of 1 to {LONGEST_NAME} printable characters without @")
         return text
 

@@ -17,6 +17,7 @@ from api.submissions.planning import UNGUIDED
 from db.queries import job_pages
 from db.queries.job_pages import Ends, Side
 from db.queries.jobs import Counts, JobRecord
+from domain.states import ItemState
 
 PART = 10_000
 """Positions that one statement counts."""
@@ -70,7 +71,7 @@ class _Counting:
         """Longer stretches of time, each some of the former."""
         ratio, self.step = step // self.step, step
         for part in self.parts.values() if ratio > 1 else ():
-            merged: Counter[tuple[int, job_pages.ItemState]] = Counter()
+            merged: Counter[tuple[int, ItemState]] = Counter()
             for (number, state), count in part.ends.items():
                 merged[number // ratio, state] += count
             part.ends = dict(merged)
@@ -140,7 +141,7 @@ def _positions(job: JobRecord, number: int) -> range:
 
 
 def _summed(job: JobRecord, counting: _Counting, num_parts: int, until: dt.datetime) -> Counted:
-    ends: Counter[tuple[int, job_pages.ItemState]] = Counter()
+    ends: Counter[tuple[int, ItemState]] = Counter()
     sides: Sides = (Side(), Side())
     for part in counting.parts.values():
         ends.update(part.ends)

@@ -107,7 +107,7 @@ class LiveStream(StreamingResponse):
             while not self._services.listeners.is_stopping:
                 try:
                     part = await self._look()
-                    await viewer_of_session(self._request, self._services)
+                    await viewer_of_session(self._request)
                 except UnauthorizedError:
                     yield _event("gone", {"path": f"{root_of(self._request)}/sign-in"})
                     return

@@ -15,6 +15,7 @@ from api.dashboard import (
     new_job,
     preview,
     profiles,
+    sessions,
     sign_in,
     strength,
     teaching,
@@ -59,6 +60,7 @@ def install(app: FastAPI) -> None:
     app.state.dashboard_failures = sign_in.Failures()
     app.state.dashboard_streams = live.Streams()
     services = app.state.services
+    app.state.dashboard_visits = sessions.visits_in(services.database)
     app.state.dashboard_pulse = pulse_in(services.database, lambda: services.listeners.is_stopping)
     app.state.dashboard_lists = jobs.lists_in(services)
     app.state.dashboard_progress = job.progress_in(services)

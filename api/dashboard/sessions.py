@@ -5,18 +5,19 @@ A page asks for `Viewer` through `signed_in`, which also refuses forms from else
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import structlog
 from fastapi import Depends, Request
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 
 from api.dashboard.kept_forms import KeptForm, SessionEndedError, kept_of
 from api.dashboard.rendering import root_of
 from api.dashboard.security import CSRF_FIELD, CSRF_HEADER, refuse_foreign_origin, refuse_wrong_token
-from api.http.dependencies import Caller, Scope, Services, ServicesDep
+from api.http.coalescing import Coalescer
+from api.http.dependencies import Caller, Scope, Services
 from api.http.errors import (
     BodyTooLargeError,
     ForbiddenError,
@@ -56,12 +57,12 @@ def signed_in(scope: Scope | None = None) -> Callable[..., Awaitable[Viewer]]:
     Raises `UnauthorizedError` where nobody is, and `ForeignFormError` where a form was not sent from a page of theirs.
     """
 
-    async def viewer_of(request: Request, services: ServicesDep) -> Viewer:
+    async def viewer_of(request: Request) -> Viewer:
         is_form = request.method not in {"GET", "HEAD"}
         if is_form:
             refuse_foreign_origin(request)
         try:
-            viewer = await viewer_of_session(request, services)
+            viewer = await viewer_of_session(request)
         except UnauthorizedError:
             raise SessionEndedError(await _kept(request) if is_form else None) from None
         if is_form:
@@ -111,18 +112,24 @@ def local_path(text: str) -> str:
     return text if is_ours else "/"
 
 
-async def viewer_of_session(request: Request, services: Services) -> Viewer:
+async def viewer_of_session(request: Request) -> Viewer:
     """Whose session the request's cookie is; raises `UnauthorizedError` where it is nobody's any more."""
-    return await viewer_of_token(services, request.cookies.get(COOKIE) or "")
+    return await viewer_of_token(request, request.cookies.get(COOKIE) or "")
 
 
-async def viewer_of_token(services: Services, token: str) -> Viewer:
+async def viewer_of_token(request: Request, token: str) -> Viewer:
     """Who is signed in by this token; raises `UnauthorizedError` where nobody is."""
-    found = await run_in_threadpool(_found, services.database, token) if token else None
+    visits: Coalescer[str, dashboard_sessions.SignedIn | None] = request.app.state.dashboard_visits
+    found = await visits.ask(token) if token else None
     if found is None:
         raise UnauthorizedError
     caller = Caller(found.tenant_id, found.key_id, frozenset(map(Scope, found.scopes)))
     return Viewer(caller, found.key_name, found.tenant, found.csrf_secret)
+
+
+def visits_in(database: Database) -> Coalescer[str, dashboard_sessions.SignedIn | None]:
+    """Who is signed in, by token: the open pages of a session that are woken together share one look."""
+    return Coalescer(partial(_found, database))
 
 
 def _found(database: Database, token: str) -> dashboard_sessions.SignedIn | None:

@@ -76,7 +76,7 @@ async def sign_in(request: Request, services: ServicesDep) -> Response:
     except UnauthorizedError:
         failures.add(address)
         return _refused(request, UnauthorizedError("This API key is unknown, expired or revoked."), target, kept)
-    response = await _welcome(request, services, token, target, kept)
+    response = await _welcome(request, token, target, kept)
     response.set_cookie(
         COOKIE,
         token,
@@ -109,11 +109,11 @@ def _told(viewer: Viewer) -> Response:
     return JSONResponse({"csrf": viewer.csrf, "tenant": viewer.tenant, "key_name": viewer.key_name})
 
 
-async def _welcome(request: Request, services: Services, token: str, target: str, kept: KeptForm | None) -> Response:
+async def _welcome(request: Request, token: str, target: str, kept: KeptForm | None) -> Response:
     """What follows on signing in: the page that was wanted, the form that was kept, or the page that is still open."""
     if not is_of_script(request) and kept is None:
         return see_other(request, target)
-    viewer = await viewer_of_token(services, token)
+    viewer = await viewer_of_token(request, token)
     if is_of_script(request):
         return _told(viewer)
     return page(request, "kept_form.html", kept=kept, path=local_path(kept.path if kept else "/"), csrf=viewer.csrf)

@@ -63,12 +63,15 @@ class _Processors:
 
     def per_item(self, num_items: int) -> dict[str, float]:
         """Microseconds."""
-        return {who: 1e6 * (seconds - self._before[who]) / num_items for who, seconds in self._used().items()}
+        used = self._used().items()
+        return {who: 1e6 * (seconds - self._before.get(who, 0.0)) / num_items for who, seconds in used}
 
     def _used(self) -> dict[str, float]:
         workers = [psutil.Process(each.pid) for each in self._site.workers]
+        api = psutil.Process(self._site.stack.process("api").pid)
         parts = {
-            "the API": [psutil.Process(self._site.stack.process("api").pid)],
+            "the API": [api],
+            "what the API does aside": api.children(recursive=True),
             "the workers": workers,
             "the engines": [child for worker in workers for child in worker.children(recursive=True)],
             "PostgreSQL": [each for each in psutil.process_iter(["name", "cmdline"]) if self._is_backend(each)],

@@ -80,10 +80,10 @@ def marks_of(session: Session, subjects: Collection[Subject]) -> dict[Subject, M
     found: dict[Subject, Mark] = {}
     if job_ids := [each.job_id for each in subjects if isinstance(each, OneJob)]:
         rows = session.execute(_jobs(), {"the_jobs": job_ids})
-        found.update((OneJob(job_id), tuple(told)) for job_id, *told in rows)
+        found.update((OneJob(row[0]), tuple(row[1:])) for row in rows)
     if tenant_ids := [each.tenant_id for each in subjects if isinstance(each, OpenJobs)]:
         rows = session.execute(_open_jobs(), {"the_tenants": tenant_ids})
-        found.update((OpenJobs(tenant_id), tuple(told)) for tenant_id, *told in rows)
+        found.update((OpenJobs(row[0]), tuple(row[1:])) for row in rows)
     if any(isinstance(each, Serving | Load) for each in subjects):
         workers = [tuple(row) for row in session.execute(_workers())]
         found[Load()] = tuple(workers)
@@ -92,7 +92,7 @@ def marks_of(session: Session, subjects: Collection[Subject]) -> dict[Subject, M
         found[webhook] = tuple(map(tuple, session.execute(_deliveries(), {"the_webhook": webhook.webhook_id})))
     if learning := [(each.tenant_id, each.user_id) for each in subjects if isinstance(each, Learning)]:
         rows = session.execute(_learning(), {"the_users": learning})
-        found.update((Learning(tenant_id, user_id), tuple(told)) for tenant_id, user_id, *told in rows)
+        found.update((Learning(*row[:2]), tuple(row[2:])) for row in rows)
     if tokens := [each.token for each in subjects if isinstance(each, Visit)]:
         found.update((Visit(token), True) for token in dashboard_sessions.valid_among(session, tokens))
     return found

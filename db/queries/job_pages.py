@@ -93,7 +93,7 @@ def sides(session: Session, job_id: uuid.UUID, positions: range, *, unguided_has
         .where(*_ended_at(job_id, positions))
         .group_by(is_unguided)
     )
-    found = {bool(unguided): Side(*told) for unguided, *told in session.execute(counted)}
+    found = {bool(row[0]): Side(*row[1:]) for row in session.execute(counted)}
     return found.get(False, Side()), found.get(True, Side())
 
 

@@ -59,7 +59,8 @@ def _options(command: Command) -> Iterator[str]:
                 )
             )
         elif isinstance(parameter, TyperOption):
-            flags = ", ".join(map(code, (*parameter.opts, *parameter.secondary_opts)))
+            *names, last = (*parameter.opts, *parameter.secondary_opts)
+            flags = ", ".join(map(code, (*names, f"{last} {parameter.metavar}" if parameter.metavar else last)))
             rows.append((flags, _default(parameter.default), parameter.help or ""))
     yield from table(("argument or option", "default", "meaning"), rows)
 

@@ -20,6 +20,7 @@ from evaluation.calibration.plot import plot
 from evaluation.calibration.report import chosen_body, render
 from evaluation.calibration.settings import Setting, grid
 from evaluation.calibration.trying import Reader, Trying, Written
+from evaluation.places import sentence_of
 from evaluation.suite import MalformedSuiteError, read_suite
 from evaluation.writing import NotWrittenError
 from worker.engine import EngineError
@@ -68,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         found = _search(Trying(model, material, options.max_tokens, other), settings)
         _write(out, options, material, found)
     except _READABLE as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{sentence_of(error)}\n")
         return FAILED
     setting = found.choice.trial.setting
     sys.stdout.write(f"{out / CARD_NAME}: {setting.name}. {found.choice.reason}\n")

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -84,14 +84,12 @@ class Studio:
     def __init__(
         self, model: Path, policy: Path | None, notebook: Notebook, max_tokens: int, reference: Path | None = None
     ) -> None:
-        """In float32, so that the texts are the same on every machine, but for rounding.
+        """Decode in float32, so that the texts are the same on every machine, but for rounding.
 
         `reference` is what the policy was trained on, where that has another tokenizer than the model.
         """
-        policy_path, reference_path = (None if path is None else str(path) for path in (policy, reference))
-        self.engine: Engine = load_engine(
-            str(model), policy_path, reference_path, device="cpu", dtype="float32", max_length=1024
-        )
+        self._paths = [None if path is None else str(path) for path in (policy, reference)]
+        self._model = str(model)
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
         self.encode = partial(encode, self.tokenizer)
         self._encode_for_guide: Encode | None = None
@@ -102,6 +100,11 @@ class Studio:
         self.fingerprint = _fingerprint(model)
         of_guide = "" if policy is None else _fingerprint(policy)
         self._weights = f"{self.fingerprint} {of_guide}{'' if reference is None else ' ' + _fingerprint(reference)}"
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Loaded when something is asked of it that no notebook knows."""
+        return load_engine(self._model, *self._paths, device="cpu", dtype="float32", max_length=1024)
 
     def write(self, arm: Arm, tasks: Sequence[Asked]) -> list[Text]:
         """One text for each task; those that are in the notebook are taken from there."""

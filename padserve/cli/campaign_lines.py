@@ -12,7 +12,7 @@ USERS_SHOWN = 5
 
 
 def audience_lines(audience: "Audience | None") -> Iterator[str]:
-    """Who was left out, where anybody was."""
+    """Lines that name, by five users at most, who was skipped, excluded or unknown; none where nobody was."""
     if audience is None:
         return
     if audience.num_skipped:
@@ -27,7 +27,7 @@ def audience_lines(audience: "Audience | None") -> Iterator[str]:
 
 
 def dry_run_lines(told: "DryRun") -> Iterator[str]:
-    """How much it would be, and how long it would take."""
+    """Lines that say how many items, tokens and seconds a submission would take, and what each estimate rests on."""
     yield f"{told.num_items} items for {told.model}; nothing was stored."
     yield from audience_lines(told.audience)
     if told.holdout is not None:

@@ -32,7 +32,7 @@ class CommandContext:
 
 
 def create_context() -> CommandContext:
-    """From the environment; the only place of the command line that reads it."""
+    """Read the environment, for the whole command line; raises `SettingsError` for what is unknown or unreadable."""
     from rich.console import Console
 
     return CommandContext(read_settings(os.environ), Console(), Console(stderr=True))

@@ -21,7 +21,7 @@ UNLIMITED_WIDTH = 10_000
 
 
 def say(console: "Console", text: str) -> None:
-    """One text as it is: no markup is read, nothing is coloured, no line is broken."""
+    """Print `text` as it is: no markup is read, nothing is coloured, no line is broken."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -34,14 +34,14 @@ def show(console: "Console", value: object, line: str, *, as_json: bool) -> None
 
 
 def show_json(console: "Console", value: object, *, indent: int | None = None) -> None:
-    """An answer, or a list of them, as JSON: one line unless it is indented."""
+    """Print a value that pydantic can serialise, or a list of such, as JSON: one line unless `indent` is given."""
     from pydantic_core import to_json
 
     say(console, to_json(value, indent=indent).decode())
 
 
 def show_error(console: "Console", error: PadserveError) -> None:
-    """An error in as many lines as there are things wrong, the first twenty of them."""
+    """Print an error: its message, then a line for each thing that is wrong, twenty at most."""
     title = str(error)
     if isinstance(error, ApiError) and error.errors and ERRORS_FIELD in title:  # written for who reads JSON
         title = "One thing is wrong:" if error.num_errors == 1 else f"{error.num_errors} things are wrong:"
@@ -58,7 +58,7 @@ def show_error(console: "Console", error: PadserveError) -> None:
 
 
 def show_text(console: "Console", text: str) -> None:
-    """A text of several lines, set off from what is said about it; a terminal breaks its lines between words."""
+    """Print a text indented by two spaces; a terminal breaks its lines between words."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -70,7 +70,7 @@ def show_text(console: "Console", text: str) -> None:
 
 
 def show_table(console: "Console", columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table without frames, fitted to a terminal; elsewhere nothing is cut. The first column, an id, never is."""
+    """Print a table without frames, fitted to a terminal; elsewhere no cell is cut. The first column never is."""
     from rich.table import Table
     from rich.text import Text
 

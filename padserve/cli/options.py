@@ -237,6 +237,7 @@ _FLAGS: Mapping[str, str] = {
     "/defaults/principles": "--principle",
     "/defaults/examples": "--example",
     "/defaults/chat_template_kwargs": "--template",
+    "idempotency-key": "--key",
 }
 
 
@@ -278,7 +279,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def columns_of(column: list[str] | None, *, is_csv: bool) -> dict[str, str] | None:
-    """By name; None where nothing says that the file is a table."""
+    """`--column NAME=FIELD` as a mapping from name to field; None where nothing says that the file is a table."""
     return dict(_pairs("--column", column)) if column or is_csv else None
 
 

@@ -63,7 +63,7 @@ def try_(
 
 
 def _compared(given: CommandContext, asked: "Comparison", options: ItemOptions, timeout: float) -> "list[Trial]":
-    """The texts, once all are there; a signal ends it, and what was asked for, without a trace."""
+    """Wait for all texts. An interruption cancels what was asked for, and ends with exit code 130."""
     try:
         with given.client() as client, job_progress(given.notes, ended=False) as on_progress:
             return client.compare(

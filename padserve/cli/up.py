@@ -22,7 +22,8 @@ def up(context: typer.Context, *, model: ModelOptions = None, as_json: AsJson = 
 
     Redis and a database are started too, under PADSERVE_HOME, unless PADSERVE_REDIS_URL or PADSERVE_DATABASE_URL name
     others. PADSERVE_MODEL names the model, PADSERVE_POLICY its personalised reward model, PADSERVE_PORT the port.
-    Ctrl-C ends everything that was started.
+    Ctrl-C ends everything that was started. Where no worker can start, the server ends with the reason; of several
+    models, those that can be served are.
     """
     from padserve.stack import up as local_stack
     from padserve.stack.served import read_served

@@ -84,7 +84,7 @@ def check_served(job: Job, known: Sequence[Model]) -> None:
 
 
 def check_goes_on(on_progress: Callable[[Job], None] | None) -> Callable[[Job], None]:
-    """What sees each state of the job: raises `ComparisonError` where somebody has stopped it."""
+    """A function to be called with each state of the job, which raises `ComparisonError` where somebody stopped it."""
 
     def check(job: Job) -> None:
         if job.paused_at is not None or job.state in {"cancelled", "expired"}:

@@ -203,19 +203,19 @@ def results(job_id: str, state: str | None, after: int | None) -> Call:
 
 
 def results_csv(job_id: str, state: str | None) -> Call:
-    """All results as a table, with the mark by which spreadsheets know UTF-8."""
+    """The call that streams all results as CSV, which begins with a byte order mark, for spreadsheets."""
     params = {**_stated({"state": state, "format": "csv"}), "bom": True}
     return Call("GET", f"{_job_path(job_id)}/results", params=params)
 
 
 def job_events(job_id: str, last_id: str | None) -> Call:
-    """A job as server-sent events, behind the one of this id."""
+    """The call that streams a job's server-sent events, those behind the event of this id."""
     headers = {"Accept": "text/event-stream", **({} if last_id is None else {"Last-Event-ID": last_id})}
     return Call("GET", f"{_job_path(job_id)}/events", headers=headers)
 
 
 def read_job(data: str) -> Job:
-    """The job in an event's data."""
+    """The job that stands in an event's data, as JSON."""
     return _JOB.validate_json(data)
 
 
@@ -251,7 +251,7 @@ def profile_body(
     metadata: Mapping[str, str] | None,
     learn: bool,
 ) -> dict[str, object]:
-    """A whole profile as it is sent."""
+    """The JSON body of a whole profile: what is None or empty is not in the profile."""
     return {
         "principles": [entry if isinstance(entry, str) else asdict(entry) for entry in principles],
         "method": method,
@@ -266,30 +266,30 @@ def profile_body(
 
 
 def put_profile(user_id: str, body: Mapping[str, object], if_match: str | None) -> Ask[Profile]:
-    """Create or replace a profile."""
+    """The call that creates or replaces a profile."""
     call = Call("PUT", _profile_path(user_id), headers=_expecting(if_match), json=dict(body))
     return Ask(call, _PROFILE.validate_json)
 
 
 def patch_profile(user_id: str, changes: Mapping[str, object], if_match: str | None) -> Ask[Profile]:
-    """Merge changes into a profile."""
+    """The call that merges changes into a profile (RFC 7396)."""
     headers = {**_expecting(if_match), "Content-Type": MERGE_PATCH}
     return Ask(Call("PATCH", _profile_path(user_id), headers=headers, json=dict(changes)), _PROFILE.validate_json)
 
 
 def delete_profile(user_id: str, if_match: str | None) -> Ask[None]:
-    """Remove a profile."""
+    """The call that removes a profile with its versions."""
     return Ask(Call("DELETE", _profile_path(user_id), headers=_expecting(if_match)), _nothing)
 
 
 def profiles(tags: Sequence[str], page_size: int, after: str | None) -> Ask[Page[Profile]]:
-    """A page of profiles, by user id."""
+    """The call that reads a page of profiles, by user id."""
     params = {**_stated({"limit": page_size, "after": after}), "tag": list(tags)}
     return Ask(Call("GET", "/v1/profiles", params=params), _page_of(_PROFILES))
 
 
 def import_profiles(body: ndjson.Body, columns: Mapping[str, str], *, dry_run: bool) -> Ask[ImportReport]:
-    """Create or change the profiles of a body."""
+    """The call that creates or changes the profiles of an NDJSON or CSV body."""
     headers, params = {"Content-Type": body.media_type}, dict[str, Param | list[str]]({"dry_run": dry_run})
     if body.media_type == ndjson.CSV:
         params["column"] = [f"{column}={field}" for column, field in columns.items()]
@@ -307,19 +307,19 @@ def export_profiles(tags: Sequence[str]) -> Call:
 def give_feedback(
     user_id: str, pairs: Iterable[Mapping[str, object]], ratings: Iterable[Mapping[str, object]]
 ) -> Ask[Feedback]:
-    """Store pairs and ratings; a pair is stored once."""
+    """The call that stores pairs and ratings; a pair is stored once, however often it is sent."""
     body = {"pairs": [dict(pair) for pair in pairs], "ratings": [dict(rating) for rating in ratings]}
     call = Call("POST", f"{_profile_path(user_id)}/feedback", json=body, repeats_safely=True)
     return Ask(call, _FEEDBACK.validate_json)
 
 
 def feedback(user_id: str) -> Ask[Feedback]:
-    """What is stored of a user's feedback."""
+    """The call that counts what is stored of a user's feedback, and tells of the newest fit to it."""
     return Ask(Call("GET", f"{_profile_path(user_id)}/feedback"), _FEEDBACK.validate_json)
 
 
 def withdraw_feedback(user_id: str) -> Ask[None]:
-    """Forget a user's feedback."""
+    """The call that deletes a user's feedback."""
     return Ask(Call("DELETE", f"{_profile_path(user_id)}/feedback"), _nothing)
 
 

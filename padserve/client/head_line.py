@@ -46,7 +46,7 @@ class Head:
 
 
 def read_head(file: IO[bytes], options: Mapping[str, object]) -> Head:
-    """How the options are put before what is in a file; those of its own first line yield to them."""
+    """The first line to send for a file, with these options; those in a first line of its own yield to them."""
     if not options:
         return Head()
     file.seek(0)

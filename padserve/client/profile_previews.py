@@ -95,7 +95,7 @@ def ask(
     wait_seconds: int = WAIT_SECONDS,
     settings: Mapping[str, object] | None = None,
 ) -> Ask[ProfilePreview]:
-    """The request. `settings` are those of an item, and go before the profile's."""
+    """The call that writes a preview. `settings` are those of an item, and go before the profile's."""
     tried: Sequence[dict[str, object]] = [dict(variant) for variant in variants]
     said = {"variants": tried or None, "text": text, "model": model, "token_rewards": token_rewards or None}
     body = {

@@ -194,21 +194,21 @@ def line_text(url: str, line: bytes) -> str:
 
 
 def broken(url: str, error: httpx.RequestError) -> PadserveError:
-    """What became of an answer that did not come to its end."""
+    """The exception for an answer that did not come to its end: its connection broke, or it cannot be decompressed."""
     if isinstance(error, httpx.TransportError):
         return UnreachableError(f"The connection to {url} broke: {reason_of(error)}.")
     return UnreadableAnswerError(f"The answer from {url} cannot be unpacked: is a proxy in between?")
 
 
 def pauses_between(max_retries: int) -> Iterator[float | None]:
-    """What to wait after each attempt: longer and longer, never in step with others; None after the last."""
+    """Seconds to wait after each attempt, doubling, with jitter; None after the last."""
     for attempt in range(max_retries):
         yield min(FIRST_PAUSE_SECONDS * 2**attempt, MAX_PAUSE_SECONDS) * random.uniform(0.75, 1.0)
     yield None
 
 
 def retry_after(response: httpx.Response, pause: float | None) -> float | None:
-    """How long to wait before the next attempt; None when there shall be none."""
+    """Seconds to wait before the next attempt, as the answer asks, else `pause`; None when there shall be none."""
     says = response.headers.get("x-should-retry")
     retried = response.status_code in RETRIED_STATUSES or says == "true"
     if pause is None or says == "false" or not retried:
@@ -251,19 +251,19 @@ def _line_error(entry: Mapping[str, object]) -> LineError:
 
 
 def reason_of(error: httpx.TransportError) -> str:
-    """Why no answer came, without anything that was sent."""
+    """Why no answer came, in words that quote nothing that was sent: the key is in a header."""
     if isinstance(error, httpx.LocalProtocolError):
         return "the request cannot be sent"  # its text quotes headers, and one of them is the key
     return str(error).rstrip(".") or type(error).__name__
 
 
 def headers_with(api_key: str) -> dict[str, str]:
-    """What every request carries."""
+    """The headers of every request: the key, checked by `header_text`, and who sends it."""
     return {"Authorization": f"Bearer {header_text('The API key', api_key)}", "User-Agent": USER_AGENT}
 
 
 def header_text(name: str, text: str) -> str:
-    """What stands in a header, without space around it; the error says where it is wrong and never what it is."""
+    """`text` stripped, if it is printable ASCII; else `SettingsError`, which says where and never quotes it."""
     stripped = text.strip()
     for place, character in enumerate(stripped, start=1):
         if not " " <= character <= "~":

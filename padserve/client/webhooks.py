@@ -14,11 +14,11 @@ class Webhooks:
         self._transport = transport
 
     def list(self) -> list[Webhook]:
-        """All there are, the oldest first."""
+        """Every webhook of the tenant, the oldest first."""
         return self._transport.ask(webhook_endpoints.webhooks())
 
     def get(self, webhook_id: str) -> Webhook:
-        """One of them; `disabled_reason` says why the server sends nothing there any more."""
+        """One webhook; its `disabled_reason` says why the server sends nothing there any more."""
         return self._transport.ask(webhook_endpoints.webhook(webhook_id))
 
     def add(self, url: str, *, event_types: Sequence[str] = (), description: str = "") -> Webhook:
@@ -34,7 +34,7 @@ class Webhooks:
         description: str | None = None,
         enabled: bool | None = None,
     ) -> Webhook:
-        """Change what is said, and leave the rest."""
+        """Change the stated fields; None leaves a field as it is."""
         types = None if event_types is None else [*event_types]
         changes = {"url": url, "event_types": types, "description": description, "enabled": enabled}
         return self._transport.ask(webhook_endpoints.change(webhook_id, changes))
@@ -52,11 +52,11 @@ class Webhooks:
         return self._transport.ask(webhook_endpoints.test(webhook_id))
 
     def delivery(self, webhook_id: str, delivery_id: int) -> Delivery:
-        """What became of one event."""
+        """One delivery: its state, and what the receiver last answered."""
         return self._transport.ask(webhook_endpoints.delivery(webhook_id, delivery_id))
 
     def deliveries(self, webhook_id: str, *, state: str | None = None, page_size: int = 100) -> Iterator[Delivery]:
-        """The log, the newest first; pages are read as they are needed."""
+        """The deliveries to a webhook, the newest first; pages are read as they are needed."""
         after: str | None = None
         while True:
             page = self._transport.ask(webhook_endpoints.deliveries(webhook_id, state, page_size, after))

@@ -40,7 +40,7 @@ SAY_DEVICE = (
 
 
 class Health(StrEnum):
-    """How a thing that was looked at is: well, worth a look, or wrong."""
+    """What a finding says of the thing that was looked at."""
 
     OK = "ok"
     NOTE = "note"
@@ -59,7 +59,7 @@ class Finding:
 
 
 def examine(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Everything in turn; nothing is changed, and nothing raises."""
+    """Look at everything a stack needs, one finding after the other. Changes nothing and raises nothing."""
     home = Home(settings.home)
     yield _disk(home)
     yield _redis(settings, home)

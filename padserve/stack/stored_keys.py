@@ -41,7 +41,7 @@ def list_keys(settings: Settings) -> list[Shown]:
 
 
 def revoke(settings: Settings, name: str) -> Shown:
-    """End a key now; what is shown of it then."""
+    """Revoke a key, named by its prefix or id, now; returns what is shown of it then."""
     with _database(settings) as opened, opened.transaction() as session:
         key = _named(session, name)
         if not keys.revoke_key(session, key.id):

@@ -47,9 +47,10 @@ def record(session: Session, job_id: uuid.UUID) -> JobRecord:
 def test_results_are_found_by_any_text_literally_and_whatever_the_case(database: Database) -> None:
     job_id = ended(database, ["Green Tea", "50% off", None, "green_tea"])
 
-    def found(text: str, *, limit: int = 10, **window: int) -> list[int]:
+    def found(text: str, *, limit: int = 10, after: int = -1, before: int | None = None) -> list[int]:
         with database.reading() as session:
-            rows = find_results(session, record(session, job_id), Looked(text, **window), limit=limit).rows
+            looked = Looked(text, after=after, before=before)
+            rows = find_results(session, record(session, job_id), looked, limit=limit).rows
         return [row.position for row in rows]
 
     assert found("green") == [0, 3]
@@ -65,9 +66,9 @@ def test_results_are_found_by_any_text_literally_and_whatever_the_case(database:
 def test_results_are_paged_by_state_whatever_lies_between_them(database: Database) -> None:
     job_id = ended(database, ["a", None, "c", None, "e"])
 
-    def found(*states: ItemState, **window: int) -> list[int]:
+    def found(*states: ItemState, after: int = -1, before: int | None = None) -> list[int]:
         with database.reading() as session:
-            looked = Looked(states=states, **window)
+            looked = Looked("", states, after, before)
             return [row.position for row in find_results(session, record(session, job_id), looked, limit=2).rows]
 
     assert found(ItemState.FAILED) == [1, 3]

@@ -68,7 +68,7 @@ def test_a_user_of_rules_sees_what_the_rules_see() -> None:
 
 
 def test_the_page_is_the_same_for_the_same_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(learning.SAMPLING, "max_tokens", 30)
+    monkeypatch.setitem(learning.SAMPLING, "max_tokens", 12)
 
     page = simulate(SMALL)
 

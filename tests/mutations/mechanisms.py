@@ -25,7 +25,7 @@ _LEASES = (
     Mechanism(
         "the attempt in every save and release",
         "db/queries/held_items.py",
-        ((" if wanted[row.id] == row.attempt]", "]"),),
+        ((" if wanted[item_id] == number]", "]"),),
         ("tests/db/test_claims.py",),
     ),
     Mechanism(
@@ -139,7 +139,7 @@ _ENDS = (
         "db/queries/held_items.py",
         (
             (
-                "[_result_row(outcome) for outcome in outcomes])",
+                "map(_result_row, outcomes))",
                 (
                     "[(one.item_id, *_result_row(other)[1:]) "
                     "for one, other in zip(outcomes, [*outcomes[1:], outcomes[0]], strict=True)])"

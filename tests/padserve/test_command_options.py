@@ -147,3 +147,12 @@ def test_jobs_and_models_and_profiles_answer_in_json(padserve: Run, server: Serv
     assert json.loads(padserve("profiles", "list", "--json").output)[0]["user_id"] == "ada"
     assert json.loads(padserve("status", job_id, "--json").output)["counts"]["succeeded"] == 1
     assert max(len(line.rstrip()) for line in padserve("jobs").output.splitlines()) <= 60
+
+
+def test_a_key_that_is_too_long_is_told_by_its_flag(padserve: Run) -> None:
+    Path("items.ndjson").write_text('{"custom_id": "1", "user_id": "ada", "prompt": "Hello"}\n')
+
+    ended = padserve("submit", "items.ndjson", "--key", "x" * 300)
+
+    assert ended.exit_code == 1
+    assert "--key: Header parameter: At most 255 characters are allowed." in ended.errors

@@ -1,7 +1,6 @@
 """The example that sweeps strength and budget, as it stands, against a running API."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,7 @@ def test_every_setting_is_a_row_of_the_table_and_a_point_of_the_plot(
 
     def outcome(*args: object, **kwargs: object) -> Outcome:
         place = next(measured)
-        return replace(Outcome(*args, **kwargs), reward=float(place), kl=place / 100)  # type: ignore[arg-type]
+        return Outcome(*args, **kwargs)._replace(reward=float(place), kl=place / 100)  # type: ignore[arg-type]
 
     monkeypatch.setattr("tests.padserve.running_api.Outcome", outcome)
     with decoding(server):

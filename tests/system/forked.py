@@ -10,7 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib import import_module
 from multiprocessing import forkserver, resource_tracker
@@ -54,8 +55,7 @@ class ForkedProcess:
     def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         log.touch()  # it is read before the process has written
         self._process = context().Process(target=_run, args=(module, tuple(arguments), dict(environment), log))
-        connect = _with_torch().connect_to_new_process if module == WORKER else forkserver.connect_to_new_process
-        with patch.object(forkserver, "connect_to_new_process", connect):
+        with with_torch() if module == WORKER else nullcontext():
             self._process.start()
 
     @property
@@ -101,6 +101,13 @@ def context() -> ForkServerContext:
     forking = multiprocessing.get_context("forkserver")
     forking.set_forkserver_preload(PRELOADED)
     return forking
+
+
+@contextmanager
+def with_torch() -> Iterator[None]:
+    """What is started meanwhile can load a model at once."""
+    with patch.object(forkserver, "connect_to_new_process", _with_torch().connect_to_new_process):
+        yield
 
 
 @cache

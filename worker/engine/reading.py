@@ -11,8 +11,8 @@ from worker.engine.checkpoints.adapters import stack_adapters, whole
 from worker.engine.checkpoints.architecture import longest_exact
 from worker.engine.checkpoints.checkpoint import Checkpoint
 from worker.engine.checkpoints.tokenizer_files import TokenizerFiles
-from worker.engine.checkpoints.vocabularies import check_adapter, check_guides, differing
-from worker.engine.cross_tokenizer.loading import crossing_between
+from worker.engine.checkpoints.vocabularies import check_adapter
+from worker.engine.cross_tokenizer.loading import crossings_between
 from worker.engine.cross_tokenizer.texts import Crossing
 from worker.engine.errors import (
     LengthError,
@@ -71,7 +71,8 @@ def read_models(
     models = [c.model(config, dtype, device, group.size) for c, config in zip(full.values(), configs, strict=True)]
     tokenizer = base.tokenizer
     wholes = [*full.values()]
-    crossings = _crossings(wholes, models, tokenizer)
+    sizes = [len(vocabulary_layer(model).weight) for model in models]
+    crossings = crossings_between(wholes, sizes, tokenizer, eos_token_ids_of(models[0]) | tokenizer.end_ids)
     if crossings and group.size > 1:
         raise UnsupportedModelError(path=wholes[min(crossings)].path, cause=_JUDGES_ON_ONE_DEVICE)
     tokenizers = [whole.tokenizer if number in crossings else tokenizer for number, whole in enumerate(wholes)]
@@ -103,20 +104,6 @@ def read_models(
         host=host,
         crossings=crossings,
     )
-
-
-def _crossings(
-    wholes: Sequence[Checkpoint], models: Sequence[PreTrainedModel], tokenizer: TokenizerFiles
-) -> dict[int, Crossing]:
-    """Of each model whose tokenizer is not the first one's, how it reads what that writes; raises where it cannot."""
-    base = wholes[0]
-    sizes = [len(vocabulary_layer(model).weight) for model in models]
-    ends = eos_token_ids_of(models[0]) | tokenizer.end_ids
-    causes = differing(base, tokenizer, wholes[1:], sizes)
-    crossings = {number: crossing_between(base, wholes[number], cause, ends) for number, cause in causes.items()}
-    if crossings:
-        check_guides(wholes[1:])
-    return crossings
 
 
 def _host(checkpoints: Mapping[str, Checkpoint], wholes: Sequence[Checkpoint], crossed: Collection[int]) -> int:

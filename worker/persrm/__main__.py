@@ -28,6 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     except TrainingError as error:
         sys.stderr.write(f"{error}\n")
         return FAILED
+    except OSError as error:
+        sys.stderr.write(f"Cannot use {error.filename or 'a file'}: {error.strerror or error}.\n")
+        return FAILED
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. The same command goes on from the last checkpoint.\n")
         return INTERRUPTED

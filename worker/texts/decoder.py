@@ -1,7 +1,7 @@
 """The real decoder: text on the outside, token ids on the inside. Lives in the engine's process."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import cast
 
@@ -181,8 +181,8 @@ class TextDecoder:
         preference = EffectivePreference.from_body(answers.item.preference)
         spell = partial(answers.stops.decoded, with_special=True)
         ends = self._engine.eos_token_ids
-        return replace(
-            outcome, token_rewards=insight(found, request, preference, self._guide, spell, end_token_ids=ends)
+        return outcome._replace(
+            token_rewards=insight(found, request, preference, self._guide, spell, end_token_ids=ends)
         )
 
     def _outcomes(self, ended: Sequence[Completion | Failure]) -> Iterator[Outcome]:

@@ -96,7 +96,7 @@ async function send(form, submitter) {
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (!dialog || form.method !== "post") return;
+  if (!dialog || form.getAttribute("method") !== "post") return; // a field may be called `method`
   if (!checked.delete(form) && fieldsOf(form).length) {
     event.preventDefault();
     event.stopImmediatePropagation();

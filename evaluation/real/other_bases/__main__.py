@@ -45,6 +45,7 @@ def main() -> int:
             models=Models(folders[name], options.persrm, folders[TRAINED_ON]),
             read_by=folders[READ_BY[name]],
             num_prompts=options.prompts,
+            num_read_prompts=options.read,
             max_tokens=options.max_tokens,
             until=until,
         )
@@ -70,6 +71,7 @@ def _options() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=Path, help="a folder of your own")
     parser.add_argument("--bases", nargs="+", choices=list(READ_BY), default=list(READ_BY), help="which to guide")
     parser.add_argument("--prompts", type=int, default=NUM_PROMPTS, help="of each principle")
+    parser.add_argument("--read", type=int, default=2, help="prompts of each principle whose texts another model reads")
     parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS, help="of each text")
     parser.add_argument("--notebook", type=Path, default=NOTEBOOK, help="where texts are kept between runs")
     parser.add_argument("--out", type=Path, default=OUT, help="the report that the section is added to")

@@ -1,7 +1,7 @@
 """A base, and a PersRM on a model with another tokenizer, that write texts in either way."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +30,17 @@ class OtherBaseStudio(Studio):
 
     def __init__(self, models: Models, notebook: Notebook, max_tokens: int) -> None:
         super().__init__(models.base, models.persrm, notebook, max_tokens, models.trained_on)
+        self._texts: Callable[[Crossing], Texts] = Texts
         self._first = first_sub_tokens(self.tokenizer, AutoTokenizer.from_pretrained(models.trained_on))
 
     def write(self, arm: Arm, tasks: Sequence[Asked]) -> list[Text]:
         """One text for each task; those that are in the notebook are taken from there."""
-        judge_by(self.engine, self._by_first if _scores(arm) is Scores.FIRST_SUB_TOKENS else Texts)
+        self._texts = self._by_first if _scores(arm) is Scores.FIRST_SUB_TOKENS else Texts
         return super().write(arm, tasks)
+
+    def _decode(self, missing: dict[str, Request]) -> None:
+        judge_by(self.engine, self._texts)
+        super()._decode(missing)
 
     def _by_first(self, crossing: Crossing) -> Texts:
         return FirstSubTokens(crossing, self._first)

@@ -24,8 +24,6 @@ LOG = logging.getLogger("padserve.evaluation")
 NUM_PRINCIPLES = 8
 AT_ONCE = 16
 """Texts that are written together: what is lost at most by who is interrupted."""
-READ_PROMPTS = 2
-"""Prompts of each principle whose texts the other model reads."""
 
 
 class OutOfTimeError(RuntimeError):
@@ -41,6 +39,8 @@ class Plan:
     read_by: Path
     """The model under which the texts' perplexity is measured: not the one that guides."""
     num_prompts: int
+    num_read_prompts: int
+    """Prompts of each principle whose texts it reads."""
     max_tokens: int
     until: float
     """On the clock of `time.monotonic`."""
@@ -77,7 +77,8 @@ def judge(plan: Plan, suite: RealSuite, notebook: Notebook, findings: Findings) 
     bench = Bench(Studio(plan.read_by, None, notebook, plan.max_tokens), findings)
     tasks = tasks_of(suite, plan.num_prompts)
     read = {
-        (asked.prompt, asked.principle) for asked in tasks_of(suite, plan.num_prompts)[: READ_PROMPTS * NUM_PRINCIPLES]
+        (asked.prompt, asked.principle)
+        for asked in tasks_of(suite, plan.num_prompts)[: plan.num_read_prompts * NUM_PRINCIPLES]
     }
     texts: dict[str, tuple[Judged, ...]] = {}
     for arm in plan.arms:

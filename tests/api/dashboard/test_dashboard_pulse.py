@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 import pytest
 
@@ -47,10 +48,11 @@ def test_every_move_of_a_job_changes_its_mark_and_its_tenants_and_nobody_elses(a
         return str(client.post("/v1/jobs", json={"items": [item]}).json()["id"])
 
     job_id = submit_another()
-    mine, others = {OneJob(uuid.UUID(job_id)), OpenJobs(tenant_id)}, {OneJob(other), OpenJobs(api.tenant_id("other"))}
+    mine: set[Subject] = {OneJob(uuid.UUID(job_id)), OpenJobs(tenant_id)}
+    others: set[Subject] = {OneJob(other), OpenJobs(api.tenant_id("other"))}
 
     for action in ("pause", "resume", "cancel"):
-        assert moved(api, mine | others, lambda action=action: client.post(f"/v1/jobs/{job_id}/{action}")) == mine
+        assert moved(api, mine | others, partial(client.post, f"/v1/jobs/{job_id}/{action}")) == mine
     ended = OneJob(uuid.UUID(job_id))
     assert moved(api, mine | others, lambda: client.delete(f"/v1/jobs/{job_id}")) == {ended}
     assert moved(api, mine | others, submit_another) == {OpenJobs(tenant_id)}
@@ -71,7 +73,7 @@ def test_the_load_of_a_worker_wakes_those_who_look_at_it_and_its_state_those_who
             workers.report(session, worker_id=worker_id, state=state, load=load)
 
     report(WorkerState.READY, EngineLoad(8))
-    both = {Serving(), Load()}
+    both: set[Subject] = {Serving(), Load()}
     assert moved(api, both, lambda: report(WorkerState.READY, EngineLoad(8))) == set()  # a heartbeat
     assert moved(api, both, lambda: report(WorkerState.READY, EngineLoad(8, 3))) == {Load()}
     assert moved(api, both, lambda: report(WorkerState.FAILED, EngineLoad(8, 3))) == both
@@ -124,7 +126,7 @@ def test_pages_share_a_look_and_only_those_are_woken_that_show_what_has_changed(
     async def check() -> None:
         beat = seen.pulse()
         with beat.following() as one, beat.following() as same, beat.following() as another:
-            pages = ((one, {job}), (same, {job, Serving()}), (another, {other}))
+            pages: list[tuple[Follower, set[Subject]]] = [(one, {job}), (same, {job, Serving()}), (another, {other})]
             assert all(await asyncio.gather(*(page.changed(subjects, SOON) for page, subjects in pages)))  # all is new
             waiting = [asyncio.create_task(page.changed(subjects, SOON)) for page, subjects in pages]
             await asyncio.sleep(0.05)

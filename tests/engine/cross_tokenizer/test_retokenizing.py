@@ -1,8 +1,9 @@
 """Texts grow token by token of one tokenizer and are always what another one makes of the whole."""
 
 import json
+import unicodedata
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import pytest
 from hypothesis import given, settings
@@ -139,6 +140,12 @@ def test_letters_that_a_token_may_hold_together_are_not_cut_apart() -> None:
     assert [*cuts.letter_cuts("学か本本学学")] == [4, 3, 1]  # a token may have か's end and 本's beginning
     assert [*cuts.letter_cuts("本日a本日")] == []
     assert not cuts.between_words
+
+
+def test_letters_that_normalization_puts_together_are_not_cut_apart() -> None:
+    cuts = Cuts.of([], list_of_letters, partial(unicodedata.normalize, "NFC"))
+
+    assert [*cuts.letter_cuts("\u1100\u1161\u11a8가나다")] == [4, 3]
 
 
 def test_a_tokenizer_that_counts_letters_is_not_cut_between_them() -> None:

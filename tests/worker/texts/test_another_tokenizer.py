@@ -1,7 +1,6 @@
 """A policy whose tokenizer is not the base's: its prompts are its own, and it steers by the texts that are written."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +128,7 @@ def test_a_text_that_somebody_listens_to_comes_in_pieces(decoder: TextDecoder) -
 def test_a_given_text_is_read_as_the_guide_reads_it(decoder: TextDecoder) -> None:
     item = an_item(1, "tea", preference("formal", method=Method.PAD, strength=1.0), token_rewards=True)
 
-    outcome = decoder.add(replace(item, sampling={**item.sampling, "given": "the ที่ hat"}))
+    outcome = decoder.add(item._replace(sampling={**item.sampling, "given": "the ที่ hat"}))
 
     assert outcome is not None
     assert outcome.error_message is None

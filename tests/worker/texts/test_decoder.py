@@ -270,7 +270,7 @@ def test_several_answers_differ_and_are_the_same_again(decoder: TextDecoder) -> 
     first, again = (decode(decoder, [item])[1] for _ in range(2))
     alone = decode(decoder, [an_item(1, "tea", preference("formal"), temperature=1.0, seed=8)])[1]
 
-    assert first == again
+    assert first._replace(timing=None) == again._replace(timing=None)
     assert first.choices is not None
     texts = [choice["text"] for choice in first.choices]
     assert len(set(texts)) == 3

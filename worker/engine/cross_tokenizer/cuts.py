@@ -74,8 +74,8 @@ class Cuts:
             before, here, behind = text[place - 1], text[place], text[place + 1]
             if not (_is_unspaced(here) and _is_unspaced(behind) and (_is_unspaced(before) or _is_mark(before))):
                 continue
-            whole = self._normalize(before + here + behind)
-            if whole == before + here + behind and not self._may_be_joined(before.encode(), here.encode()):
+            around = text[max(0, place - 2) : place + 2]  # a Hangul syllable may be put together of three
+            if self._normalize(around) == around and not self._may_be_joined(before.encode(), here.encode()):
                 yield place
 
     def _may_be_joined(self, before: bytes, here: bytes) -> bool:

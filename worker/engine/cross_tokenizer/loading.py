@@ -1,19 +1,37 @@
 """From the tokenizers of two model folders to how one reads what the other writes."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedModel
 
 from worker.engine.checkpoints.architecture import longest_exact
 from worker.engine.checkpoints.checkpoint import Checkpoint
+from worker.engine.checkpoints.tokenizer_files import TokenizerFiles
+from worker.engine.checkpoints.vocabularies import check_guides, differing
 from worker.engine.cross_tokenizer.retokenizing import Retokenizer
 from worker.engine.cross_tokenizer.spelling import Spelling, UnknownSpellingError
 from worker.engine.cross_tokenizer.texts import Crossing
 from worker.engine.errors import VocabularyMismatchError, first_line
 
 
-def crossing_between(base: Checkpoint, guide: Checkpoint, cause: str, ends: Collection[int]) -> Crossing:
+def crossings_between(
+    wholes: Sequence[Checkpoint], sizes: Sequence[int], tokenizer: TokenizerFiles, ends: Collection[int]
+) -> dict[int, Crossing]:
+    """Of each whole model whose tokenizer is not the base's, how it reads what that writes.
+
+    The base is the first, with this tokenizer; `ends` are its last tokens, `sizes` the rows of the heads. Raises
+    VocabularyMismatchError where texts cannot be carried over, or where guides have different tokenizers.
+    """
+    base = wholes[0]
+    causes = differing(base, tokenizer, wholes[1:], sizes)
+    crossings = {number: _crossing_between(base, wholes[number], cause, ends) for number, cause in causes.items()}
+    if crossings:
+        check_guides(wholes[1:])
+    return crossings
+
+
+def _crossing_between(base: Checkpoint, guide: Checkpoint, cause: str, ends: Collection[int]) -> Crossing:
     """How the guide reads the base, whose tokenizers differ by the cause; `ends` are the base's last tokens.
 
     Raises VocabularyMismatchError where a text cannot be carried over from one to the other.

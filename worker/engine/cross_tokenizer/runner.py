@@ -242,24 +242,32 @@ class TextRunner(Runner):
 
     def _summed(self, hidden: Tensor, rows: Sequence[Row], trees: Sequence[Tree], num_candidates: int) -> Tensor:
         """[n, K] float64: each candidate's terms, of the hidden states [tokens, d] of all trees."""
-        nodes: dict[int, int] = {}
-        terms: list[tuple[int, int, int]] = []  # place in the result, of the node among those asked, token
-        adapters: list[int] = []
-        first_token = 0
+        first_tokens = [0, *accumulate(len(tree.tokens) for tree in trees)]
+        total = torch.zeros(len(trees), num_candidates, dtype=torch.float64, device=self._device)
+        firsts = [tree.first_terms(num_candidates) for tree in trees]
+        alike = [index for index, terms in enumerate(firsts) if terms]
+        if alike:  # what normalises these logits is the same for all candidates
+            nodes = [first_tokens[index] + firsts[index][0].node for index in alike]
+            token_ids = self._index([[term.token_id for term in firsts[index]] for index in alike])
+            adapters = self._at_head([rows[index].adapter for index in alike])
+            total[alike] = self.head.columns(hidden[self._index(nodes)], token_ids, adapters).double()
+        known: dict[int, int] = {}
+        others: list[tuple[int, int, int]] = []  # place in the result, of the node among those asked, token
+        of_nodes: list[int] = []
         for index, (row, tree) in enumerate(zip(rows, trees, strict=True)):
             for term in tree.terms:
-                node = first_token + term.node
-                if node not in nodes:
-                    nodes[node] = len(nodes)
-                    adapters.append(row.adapter)
-                terms.append((index * num_candidates + term.candidate, nodes[node], term.token_id))
-            first_token += len(tree.tokens)
-        total = torch.zeros(len(trees) * num_candidates, dtype=torch.float64, device=self._device)
-        if terms:
-            places, asked, token_ids = self._index(terms).T
-            states = hidden[self._index([*nodes])]
-            total.index_add_(0, places, self._log_probabilities(states, adapters, asked, token_ids))
-        return total.view(len(trees), num_candidates)
+                node = first_tokens[index] + term.node
+                if firsts[index] and term.node == firsts[index][0].node:
+                    continue
+                if node not in known:
+                    known[node] = len(known)
+                    of_nodes.append(row.adapter)
+                others.append((index * num_candidates + term.candidate, known[node], term.token_id))
+        if others:
+            places, asked, token_ids = self._index(others).T
+            states = hidden[self._index([*known])]
+            total.view(-1).index_add_(0, places, self._log_probabilities(states, of_nodes, asked, token_ids))
+        return total
 
     @torch.inference_mode()
     def log_probabilities(self, hidden: Tensor, adapter: int, token_ids: Sequence[int]) -> Tensor:
@@ -269,11 +277,15 @@ class TextRunner(Runner):
 
     def _logits_at(self, hidden: Tensor, adapters: Sequence[int]) -> Tensor:
         """[nodes, V] of hidden states [nodes, d] of rows with these adapters."""
+        return self.head.logits(hidden, self._at_head(adapters))
+
+    def _at_head(self, adapters: Sequence[int]) -> Tensor | None:
+        """The adapters [nodes] as the head is told them; None where it treats all rows alike."""
         if not self.head.tells_rows_apart:
-            return self.head.logits(hidden)
+            return None
         of_nodes = self._index(adapters)
         self._select(of_nodes, {*adapters})
-        return self.head.logits(hidden, of_nodes)
+        return of_nodes
 
     def _log_probabilities(self, hidden: Tensor, adapters: Sequence[int], asked: Tensor, token_ids: Tensor) -> Tensor:
         """[terms] float64, of tokens [terms] behind the hidden states [nodes, d] that `asked` [terms] names."""

@@ -38,6 +38,11 @@ class Tree:
         """Whether no two tokens stand in the same place."""
         return all(parent is None or parent == node - 1 for node, parent in enumerate(self.parents))
 
+    def first_terms(self, num_candidates: int) -> tuple[Term, ...]:
+        """Those of all candidates' first tokens behind what they share, in order; none where one has no such token."""
+        firsts = tuple(term for term in self.terms if term.node == self.terms[0].node)
+        return firsts if len(firsts) == num_candidates else ()
+
     def ancestors(self) -> list[list[int]]:
         """For each token, the tokens of the tree that it sees, itself included."""
         seen: list[list[int]] = []
