@@ -31,8 +31,9 @@ refused when it is loaded, by the sentence beside it.
 {counts}
 """
 _COPIED = """
-An adapter that is refused may still be merged into its base, and the merged model given as policy. Where a row is marked *copied*, a long prefix that requests share is read once and copied for each of them; elsewhere
-they read it where it lies.
+An adapter that is refused may still be merged into its base, and the merged model given as policy. Where a row is
+marked *copied*, a long prefix that requests share is read once and copied for each of them; elsewhere they read it
+where it lies.
 
 | model type | long shared prefixes | adapters |
 |---|---|---|"""
