@@ -104,10 +104,12 @@ def _silence() -> Iterator[None]:
     with Path(os.devnull).open("w") as nowhere:
         for stream in (1, 2):
             os.dup2(nowhere.fileno(), stream)
-    yield
-    for stream, descriptor in enumerate(kept, start=1):
-        os.dup2(descriptor, stream)
-        os.close(descriptor)
+    try:
+        yield
+    finally:  # what ends this process is said
+        for stream, descriptor in enumerate(kept, start=1):
+            os.dup2(descriptor, stream)
+            os.close(descriptor)
 
 
 def _become_worker(reading: int, writing: int, ends: Sequence[tuple[int, int]]) -> None:
