@@ -22,7 +22,7 @@ from worker.engine.parallel import followers
 from worker.engine.parallel.follower import _end_with
 from worker.engine.parallel.group import Group, everywhere
 
-PATIENCE_SECONDS = 2.0
+PATIENCE_SECONDS = 4.0
 
 
 class Toy:
