@@ -75,7 +75,7 @@ _OWN: dict[str, dict[str, Any]] = {
         "decoder_config": {"hidden_size_global": 32},
     },
     "cohere_compass_text": {"rope_parameters": {"full_attention": _ROPE, "sliding_attention": _ROPE}},
-    "dbrx": {"attn_config": {"rope_theta": 10_000.0, "kv_n_heads": 2}},
+    "dbrx": {"attn_config": {"rope_theta": 10_000.0, "kv_n_heads": 2, "clip_qkv": 8.0}},
     "deepseek_v2": {"num_experts_per_tok": 2},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "dots3_note": {

@@ -74,7 +74,9 @@ def _tried(architecture: str, seed: int, folder: Path) -> Report:
         return _by_configuration_alone(architecture, base, error)
     report = Report(architecture, Found.EXACT)
     rng = random.Random(f"{architecture} {seed}")
-    adapters = _saved_adapters(base, folder, rng)
+    adapters: dict[str, str] = {}
+    with suppress(ValueError):  # what transformers itself cannot read again is refused below
+        adapters = _saved_adapters(base, folder, rng)
     try:
         engine, stacked = _loaded(report, base, adapters)
     except ModelWeightsError as error:  # which it has just been given

@@ -100,11 +100,12 @@ def test_a_quantised_base_is_decoded_with_an_unquantised_adapter_beside_it(metho
 
 
 def bitsandbytes_of_8_bits() -> QuantizationConfigMixin:
-    return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
 
 
 def bitsandbytes_of_4_bits() -> QuantizationConfigMixin:
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    options = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+    return BitsAndBytesConfig(load_in_4bit=True, **options)  # type: ignore[no-untyped-call]  # as above
 
 
 def torchao_int8() -> QuantizationConfigMixin:

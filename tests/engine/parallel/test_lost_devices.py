@@ -27,7 +27,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str,
     folder = tmp_path_factory.mktemp("said")
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(_PROGRAM), str(folder), *EVENTS]
-    printed = subprocess.run(command, capture_output=True, check=True, env=environment, timeout=120).stdout
+    printed = subprocess.run(command, capture_output=True, check=True, env=environment, timeout=600).stdout
     events: dict[str, tuple[int, str, int]] = json.loads(printed)
     return events
 

@@ -7,11 +7,13 @@ it for all of them: leaders and followers are forks of it.
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -20,7 +22,7 @@ from worker.engine.parallel import followers
 from worker.engine.parallel.follower import _end_with
 from worker.engine.parallel.group import Group, everywhere
 
-PATIENCE_SECONDS = 2.0
+PATIENCE_SECONDS = 4.0
 
 
 class Toy:
@@ -103,8 +105,8 @@ def leader_of(event: str, folder: Path) -> int:
 
 
 def main() -> None:
-    followers.subprocess.Popen = Fork  # type: ignore[assignment, misc]
-    followers.PATIENCE_SECONDS = PATIENCE_SECONDS
+    patch.object(subprocess, "Popen", Fork).start()
+    patch.object(followers, "PATIENCE_SECONDS", PATIENCE_SECONDS).start()
     folders = {event: Path(sys.argv[1]) / str(number) for number, event in enumerate(sys.argv[2:])}
     for folder in folders.values():
         folder.mkdir()
