@@ -79,7 +79,7 @@ def main(ends: Sequence[tuple[int, int]], arguments: Sequence[str]) -> None:
     """Import, collect, fork, and wait for the forks."""
     gc.disable()  # hardly anything here is garbage
     with _silence():
-        forked.fork_servers()
+        forked.fork_servers([end for pair in ends for end in pair])
         pytest.main([*arguments, "--collect-only", "--numprocesses=0", "--quiet"])
     gc.disable()
     gc.freeze()

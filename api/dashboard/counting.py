@@ -19,9 +19,9 @@ from db.queries.job_pages import Ends, Side
 from db.queries.jobs import Counts, JobRecord
 from domain.states import ItemState
 
-PART = 10_000
+PART = 5_000
 """Positions that one statement counts."""
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.2
 """How long one look counts, beyond the part that it is at; one part at least."""
 COUNT_SHARE = 0.1
 """At most so much of the time is spent counting one running job's ends."""

@@ -55,9 +55,9 @@ def plain_lines(lines: Sequence[bytes]) -> PlainLines | None:
     """An item of each line; None where one of them is wrong, or holds anything else.
 
     They are parsed together, and still each is known to be an object of its own. No text reaches over the end of its
-    line, which JSON would have escaped; so a line that ends with a brace ends an object, and these objects hold no
-    others. As many objects as lines are then one in each. Where nothing is escaped, the number of quotes shows a key
-    that stands twice.
+    line, which JSON would have escaped, and these objects hold no others: so each line that begins and ends with a
+    brace has one at least, and an object has QUOTES_PER_LINE, or more where a key stands twice. So many for each line
+    are then one object in each, without such a key.
     """
     joined = b"\n,".join(lines)
     if b"\\" in joined or joined.count(b'"') != QUOTES_PER_LINE * len(lines):
@@ -69,7 +69,7 @@ def plain_lines(lines: Sequence[bytes]) -> PlainLines | None:
         user_ids = {written: _USER_ID.validate_python(written) for written in {item["user_id"] for item in items}}
     except ValidationError:
         return None
-    return PlainLines(items, user_ids) if len(items) == len(lines) else None
+    return PlainLines(items, user_ids)
 
 
 _PLAIN_ITEMS = TypeAdapter(list[PlainItem])

@@ -12,13 +12,13 @@ from db.queries.jobs import JobRecord
 from db.queries.results import ResultRow, ended_items, is_among
 from domain.states import EARLY_ENDS, OPEN_ITEM_STATES, TERMINAL_ITEM_STATES, ItemState
 
-SEARCH_SECONDS = 0.5
+SEARCH_SECONDS = 0.4
 """How long a search goes on before it says how far it came."""
-STATEMENT_SECONDS = 0.08
+STATEMENT_SECONDS = 0.05
 """What each of its statements is to take, about: the next is larger or smaller for that."""
 FIRST_WINDOW = 1000
 """Items that the first of them looks at."""
-MOST_GROWTH = 4.0
+MOST_GROWTH = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,12 +118,15 @@ def _with_torch() -> ForkServer:
     return server
 
 
-def fork_servers() -> None:
-    """Both are children of this process from now on, and serve all its forks: nothing is imported twice."""
+def fork_servers(not_theirs: Sequence[int]) -> None:
+    """Both are children of this process from now on, and serve all its forks: nothing is imported twice.
+
+    They close the descriptors that are not theirs: whoever waits for the end of a pipe would wait for them.
+    """
     for server, modules in ((_forkserver, PRELOADED), (_with_torch(), [DECODER])):
         for module in modules:
             import_module(module)
-        address, our_end, _ = _fork_server(f"programs-{module}")
+        address, our_end, _ = _fork_server(f"programs-{module}", not_theirs)
         vars(server).update(_forkserver_address=address, _forkserver_alive_fd=our_end)
         vars(server)["ensure_running"] = resource_tracker.ensure_running  # to look after it is for its parent only
 
@@ -149,7 +152,7 @@ def _fork_engines_too() -> None:
     patch.object(supervisor, "multiprocessing", SimpleNamespace(get_context=lambda _method: context())).start()
 
 
-def _fork_server(name: str) -> tuple[str, int, int]:
+def _fork_server(name: str, not_its: Sequence[int] = ()) -> tuple[str, int, int]:
     """A fork server as `multiprocessing` starts one, only that nothing is executed anew: a child of this process.
 
     Its address, what must stay open while it is wanted, and its process.
@@ -161,7 +164,8 @@ def _fork_server(name: str) -> tuple[str, int, int]:
     end_here, our_end = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.close(our_end)
+        for end in (our_end, *not_its):
+            os.close(end)
         try:
             forkserver.main(listener.detach(), end_here, [])
         finally:

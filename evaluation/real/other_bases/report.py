@@ -18,7 +18,7 @@ stands the way of PAD's released code, written anew from a description: `first s
 token of each candidate, decoded and encoded by itself, with what the PersRM was trained on as the reference; `as
 released`, the base itself is the reference and logits are compared as they are, at the strength {released} of most of
 its configurations. The first {principles} principles, {prompts} test prompts each; one format, `{format}`, for all.
-The perplexity is under the third model, neither base nor guide.
+Where texts were read for their perplexity, it was by the third model, neither base nor guide.
 """
 PAIRS = (
     ("pad", "first sub-token"),

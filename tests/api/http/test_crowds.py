@@ -1,6 +1,7 @@
 """A crowd is answered from one look-up of a moment ago; whoever asks alone, or after a change, is not."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -19,13 +20,17 @@ class Library:
         self.holds: str | None = "first"
         self.num_look_ups = 0
         self.time = 100.0
+        self.is_open = threading.Event()
+        self.is_open.set()
         self.crowds = Crowds(Coalescer(self._look_up), clock=lambda: self.time)
 
     def _look_up(self, question: str) -> str:
         self.num_look_ups += 1
-        if self.holds is None:
+        seen = self.holds
+        assert self.is_open.wait(20)
+        if seen is None:
             raise LookupError(question)
-        return self.holds
+        return seen
 
     async def gather_a_crowd(self) -> None:
         """So many have asked lately that the next are a crowd, whose answer is kept."""
@@ -110,12 +115,20 @@ def test_a_crowd_that_has_gone_is_nobodys_past(library: Library) -> None:
 def test_what_was_changed_is_told_to_a_crowd_at_once(library: Library) -> None:
     async def scenario() -> None:
         await library.gather_a_crowd()
+        before = library.num_look_ups
+        library.is_open.clear()
         library.time += RENEWED_AFTER_SECONDS
-        await library.crowds.ask("q")  # has begun a renewal, which may have read already
+        await library.crowds.ask("q")
+        while library.num_look_ups == before:  # noqa: ASYNC110 - the renewal reads what was there before the change
+            await asyncio.sleep(MOMENT)
 
         library.holds = "second"
         library.crowds.forget()
+        asked = asyncio.create_task(library.crowds.ask("q"))
+        await asyncio.sleep(MOMENT)
+        library.is_open.set()
 
+        assert await asked == "second"
         assert await library.crowds.ask("q") == "second"
 
     run(scenario)

@@ -9,7 +9,6 @@ import psutil
 import pytest
 
 from domain.attempts import Attempt
-from tests.system import forked
 from tests.system.processes import wait_until
 from tests.worker.items import an_item, settings_for
 from worker.supervision.engine_process import load_text_decoder
@@ -20,20 +19,18 @@ MODEL = Path(__file__).parents[3] / "examples/demo/model"
 
 
 @pytest.fixture
-def supervisor(forked_engines: None) -> Iterator[EngineSupervisor]:
+def supervisor() -> Iterator[EngineSupervisor]:
     settings = settings_for(MODEL / "base", MODEL / "policy", tensor_parallel=2)
     supervisor = EngineSupervisor(partial(load_text_decoder, settings), start_seconds=300, silence_seconds=120)
-    with forked.with_torch():
-        yield supervisor
-        supervisor.stop()
+    yield supervisor
+    supervisor.stop()
 
 
 def test_one_device_that_dies_takes_the_engine_with_it_and_none_outlives_it(supervisor: EngineSupervisor) -> None:
     supervisor.start()
     supervisor.submit([an_item(1, "Write about the sea.", max_tokens=400)])
     supervisor.poll(0)
-    leader = _engine(supervisor)
-    follower = _follower(leader)
+    leader, follower = _engine(), _follower(_engine())
     assert follower is not None
 
     follower.kill()
@@ -43,7 +40,7 @@ def test_one_device_that_dies_takes_the_engine_with_it_and_none_outlives_it(supe
     assert deaths == {Attempt(1, 1)}
     assert not _is_alive(leader)
     supervisor.poll(0)  # starts both anew
-    leader = _engine(supervisor)
+    leader = _engine()
     wait_until(lambda: _follower(leader) is not None, seconds=120, what="a process per device that imports torch")
     follower = _follower(leader)
     assert follower is not None
@@ -52,10 +49,9 @@ def test_one_device_that_dies_takes_the_engine_with_it_and_none_outlives_it(supe
     wait_until(lambda: not _is_alive(follower), seconds=20, what="the end of the other device's process")
 
 
-def _engine(supervisor: EngineSupervisor) -> psutil.Process:
-    engine = supervisor._engine  # noqa: SLF001 - which process it is, is nobody else's business
-    assert engine is not None
-    return psutil.Process(engine._process.pid)  # noqa: SLF001 - as above
+def _engine() -> psutil.Process:
+    (process,) = (one for one in psutil.Process().children() if "spawn_main" in " ".join(one.cmdline()))
+    return process
 
 
 def _follower(leader: psutil.Process) -> psutil.Process | None:
