@@ -170,6 +170,7 @@ def longest_of(path: str, models: Sequence[PreTrainedModel], wanted: int | None)
 
 def eos_token_ids_of(model: PreTrainedModel) -> frozenset[int]:
     """Of the model's configuration and its generation configuration: chat models state their end of turn in either."""
-    stated = [getattr(model.generation_config, "eos_token_id", None), model.config.get_text_config().eos_token_id]
+    configs = (model.generation_config, model.config.get_text_config())
+    stated = [getattr(config, "eos_token_id", None) for config in configs]  # not every configuration has the entry
     each = (ids if isinstance(ids, list) else [ids] for ids in stated)
     return frozenset(token_id for ids in each for token_id in ids if token_id is not None)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.models import Family, llama, save, save_tokenizer
+from tests.engine.models import Family, llama, save, save_tokenizer, tiny
 from worker.engine import load_engine
 from worker.engine.checkpoints.tokenizer_files import TokenizerFiles
+from worker.engine.reading import eos_token_ids_of
 
 SPECIAL = {"<s>": 90, "</s>": 91, "<|im_start|>": 92, "<|im_end|>": 93, "<|im": 94}
 TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -77,3 +78,11 @@ def test_a_template_in_a_file_of_its_own_comes_first(tmp_path: Path) -> None:
     (tmp_path / "chat_template.jinja").write_text(TURNS)
 
     assert ends(tmp_path) == {93}
+
+
+def test_a_configuration_without_the_entry_names_no_end() -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 32}
+    model = tiny("roc_bert", seed=0, shape_vocab_size=9, pronunciation_vocab_size=9, vocab_size=97, **sizes)
+    assert not hasattr(model.config, "eos_token_id")
+
+    assert eos_token_ids_of(model) == frozenset()
