@@ -44,6 +44,21 @@ COMPRESSED_FROM_BYTES = 2048
 FASTEST_LEVEL = 1
 """Texts shrink to a third at a hundred megabytes a second; better levels would hold up everybody else's answers."""
 
+OWN = (
+    jobs,
+    job_flow,
+    job_events,
+    results,
+    previews,
+    profiles,
+    profile_previews,
+    profile_transfer,
+    feedback,
+    models,
+    webhook_routes,
+)
+VENDORS = (files, batches, at_once, message_batches, messages)
+
 
 def create_app(
     settings: Settings, *, database: Database | None = None, queue: Queue | None = None, bulk: Bulk | None = None
@@ -76,25 +91,11 @@ def create_app(
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware)
     install_error_handlers(app)
-    own = (
-        jobs,
-        job_flow,
-        job_events,
-        results,
-        previews,
-        profiles,
-        profile_previews,
-        profile_transfer,
-        feedback,
-        models,
-        webhook_routes,
-    )
     app.router.routes.insert(0, PollRoute())
-    for resource in own:
+    for resource in OWN:
         checks = [Depends(refuse_broken_text), Depends(refuse_unknown_parameters)]
         app.include_router(resource.router, dependencies=checks)
-    vendors = (files, batches, at_once, message_batches, messages)
-    for resource in (*vendors, health):  # monitors and the vendors' clients add parameters of their own
+    for resource in (*VENDORS, health):  # monitors and the vendors' clients add parameters of their own
         app.include_router(resource.router)
     pages.install(app)
     return app
