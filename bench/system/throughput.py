@@ -74,9 +74,10 @@ class _Processors:
             "what the API does aside": api.children(recursive=True),
             "the workers": workers,
             "the engines": [child for worker in workers for child in worker.children(recursive=True)],
-            "PostgreSQL": [each for each in psutil.process_iter(["name", "cmdline"]) if self._is_backend(each)],
         }
-        return {who: sum(map(_seconds, processes)) for who, processes in parts.items() if processes}
+        if backends := [each for each in psutil.process_iter(["name", "cmdline"]) if self._is_backend(each)]:
+            parts["PostgreSQL"] = backends
+        return {who: sum(map(_seconds, processes)) for who, processes in parts.items()}
 
     def _is_backend(self, process: psutil.Process) -> bool:
         return process.info["name"] == "postgres" and self._database in " ".join(process.info["cmdline"] or ())

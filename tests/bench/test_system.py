@@ -10,7 +10,7 @@ from bench.system.databases import Databases
 from bench.system.table import Measured, percentile, rendered
 from tests.system.processes import a_forking_stack
 
-PROCESSES = ("the API", "the workers", "the engines")
+PROCESSES = ("the API", "what the API does aside", "the workers", "the engines")
 SMALLEST = "--slots=4 --workers=1 --items=40 --large=60 --filled=30 --runs=2"
 
 

@@ -102,7 +102,8 @@ def test_what_is_no_url_of_a_supported_database_is_refused_by_the_name_of_the_se
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(DatabaseUnreachableError, match=r"Cannot make the folder of .*/file/x/y\.db: Not a directory\."):
+    said = r"Cannot make the folder of .*/file/x/y\.db \(PADSERVE_DATABASE_URL\): Not a directory\."
+    with pytest.raises(DatabaseUnreachableError, match=said):
         Database(f"sqlite:///{tmp_path}/file/x/y.db")
 
 
