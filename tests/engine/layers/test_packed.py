@@ -6,7 +6,7 @@ from transformers.pytorch_utils import Conv1D
 from tests.engine.models import gpt2, llama, tiny
 from worker.engine.layers.joined import pack
 from worker.engine.layers.native import kernels
-from worker.engine.layers.packed import PanelLinear, PrepackedLinear, can_pack, plain_of
+from worker.engine.layers.packed import PanelLinear, PrepackedLinear, can_pack, laid_out, plain_of
 
 SIZES = [(32, 97), (64, 64), (200, 333), (768, 192)]
 OWN = [dtype for dtype in (torch.float32, torch.bfloat16) if kernels(dtype)]
@@ -42,6 +42,18 @@ def test_a_packed_layer_equals_the_plain_one(
         torch.testing.assert_close(packed(x), layer(x), atol=tolerance, rtol=tolerance)
         torch.testing.assert_close(packed(x[0]), layer(x[0]), atol=tolerance, rtol=tolerance)
     assert torch.equal(packed.weight, layer.weight)
+
+
+@pytest.mark.parametrize("dtype", OWN)
+def test_a_layer_of_odd_width_is_never_cut_short(dtype: torch.dtype) -> None:
+    """Panels of bfloat16 hold pairs of a row's elements: what comes in no pairs is left to others."""
+    layer = layer_of(33, 64).to(dtype)
+    x = torch.randn(5, 33).to(dtype)
+
+    packed = laid_out(*plain_of(layer)) or layer
+
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(x), layer(x), atol=2e-2, rtol=2e-2)
 
 
 @pytest.mark.parametrize("kind", [PanelLinear, PrepackedLinear])

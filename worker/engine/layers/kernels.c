@@ -16,8 +16,6 @@
 #define TILE_ROWS 6
 #endif
 #define PANEL (2 * LANES)
-#define MANY_TILES 4
-#define LONGEST_WIDENED 8192 /* rows of a panel that a thread's stack holds in float */
 #define CHUNK 64 /* columns of the cache between two looks at the largest score */
 #define PARALLEL _Pragma("omp parallel for schedule(static)")
 
@@ -25,22 +23,24 @@ long panel(void) { return PANEL; }
 
 long lanes(void) { return LANES; }
 
-/* rows x [rows, k] times one panel [k, PANEL], a constant number of rows: the sums stay in registers. What lies
-   `ahead` is fetched meanwhile, `pace` elements at a time. The panel is of elements, or widened. */
-INLINE void tile(const int rows, const int is_wide, const float *x, const void *panel, const element *ahead, long pace,
+long depth(void) { return DEPTH; }
+
+/* rows x [rows, k] times one panel [k / DEPTH, PANEL, DEPTH], a constant number of rows: the sums stay in registers.
+   What lies `ahead` is fetched meanwhile, `pace` elements at a time. */
+INLINE void tile(const int rows, const float *x, const element *panel, const element *ahead, long pace,
                  const float *bias, element *y, long k, long stride, long columns) {
-    const element *w = panel;
-    const float *wide = panel;
     vec left[TILE_ROWS], right[TILE_ROWS];
     for (int r = 0; r < rows; r++) left[r] = right[r] = all(0);
-    for (long i = 0; i < k; i++) {
-        vec u = is_wide ? *(const vec *)(wide + PANEL * i) : load(w + PANEL * i);
-        vec v = is_wide ? *(const vec *)(wide + PANEL * i + LANES) : load(w + PANEL * i + LANES);
+    for (long i = 0; i < k; i += DEPTH) {
         __builtin_prefetch(ahead + pace * i, 0, 2);
+#pragma GCC unroll 2
+        for (int j = 0; j < DEPTH; j++) {
+            vec u = of_panel(panel + PANEL * i, j), v = of_panel(panel + PANEL * i + DEPTH * LANES, j);
 #pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) {
-            left[r] += x[r * k + i] * u;
-            right[r] += x[r * k + i] * v;
+            for (int r = 0; r < rows; r++) {
+                left[r] += x[r * k + i + j] * u;
+                right[r] += x[r * k + i + j] * v;
+            }
         }
     }
     for (int r = 0; r < rows; r++) {
@@ -50,13 +50,12 @@ INLINE void tile(const int rows, const int is_wide, const float *x, const void *
     }
 }
 
-#define CASE(R)                                                                            \
-    case R:                                                                                \
-        if (is_wide) tile(R, 1, x, panel, ahead, pace, bias, y, k, stride, columns);       \
-        else tile(R, 0, x, panel, ahead, pace, bias, y, k, stride, columns);               \
+#define CASE(R)                                                          \
+    case R:                                                              \
+        tile(R, x, panel, ahead, pace, bias, y, k, stride, columns);     \
         break;
 
-static void rows_of_panel(long rows, int is_wide, const float *x, const void *panel, const element *ahead, long pace,
+static void rows_of_panel(long rows, const float *x, const element *panel, const element *ahead, long pace,
                           const float *bias, element *y, long k, long stride, long columns) {
     switch (rows) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
@@ -66,9 +65,9 @@ static void rows_of_panel(long rows, int is_wide, const float *x, const void *pa
     }
 }
 
-/* y [m, n] = x [m, k] W^T + b, rows of y `stride` apart: W as panels [n / PANEL, k, PANEL], b [panels * PANEL] or null;
-   `wide` [m, k] is scratch, which float does without. The tiles of a panel fetch the next one, a part each; for many of
-   them, a panel of bfloat16 is widened once. */
+/* y [m, n] = x [m, k] W^T + b, rows of y `stride` apart: W as panels [n / PANEL, k / DEPTH, PANEL, DEPTH], b
+   [panels * PANEL] or null; `wide` [m, k] is scratch, which float does without. The tiles of a panel fetch the next one,
+   a part each. */
 static void multiply(struct worker *worker, const element *x, const element *w, const float *bias, element *y,
                      float *wide, long m, long k, long n, long stride) {
 #ifdef BFLOAT16
@@ -79,16 +78,13 @@ static void multiply(struct worker *worker, const element *x, const element *w, 
 #endif
     long panels = (n + PANEL - 1) / PANEL, tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
     long pace = tiles < 1 || tiles > PANEL ? 1 : PANEL / tiles;
-    int is_wide = sizeof(element) < sizeof(float) && tiles >= MANY_TILES && k <= LONGEST_WIDENED;
     EACH(p, panels) {
         const element *at = w + p * k * PANEL;
-        float widened[is_wide ? k * PANEL : 1];
-        for (long i = 0; is_wide && i < k * PANEL; i += LANES) *(vec *)(widened + i) = load(at + i);
         for (long t = 0; t < tiles; t++) { /* tiles of like heights */
             long first = t * m / tiles, rows = (t + 1) * m / tiles - first, coming = p + worker->stride;
             const element *ahead = coming < 0 || coming >= panels ? at : w + coming * k * PANEL + t * pace * k;
-            rows_of_panel(rows, is_wide, wide + first * k, is_wide ? (const void *)widened : at, ahead, pace,
-                          bias ? bias + p * PANEL : 0, y + first * stride + p * PANEL, k, stride, n - p * PANEL);
+            rows_of_panel(rows, wide + first * k, at, ahead, pace, bias ? bias + p * PANEL : 0,
+                          y + first * stride + p * PANEL, k, stride, n - p * PANEL);
         }
     }
 }

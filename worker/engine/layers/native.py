@@ -87,12 +87,14 @@ class Kernels:
         self.lanes = int(library.lanes())
         """Widths that are handed to anything but `product` are multiples of it."""
         self.panel = int(library.panel())
+        self.depth = int(library.depth())
+        """So many elements of a row share a lane of a panel: `in` is a multiple of it."""
 
     def packed(self, matrix: Tensor) -> Tensor:
-        """[out, in] as panels [out / panel, in, panel], the last filled up with zeros."""
+        """[out, in] as panels [out / panel, in / depth, panel, depth], the last filled up with zeros."""
         num_out, num_in = matrix.shape
         matrix = torch.nn.functional.pad(matrix, (0, 0, 0, -num_out % self.panel))
-        panels = matrix.view(-1, self.panel, num_in).transpose(1, 2)
+        panels = matrix.view(-1, self.panel, num_in // self.depth, self.depth).transpose(1, 2)
         return _WEIGHTS.empty(panels.shape, panels.dtype).copy_(panels)
 
     def product(self, x: Tensor, panels: Tensor, bias: Tensor | None, num_out: int) -> Tensor:

@@ -27,6 +27,13 @@ INLINE float number(element x) {
 
 INLINE vec load(const element *p) { return (vec)(__builtin_convertvector(*(const halves *)p, bits) << 16); }
 
+#define DEPTH 2 /* elements that share a lane of a panel: each is a float after one operation, where `load` needs two */
+INLINE vec of_panel(const element *p, int i) {
+    bits both = *(const bits *)p;
+    if (i) return (vec)(both & 0xFFFF0000);
+    return (vec)(both << 16);
+}
+
 INLINE void store(element *p, vec v) { /* to the nearest, of two the even one; not a number stays none */
     bits b = (bits)v, rounded = (b + 0x7FFF + ((b >> 16) & 1)) >> 16;
     bits broken = (bits)(v != v);
@@ -38,6 +45,9 @@ typedef float element;
 INLINE float number(element x) { return x; }
 
 INLINE vec load(const element *p) { return *(const vec *)p; }
+
+#define DEPTH 1
+INLINE vec of_panel(const element *p, int i) { return load(p + i); }
 
 INLINE void store(element *p, vec v) { *(vec *)p = v; }
 #endif
