@@ -277,36 +277,50 @@ def _waiting_for() -> tuple[ColumnElement[Any], ...]:
     others = select(case((is_others, 1), else_=0).label("others")).where(*is_open)
     others = others.order_by(other.id).limit(JOBS_BEFORE_SAMPLE).correlate(Job)
     own, all_ = looked_at.subquery(), others.subquery()
-    counted = (
-        select(func.coalesce(func.sum(own.c.before), 0)),
-        select(func.count(own.c.before)),
-        select(func.coalesce(func.max(all_.c.others), 0)),
-    )
+    counted = {
+        "num_before": select(func.coalesce(func.sum(own.c.before), 0)),
+        "num_jobs_before": select(func.count(own.c.before)),
+        "has_others": select(func.coalesce(func.max(all_.c.others), 0)),
+    }
     waits = and_(Job.num_queued > 0, Job.num_running == 0, Job.finished_at.is_(None))
-    return tuple(case((waits, each.scalar_subquery()), else_=null()) for each in counted)
+    return tuple(case((waits, each.scalar_subquery()), else_=null()).label(name) for name, each in counted.items())
 
 
 def _record(row: Row[*tuple[Any, ...]]) -> JobRecord:
-    job_id, tenant_id, state, model, digest, metadata = row[:6]
-    created_at, started_at, finished_at, priority, not_before, window, expires_at, paused_at = row[12:20]
-    counts = Counts(*row[6:12])
-    if finished_at is not None:  # a version that kept no counters may have ended it
+    counts = Counts(
+        queued=row.num_queued,
+        running=row.num_running,
+        succeeded=row.num_succeeded,
+        failed=row.num_failed,
+        cancelled=row.num_cancelled,
+        total=row.num_items,
+    )
+    if row.finished_at is not None:  # a version that kept no counters may have ended it
         counts = replace(counts, queued=0, running=0)
     return JobRecord(
-        *(job_id, tenant_id, state, model, digest, metadata, counts, created_at, started_at, finished_at),
-        schedule=Schedule(priority, not_before, window),
-        expires_at=expires_at,
-        paused_at=paused_at,
+        id=row.id,
+        tenant_id=row.tenant_id,
+        state=row.state,
+        model=row.model,
+        model_digest=row.model_digest,
+        metadata=row.details,
+        counts=counts,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        schedule=Schedule(row.priority, row.not_before, row.window_seconds),
+        expires_at=row.expires_at,
+        paused_at=row.paused_at,
         read_at=row.read_at,
-        rate=_rate(row, counts) if finished_at is None else None,
-        facts=_facts(*row[20:25]),
-        behind=_waiting(*row[-3:]),
+        rate=_rate(row, counts) if row.finished_at is None else None,
+        facts=Facts(row.name, _holdout(row), row.num_holdout, row.num_skipped),
+        behind=_waiting(row),
     )
 
 
-def _facts(name: str | None, share: float | None, seed: int | None, num_holdout: int, num_skipped: int) -> Facts:
-    holdout = None if share is None or seed is None else Holdout(share, seed)
-    return Facts(name, holdout, num_holdout, num_skipped)
+def _holdout(row: Row[*tuple[Any, ...]]) -> Holdout | None:
+    is_held_out = row.holdout_share is not None and row.holdout_seed is not None
+    return Holdout(row.holdout_share, row.holdout_seed) if is_held_out else None
 
 
 def _rate(row: Row[*tuple[Any, ...]], counts: Counts) -> float | None:
@@ -317,5 +331,7 @@ def _rate(row: Row[*tuple[Any, ...]], counts: Counts) -> float | None:
     return float(num_ended / max((row.read_at - row.rate_since).total_seconds(), 1.0))
 
 
-def _waiting(num_before: int | None, num_jobs: int, has_others: int) -> Waiting | None:
-    return None if num_before is None else Waiting(num_before, num_jobs < JOBS_BEFORE_SAMPLE, bool(has_others))
+def _waiting(row: Row[*tuple[Any, ...]]) -> Waiting | None:
+    if row.num_before is None:
+        return None
+    return Waiting(row.num_before, row.num_jobs_before < JOBS_BEFORE_SAMPLE, bool(row.has_others))
