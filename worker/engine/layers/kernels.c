@@ -241,16 +241,16 @@ INLINE void attend_one(const element *q, const element *keys, const element *val
             vec top = all(largest[g]), weights = all(0);
             for (long c = 0; c < count; c += LANES) {
                 vec dots[LANES];
+#pragma GCC unroll 16
                 for (int j = 0; j < LANES; j++) { /* behind the last column its own again, which is not counted */
                     const element *key = keys + (start + (c + j < count ? c + j : count - 1)) * size;
                     dots[j] = all(0);
                     for (long i = 0; i < size; i += LANES) dots[j] += load(q + g * size + i) * load(key + i);
                 }
                 scores[c / LANES] = sums(dots) * scale;
-                top = pick(scores[c / LANES] > top, scores[c / LANES], top);
+                top = larger(scores[c / LANES], top);
             }
-            float peak = largest[g];
-            for (int i = 0; i < LANES; i++) peak = top[i] > peak ? top[i] : peak;
+            float peak = largest_of(top);
             float faded = peak > largest[g] ? expf(largest[g] - peak) : 1;
             for (long c = 0; c < count; c += LANES) {
                 vec w = exponential(scores[c / LANES] - peak);

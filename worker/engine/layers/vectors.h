@@ -4,8 +4,10 @@
 
 #ifdef __AVX512F__
 #define LANES 16
+#define NUMBERED(f) f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15)
 #else
 #define LANES 8
+#define NUMBERED(f) f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7)
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
@@ -25,7 +27,19 @@ INLINE float number(element x) {
     return both.value;
 }
 
-INLINE vec load(const element *p) { return (vec)(__builtin_convertvector(*(const halves *)p, bits) << 16); }
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+INLINE vec load(const element *p) { /* by intrinsics, as gcc makes two halves of the plain conversion */
+#ifdef __AVX512F__
+    return (vec)((bits)_mm512_cvtepu16_epi32(*(const __m256i_u *)p) << 16);
+#elif defined(__AVX2__)
+    return (vec)((bits)_mm256_cvtepu16_epi32(*(const __m128i_u *)p) << 16);
+#else
+    return (vec)(__builtin_convertvector(*(const halves *)p, bits) << 16);
+#endif
+}
 
 #define DEPTH 2 /* elements that share a lane of a panel: each is a float after one operation, where `load` needs two */
 INLINE vec of_panel(const element *p, int i) {
@@ -56,28 +70,42 @@ INLINE vec all(float x) { return x - (vec){0}; }
 
 INLINE vec pick(ints mask, vec a, vec b) { return (vec)((mask & (ints)a) | (~mask & (ints)b)); }
 
-INLINE float sum(vec v) {
-    float total = 0;
-    for (int i = 0; i < LANES; i++) total += v[i];
-    return total;
+/* Neighbouring pairs, fours, ... of lanes of a and b, added: lanes that `step` parts, of a where a bit is clear. The
+   initialisers are constants, as code that fills the lanes one by one is not for gcc. */
+INLINE vec folded(vec a, vec b, const int step) {
+#define LOW(i) ((i) & step ? LANES + (i) - step : (i))
+#define HIGH(i) ((i) & step ? LANES + (i) : (i) + step)
+    return __builtin_shuffle(a, b, (ints){NUMBERED(LOW)}) + __builtin_shuffle(a, b, (ints){NUMBERED(HIGH)});
 }
 
-/* Neighbouring pairs, fours, ... of lanes of a and b, added: lanes that `step` parts, of a where a bit is clear. */
-INLINE vec folded(vec a, vec b, const int step) {
-    ints low, high;
-    for (int i = 0; i < LANES; i++) {
-        low[i] = i & step ? LANES + i - step : i;
-        high[i] = i & step ? LANES + i : i + step;
-    }
-    return __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, high);
+INLINE void fold(vec *v, const int step) {
+#pragma GCC unroll 8
+    for (int i = 0; i < LANES; i += 2 * step) v[i] = folded(v[i], v[i + step], step);
 }
 
 /* The sum of each of LANES vectors, which are overwritten. */
 INLINE vec sums(vec *v) {
-#pragma GCC unroll 4
-    for (int step = 1; step < LANES; step *= 2)
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i += 2 * step) v[i] = folded(v[i], v[i + step], step);
+    fold(v, 1), fold(v, 2), fold(v, 4);
+    if (LANES == 16) fold(v, LANES / 2);
+    return v[0];
+}
+
+INLINE vec turned(vec v, const int step) { /* lanes i + step, round and round */
+#define TURNED(i) (((i) + step) % LANES)
+    return __builtin_shuffle(v, (ints){NUMBERED(TURNED)});
+}
+
+INLINE float sum(vec v) {
+    if (LANES == 16) v += turned(v, LANES / 2);
+    v += turned(v, 4), v += turned(v, 2), v += turned(v, 1);
+    return v[0];
+}
+
+INLINE vec larger(vec a, vec b) { return pick(a > b, a, b); }
+
+INLINE float largest_of(vec v) {
+    if (LANES == 16) v = larger(v, turned(v, LANES / 2));
+    v = larger(v, turned(v, 4)), v = larger(v, turned(v, 2)), v = larger(v, turned(v, 1));
     return v[0];
 }
 
