@@ -18,7 +18,7 @@ from worker.engine.batch_layout import PromptChunk
 from worker.engine.cache.prefixes import PrefixKey
 from worker.engine.checkpoints.architecture import window
 from worker.engine.errors import first_line
-from worker.engine.layers.attention import SharedPrefix
+from worker.engine.layers.attention import NAME, SharedPrefix
 from worker.engine.runner import Runner
 from worker.engine.streams import StreamWeights
 
@@ -198,7 +198,8 @@ def _clear(runner: Runner) -> None:
 def _own_logits(model: PreTrainedModel, token_ids: Sequence[int]) -> Tensor:
     """[tokens, V], float32: as whoever does not know the engine computes them."""
     implementation = model.config._attn_implementation  # noqa: SLF001 (there is no public name)
-    model.set_attn_implementation("eager")
+    if implementation == NAME:
+        model.set_attn_implementation("eager")
     logits: Tensor = model(input_ids=torch.tensor([token_ids], device=model.device), use_cache=False).logits
     model.set_attn_implementation(implementation)
     return logits[0].float()

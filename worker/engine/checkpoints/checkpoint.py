@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from transformers.utils import logging
 
 from worker.engine.checkpoints import files
-from worker.engine.checkpoints.architecture import attention_is_its_own, why_unsupported
+from worker.engine.checkpoints.architecture import attention_for, attention_is_its_own, why_unsupported
 from worker.engine.checkpoints.hub import local_folder
 from worker.engine.checkpoints.quantised import method_of, missing_package, unpack_at_load, unpacked, why_unreadable
 from worker.engine.checkpoints.tokenizer_files import TokenizerFiles
@@ -105,7 +105,7 @@ class Checkpoint:
                 self.folder,
                 config=config,
                 dtype=dtype,
-                attn_implementation=attention.NAME,
+                attn_implementation=attention_for(config),
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,

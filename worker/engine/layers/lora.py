@@ -42,7 +42,7 @@ class AdapterRows:
         self.excluded = adapters[:, None] != self._numbers
 
     @contextmanager
-    def only(self, tokens: slice) -> Iterator[None]:
+    def only(self, tokens: slice | Tensor) -> Iterator[None]:
         """Let layers run on these tokens of the line alone, whatever their shape."""
         excluded = self.excluded
         self.excluded = None if excluded is None else excluded[tokens].contiguous()  # as kernels read it
