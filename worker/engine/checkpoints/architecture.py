@@ -14,6 +14,7 @@ from typing import Any  # a configuration holds whatever its JSON held
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from worker.engine.errors import OTHER_ARCHITECTURE
 from worker.engine.layers.attention import NAME
 
 _CHUNKS = {"chunked_attention": "attention_chunk_size"}
@@ -24,50 +25,45 @@ _OWN_WINDOWS = {"global", "local"}
 _ATTENTION = {"full_attention", "sliding_attention", *_CHUNKS, *_OWN_WINDOWS}
 _SIZES = ("hidden_size", "num_hidden_layers")
 _ROPE_LENGTHS = {"dynamic": "max_position_embeddings", "longrope": "original_max_position_embeddings"}
-OTHER_ARCHITECTURE = "choose a model of another architecture"
-"""What to do where nothing about this model helps."""
+
+ATTENTION_IS_ITS_OWN = f"its attention cannot be replaced by one that keeps texts apart: {OTHER_ARCHITECTURE}"
 
 
 def why_unsupported(config: PreTrainedConfig) -> str | None:
     """Why the configuration rules the model out, if it does."""
     model_class = _model_class(config)
     if config.is_encoder_decoder:  # whose texts are several
-        return "it is an encoder-decoder model, and the engine decodes decoder-only models"
+        return "it is an encoder-decoder model: choose a decoder-only one"
     if model_class is None:
-        return f"transformers has no causal language model of type {config.model_type!r}"
+        return f"transformers has no causal language model of type {config.model_type!r}: {OTHER_ARCHITECTURE}"
     text = config.get_text_config()
-    return _why_not_one_stack(text) or _why_not_in_rows(config, text, model_class)
+    return _why_not_one_stack(text) or _why_not_in_rows(text, model_class)
 
 
 def _why_not_one_stack(text: PreTrainedConfig) -> str | None:
     unstated = [name for name in _SIZES if not isinstance(getattr(text, name, None), int)]
     if not unstated:
         return None
-    return f"its configuration states no {unstated[0]}: the engine decodes a single stack of layers of one width"
+    return (
+        f"its configuration states no {unstated[0]}, and only a single stack of layers is decoded: {OTHER_ARCHITECTURE}"
+    )
 
 
-def _why_not_in_rows(
-    config: PreTrainedConfig, text: PreTrainedConfig, model_class: type[PreTrainedModel]
-) -> str | None:
+def _why_not_in_rows(text: PreTrainedConfig, model_class: type[PreTrainedModel]) -> str | None:
     # transformers marks recurrent models, and those whose attention can be replaced, so; there are no public names.
     kinds = set(_layer_types(text))
     if getattr(model_class, "_is_stateful", False) and not kinds & _RECURRENT:
-        return f"{model_class.__name__} keeps a recurrent state in a cache of its own, which rows cannot share"
+        return f"it keeps a recurrent state in a cache of its own, which texts cannot share: {OTHER_ARCHITECTURE}"
     if _attends_in_own_code(text, model_class):
         if "past_key_values" not in inspect.signature(model_class.forward).parameters:
             return f"it has no key-value cache, and would read each text anew for every token: {OTHER_ARCHITECTURE}"
         if kinds & _RECURRENT:
-            return attention_is_its_own(config)
+            return ATTENTION_IS_ITS_OWN
     unknown = sorted(kinds - _ATTENTION - _RECURRENT - _STATELESS)
     if unknown:
-        return f"its layers of type {', '.join(unknown)} keep a state that rows of a key-value cache cannot hold"
+        what = f"its layers of type {', '.join(unknown)} keep more of a text than keys and values, such as an index"
+        return f"{what}, which the cache does not hold: {OTHER_ARCHITECTURE}"
     return None
-
-
-def attention_is_its_own(config: PreTrainedConfig) -> str:
-    """What to say of a model that chooses among attentions of its own code."""
-    name = getattr(_model_class(config), "__name__", config.model_type)
-    return f"{name} does not let its attention be replaced, so rows of a cache cannot be told apart"
 
 
 def attention_for(config: PreTrainedConfig) -> str:
