@@ -10,6 +10,7 @@ import transformers
 
 from bench.architectures.tiny import ARCHITECTURES
 from bench.architectures.trial import Found, Report
+from worker.engine.errors import OTHER_ARCHITECTURE
 from worker.engine.layers.lora import MERGE_IT
 
 PAGE = Path(__file__).parents[2] / "docs/reference/architectures.md"
@@ -114,7 +115,9 @@ def _plain(said: str) -> str:
     """What is said, without what differs from model to model by chance."""
     for begin in ("'MODEL' cannot be decoded exactly here: ", "The adapter 'ADAPTER' cannot be stacked on 'MODEL': "):
         said = said.removeprefix(begin)
-    said = re.sub(r"by \d+%", "by far more than rounding", said.rstrip(".").removesuffix(f": {MERGE_IT}"))
+    said = re.sub(r"by [\d.]+%", "by far more than rounding", said.rstrip("."))
+    for end in (MERGE_IT, OTHER_ARCHITECTURE):
+        said = said.removesuffix(f": {end}")
     return said.replace("|", "/")
 
 

@@ -133,7 +133,7 @@ def _by_configuration_alone(architecture: str, base: Path, error: Exception) -> 
 def _targets(model: PreTrainedModel, rng: random.Random) -> dict[str, list[str]]:
     """Names of layers to adapt: the usual ones, any, and attention's alone, for models that refuse the first two."""
     linear = [path for path, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
-    if model.config.model_type in {"falcon_mamba", "mamba", "mamba2"}:  # PEFT forbids it
+    if model.config.model_type in {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}:  # PEFT forbids it
         linear = [path for path in linear if not path.endswith("out_proj")]
     usual = [path for path in linear if path.rpartition(".")[2] in _USUAL] or linear[:-1]
     if any(parameter.dim() == 3 for parameter in model.parameters()):  # noqa: PLR2004 (stacked experts)
@@ -210,11 +210,21 @@ def _load(base: Path, *adapters: str) -> Engine:
         return load_engine(str(base), *adapters, device="cpu", dtype="float32", max_length=MAX_LENGTH)
 
 
+_OVERFLOWS_IN_FLOAT64 = {"xglm"}
+"""Whose code puts the least number of float64 where only float32 fits."""
+
+
+def _judged(base: Path) -> PreTrainedModel:
+    model = _read(base)
+    return model if model.config.model_type in _OVERFLOWS_IN_FLOAT64 else _read(base, torch.float64)
+
+
 def _models(base: Path, adapters: Sequence[str]) -> dict[str, Model]:
-    models: dict[str, Model] = {"base": _read(base, torch.float64)}
+    models: dict[str, Model] = {"base": _judged(base)}
     for name, adapter in zip(("policy", "reference"), adapters, strict=False):
         with _quiet():
-            models[name] = PeftModel.from_pretrained(_read(base, torch.float64), adapter).double()
+            adapted = PeftModel.from_pretrained(_judged(base), adapter)
+            models[name] = adapted.double() if models["base"].dtype == torch.float64 else adapted
             models[name].train(mode=False)
     return models
 

@@ -129,4 +129,4 @@ def test_a_proof_fits_into_any_length(base: str, max_length: int) -> None:
 def test_a_model_whose_own_forward_fails_is_refused(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(tiny("llama", seed=0)), "forward", lambda *_args, **_kwargs: 1 / 0)
 
-    assert "its own forward pass fails (ZeroDivisionError: division by zero)" in refusal(base)
+    assert "its own forward pass fails in transformers, the engine left aside: try it there." in refusal(base)

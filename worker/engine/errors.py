@@ -16,6 +16,10 @@ def first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 
+OTHER_ARCHITECTURE = "choose a model of another architecture"
+"""What to do where nothing about a model helps."""
+
+
 class OutOfMemoryError(EngineError):
     """The device has no memory left for a single request: lower max_length, or use a smaller model or dtype."""
 

@@ -6,6 +6,7 @@ reads ordinary tokens, because control tokens that a model has hardly ever seen 
 nothing else.
 """
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -17,8 +18,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from worker.engine.batch_layout import PromptChunk
 from worker.engine.cache.prefixes import PrefixKey
 from worker.engine.checkpoints.architecture import window
-from worker.engine.errors import first_line
-from worker.engine.layers.attention import SharedPrefix
+from worker.engine.errors import OTHER_ARCHITECTURE, first_line
+from worker.engine.layers.attention import NAME, SharedPrefix
+from worker.engine.layers.lora import MERGE_IT
 from worker.engine.runner import Runner
 from worker.engine.streams import StreamWeights
 
@@ -33,6 +35,7 @@ _NUM_STEPS = 2  # tokens that are decoded behind a text
 _NUM_BEHIND_PREFIX = 2  # tokens that a text has behind what it shares
 _NUM_COLUMNS = 64  # candidates whose logits are computed by themselves
 _GOLDEN = 0.6180339887498949
+_logger = logging.getLogger(__name__)
 
 
 def ordinary_token_ids(size: int, special: Collection[int]) -> Iterator[int]:
@@ -88,8 +91,9 @@ class Proof:
                 token_ids = tuple(islice(self.token_ids, num_read + num_steps))
                 try:
                     expected = _own_logits(model, token_ids)[-1 - num_steps :]
-                except Exception as failure:  # noqa: BLE001 (whatever a foreign architecture raises)
-                    self._failure = f"its own forward pass fails ({type(failure).__name__}: {first_line(failure)})"
+                except Exception as failure:
+                    _logger.info("The model's own forward pass fails.", exc_info=failure)
+                    self._failure = "its own forward pass fails in transformers, the engine left aside: try it there"
                     return
                 self._texts.append(_Text(adapter, token_ids[:num_read], token_ids[num_read:], expected))
 
@@ -103,17 +107,35 @@ class Proof:
         try:
             error = self._error(runner, {})
         except Exception as failure:  # noqa: BLE001 (whatever a foreign architecture raises, it cannot be decoded here)
-            return _in_words(failure)
+            return self._in_words(failure)
         _clear(runner)
         if runner.is_recurrent and error <= TOLERANCE[model.dtype]:
             error = self._error_behind_a_state(runner, error)
         if not error <= TOLERANCE[model.dtype]:  # an error that is no number is none to tolerate
-            return f"its cached logits differ from its uncached ones by {error:.0%}"
+            what = (
+                f"its cached logits differ from its uncached ones by {error:.1%}, so it would not write its own tokens"
+            )
+            return f"{what}: {self._advice}"
         hidden_from = window(model.config)
         if hidden_from is not None and hidden_from < runner.max_length and hidden_from not in runner.windows:
             return f"its layers do not pass on their window of {hidden_from} tokens; a max_length of at most that works"
         runner.read_in_place(None if self._prefixes_can_be_read_in_place(model, runner) else False)
         return None
+
+    def _in_words(self, failure: Exception) -> str:
+        """A layer of this engine says what it cannot do; any other code does not know that there are several texts."""
+        if isinstance(failure, NotImplementedError):
+            return first_line(failure)
+        _logger.info("The model's forward pass fails on rows of a cache.", exc_info=failure)
+        return f"its code does not run on a cache that holds several texts: {self._advice}"
+
+    @property
+    def _advice(self) -> str:
+        return (
+            f"leave its adapters away, or {MERGE_IT}"
+            if any(text.adapter for text in self._texts)
+            else OTHER_ARCHITECTURE
+        )
 
     def _error_behind_a_state(self, runner: Runner, plain: float) -> float:
         """The same for prompts that are read in two pieces; several tokens behind a state are read one by one at need.
@@ -181,14 +203,6 @@ def _read_prefixes(runner: Runner, texts: Sequence[_Text]) -> dict[int, SharedPr
     return {number: runner.take_prefix(key) for number, key in keys.items()}
 
 
-def _in_words(failure: Exception) -> str:
-    """What a forward of rows said: a layer of this engine knows what it cannot do, anything else knows no rows."""
-    if isinstance(failure, NotImplementedError):
-        return first_line(failure)
-    said = f"{type(failure).__name__}: {first_line(failure)}"
-    return f"its forward pass does not take the cache that rows share ({said})"
-
-
 def _clear(runner: Runner) -> None:
     runner.release([row.key[0] for row in runner.rows], scrub=True)
     runner.shrink()
@@ -198,7 +212,8 @@ def _clear(runner: Runner) -> None:
 def _own_logits(model: PreTrainedModel, token_ids: Sequence[int]) -> Tensor:
     """[tokens, V], float32: as whoever does not know the engine computes them."""
     implementation = model.config._attn_implementation  # noqa: SLF001 (there is no public name)
-    model.set_attn_implementation("eager")
+    if implementation == NAME:
+        model.set_attn_implementation("eager")
     logits: Tensor = model(input_ids=torch.tensor([token_ids], device=model.device), use_cache=False).logits
     model.set_attn_implementation(implementation)
     return logits[0].float()

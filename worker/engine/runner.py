@@ -6,9 +6,10 @@ use cost. Knows tensors and row keys; does not know coefficients, requests or wh
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import accumulate, groupby
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from worker.engine.batch_layout import (
@@ -22,15 +23,14 @@ from worker.engine.batch_layout import (
     piece_block,
     written,
 )
-from worker.engine.cache.kv_cache import RowCache
 from worker.engine.cache.memory import free_bytes
 from worker.engine.cache.prefixes import PrefixKey
-from worker.engine.cache.recurrent import by_length, cache_name, run_by_stretches, stretches
-from worker.engine.layers.attention import CURRENT_PASS, AttentionBlock, AttentionMetadata, CascadeGroup, SharedPrefix
+from worker.engine.cache.recurrent import by_length, run_by_stretches, stretches
+from worker.engine.forwards import forward_of
+from worker.engine.layers.attention import AttentionBlock, AttentionMetadata, CascadeGroup, SharedPrefix
 from worker.engine.layers.graphs import DecodeGraphs, rows_of_graph
 from worker.engine.layers.head import VocabularyHead
 from worker.engine.layers.lora import AdapterRows
-from worker.engine.layers.packed import PrepackedLinear
 from worker.engine.parallel.group import ALONE, Group, everywhere
 
 NUM_BLOCKS_ON_CPU = 4
@@ -50,11 +50,10 @@ class Runner:
     """Whether its tokens are the base's: only then it can have base streams."""
 
     def __init__(self, model: PreTrainedModel, adapters: AdapterRows | None, max_length: int) -> None:
-        self._decoder = _decoder_of(model)
-        self._cache_name = cache_name(self._decoder)
+        self._decoder = forward_of(model, adapters, max_length)
         self._adapters = adapters
         self._device = model.device
-        self._cache = RowCache(model.config.get_text_config().num_hidden_layers, max_length)
+        self._cache = self._decoder.cache
         self.head = VocabularyHead(model)
         self.group: Group = ALONE
         self.number = 0
@@ -74,12 +73,13 @@ class Runner:
         self._adapter_of_row = self._index([])
         self._offsets = self._index([])
         self._nothing = torch.empty(0, model.config.get_text_config().hidden_size, device=self._device)
-        self._readers: list[list[CascadeGroup]] = []  # of each decoding block
+        self._readers: list[tuple[slice, list[CascadeGroup]]] = []  # of each block of rows that decode
         self.is_recurrent = run_by_stretches(model, self._cache.states, adapters)
         """Whether rows carry a state, which a step changes: then a step that failed cannot be run again."""
-        can_replay = self._device.type == "cuda" and not self.is_recurrent
+        is_padded = self._decoder.needs_equal_starts
+        can_replay = self._device.type == "cuda" and not self.is_recurrent and not is_padded
         self._graphs = DecodeGraphs(self._forward_decoding, self._device) if can_replay else None
-        self._num_blocks = NUM_BLOCKS_ON_CPU if self._device.type == "cpu" else 1
+        self._num_blocks = NUM_BLOCKS_ON_CPU if self._device.type == "cpu" and not is_padded else 1
 
     def join(self, group: Group, number: int) -> None:
         """Run shares of a model, in step with the runners of this number on the other devices."""
@@ -124,9 +124,9 @@ class Runner:
         self._num_joining = sum(piece.is_last for piece in pieces)
         if not self.rows:
             return self._nothing
-        if not pieces and self._graphs is not None and not any(self._readers):
+        if not pieces and self._graphs is not None and not any(readers for _, readers in self._readers):
             return self._replay(self._graphs)
-        blocks = [*self._decoding_blocks(), *([self._piece_block(pieces)] if pieces else [])]
+        blocks = [*self._decoding_blocks(), *self._piece_blocks(pieces)]
         tokens = [token for piece in pieces for token in piece.token_ids]
         positions = [piece.start + index for piece in pieces for index in range(len(piece.token_ids))]
         adapters = self._adapters_of_tokens(pieces)
@@ -307,7 +307,7 @@ class Runner:
         rows = self.rows[: self.num_decoding]
         self._adapter_of_row = self._index([row.adapter for row in rows])
         self._offsets = self._index([row.offset for row in rows])
-        self._readers = [cascade_groups(rows[block], self._device) for block in self._decoding_slices()]
+        self._readers = [(block, cascade_groups(rows[block], self._device)) for block in self._decoding_slices()]
 
     @property
     def _rows_per_block(self) -> int:
@@ -315,6 +315,9 @@ class Runner:
 
     def _decoding_slices(self) -> list[slice]:
         """The rows that decode, in blocks that attend together."""
+        if self._decoder.needs_equal_lengths:
+            sizes = [len([*alike]) for _, alike in groupby(self._lengths[: self.num_decoding])]
+            return [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
         starts = range(0, self.num_decoding, self._rows_per_block)
         return [slice(start, min(start + self._rows_per_block, self.num_decoding)) for start in starts]
 
@@ -322,19 +325,27 @@ class Runner:
         columns, positions = (self._positions - self._offsets)[:, None], self._positions[:, None]
         return [
             AttentionBlock(rows.start, columns[rows], positions[rows], max(self._lengths[rows]), readers=readers)
-            for rows, readers in zip(self._decoding_slices(), self._readers, strict=True)
+            for rows, readers in self._readers
         ]
 
-    def _piece_block(self, pieces: Sequence[PromptChunk]) -> AttentionBlock:
-        rows = slice(self.num_decoding, self.num_decoding + len(pieces))
-        return piece_block(
-            pieces,
-            self.rows[rows],
-            first_row=self.num_decoding,
-            first_token=self.num_decoding,
-            num_keys=max(self._lengths[rows]),
-            device=self._device,
-        )
+    def _piece_blocks(self, pieces: Sequence[PromptChunk]) -> list[AttentionBlock]:
+        """Of pieces in neighbouring rows: all together, or those that begin at the same column."""
+        blocks, first_row, first_token = [], self.num_decoding, self.num_decoding
+        for _, together in groupby(pieces, key=lambda piece: self._decoder.needs_equal_starts and piece.start):
+            part = [*together]
+            rows = slice(first_row, first_row + len(part))
+            blocks.append(
+                piece_block(
+                    part,
+                    self.rows[rows],
+                    first_row=first_row,
+                    first_token=first_token,
+                    num_keys=max(self._lengths[rows]),
+                    device=self._device,
+                )
+            )
+            first_row, first_token = rows.stop, first_token + sum(len(piece.token_ids) for piece in part)
+        return blocks
 
     def go_on_by_token(self) -> None:
         """From now on, rows that hold a state take one token at a time: recurrent layers begin anew with several."""
@@ -380,21 +391,4 @@ class Runner:
 
     def _forward(self, tokens: Tensor, positions: Tensor, row_pass: AttentionMetadata) -> Tensor:
         """Last hidden states [tokens, d] of a line of tokens [tokens] at positions [tokens]."""
-        self._cache.expect(row_pass)
-        CURRENT_PASS.set(row_pass)
-        output = self._decoder(
-            input_ids=tokens[None],
-            position_ids=positions[None],
-            use_cache=True,
-            **{self._cache_name: self._cache},
-        )
-        hidden: Tensor = output.last_hidden_state[0]
-        return hidden
-
-
-def _decoder_of(model: PreTrainedModel) -> nn.Module:
-    """What lies below the vocabulary head. Llama 4 gives itself when it is asked, ModernBERT its head."""
-    decoder: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
-    if isinstance(decoder, nn.Linear | PrepackedLinear):
-        return model.base_model
-    return model.get_submodule("model") if decoder is model else decoder
+        return self._decoder.run(tokens, positions, row_pass)

@@ -6,10 +6,7 @@ import pytest
 import torch
 from transformers import (
     AutoConfig,
-    BloomConfig,
-    GPTNeoConfig,
     LlamaConfig,
-    PreTrainedConfig,
     RwkvConfig,
     T5Config,
 )
@@ -96,14 +93,14 @@ def test_a_recurrent_model_with_a_cache_of_its_own(tmp_path: Path) -> None:
     assert "keeps a recurrent state in a cache of its own" in str(refusal(str(tmp_path), max_length=64))
 
 
-@pytest.mark.parametrize("config", [GPTNeoConfig(), BloomConfig()], ids=["local layers", "slopes"])
-def test_a_model_whose_attention_cannot_be_replaced(tmp_path: Path, config: PreTrainedConfig) -> None:
-    config.save_pretrained(tmp_path)
+@pytest.mark.parametrize("model_type", ["openai-gpt", "xlnet"])
+def test_a_model_without_a_key_value_cache(tmp_path: Path, model_type: str) -> None:
+    AutoConfig.for_model(model_type).save_pretrained(tmp_path)
 
     error = refusal(str(tmp_path), max_length=64)
 
     assert error.code == "model_unsupported"
-    assert "does not let its attention be replaced" in str(error)
+    assert "it has no key-value cache" in str(error)
 
 
 def test_a_model_that_states_a_window_and_does_not_heed_it_is_decoded_up_to_that_window(tmp_path: Path) -> None:

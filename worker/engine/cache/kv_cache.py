@@ -92,6 +92,31 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
         return self.capacity
 
 
+class PaddedLayer(RowLayer):  # type: ignore[no-untyped-call]  # as above
+    """The same for a batch [rows, heads, tokens, head size], padded on the right, of one block of neighbouring rows.
+
+    Its tokens are the last of the columns that the block reads.
+    """
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_args: object, **_kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Write the batch's keys and values, without its padding; return what its rows hold."""
+        (block,) = self.row_pass.blocks
+        line = (block.put(states.transpose(1, 2)).transpose(0, 1)[None] for states in (key_states, value_states))
+        keys, values = super().update(*line)
+        return keys[block.rows, :, : block.num_keys], values[block.rows, :, : block.num_keys]
+
+    def get_seq_length(self) -> int:
+        """Columns before the batch's tokens."""
+        (block,) = self.row_pass.blocks
+        return block.num_keys - block.columns.shape[1]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:  # noqa: ARG002 (transformers' signature)
+        """Columns that are read, and the first of them."""
+        return self.row_pass.blocks[0].num_keys, 0
+
+
 class RowCache(StateCache):
     """The layers of one model. Rows and capacity at least double when they grow, and stay below their limits.
 
@@ -100,8 +125,8 @@ class RowCache(StateCache):
     use for many forwards, since graphs of them are lost when it moves.
     """
 
-    def __init__(self, num_layers: int, max_length: int) -> None:
-        self.rows = [RowLayer() for _ in range(num_layers)]
+    def __init__(self, num_layers: int, max_length: int, layer_type: type[RowLayer] = RowLayer) -> None:
+        self.rows = [layer_type() for _ in range(num_layers)]
         super().__init__(layers=list(self.rows))
         self.states = RowStates()
         self._max_length = max_length

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from worker.engine.batch_layout import PromptChunk
+from worker.engine.errors import OTHER_ARCHITECTURE
 from worker.engine.layers.lora import AdapterRows
 
 StateKey: TypeAlias = "tuple[int, int, bool]"
@@ -138,7 +139,7 @@ class RowStates:
         """Keep the state [n, ...] of the rows of the current stretch."""
         if self.current is None:
             message = "a layer keeps a recurrent state outside of those that transformers calls so"
-            raise NotImplementedError(message)
+            raise NotImplementedError(f"{message}: {OTHER_ARCHITECTURE}")
         if key not in self._states:
             self._states[key] = state.new_zeros(self.num_rows, *state.shape[1:])
         self._states[key][self.current.rows] = state

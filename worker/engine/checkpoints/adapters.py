@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from worker.engine.errors import AdapterError, first_line
+from worker.engine.errors import AdapterError
 from worker.engine.layers.lora import MERGE_IT, AdapterRows, adapt_rows
 
 # Initialisations that leave the base weights alone; PiSSA, OLoRA and the like move part of them into the adapter.
@@ -33,6 +33,12 @@ _BEYOND_LOW_RANK = (
     "use_qalora",
     "velora_config",
 )
+
+GIVE_ITS_BASE = "give the model that it was trained on as base"
+_UNREADABLE = "its adapter_config.json is none that this version of PEFT reads: save it again, or update PEFT"
+_NO_SUCH_LAYERS = "PEFT puts no LoRA on layers of this model by the names it was trained on ({names}): " + GIVE_ITS_BASE
+_NO_WEIGHTS = "its weights are missing or broken: copy or download it again"
+_OTHER_SIZES = "its matrices are of other sizes than this model's layers: " + GIVE_ITS_BASE
 
 
 def whole(_key: str, tensor: Tensor) -> Tensor:
@@ -58,16 +64,12 @@ def stack_adapters(
     stack: PeftModel | None = None
     for name, path in paths.items():
         try:
-            config = PeftConfig.from_pretrained(path)
-            refusal = _why_not_plain(config)
-            if refusal is None:
-                with _peft_on_newer_transformers():
-                    stack, refusal = _load(model, stack, name, path, config, share_of)
-        except Exception as error:  # PEFT lets through whatever its readers and tuners raise
-            raise AdapterError(path=path, base=base, cause=first_line(error)) from error
-        refusal = refusal or _why_not_linear(model)
-        if refusal is not None:
-            raise AdapterError(path=path, base=base, cause=refusal)
+            with _peft_on_newer_transformers(), _or(_UNREADABLE):
+                config = PeftConfig.from_pretrained(path)
+            stack = _wrapped(model, stack, name, config)
+            _read_weights(stack, name, path, share_of)
+        except _RefusalError as refusal:
+            raise AdapterError(path=path, base=base, cause=str(refusal)) from refusal.__cause__
     if stack is not None:
         stack.train(mode=False)
         for number, name in enumerate(paths, 1):
@@ -76,11 +78,25 @@ def stack_adapters(
     return adapt_rows(model, list(paths))
 
 
+class _RefusalError(Exception):
+    """Why an adapter is not stacked."""
+
+
+@contextmanager
+def _or(cause: str) -> Iterator[None]:
+    """Say this of whatever PEFT's readers and tuners raise."""
+    try:
+        yield
+    except Exception as error:
+        raise _RefusalError(cause) from error
+
+
 def _why_not_plain(config: PeftConfig) -> str | None:
     if not isinstance(config, LoraConfig):
-        return f"it is of type {config.peft_type}, and only LoRA is stacked"
+        return f"it is of type {config.peft_type}, and only LoRA is stacked: {MERGE_IT}"
     if getattr(config, "target_parameters", None):
-        return f"it updates experts, which lie in one tensor (target_parameters), not linear layers alone: {MERGE_IT}"
+        what = "it updates experts, of which one tensor holds many (target_parameters), and not linear layers alone"
+        return f"{what}: {MERGE_IT}"
     used = [name for name in _BEYOND_LOW_RANK if getattr(config, name, None)]
     if used:
         return f"it uses {', '.join(used)}, which is more than a low-rank update: {MERGE_IT}"
@@ -95,32 +111,41 @@ def _why_not_plain(config: PeftConfig) -> str | None:
     return None
 
 
-def _load(  # noqa: PLR0917 (what it takes to read one adapter)
-    model: PreTrainedModel,
-    stack: PeftModel | None,
-    name: str,
-    path: str,
-    config: PeftConfig,
-    share_of: Callable[[str, Tensor], Tensor],
-) -> tuple[PeftModel, str | None]:
-    """Wrap the model's layers and read the weights; why they do not belong to this base, if they do not."""
-    if stack is None:
-        stack = PeftModel(model, config, adapter_name=name, autocast_adapter_dtype=False)
-    else:
-        stack.add_adapter(name, config, autocast_adapter_dtype=False)
-    weights = load_peft_weights(path, device=str(model.device))
+def _wrapped(model: PreTrainedModel, stack: PeftModel | None, name: str, config: PeftConfig) -> PeftModel:
+    """The model with PEFT's layers for one more adapter."""
+    cause = _why_not_plain(config)
+    if cause is None:
+        targets = cast("LoraConfig", config).target_modules
+        names = targets if isinstance(targets, str) else ", ".join(sorted(targets or ()))
+        with _peft_on_newer_transformers(), _or(_NO_SUCH_LAYERS.format(names=names)):
+            if stack is None:
+                stack = PeftModel(model, config, adapter_name=name, autocast_adapter_dtype=False)
+            else:
+                stack.add_adapter(name, config, autocast_adapter_dtype=False)
+        cause = _why_not_linear(model)
+    if cause is not None or stack is None:
+        raise _RefusalError(cause)
+    return stack
+
+
+def _read_weights(stack: PeftModel, name: str, path: str, share_of: Callable[[str, Tensor], Tensor]) -> None:
+    """Fill the layers of an adapter; raises where the weights do not belong to this base."""
+    model: PreTrainedModel = stack.get_base_model()  # type: ignore[assignment]  # PEFT types it as any module
+    with _or(_NO_WEIGHTS):
+        weights = load_peft_weights(path, device=str(model.device))
     copied = [key for key in weights if ".lora_" not in key and _is_the_models_own(model, key, weights[key])]
     weights = {key: share_of(key, tensor) for key, tensor in weights.items() if key not in copied}
     others = [key for key in weights if ".lora_" not in key]
     if others:
         what = f"{others[0]} and {len(others) - 1} more tensors that are not low-rank updates"
-        return stack, f"it holds {what}: {MERGE_IT}"
-    # PEFT annotates the pair of (missing, unexpected) keys by a word that is no type.
-    missing, unexpected = cast("tuple[list[str], list[str]]", set_peft_model_state_dict(stack, weights, name))
+        raise _RefusalError(f"it holds {what}: {MERGE_IT}")
+    with _or(_OTHER_SIZES):
+        # PEFT annotates the pair of (missing, unexpected) keys by a word that is no type.
+        missing, unexpected = cast("tuple[list[str], list[str]]", set_peft_model_state_dict(stack, weights, name))
     foreign = [*unexpected, *(key for key in missing if f".{name}." in key)]
     if foreign:
-        return stack, f"it was made for another model: {foreign[0]} and {len(foreign) - 1} more tensors do not match"
-    return stack, None
+        what = f"{foreign[0]} and {len(foreign) - 1} more tensors"
+        raise _RefusalError(f"it was made for another model, as PEFT reads it: {what} do not match; {GIVE_ITS_BASE}")
 
 
 def _is_the_models_own(model: PreTrainedModel, key: str, tensor: Tensor) -> bool:
@@ -144,8 +169,18 @@ def _why_not_linear(model: PreTrainedModel) -> str | None:
     for path, module in model.named_modules():
         if not isinstance(module, BaseTunerLayer):
             continue
-        if type(module) is not PeftLinear or not isinstance(module.base_layer, nn.Linear | Conv1D):
+        if type(module) is not PeftLinear or not _is_linear(module.base_layer):
             return f"it adapts {path}, which is not a linear layer: {MERGE_IT}"
         if module.lora_variant:
             return f"it adapts {path} by more than a low-rank update: {MERGE_IT}"
     return None
+
+
+@torch.inference_mode()
+def _is_linear(layer: nn.Module) -> bool:
+    """Whether it gives W x + b and nothing else: routers of experts may be linear layers by their class alone."""
+    if type(layer) in (nn.Linear, Conv1D) or not isinstance(layer, nn.Linear):
+        return isinstance(layer, nn.Linear | Conv1D)
+    x = torch.linspace(-1, 1, layer.in_features, device=layer.weight.device, dtype=layer.weight.dtype)[None]
+    y, expected = layer(x), nn.functional.linear(x, layer.weight, layer.bias)
+    return isinstance(y, Tensor) and y.shape == expected.shape and torch.allclose(y, expected, rtol=0.1, atol=0.1)

@@ -7,58 +7,76 @@ it elsewhere, or keep something else, are refused. What no configuration tells, 
 does (`worker.engine.proof`).
 """
 
+import inspect
 import sys
 from typing import Any  # a configuration holds whatever its JSON held
 
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from worker.engine.errors import OTHER_ARCHITECTURE
+from worker.engine.layers.attention import NAME
+
 _CHUNKS = {"chunked_attention": "attention_chunk_size"}
 _RECURRENT = {"linear_attention", "conv", "hybrid", "hybrid_sliding"}
 _STATELESS = {"mlp", "moe"}
-_ATTENTION = {"full_attention", "sliding_attention", *_CHUNKS}
+_OWN_WINDOWS = {"global", "local"}
+"""GPT-Neo's, whose code counts its window back from the newest column of a batch."""
+_ATTENTION = {"full_attention", "sliding_attention", *_CHUNKS, *_OWN_WINDOWS}
 _SIZES = ("hidden_size", "num_hidden_layers")
 _ROPE_LENGTHS = {"dynamic": "max_position_embeddings", "longrope": "original_max_position_embeddings"}
+
+ATTENTION_IS_ITS_OWN = f"its attention cannot be replaced by one that keeps texts apart: {OTHER_ARCHITECTURE}"
 
 
 def why_unsupported(config: PreTrainedConfig) -> str | None:
     """Why the configuration rules the model out, if it does."""
     model_class = _model_class(config)
     if config.is_encoder_decoder:  # whose texts are several
-        return "it is an encoder-decoder model, and the engine decodes decoder-only models"
+        return "it is an encoder-decoder model: choose a decoder-only one"
     if model_class is None:
-        return f"transformers has no causal language model of type {config.model_type!r}"
+        return f"transformers has no causal language model of type {config.model_type!r}: {OTHER_ARCHITECTURE}"
     text = config.get_text_config()
-    return _why_not_one_stack(text) or _why_not_in_rows(config, text, model_class)
+    return _why_not_one_stack(text) or _why_not_in_rows(text, model_class)
 
 
 def _why_not_one_stack(text: PreTrainedConfig) -> str | None:
     unstated = [name for name in _SIZES if not isinstance(getattr(text, name, None), int)]
     if not unstated:
         return None
-    return f"its configuration states no {unstated[0]}: the engine decodes a single stack of layers of one width"
+    return (
+        f"its configuration states no {unstated[0]}, and only a single stack of layers is decoded: {OTHER_ARCHITECTURE}"
+    )
 
 
-def _why_not_in_rows(
-    config: PreTrainedConfig, text: PreTrainedConfig, model_class: type[PreTrainedModel]
-) -> str | None:
+def _why_not_in_rows(text: PreTrainedConfig, model_class: type[PreTrainedModel]) -> str | None:
     # transformers marks recurrent models, and those whose attention can be replaced, so; there are no public names.
     kinds = set(_layer_types(text))
     if getattr(model_class, "_is_stateful", False) and not kinds & _RECURRENT:
-        return f"{model_class.__name__} keeps a recurrent state in a cache of its own, which rows cannot share"
-    attends = kinds - {"linear_attention", "conv"} - _STATELESS
-    if attends and not _attention_can_be_replaced(model_class):
-        return attention_is_its_own(config)
+        return f"it keeps a recurrent state in a cache of its own, which texts cannot share: {OTHER_ARCHITECTURE}"
+    if _attends_in_own_code(text, model_class):
+        if "past_key_values" not in inspect.signature(model_class.forward).parameters:
+            return f"it has no key-value cache, and would read each text anew for every token: {OTHER_ARCHITECTURE}"
+        if kinds & _RECURRENT:
+            return ATTENTION_IS_ITS_OWN
     unknown = sorted(kinds - _ATTENTION - _RECURRENT - _STATELESS)
     if unknown:
-        return f"its layers of type {', '.join(unknown)} keep a state that rows of a key-value cache cannot hold"
+        what = f"its layers of type {', '.join(unknown)} keep more of a text than keys and values, such as an index"
+        return f"{what}, which the cache does not hold: {OTHER_ARCHITECTURE}"
     return None
 
 
-def attention_is_its_own(config: PreTrainedConfig) -> str:
-    """What to say of a model that chooses among attentions of its own code."""
-    name = getattr(_model_class(config), "__name__", config.model_type)
-    return f"{name} does not let its attention be replaced, so rows of a cache cannot be told apart"
+def attention_for(config: PreTrainedConfig) -> str:
+    """The attention to load a model with: the engine's, or of its own ones that which transformers takes by default."""
+    model_class = _model_class(config)
+    if model_class is None or not _attends_in_own_code(config.get_text_config(), model_class):
+        return NAME
+    return "sdpa" if model_class._supports_sdpa else "eager"  # noqa: SLF001 (there is no public name)
+
+
+def needs_equal_lengths(config: PreTrainedConfig) -> bool:
+    """Whether rows can only be decoded together with others of their length."""
+    return "local" in _layer_types(config.get_text_config())
 
 
 def keeps_state(config: PreTrainedConfig) -> bool:
@@ -69,7 +87,7 @@ def keeps_state(config: PreTrainedConfig) -> bool:
 def longest_exact(config: PreTrainedConfig) -> int | None:
     """Most tokens of a row for which the engine's attention is what the model computes; None if nothing limits it."""
     text = config.get_text_config()
-    lengths = [getattr(text, "max_position_embeddings", None)]
+    lengths = [getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len")]
     lengths += [getattr(text, _CHUNKS[kind], None) for kind in set(_layer_types(text)) & _CHUNKS.keys()]
     if getattr(text, "attn_temperature_tuning", None):  # its steps are counted along the line, whatever row it is
         lengths.append(int(text.floor_scale) - 1)
@@ -91,10 +109,11 @@ def _model_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
     return found[0] if isinstance(found, tuple) else found
 
 
-def _attention_can_be_replaced(model_class: type[PreTrainedModel]) -> bool:
-    """Whether the class says so, or its code asks transformers which attention to call."""
+def _attends_in_own_code(text: PreTrainedConfig, model_class: type[PreTrainedModel]) -> bool:
+    """Whether layers attend, and neither does the class say nor its code ask transformers which attention to call."""
     code = sys.modules[model_class.__module__]
-    return getattr(model_class, "_supports_attention_backend", False) or hasattr(code, "ALL_ATTENTION_FUNCTIONS")
+    asks = getattr(model_class, "_supports_attention_backend", False) or hasattr(code, "ALL_ATTENTION_FUNCTIONS")
+    return not asks and bool({*_layer_types(text)} - {"linear_attention", "conv"} - _STATELESS)
 
 
 def _layer_types(text: PreTrainedConfig) -> list[str]:

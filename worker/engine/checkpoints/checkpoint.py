@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Self, cast
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import safe_open
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from worker.engine.checkpoints import files
-from worker.engine.checkpoints.architecture import attention_is_its_own, why_unsupported
+from worker.engine.checkpoints.architecture import ATTENTION_IS_ITS_OWN, attention_for, why_unsupported
 from worker.engine.checkpoints.hub import local_folder
 from worker.engine.checkpoints.quantised import method_of, missing_package, unpack_at_load, unpacked, why_unreadable
 from worker.engine.checkpoints.tokenizer_files import TokenizerFiles
 from worker.engine.errors import (
+    OTHER_ARCHITECTURE,
     AdapterAsBaseError,
     GenerationConfigError,
     ModelConfigError,
@@ -88,8 +90,8 @@ class Checkpoint:
             )
         except OSError as error:
             raise ModelConfigError(path=self.path, cause=first_line(error)) from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise UnsupportedModelError(path=self.path, cause=first_line(error)) from error
+        except (KeyError, StrictDataclassError, TypeError, ValueError) as error:
+            raise UnsupportedModelError(path=self.path, cause=self._why_no_configuration()) from error
         cause = why_unsupported(config) or missing_package(config)
         if cause is not None:
             raise UnsupportedModelError(path=self.path, cause=cause)
@@ -105,7 +107,7 @@ class Checkpoint:
                 self.folder,
                 config=config,
                 dtype=dtype,
-                attn_implementation=attention.NAME,
+                attn_implementation=attention_for(config),
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
@@ -116,7 +118,7 @@ class Checkpoint:
             )
         except Exception as error:  # the readers of the weight formats have no common error
             if isinstance(error, KeyError) and error.args == (attention.NAME,):
-                raise UnsupportedModelError(path=self.path, cause=attention_is_its_own(config)) from error
+                raise UnsupportedModelError(path=self.path, cause=ATTENTION_IS_ITS_OWN) from error
             method = method_of(config)
             if method is not None:
                 raise UnsupportedModelError(path=self.path, cause=why_unreadable(method, error)) from error
@@ -165,6 +167,20 @@ class Checkpoint:
             with safe_open(file, framework="pt") as weights:
                 found |= {name: weights.get_tensor(name) for name in weights.keys() if name.startswith(prefix)}  # noqa: SIM118 (no mapping)
         return found
+
+    def _why_no_configuration(self) -> str:
+        """What to say of a config.json that can be read, and of which transformers makes none of its configurations."""
+        if self._gguf_file:
+            return "transformers reads no GGUF file of its architecture: give its weights as safetensors"
+        try:
+            content = json.loads((self.folder / files.CONFIG).read_text(encoding="utf-8"))
+            kind = content["model_type"]
+        except (KeyError, OSError, TypeError, ValueError):
+            return "its config.json names no model_type: give the directory that save_pretrained wrote"
+        if kind in CONFIG_MAPPING:
+            return f"its config.json holds values that transformers does not take for a {kind!r}: download it again"
+        code = ", and code beside the weights is not run" if "auto_map" in content else ""
+        return f"this version of transformers has no model of type {kind!r}{code}: update it, or {OTHER_ARCHITECTURE}"
 
     def _check_generation_config(self) -> None:
         """Raise GenerationConfigError where transformers would leave the file out silently."""

@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from worker.engine.errors import OTHER_ARCHITECTURE
 from worker.engine.layers.native import Kernels, kernels_on
 
 HAS_KERNEL = find_spec("triton") is not None
@@ -163,8 +164,8 @@ def attend_rows(
 ) -> tuple[Tensor, None]:
     """Query [1, heads, tokens, size]; key and value [rows, key heads, capacity, size] -> [1, tokens, heads, size]."""
     if position_bias is not None:
-        message = "its attention adds a bias that is counted along the line of all rows, and not along each row"
-        raise NotImplementedError(message)
+        message = "its attention adds a bias that counts the tokens of all texts as one text's"
+        raise NotImplementedError(f"{message}: {OTHER_ARCHITECTURE}")
     row_pass = CURRENT_PASS.get()
     row_pass.windows.add(sliding_window)
     scoring = Scoring(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap, s_aux)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from worker.engine.layers.lora import RowAdaptedLinear
+from worker.engine.layers.lora import RowAdaptedLinear, even
 from worker.engine.layers.native import Kernels, Update, Updates, kernels_on
 from worker.engine.layers.packed import laid_out, plain_of
 
@@ -25,7 +25,8 @@ class JoinedLinear(nn.Module):
         self.updates = Updates(updates)
         self.num_ranks = sum(map(len, downs))
         matrices = [matrix for matrix, _ in plain]
-        product = laid_out(torch.cat([*matrices, *downs]), _joined_bias(plain, self.num_ranks))
+        down = even(torch.cat([matrices[0][:0], *downs]), self.out_features)
+        product = laid_out(torch.cat([*matrices, down]), _joined_bias(plain, len(down)))
         if product is None:
             raise NotImplementedError  # kernels exist: there is a layout
         self.product = product
@@ -35,6 +36,12 @@ class JoinedLinear(nn.Module):
         """[out, in] without adapters, for the few models that look at a layer's weight themselves."""
         whole: Tensor = self.product.weight
         return whole[: self.out_features]
+
+    @property
+    def bias(self) -> Tensor | None:
+        """[out], likewise."""
+        whole: Tensor | None = self.product.bias
+        return None if whole is None else whole[: self.out_features]
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., tokens, in] -> [..., tokens, out], a part of wider rows where there are adapters."""

@@ -42,7 +42,7 @@ class AdapterRows:
         self.excluded = adapters[:, None] != self._numbers
 
     @contextmanager
-    def only(self, tokens: slice) -> Iterator[None]:
+    def only(self, tokens: slice | Tensor) -> Iterator[None]:
         """Let layers run on these tokens of the line alone, whatever their shape."""
         excluded = self.excluded
         self.excluded = None if excluded is None else excluded[tokens].contiguous()  # as kernels read it
@@ -76,7 +76,7 @@ class RowAdaptedLinear(nn.Module):
         down = {index: _weight(layer.lora_A[name]) for index, name in present.items()}
         up = [_weight(layer.lora_B[name]) * layer.scaling[name] for name in present.values()]
         owner = [torch.full((len(matrix),), index) for index, matrix in down.items()]
-        self.wide = _joined(weight, torch.cat([*down.values()]).to(weight), base.bias)
+        self.wide = _joined(weight, even(torch.cat([*down.values()]).to(weight), len(weight)), base.bias)
         self.register_buffer("up", torch.cat(up, dim=1).to(weight), persistent=False)  # [out, ranks]
         self.register_buffer("owner", torch.cat(owner).to(weight.device), persistent=False)  # [ranks]
 
@@ -86,9 +86,15 @@ class RowAdaptedLinear(nn.Module):
         return self.wide.weight[: self.out_features]
 
     @property
+    def bias(self) -> Tensor | None:
+        """The bias of the layer without adapters."""
+        bias: Tensor | None = self.wide.bias
+        return None if bias is None else bias[: self.out_features]
+
+    @property
     def down(self) -> Tensor:
         """A of all adapters [ranks, in]."""
-        return self.wide.weight[self.out_features :]
+        return self.wide.weight[self.out_features :][: len(self.owner)]
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., tokens, in] -> [..., tokens, out]."""
@@ -96,7 +102,7 @@ class RowAdaptedLinear(nn.Module):
 
     def updated(self, product: Tensor) -> Tensor:
         """W x + B (mask * (A x)) of [W; A] x [..., tokens, out + ranks], which is overwritten."""
-        y, low = product[..., : self.out_features], product[..., self.out_features :]
+        y, low = product[..., : self.out_features], product[..., self.out_features :][..., : len(self.owner)]
         if self._rows.any_adapted:
             y.flatten(0, -2).addmm_(self.masked(low).flatten(0, -2), self.up.t())
         return y
@@ -119,6 +125,14 @@ class RowAdaptedLinear(nn.Module):
     def rows(self) -> AdapterRows:
         """The adapters of the tokens of the coming forward, shared by all adapted layers of a model."""
         return self._rows
+
+
+def even(down: Tensor, num_out: int) -> Tensor:
+    """A [ranks, in], with a row of zeros behind it if products [out + ranks] were of odd width.
+
+    Llama 4 views what a layer gives as pairs, complex numbers, wherever rows begin.
+    """
+    return nn.functional.pad(down, (0, 0, 0, (num_out + len(down)) % 2))
 
 
 def _joined(weight: Tensor, down: Tensor, bias: Tensor | None) -> nn.Linear:
