@@ -43,7 +43,7 @@ PRELOADED = [
     "celery.concurrency.thread",
     "kombu.transport.redis",
 ]
-PRELOADED += ["celery.worker.consumer", "celery.worker.strategy", "uvicorn.protocols.http.auto", "psycopg"]
+PRELOADED += ["celery.bin.celery", "celery.worker.consumer", "celery.worker.strategy", "uvicorn.protocols.http.auto", "psycopg"]
 
 _forkserver: ForkServer = vars(forkserver)["_forkserver"]
 """The one that `multiprocessing` knows."""
