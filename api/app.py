@@ -3,6 +3,7 @@
 import time
 
 from fastapi import Depends, FastAPI
+from starlette.datastructures import State
 from starlette.middleware.gzip import GZipMiddleware
 
 from api import health, metrics, models
@@ -68,10 +69,29 @@ def create_app(
     Without `bulk`, long work is done in threads of this process.
     """
     app = DocumentedApi()
+    app.state = new_state(settings, database=database, queue=queue, bulk=bulk)
+    app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_FROM_BYTES, compresslevel=FASTEST_LEVEL)
+    app.add_middleware(HeadMiddleware)
+    app.add_middleware(RequestMiddleware)
+    install_error_handlers(app)
+    app.router.routes.insert(0, PollRoute())
+    for resource in OWN:
+        checks = [Depends(refuse_broken_text), Depends(refuse_unknown_parameters)]
+        app.include_router(resource.router, dependencies=checks)
+    for resource in (*VENDORS, health):  # monitors and the vendors' clients add parameters of their own
+        app.include_router(resource.router)
+    pages.install(app)
+    return app
+
+
+def new_state(
+    settings: Settings, *, database: Database | None = None, queue: Queue | None = None, bulk: Bulk | None = None
+) -> State:
+    """What an application holds for its requests, as nobody has used it; arguments as for `create_app`."""
     database = database or Database(settings.database_url)
     publisher = Publisher(queue or create_queue(settings.redis_url, timeout_seconds=PUBLISH_TIMEOUT_SECONDS))
     statuses = statuses_in(database, publisher)
-    app.state.services = Services(
+    services = Services(
         settings=settings,
         database=database,
         publisher=publisher,
@@ -86,16 +106,4 @@ def create_app(
         readiness=ReadinessChecks(lambda: new_round(settings, database)),
         metrics=metrics.registry(database),
     )
-    app.state.started_at = int(time.time())
-    app.add_middleware(GZipMiddleware, minimum_size=COMPRESSED_FROM_BYTES, compresslevel=FASTEST_LEVEL)
-    app.add_middleware(HeadMiddleware)
-    app.add_middleware(RequestMiddleware)
-    install_error_handlers(app)
-    app.router.routes.insert(0, PollRoute())
-    for resource in OWN:
-        checks = [Depends(refuse_broken_text), Depends(refuse_unknown_parameters)]
-        app.include_router(resource.router, dependencies=checks)
-    for resource in (*VENDORS, health):  # monitors and the vendors' clients add parameters of their own
-        app.include_router(resource.router)
-    pages.install(app)
-    return app
+    return State({"services": services, "started_at": int(time.time()), **pages.new_state(services)})

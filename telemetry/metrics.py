@@ -35,6 +35,7 @@ REDIS_FAULTS = Counter(
     registry=None,
 )
 BUILD = Info("padserve_build", "The version that runs.", registry=None)
+BUILD.info({"version": version("padserve")})
 
 Counted: TypeAlias = dict[str, float]
 """Faults of the database by kind."""
@@ -45,7 +46,6 @@ def new_registry(collectors: Iterable[Collector]) -> CollectorRegistry:
     disable_created_metrics()  # type: ignore[no-untyped-call] # a moment for each series would double them, and nobody asks for it
     for kind in (PASSES, REFUSED):
         DATABASE_FAULTS.labels(kind)  # 0 is shown: a series that begins with its first fault shows no increase
-    BUILD.info({"version": version("padserve")})
     registry = CollectorRegistry()
     for collector in (ProcessCollector(registry=None), DATABASE_FAULTS, REDIS_FAULTS, BUILD, *collectors):
         registry.register(collector)

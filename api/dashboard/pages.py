@@ -24,6 +24,7 @@ from api.dashboard import (
 from api.dashboard.pulse import pulse_in
 from api.dashboard.rendering import HTMX_PATH, STATIC, STATIC_PATH, failure
 from api.dashboard.security import protect
+from api.http.dependencies import Services
 from api.http.errors import NotFoundError
 
 GROUPS = (sign_in, jobs, new_job, job, unguided, profiles, history, preview, teaching, strength, health, account)
@@ -57,16 +58,21 @@ class NotFoundPage:
 
 def install(app: FastAPI) -> None:
     """Add the pages to the application."""
-    app.state.dashboard_failures = sign_in.Failures()
-    app.state.dashboard_streams = live.Streams()
-    services = app.state.services
-    app.state.dashboard_visits = sessions.visits_in(services.database)
-    app.state.dashboard_pulse = pulse_in(services.database, lambda: services.listeners.is_stopping)
-    app.state.dashboard_lists = jobs.lists_in(services)
-    app.state.dashboard_progress = job.progress_in(services)
-    app.state.dashboard_health = health.health_in(services)
     app.mount(HTMX_PATH, Assets(packages=[("js_lib_htmx", "static/htmx")]))
     app.mount(STATIC_PATH, Assets(directory=STATIC))
     app.router.default = NotFoundPage(app.router.default)
     for group in GROUPS:
         app.include_router(group.router)
+
+
+def new_state(services: Services) -> dict[str, object]:
+    """What the pages find in the application's state, by its name there."""
+    return {
+        "dashboard_failures": sign_in.Failures(),
+        "dashboard_streams": live.Streams(),
+        "dashboard_visits": sessions.visits_in(services.database),
+        "dashboard_pulse": pulse_in(services.database, lambda: services.listeners.is_stopping),
+        "dashboard_lists": jobs.lists_in(services),
+        "dashboard_progress": job.progress_in(services),
+        "dashboard_health": health.health_in(services),
+    }

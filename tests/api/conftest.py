@@ -1,8 +1,12 @@
 """The application over HTTP, on a real migrated SQLite database and a queue that records what is published."""
 
+import math
+import shutil
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, update
@@ -15,12 +19,14 @@ from db.registry_models import Model, Worker
 from db.session import Database
 from domain.model_descriptions import ModelDescription
 from domain.states import WorkerState
-from tests.api.apps import create_app, take_back
+from tests.api.apps import client_of, create_app, take_back
 from tests.builders import a_description, a_model
 from worker.queue import Publisher
 
 MODEL = "hub/tiny-model"
 EVERY_SCOPE = tuple(Scope)
+SEEN_AGO_SECONDS = 5.0
+"""The worker that a test begins with was last seen so long ago at most; it counts as alive for 30."""
 
 
 class RecordingQueue:
@@ -103,7 +109,7 @@ class Api:
     def anonymous_client(self, headers: dict[str, str] | None = None) -> TestClient:
         app = create_app(self.settings, database=self.database, queue=self.queue)
         self.queue.publishers.append(app.state.services.publisher)
-        return TestClient(app, headers=headers, raise_server_exceptions=False)
+        return client_of(app, headers=headers)
 
 
 def an_api(settings: Settings, database: Database) -> Api:
@@ -113,14 +119,37 @@ def an_api(settings: Settings, database: Database) -> Api:
     return api
 
 
+@pytest.fixture(scope="session")
+def serve_in(migrated_sqlite_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
+    """Makes an SQLite database one with a model and a worker that serves it: a copy, as hundreds of tests begin so."""
+    template = tmp_path_factory.mktemp("served") / "template.db"
+    made_at = -math.inf
+
+    def copy_to(file: Path) -> None:
+        nonlocal made_at
+        if time.monotonic() - made_at > SEEN_AGO_SECONDS:
+            shutil.copy(migrated_sqlite_file, template)
+            database = Database(f"sqlite:///{template}")
+            a_model(database, MODEL, a_description(max_length=4096))
+            database.dispose()
+            made_at = time.monotonic()
+        shutil.copy(template, file)
+
+    return copy_to
+
+
 @pytest.fixture
 def settings(sqlite_url: str) -> Settings:
     return Settings(database_url=sqlite_url, redis_url="redis://127.0.0.1:1/0")
 
 
 @pytest.fixture
-def api(settings: Settings, sqlite_database: Database) -> Iterator[Api]:
-    api = an_api(settings, sqlite_database)
+def api(
+    settings: Settings, sqlite_database: Database, serve_in: Callable[[Path], None], tmp_path: Path
+) -> Iterator[Api]:
+    """With one model, which has a policy, and a worker that serves it."""
+    serve_in(tmp_path / "padserve.db")
+    api = Api(settings, sqlite_database)
     yield api
     for publisher in api.queue.publishers:
         publisher.close(0)

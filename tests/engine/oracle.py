@@ -1,6 +1,8 @@
 """The slow, obvious decoder: one request at a time, every prefix run from the start, each formula as it is written.
 
-Shares no code with the engine: not the noise, not the choice of candidates, not the adapters, not the cache.
+Where many requests ask one model, a test may say what it expects: transformers' forward over that text gives what its
+forwards over every prefix give, since no token sees a later one. The formulas are applied to it all the same, and where
+the text is another, to what its own prefixes give. Shares no code with the engine: not the noise, not the choice of candidates, not the adapters, not the cache.
 """
 
 import math
@@ -18,7 +20,7 @@ from tests.engine.models import EOS, Family, peft_on_newer_transformers, read
 from worker.engine import Request, Stream
 
 LanguageModel: TypeAlias = Callable[[Tensor], Tensor]
-"""Token ids [1, n] to the logits [V] of what comes next."""
+"""Token ids [1, n] to the logits [n, V] of what comes behind each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,11 @@ class Oracle:
         base, reference = read(family.base), read(family.reference)
         return cls({"base": uncached(base), "policy": uncached(adapted), "reference": uncached(reference)})
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request, guess: Sequence[int] = ()) -> Answer:
+        """As far as the answer begins like `guess`, it is not every prefix that is run, but all of them at once."""
+        if guess:
+            for stream in request.streams:
+                self._read(stream, guess)
         token_ids: list[int] = []
         rewards: list[float] = []
         kls: list[float] = []
@@ -119,25 +125,32 @@ class Oracle:
         prefix = (*stream.prompt, *token_ids)
         key = (stream.weights, prefix)
         if key not in self._known:
-            self._known[key] = self._models[stream.weights](torch.tensor([prefix])).tolist()
+            self._known[key] = self._models[stream.weights](torch.tensor([prefix]))[-1].tolist()
         return self._known[key]
+
+    @torch.no_grad()
+    def _read(self, stream: Stream, text: Sequence[int]) -> None:
+        """Know the logits of what may follow each beginning of a text."""
+        behind_each = self._models[stream.weights](torch.tensor([[*stream.prompt, *text]]))[len(stream.prompt) - 1 :]
+        for length, logits in enumerate(behind_each.tolist()):
+            self._known[stream.weights, (*stream.prompt, *text[:length])] = logits
 
 
 def uncached(model: PreTrainedModel | PeftModel) -> LanguageModel:
     def logits(token_ids: Tensor) -> Tensor:
         of_all: Tensor = model(input_ids=token_ids, use_cache=False).logits
-        return of_all[0, -1]
+        return of_all[0]
 
     return logits
 
 
 def behind_a_value_head(model: PreTrainedModel, weight: Tensor, bias: Tensor | None) -> LanguageModel:
-    """`lm_head(V h + v)` of the last hidden state h, as in PAD's released code."""
+    """`lm_head(V h + v)` of each last hidden state h, as in PAD's released code."""
 
     def logits(token_ids: Tensor) -> Tensor:
         decoder = model.get_decoder()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
-        hidden = decoder(input_ids=token_ids, use_cache=False).last_hidden_state[0, -1]
-        valued = weight @ hidden if bias is None else weight @ hidden + bias
+        hidden = decoder(input_ids=token_ids, use_cache=False).last_hidden_state[0]
+        valued = hidden @ weight.T if bias is None else hidden @ weight.T + bias
         of_all: Tensor = model.get_output_embeddings()(valued)  # type: ignore[no-untyped-call]  # as above
         return of_all
 

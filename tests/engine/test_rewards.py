@@ -11,7 +11,8 @@ def test_rewards_equal_the_oracles(engine: Engine, oracle: Oracle) -> None:
     completions = decode(engine, requests)
 
     for request in requests:
-        completion, answer = completions[request.request_id], oracle.answer(request)
+        completion = completions[request.request_id]
+        answer = oracle.answer(request, completion.token_ids)
         assert completion.rewards == pytest.approx(answer.rewards, abs=1e-4)
         assert completion.reward == pytest.approx(sum(answer.rewards), abs=1e-3)
         assert len(answer.rewards) == completion.num_completion_tokens

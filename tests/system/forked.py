@@ -33,6 +33,7 @@ API, WORKER, ECHO_WORKER = "api.__main__", "worker.__main__", "tests.system.prog
 BENCH_WORKER = "bench.system.worker"
 STAND_INS = "tests.padserve.programs.fake_up"
 DECODER = "worker.texts.decoder"
+TOY_GROUP = "tests.engine.parallel.toy_group"
 PRELOADED = [
     API,
     WORKER,
@@ -43,7 +44,8 @@ PRELOADED = [
     "celery.concurrency.thread",
     "kombu.transport.redis",
 ]
-PRELOADED += ["celery.worker.consumer", "celery.worker.strategy", "uvicorn.protocols.http.auto", "psycopg"]
+PRELOADED += ["celery.bin.celery", "celery.worker.consumer", "celery.worker.strategy"]
+PRELOADED += ["uvicorn.protocols.http.auto", "psycopg"]
 
 _forkserver: ForkServer = vars(forkserver)["_forkserver"]
 """The one that `multiprocessing` knows."""
@@ -55,7 +57,7 @@ class ForkedProcess:
     def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         log.touch()  # it is read before the process has written
         self._process = context().Process(target=_run, args=(module, tuple(arguments), dict(environment), log))
-        with with_torch() if module == WORKER else nullcontext():
+        with with_torch() if module in {WORKER, TOY_GROUP} else nullcontext():
             self._process.start()
 
     @property

@@ -1,5 +1,6 @@
 """A hold-out is a share of a job's users, drawn by a stored seed, who get the unguided text and are told apart."""
 
+import json
 import uuid
 
 import pytest
@@ -10,12 +11,12 @@ from starlette.testclient import TestClient
 from domain.holdouts import Holdout
 from tests.api.conftest import Api
 from tests.api.job_requests import (
+    NDJSON_HEADERS,
     Json,
     accepted,
     an_item,
     end_item,
     errors_of,
-    give_profile,
     items_of_job,
     preference_of,
     submit,
@@ -28,8 +29,8 @@ SEED = 7
 
 @pytest.fixture
 def client(client: TestClient) -> TestClient:
-    for user_id in USERS:
-        give_profile(client, user_id)
+    lines = [json.dumps({"user_id": user_id, "principles": ["humor"]}) for user_id in USERS]
+    assert client.post("/v1/profiles:import", content="\n".join(lines), headers=NDJSON_HEADERS).is_success
     return client
 
 

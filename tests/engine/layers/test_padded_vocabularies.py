@@ -38,7 +38,7 @@ def cut(model: LanguageModel) -> LanguageModel:
     """Of the tokens that all models have."""
 
     def logits(ids: Tensor) -> Tensor:
-        return model(ids)[:NARROW]
+        return model(ids)[:, :NARROW]
 
     return logits
 

@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.system.forked import TOY_GROUP, ForkedProcess
 from worker.engine.parallel.watch import LOST
 
 EVENTS = {
@@ -18,17 +17,18 @@ EVENTS = {
     "a follower has stopped": "has not answered for",
     "a follower is killed": "has ended (-9)",
 }
-_PROGRAM = Path(__file__).with_name("toy_group.py")
 
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, int]]:
     """Of each event: how the leader ended, what it said, and the process of its follower."""
-    folder = tmp_path_factory.mktemp("said")
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(_PROGRAM), str(folder), *EVENTS]
-    printed = subprocess.run(command, capture_output=True, check=True, env=environment, timeout=600).stdout
-    events: dict[str, tuple[int, str, int]] = json.loads(printed)
+    folder, log = tmp_path_factory.mktemp("said"), tmp_path_factory.mktemp("log") / "told"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    program = ForkedProcess(TOY_GROUP, [str(folder), *EVENTS], environment, log)
+    code = program.wait(600)
+    printed = log.read_text()
+    assert code == 0, printed
+    events: dict[str, tuple[int, str, int]] = json.loads(printed.splitlines()[-1])
     return events
 
 

@@ -1,6 +1,11 @@
 """A model in two processes, as on two devices: one engine for all tests, its second process started once."""
 
-from collections.abc import Iterator
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -8,8 +13,11 @@ from transformers import AutoConfig
 
 from tests.engine.models import Family, llama, save, save_adapter, tiny
 from tests.engine.requests import decode, mixed_batch, pad, prompt, shaped_batch, token_ids
+from tests.system import forked
 from worker.engine import Completion, Engine, ModelError, Request, Score, ScoreRequest, load_engine
 from worker.engine.cache.kv_cache import RowCache
+from worker.engine.loading import load_shares
+from worker.engine.parallel import followers
 from worker.engine.parallel.shards import why_not_shared
 from worker.engine.runner import Runner
 
@@ -28,6 +36,31 @@ _EXPERTS = {
     "bos_token_id": None,
     "eos_token_id": 96,
 }
+
+
+class ForkedFollower:
+    """A follower's process as its leader sees it, forked where its imports are done.
+
+    How one starts otherwise is seen in `tests/worker/supervision/test_several_devices.py`.
+    """
+
+    def __init__(self, command: Sequence[str], **_others: object) -> None:
+        connection = Connection(os.dup(int(command[-2])))
+        self._process = forked.context().Process(target=_follow, args=(connection,))
+        with forked.with_torch():
+            self._process.start()
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self._process.join(timeout)
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def _follow(connection: Connection) -> None:
+    torch.set_num_threads(1)
+    followers.follow(connection, load_shares)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +96,8 @@ def whole(family: Family) -> Engine:
 def divided(family: Family) -> Iterator[Engine]:
     if torch._C._get_accelerator().type != "cpu":  # noqa: SLF001 (as the engine asks)
         pytest.skip("transformers divides a model among the GPUs of a torch that is built for them")
-    engine = _load(family, 2)
+    with patch.object(followers, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": ForkedFollower})):
+        engine = _load(family, 2)
     yield engine
     engine.close()
 

@@ -1,7 +1,7 @@
-"""`python toy_group.py <folder> <event> ...`: pairs of processes that hold nothing, one of which meets the unexpected.
+"""`tests.engine.parallel.toy_group <folder> <event> ...`: pairs of processes that hold nothing, one of which meets the unexpected.
 
-What each leader said and how it ended is printed as JSON. Importing the engine is what takes time, so this process does
-it for all of them: leaders and followers are forks of it.
+What each leader said and how it ended is printed as JSON. Importing the engine is what takes time, so leaders and
+followers are forks of this process, and it is one of another that has done so (`tests.system.forked`).
 """
 
 import json
@@ -118,6 +118,3 @@ def main() -> None:
     }
     sys.stdout.write(json.dumps(told))
 
-
-if __name__ == "__main__":
-    main()

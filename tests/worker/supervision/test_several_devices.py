@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from domain.attempts import Attempt
+from tests.system import forked
 from tests.system.processes import wait_until
 from tests.worker.items import an_item, settings_for
 from worker.supervision.engine_process import load_text_decoder
@@ -19,10 +20,12 @@ MODEL = Path(__file__).parents[3] / "examples/demo/model"
 
 
 @pytest.fixture
-def supervisor() -> Iterator[EngineSupervisor]:
+def supervisor(forked_engines: None) -> Iterator[EngineSupervisor]:
+    """Its engines are forked; the processes of their other devices start as always."""
     settings = settings_for(MODEL / "base", MODEL / "policy", tensor_parallel=2)
     supervisor = EngineSupervisor(partial(load_text_decoder, settings), start_seconds=300, silence_seconds=120)
-    yield supervisor
+    with forked.with_torch():
+        yield supervisor
     supervisor.stop()
 
 
@@ -30,7 +33,8 @@ def test_one_device_that_dies_takes_the_engine_with_it_and_none_outlives_it(supe
     supervisor.start()
     supervisor.submit([an_item(1, "Write about the sea.", max_tokens=400)])
     supervisor.poll(0)
-    leader, follower = _engine(), _follower(_engine())
+    leader = _engine(supervisor)
+    follower = _follower(leader)
     assert follower is not None
 
     follower.kill()
@@ -40,7 +44,7 @@ def test_one_device_that_dies_takes_the_engine_with_it_and_none_outlives_it(supe
     assert deaths == {Attempt(1, 1)}
     assert not _is_alive(leader)
     supervisor.poll(0)  # starts both anew
-    leader = _engine()
+    leader = _engine(supervisor)
     wait_until(lambda: _follower(leader) is not None, seconds=120, what="a process per device that imports torch")
     follower = _follower(leader)
     assert follower is not None
@@ -49,9 +53,12 @@ def test_one_device_that_dies_takes_the_engine_with_it_and_none_outlives_it(supe
     wait_until(lambda: not _is_alive(follower), seconds=20, what="the end of the other device's process")
 
 
-def _engine() -> psutil.Process:
-    (process,) = (one for one in psutil.Process().children() if "spawn_main" in " ".join(one.cmdline()))
-    return process
+def _engine(supervisor: EngineSupervisor) -> psutil.Process:
+    engine = supervisor._engine  # noqa: SLF001 - nobody else is told its process
+    assert engine is not None
+    pid = engine._process.pid  # noqa: SLF001 - as above
+    assert pid is not None
+    return psutil.Process(pid)
 
 
 def _follower(leader: psutil.Process) -> psutil.Process | None:
