@@ -24,7 +24,7 @@ from api.jobs import events as job_events
 from api.jobs import flow as job_flow
 from api.jobs import results
 from api.jobs import routes as jobs
-from api.jobs.polling import PollRoute
+from api.jobs.polling import PollRoute, plain_polls_in
 from api.jobs.status import statuses_in
 from api.openai import at_once, batches, files
 from api.profiles import feedback
@@ -98,6 +98,7 @@ def new_state(
         callers=callers_in(database),
         statuses=statuses,
         polled_statuses=Crowds(statuses),
+        plain_polls=Crowds(plain_polls_in(database, publisher)),
         endings=Endings(database),
         ear=Ear(settings.redis_url),
         listeners=Listeners(database, publisher),

@@ -78,6 +78,9 @@ class Database:
             ) from error
         # SQLite has one writer: a transaction that will write says so at its start and waits its turn there.
         self.writing_engine = self.engine.execution_options(padserve_begin="BEGIN IMMEDIATE")
+        self._glancing_engine = self.engine
+        if self.url.get_backend_name() == "postgresql":
+            self._glancing_engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -89,6 +92,15 @@ class Database:
     def reading(self) -> Iterator[Session]:
         """A session that only reads, from one snapshot on SQLite; nothing done in it is kept."""
         with Session(self.engine, expire_on_commit=False, autoflush=False) as session:
+            yield session
+
+    @contextmanager
+    def glancing(self) -> Iterator[Session]:
+        """The same for what is asked all the time: to begin and to end a transaction costs no message of its own.
+
+        Only for what does nothing but read: on PostgreSQL each statement is a transaction, so a change would be kept.
+        """
+        with Session(self._glancing_engine, expire_on_commit=False, autoflush=False) as session:
             yield session
 
     def check(self) -> None:
@@ -184,13 +196,12 @@ def _check_place(url: URL) -> None:
 
 
 def _postgresql_engine(url: URL, pool_size: int, statement_seconds: int) -> Engine:
-    from db.patience import connect_with_patience  # noqa: PLC0415 - its driver is there only where PostgreSQL is used
+    from db.patience import ask_whether_they_live, connect_with_patience  # noqa: PLC0415 - its driver is there only where PostgreSQL is used
 
     engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_pre_ping=True,
         hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
@@ -200,6 +211,7 @@ def _postgresql_engine(url: URL, pool_size: int, statement_seconds: int) -> Engi
         json_deserializer=from_json,
     )
     event.listen(engine, "do_connect", connect_with_patience(statement_seconds + ANSWER_MARGIN_SECONDS))
+    ask_whether_they_live(engine)
     return engine
 
 

@@ -117,7 +117,7 @@ async def create_message_batch(
     key = None if idempotency_key is None else RequestKey(caller.tenant_id, ROUTE, idempotency_key, sent)
     asked = Asked(sent, user_profile_id, key, repeat_seconds(retry_count))
     accepted = await _accepted(services, caller.tenant_id, body, asked)
-    await make_known(services, accepted.job)
+    make_known(services, accepted.job)
     if accepted.job is None:
         response.headers["Idempotency-Replayed"] = "true"
     return await run_in_threadpool(lambda: batch_object(_found(caller, services, accepted.batch_id), base_url))

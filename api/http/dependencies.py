@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -15,7 +16,7 @@ from api.http.admission import Lanes
 from api.http.coalescing import Coalescer
 from api.http.crowds import Crowds
 from api.http.errors import ForbiddenError, UnauthorizedError
-from api.jobs.status import JobOfTenant, Status
+from api.jobs.status import JobOfTenant, KeyAndJob, Status
 from api.readiness import ReadinessChecks
 from api.settings import Settings
 from api.streams.endings import Endings
@@ -62,6 +63,8 @@ class Services:
     statuses: Coalescer[JobOfTenant, Status]
     polled_statuses: Crowds[JobOfTenant, Status]
     """The same for whoever polls: a crowd is told what was true a moment ago."""
+    plain_polls: Crowds[KeyAndJob, Status]
+    """The same again, with the key's look-up in it (`api.jobs.polling`)."""
     endings: Endings
     ear: Ear
     listeners: Listeners
@@ -70,6 +73,7 @@ class Services:
     def forget(self) -> None:
         """Something was changed through this process: whoever asks next is told of it, in however large a crowd."""
         self.polled_statuses.forget()
+        self.plain_polls.forget()
         self.callers.forget()
 
 
@@ -108,12 +112,11 @@ async def authenticate(
         raise UnauthorizedError(
             "`Authorization` and `X-Api-Key` hold different API keys: send one of them.", headers=INVALID_TOKEN
         )
-    return await caller_with(services, given.pop())
+    return known(await services.callers.ask(given.pop()))
 
 
-async def caller_with(services: Services, secret: str) -> Caller:
-    """The caller whose key has this text, or `UnauthorizedError`."""
-    caller = await services.callers.ask(secret)
+def known(caller: Caller | None) -> Caller:
+    """The caller, where a key was found; raises `UnauthorizedError` where none was."""
     if caller is None:
         raise UnauthorizedError("This API key is unknown, expired or revoked.", headers=INVALID_TOKEN)
     return caller
@@ -121,15 +124,16 @@ async def caller_with(services: Services, secret: str) -> Caller:
 
 def callers_in(database: Database) -> Crowds[str, Caller | None]:
     """Who is calling, by the texts of their keys. A key that a crowd uses is revoked for it within KEPT_SECONDS."""
+    return Crowds(Coalescer(partial(find_caller, database)))
 
-    def find(secret: str) -> Caller | None:
-        with database.reading() as session:
-            key = keys.caller_of(session, secret)
-        if key is None:
-            return None
-        return Caller(tenant_id=key.tenant_id, key_id=key.id, scopes=frozenset(map(Scope, key.scopes)))
 
-    return Crowds(Coalescer(find))
+def find_caller(database: Database, secret: str) -> Caller | None:
+    """Whose key has this text; None where it is unknown, expired or revoked."""
+    with database.glancing() as session:
+        key = keys.caller_of(session, secret)
+    if key is None:
+        return None
+    return Caller(tenant_id=key.tenant_id, key_id=key.id, scopes=frozenset(map(Scope, key.scopes)))
 
 
 def refuse_without(scope: Scope, caller: Caller) -> None:

@@ -26,14 +26,14 @@ def reading_jobs(
     database: Database, find: Callable[[Session], Sequence[JobRecord]]
 ) -> Iterator[tuple[Session, Sequence[JobRecord]]]:
     """A session that reads, and what is found in it; found once more where a job's time was over."""
-    with database.reading() as session:
+    with database.glancing() as session:
         found = find(session)
         overdue = [job.id for job in found if is_overdue(job)]
         if not overdue:
             yield session, found
             return
     _end(database, overdue)
-    with database.reading() as session:
+    with database.glancing() as session:
         yield session, find(session)
 
 

@@ -75,7 +75,7 @@ Limit = Annotated[
 ]
 
 
-def asked_format(
+async def asked_format(
     request: Request,
     format_: Annotated[
         ResultFormat | None, Query(alias="format", description="Instead of the `Accept` header.")
@@ -106,7 +106,7 @@ Attributes = Annotated[
 ]
 
 
-def shown_beside(
+async def shown_beside(
     caller: Reader,
     include: Includes = None,
     attribute: Attributes = None,
@@ -224,7 +224,7 @@ def ended_items(
     num_positions = min(num_wanted, ROWS_PER_READ)
     while start < job.counts.total:
         positions = range(start, start + num_positions)
-        with database.reading() as session:
+        with database.glancing() as session:
             rows = read_results(session, job_id=job.id, positions=positions, states=states, with_messages=with_messages)
             if not is_kept(session, job.id):
                 raise NoSuchJobError

@@ -113,7 +113,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-def table_form(
+async def table_form(
     column: Annotated[
         list[ColumnAndField] | None,
         Query(
@@ -126,7 +126,7 @@ def table_form(
         Query(max_length=MAX_OPTIONS_CHARACTERS, description="Of a CSV: what a first line of NDJSON holds, as JSON."),
     ] = None,
 ) -> Form:
-    """A dependency: how a CSV is to be read."""
+    """A dependency: how a CSV is to be read. Async, so that no thread is asked for it."""
     if options is None:
         return Form(columns=parse_columns(column or ()))
     try:

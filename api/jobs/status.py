@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from api.http.coalescing import Coalescer
 from api.jobs import deadlines
@@ -18,6 +19,8 @@ POLLS_PER_JOB = 20
 
 JobOfTenant = tuple[uuid.UUID, uuid.UUID]
 """The tenant's id, and the job's."""
+KeyAndJob = tuple[str, uuid.UUID]
+"""The text of an API key, and the id of the job that is asked for with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +41,14 @@ class Status:
 
 def statuses_in(database: Database, publisher: Publisher) -> Coalescer[JobOfTenant, Status]:
     """The statuses of jobs; `NotFoundError` where the tenant has none of this id."""
+    return Coalescer(partial(read_status, database, publisher))
 
-    def read(named: JobOfTenant) -> Status:
-        with deadlines.reading_job(database, *named) as (session, record):
-            (job,) = job_views(session, [record], redis_fails=publisher.is_failing)
-        return status_of(job)
 
-    return Coalescer(read)
+def read_status(database: Database, publisher: Publisher, named: JobOfTenant) -> Status:
+    """The status of the tenant's job now; `NotFoundError` where the tenant has none of this id."""
+    with deadlines.reading_job(database, *named) as (session, record):
+        (job,) = job_views(session, [record], redis_fails=publisher.is_failing)
+    return status_of(job)
 
 
 def status_of(job: JobOut) -> Status:

@@ -101,7 +101,7 @@ async def create_batch(
         accepted = await _accepted(services, caller.tenant_id, asked)
     except files.FileGoneError:
         raise NoSuchFileError(body.input_file_id, param="input_file_id") from None
-    await make_known(services, accepted.job)
+    make_known(services, accepted.job)
     if accepted.replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return await run_in_threadpool(lambda: _view(services, _found(caller, services, accepted.batch_id)))

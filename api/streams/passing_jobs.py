@@ -23,7 +23,7 @@ LOOK_SECONDS = 1.0
 async def passing(services: Services, job: StoredJob) -> AsyncIterator[uuid.UUID]:
     """A job that has just been stored, known to a worker for the block, and removed after it whatever happens."""
     try:
-        await make_known(services, job)
+        make_known(services, job)
         yield job.id
     finally:
         await asyncio.shield(run_in_threadpool(_remove, services.database, job.id))

@@ -51,33 +51,46 @@ async def accept_body(
     A dry run stores nothing.
     """
     answer = await _stored(services, tenant_id, body, key, form)
-    await make_known(services, answer.stored)
+    make_known(services, answer.stored)
     return answer
 
 
-async def make_known(services: Services, job: StoredJob | None) -> None:
-    """Wake a worker for a job that has just been stored, if one has."""
+def make_known(services: Services, job: StoredJob | None) -> None:
+    """Wake a worker for a job that has just been stored, if one has. Returns at once, whatever ails Redis."""
     if job is None:
         return
     log.info("job_stored", job_id=str(job.id))
     fault_points.reach(FaultPoint.AFTER_COMMIT_BEFORE_PUBLISH)
     if job.is_awaited:
-        await run_in_threadpool(services.publisher.wake, job.id, job.model_digest)
+        services.publisher.wake(job.id, job.model_digest)
 
 
 async def _stored(
     services: Services, tenant_id: uuid.UUID, body: SpooledBody, key: RequestKey | None, form: Form
 ) -> Answer:
-    """A small campaign may be a large job, and is known once it is read."""
-    settings, lanes = services.settings, services.lanes
+    lanes = services.lanes
     if body.num_bytes <= LIGHT_BYTES:
-        source = await run_in_threadpool(_read, body, settings, form)
-        if not isinstance(source, Campaign):
-            async with lanes.light.slot(tenant_id):
-                use = partial(_use, settings, services.database, tenant_id, source, key=key, form=form)
-                return await run_in_threadpool(use)
+        async with lanes.light.slot(tenant_id):
+            accept_here = partial(_accept_here, services.settings, services.database, tenant_id, body)
+            answer = await run_in_threadpool(accept_here, key=key, form=form)
+        if answer is not None:
+            return answer
     async with lanes.heavy.slot(tenant_id):
         return await services.bulk.run(_accept_aside, tenant_id, body, key=key, form=form)
+
+
+def _accept_here(
+    settings: Settings,
+    database: Database,
+    tenant_id: uuid.UUID,
+    body: SpooledBody,
+    *,
+    key: RequestKey | None,
+    form: Form,
+) -> Answer | None:
+    """None where it must be done aside: a small campaign may be a large job, which shows when it is read."""
+    source = _read(body, settings, form)
+    return None if isinstance(source, Campaign) else _use(settings, database, tenant_id, source, key=key, form=form)
 
 
 def _accept_aside(

@@ -25,6 +25,8 @@ from domain.json_values import JsonObject
 ROWS_PER_BATCH = 500
 PROFILES_REMEMBERED = 5000
 SAYS_NOTHING = Overrides()
+TEXT = "/prompt"
+"""Where a single turn is written."""
 OPTION_NAMES = frozenset(Options.model_fields)
 
 
@@ -119,8 +121,7 @@ def _checked_lines(lines: Sequence[tuple[int, bytes]]) -> list[CheckedRow]:
     user_ids = plain.user_ids
     return [
         CheckedRow(
-            *(Place(number), item["custom_id"], user_ids[item["user_id"]], ()),
-            *([as_user_turn(item["prompt"])], "/prompt"),
+            Place(number), item["custom_id"], user_ids[item["user_id"]], (), [as_user_turn(item["prompt"])], TEXT
         )
         for (number, _), item in zip(lines, plain.items, strict=True)
     ]
@@ -181,7 +182,7 @@ def _identity_errors(
 def _asked(item: ItemIn) -> tuple[list[JsonObject], str]:
     """What is to be written, and where it was said."""
     if item.prompt is not None:
-        return [as_user_turn(item.prompt)], "/prompt"
+        return [as_user_turn(item.prompt)], TEXT
     return [{"role": turn.role, "content": turn.content} for turn in item.messages or ()], "/messages"
 
 

@@ -75,7 +75,7 @@ def accept(
     began_ns = time.time_ns()
     with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES) as file:
         planned = PlannedItems(file)
-        with database.reading() as session:
+        with database.glancing() as session:
             if key is not None and (given := _given_before(session, key)) is not None:
                 return given
             model = model_of(session, source)

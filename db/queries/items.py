@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.bulk import insert_rows
@@ -19,6 +19,8 @@ from domain.json_values import JsonObject
 from domain.states import ItemState
 
 ITEMS_PER_STRETCH = 1024
+LOOKED_UP_FIRST = 100
+"""So few preferences are looked for before the tenant's row is locked for those that are missing."""
 
 
 class NewItem(NamedTuple):
@@ -52,10 +54,17 @@ def store_preferences(session: Session, *, tenant_id: uuid.UUID, bodies: Mapping
     """Keep each preference under its hash, once per tenant.
 
     The tenant's row is locked first: two jobs that bring the same new preferences in different orders would otherwise
-    wait for each other in a circle. So this comes last in a transaction.
+    wait for each other in a circle. So this comes last in a transaction. A small job mostly brings none that are new,
+    and then waits for nobody.
     """
-    if not bodies:
+    if not bodies or (len(bodies) <= LOOKED_UP_FIRST and _are_stored(session, tenant_id, list(bodies))):
         return
     session.execute(select(Tenant.id).where(Tenant.id == tenant_id).with_for_update(key_share=True))
     rows = [{"tenant_id": tenant_id, "hash": key, "body": body} for key, body in sorted(bodies.items())]
     session.connection().execute(insert_or_ignore(session, Preference), rows)
+
+
+def _are_stored(session: Session, tenant_id: uuid.UUID, hashes: list[str]) -> bool:
+    """Whether all of these are there. They stay there: no preference is ever removed or changed."""
+    there = select(func.count()).where(Preference.tenant_id == tenant_id, Preference.hash.in_(hashes))
+    return session.scalars(there).one() == len(hashes)

@@ -148,6 +148,14 @@ def test_a_process_is_started_before_there_is_work_for_it(idle: BulkProcesses, m
     assert asked == [int], "nothing to do, for which the pool starts a process all the same"
 
 
+def test_a_process_has_imported_what_large_jobs_need_before_there_is_one(settings: Settings) -> None:
+    processes = BulkProcesses(settings)
+    pool: ProcessPoolExecutor = vars(processes)["_pool"]  # what is given to `run` is of a module that imports it itself
+
+    assert pool.submit(eval, f"{bulk_module.USED_BY_MOST!r} in __import__('sys').modules").result()
+    processes.close()
+
+
 def test_a_process_that_dies_is_told_to_its_client_and_the_next_begins_anew(bulk: BulkProcesses) -> None:
     async def after_a_death_at_work_and_one_at_rest() -> tuple[int, int]:
         with pytest.raises(UnavailableError, match="has died"):

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from db.models import Item, Preference
@@ -48,6 +48,20 @@ def store_items(database: Database, *texts: str, custom_id: str = "item-{}") -> 
             ],
         )
     return job_id
+
+
+def test_a_job_without_new_preferences_waits_for_no_other_that_stores_some(postgresql_database: Database) -> None:
+    database, known, new = postgresql_database, preference("known"), preference("new")
+    with database.transaction() as session:
+        tenant_id = a_tenant(session)
+    store(database, tenant_id, known)
+
+    with database.transaction() as other, database.transaction() as session:
+        store_preferences(other, tenant_id=tenant_id, bodies={new.hash: new.body})
+        session.execute(text("SET LOCAL lock_timeout = '1s'"))
+        store_preferences(session, tenant_id=tenant_id, bodies={known.hash: known.body})
+
+    assert num_preferences(database) == 2
 
 
 def test_items_read_back_as_they_were_stored_whatever_is_in_them(database: Database) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import func, make_url, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from db import patience
 from db.faults import is_passing
 from db.patience import waiting_as_long_as_it_takes
 from db.session import ANSWER_MARGIN_SECONDS, Database
@@ -69,3 +70,38 @@ def test_a_migration_may_take_its_time(database: Database) -> None:
         connection.scalar(select(func.pg_sleep(STATEMENT_SECONDS + ANSWER_MARGIN_SECONDS + 0.5)))
 
         assert connection.scalar(text("SELECT 1")) == 1
+
+
+def backend(database: Database) -> int:
+    """The server's process that serves the connection which is used next."""
+    with database.transaction() as session:
+        number: int = session.scalars(select(func.pg_backend_pid())).one()
+        return number
+
+
+def test_a_connection_that_the_server_has_ended_is_not_used_again(postgresql_url: str) -> None:
+    database, other = Database(postgresql_url), Database(postgresql_url)
+    ended = backend(database)
+    with other.transaction() as session:
+        assert session.scalar(select(func.pg_terminate_backend(ended, 5000)))
+
+    assert backend(database) != ended
+
+    database.dispose()
+    other.dispose()
+
+
+def test_a_connection_is_asked_whether_it_lives_only_after_a_while(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, asked = Database(postgresql_url), list[object]()
+    monkeypatch.setattr(database.engine.dialect, "do_ping", asked.append)
+    first = backend(database)
+
+    assert backend(database) == first
+    assert asked == []
+
+    monkeypatch.setattr(patience, "TRUSTED_SECONDS", 0.0)
+    assert backend(database) == first
+    assert len(asked) == 1
+    database.dispose()

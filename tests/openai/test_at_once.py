@@ -140,7 +140,7 @@ def test_a_client_that_goes_away_takes_its_request_with_it(site: Site, client: O
 def test_a_request_for_which_no_worker_can_be_woken_leaves_nothing_behind(
     site: Site, client: OpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError
 
     monkeypatch.setattr(passing_jobs, "make_known", fail)

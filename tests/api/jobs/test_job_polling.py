@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from api.http.crowds import CROWD, Crowds
 from api.http.dependencies import Scope
-from api.jobs.polling import PATH, plain_poll
+from api.jobs.polling import PATH, plain_poll, plain_polls_in
 from tests.api.conftest import Api
 from tests.api.job_requests import a_job_of, give_profile
 
@@ -87,8 +87,8 @@ def test_whatever_has_to_be_looked_at_more_closely_is_the_frameworks() -> None:
 def test_a_crowd_is_told_at_once_of_what_was_done_through_this_process(client: TestClient, job_id: uuid.UUID) -> None:
     clock = [100.0]
     services = client.app.state.services  # type: ignore[attr-defined] # of the application, which the client calls an ASGI callable
-    polled = Crowds(services.statuses, clock=lambda: clock[0])
-    client.app.state.services = replace(services, polled_statuses=polled)  # type: ignore[attr-defined] # as above
+    polled = Crowds(plain_polls_in(services.database, services.publisher), clock=lambda: clock[0])
+    client.app.state.services = replace(services, plain_polls=polled)  # type: ignore[attr-defined] # as above
     for seconds in (0, SECOND):
         clock[0] += seconds
         states = {client.get(f"/v1/jobs/{job_id}").json()["state"] for _ in range(CROWD)}
