@@ -28,6 +28,12 @@ def supervisor() -> Iterator[EngineSupervisor]:
 
 def test_one_device_that_dies_takes_the_engine_with_it_and_none_outlives_it(supervisor: EngineSupervisor) -> None:
     supervisor.start()
+    leader, follower = _engine(), _follower(_engine())
+    assert follower is not None
+
+    follower.kill()  # nobody decodes
+    wait_until(lambda: _is_buried(leader, supervisor), seconds=60, what="the end of the first device's process")
+    supervisor.start()
     supervisor.submit([an_item(1, "Write about the sea.", max_tokens=400)])
     supervisor.poll(0)
     leader, follower = _engine(), _follower(_engine())
@@ -50,8 +56,13 @@ def test_one_device_that_dies_takes_the_engine_with_it_and_none_outlives_it(supe
 
 
 def _engine() -> psutil.Process:
-    (process,) = (one for one in psutil.Process().children() if "spawn_main" in " ".join(one.cmdline()))
-    return process
+    """The engine's process, which may have begun just now: until it executes its program, it has its parent's name."""
+    wait_until(lambda: len(_engines()) == 1, seconds=20, what="one engine")
+    return _engines()[0]
+
+
+def _engines() -> list[psutil.Process]:
+    return [one for one in psutil.Process().children() if "spawn_main" in " ".join(one.cmdline())]
 
 
 def _follower(leader: psutil.Process) -> psutil.Process | None:
@@ -62,6 +73,11 @@ def _runs_follower(process: psutil.Process) -> bool:
     """Whether this is one, and past its very first lines."""
     is_one = any(part.endswith("follower.py") for part in process.cmdline())
     return is_one and process.memory_info().rss > IMPORTING_BYTES
+
+
+def _is_buried(process: psutil.Process, supervisor: EngineSupervisor) -> bool:
+    supervisor.watch(0)
+    return not process.is_running()
 
 
 def _is_alive(process: psutil.Process) -> bool:
