@@ -9,9 +9,11 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeAlias
 
 import psutil
 import pytest
@@ -25,6 +27,7 @@ from worker.supervision.protocol import DecoderUnavailableError, Ended
 from worker.supervision.supervisor import GATHERING_SECONDS, EngineSupervisor, _Engine
 
 JOB = uuid.uuid4()
+Heard: TypeAlias = list[WorkerState]
 
 
 def items(*prompts: str) -> list[ClaimedItem]:
@@ -39,6 +42,23 @@ def supervisor() -> Iterator[EngineSupervisor]:
     supervisor = EngineSupervisor(load_echo, start_seconds=60, silence_seconds=3)
     yield supervisor
     supervisor.stop()
+
+
+@contextmanager
+def a_supervisor_of(folder: Path, *, silence_seconds: float = 60) -> Iterator[tuple[EngineSupervisor, Heard]]:
+    """Of an engine that loads once it may, and has loaded; and what is said of its state."""
+    heard: Heard = []
+    load = partial(load_once_it_may, str(folder))
+    supervisor = EngineSupervisor(load, start_seconds=60, silence_seconds=silence_seconds, on_state=heard.append)
+    try:
+        supervisor.start()
+        yield supervisor, heard
+    finally:
+        supervisor.stop()
+
+
+def engine_named_in(folder: Path) -> psutil.Process:
+    return psutil.Process(int((folder / "pid").read_text()))
 
 
 def decode(supervisor: EngineSupervisor, given: Sequence[ClaimedItem], seconds: float = 90) -> dict[int, Outcome]:
@@ -127,6 +147,7 @@ def test_an_engine_that_always_dies_while_loading_is_given_up() -> None:
 def test_an_engine_that_is_still_loading_ends_with_its_supervisor(tmp_path: Path) -> None:
     # It used to look at its pipe only once the model was there: a killed worker left it loading, the device with it.
     program = f"""
+from contextlib import contextmanager
 from functools import partial
 from domain.states import WorkerState
 from tests.fake_decoder import load_slowly
@@ -174,53 +195,42 @@ def test_what_the_engine_said_before_it_died_is_kept_and_its_death_not_held_agai
 
 
 def test_an_engine_that_dies_while_it_has_nothing_to_do_is_begun_anew_before_there_is_work(tmp_path: Path) -> None:
-    states: list[WorkerState] = []
-    load = partial(load_once_it_may, str(tmp_path))
-    supervisor = EngineSupervisor(load, start_seconds=60, silence_seconds=60, on_state=states.append)
-    supervisor.start()
-    first = int((tmp_path / "pid").read_text())
+    with a_supervisor_of(tmp_path) as (supervisor, heard):
+        first = engine_named_in(tmp_path)
+        first.kill()
+        watched_until(supervisor, lambda: heard == [WorkerState.READY, WorkerState.LOADING])
+        (tmp_path / "may").touch()
+        watched_until(supervisor, lambda: len(heard) == 3)
 
-    psutil.Process(first).kill()
-    watched_until(supervisor, lambda: states == [WorkerState.READY, WorkerState.LOADING])
-    (tmp_path / "may").touch()
-    watched_until(supervisor, lambda: len(states) == 3)
-
-    assert states[-1] is WorkerState.READY
-    assert int((tmp_path / "pid").read_text()) != first
-    assert decode(supervisor, items("a"))[0].text == "a"
-    assert supervisor.take_deaths() == set()
-    supervisor.stop()
+        assert heard[-1] is WorkerState.READY
+        assert engine_named_in(tmp_path) != first
+        assert decode(supervisor, items("a"))[0].text == "a"
+        assert supervisor.take_deaths() == set()
 
 
 def test_work_that_comes_before_an_idle_engines_death_is_noticed_is_not_held_to_have_caused_it(tmp_path: Path) -> None:
     (tmp_path / "may").touch()
-    supervisor = EngineSupervisor(partial(load_once_it_may, str(tmp_path)), start_seconds=60, silence_seconds=60)
-    supervisor.start()
-    engine = psutil.Process(int((tmp_path / "pid").read_text()))
-    engine.kill()
-    wait_until(lambda: engine.status() == psutil.STATUS_ZOMBIE, 30, "it has died")
+    with a_supervisor_of(tmp_path) as (supervisor, _):
+        engine = engine_named_in(tmp_path)
+        engine.kill()
+        wait_until(lambda: engine.status() == psutil.STATUS_ZOMBIE, 30, "it has died")
 
-    outcomes = decode(supervisor, items("a", "b"))
+        outcomes = decode(supervisor, items("a", "b"))
 
-    assert sorted(outcomes) == [0, 1]
-    assert supervisor.take_deaths() == set()
-    supervisor.stop()
+        assert sorted(outcomes) == [0, 1]
+        assert supervisor.take_deaths() == set()
 
 
 def test_an_engine_that_falls_silent_while_it_has_nothing_to_do_is_begun_anew(tmp_path: Path) -> None:
-    states: list[WorkerState] = []
     (tmp_path / "may").touch()
-    load = partial(load_once_it_may, str(tmp_path))
-    supervisor = EngineSupervisor(load, start_seconds=60, silence_seconds=3, on_state=states.append)
-    supervisor.start()
+    with a_supervisor_of(tmp_path, silence_seconds=3) as (supervisor, heard):
+        engine_named_in(tmp_path).suspend()
+        for _ in range(100):  # it may have said something right before it stood still
+            if WorkerState.LOADING not in heard:
+                supervisor.watch(1)
+        watched_until(supervisor, lambda: heard == [WorkerState.READY, WorkerState.LOADING, WorkerState.READY])
 
-    psutil.Process(int((tmp_path / "pid").read_text())).suspend()
-    while WorkerState.LOADING not in states:
-        supervisor.watch(1)
-    watched_until(supervisor, lambda: states[-1] is WorkerState.READY)
-
-    assert decode(supervisor, items("a"))[0].text == "a"
-    supervisor.stop()
+        assert decode(supervisor, items("a"))[0].text == "a"
 
 
 def watched_until(supervisor: EngineSupervisor, condition: Callable[[], bool]) -> None:
