@@ -34,6 +34,8 @@ class FaultPoint(StrEnum):
     """In the worker: items are leased, and the engine has not heard of them."""
     MID_DECODE = "mid_decode"
     """In the engine's process: before a step, with items inside."""
+    AFTER_TELL = "after_tell"
+    """In the engine's process: outcomes are told, and the worker may not have heard them."""
     BEFORE_SAVE = "before_save"
     """In the worker: outcomes are in hand, and no transaction has begun."""
     AFTER_SAVE = "after_save"

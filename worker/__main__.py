@@ -102,6 +102,7 @@ class _Worker:
         self._database = database
         self._model = settings.name or UNCONFIGURED
         self._stopping = threading.Event()
+        self._is_registered = False
         self._failure: str | None = None
         self._exit_code = 0
         self._threads = Threads(self._stopping, self._lose)
@@ -112,6 +113,7 @@ class _Worker:
             start_seconds=settings.engine_start_seconds,
             silence_seconds=settings.engine_silence_seconds,
             on_pieces=self._pieces.send,
+            on_state=self._say,
         )
 
     def run(self) -> int:
@@ -138,6 +140,7 @@ class _Worker:
         self._threads.start("presence", self._presence.keep)
         description = self._supervisor.start()
         self._presence.register_model(description, self._stopping)
+        self._is_registered = True
         self._presence.say(WorkerState.READY)
         self._serve(description)
 
@@ -149,7 +152,7 @@ class _Worker:
         self._presence.tell_load(lambda: self._supervisor.load)
         metrics.tell_speed(lambda: decoding.throughput.tokens_per_second)
         learning = Learning(self._database, self._supervisor, self._learning_policy(description), decoding.stopping)
-        turns = Turns(decoding, learning, on_failure=self._refuse_and_end)
+        turns = Turns(decoding, learning, on_failure=self._refuse_and_end, watch_engine=self._supervisor.watch)
         reconciler = Reconciler(
             self._database,
             model_digest=description.digest,
@@ -183,6 +186,11 @@ class _Worker:
             lease_seconds=self._settings.lease_seconds,
             max_attempts=self._settings.max_attempts,
         )
+
+    def _say(self, state: WorkerState) -> None:
+        """What the engine is, this worker is; but at the first start, until the model is registered."""
+        if self._is_registered and self._failure is None:
+            self._presence.say(state)
 
     def _refuse_and_end(self, message: str) -> None:
         self._fail(message, REFUSED)

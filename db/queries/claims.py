@@ -145,9 +145,7 @@ def _preferences(session: Session, taken: Iterable[_Taken]) -> dict[uuid.UUID, d
     bodies = defaultdict[uuid.UUID, dict[str, JsonObject]](dict)
     keys = {(job.tenant_id, key) for job, rows in taken for key in {row.preference_hash for row in rows}}
     if keys:
-        named = tuple_(Preference.tenant_id, Preference.hash).in_(sorted(keys))
-        rows = session.execute(select(Preference.tenant_id, Preference.hash, Preference.body).where(named))
-        for tenant_id, key, body in rows:
+        for tenant_id, key, body in session.connection().execute(_PREFERENCES, {"keys": sorted(keys)}):
             bodies[tenant_id][key] = body
     return bodies
 
@@ -195,6 +193,10 @@ def release(session: Session, *, owner: uuid.UUID, attempts: Iterable[Attempt]) 
     held = lock_held(session, owner=owner, attempts=attempts)
     say(Said.RELEASED, (one.attempt for one in held), owner)
     settle(session, requeue(session, held, refund=True))
+
+
+_NAMED = tuple_(Preference.tenant_id, Preference.hash).in_(bindparam("keys", expanding=True))
+_PREFERENCES = select(Preference.tenant_id, Preference.hash, Preference.body).where(_NAMED)
 
 
 def _locking(ids: Select[int]) -> Select[int]:

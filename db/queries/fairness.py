@@ -123,7 +123,7 @@ def candidates(session: Session, *, model_digest: str, passed: Sequence[uuid.UUI
     First the oldest of each priority of each tenant, the least served tenants first; then the second ones, and so on.
     The cost grows with the number of open jobs, and with no number of items.
     """
-    found = session.execute(_CANDIDATES, {"model_digest": model_digest, "passed": passed})
+    found = session.connection().execute(_CANDIDATES, {"model_digest": model_digest, "passed": passed})
     return [Candidate(ClaimableJob(*row[:2]), *row[2:]) for row in found]
 
 

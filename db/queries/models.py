@@ -137,7 +137,7 @@ def _shortest(session: Session, worker_id: uuid.UUID, description: ModelDescript
         .where(
             Model.digest == description.digest,
             Worker.id != worker_id,
-            Worker.state == WorkerState.READY,
+            Worker.state.in_((WorkerState.READY, WorkerState.LOADING)),  # what it served before it had to load again
             Worker.seen_at >= horizon,
         )
     )

@@ -4,10 +4,12 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from db.models import Item, Job
 from db.queries.keys import create_key, create_tenant
@@ -36,8 +38,8 @@ class Plan:
     seconds: float
     num_jobs: int = 40
     num_workers: int = 3
-    rest_seconds: float = 300.0
-    """How long it may take until everything has ended, once there is peace."""
+    standstill_seconds: float = 180.0
+    """How long it may take, once there is peace, until another item ends or all is over: machines are slow or busy."""
 
     @property
     def slow_share(self) -> float:
@@ -88,6 +90,8 @@ class _Run:
             plan.seconds * LAST_SUBMISSION,
             plan.slow_share,
         )
+        self._num_ended = -1
+        self._moved_at = 0.0
 
     def run(self) -> Report:
         self._under_fire.start()
@@ -99,10 +103,7 @@ class _Run:
         finally:
             self._under_fire.calm_down()
         calm = time.monotonic()
-        self._for_as_long_as(
-            lambda: not self._is_over() and time.monotonic() < calm + self._plan.rest_seconds,
-            self._under_fire.keep_running,
-        )
+        self._for_as_long_as(lambda: not self._is_over() and self._moves(), self._under_fire.keep_running)
         self._client.join(0)
         return self._report(began, calm)
 
@@ -118,6 +119,15 @@ class _Run:
         with self._database.reading() as session:
             is_open = Job.finished_at.is_(None) | Job.is_winding_up | Job.deleted_at.is_not(None)
             return session.scalar(select(func.count()).select_from(Job).where(is_open)) == 0
+
+    def _moves(self) -> bool:
+        """Whether an item has ended since this was last asked, or not too long ago."""
+        num_ended = self._num_ended
+        with suppress(SQLAlchemyError), self._database.reading() as session:  # it may still be starting
+            num_ended = session.scalar(select(func.sum(Job.num_succeeded + Job.num_failed + Job.num_cancelled))) or 0
+        if num_ended != self._num_ended:
+            self._num_ended, self._moved_at = num_ended, time.monotonic()
+        return time.monotonic() < self._moved_at + self._plan.standstill_seconds
 
     def _report(self, began: float, calm: float) -> Report:
         with self._stack.client as client:

@@ -1,5 +1,7 @@
 """A database connection that swallows what is sent is given up in time, and the next one works."""
 
+import os
+import socket
 import time
 from collections.abc import Iterator
 
@@ -9,12 +11,14 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from db import patience
-from db.faults import is_passing
+from db.faults import is_passing, sqlstate
 from db.patience import waiting_as_long_as_it_takes
 from db.session import ANSWER_MARGIN_SECONDS, Database
 from tests.swallowing import SwallowingProxy, connect_to_postgresql, swallowing_proxy
 
 STATEMENT_SECONDS = 1
+QUERY_CANCELED = "57014"
+PROBES = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 15_000}
 
 
 @pytest.fixture
@@ -61,6 +65,29 @@ def test_a_commit_that_is_swallowed_fails_in_time(proxy: SwallowingProxy, databa
 
         with pytest.raises(OperationalError):
             session.commit()
+
+
+def test_a_statement_that_takes_too_long_is_ended_by_the_server(postgresql_url: str) -> None:
+    """Who only stopped listening would leave it there, with its locks."""
+    database = Database(postgresql_url, statement_seconds=STATEMENT_SECONDS)
+
+    with pytest.raises(OperationalError) as raised, database.reading() as session:
+        session.execute(select(func.pg_sleep(STATEMENT_SECONDS + ANSWER_MARGIN_SECONDS + 30)))
+
+    assert sqlstate(raised.value) == QUERY_CANCELED
+    database.dispose()
+
+
+def test_a_server_that_is_gone_without_a_word_is_noticed_by_the_kernel(database: Database) -> None:
+    with database.engine.connect() as connection:
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        with socket.socket(fileno=os.dup(driver.fileno())) as probed:
+            told = {name: probed.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in PROBES}
+            is_probed = probed.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+    assert is_probed
+    assert told == PROBES
 
 
 def test_a_migration_may_take_its_time(database: Database) -> None:

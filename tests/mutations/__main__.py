@@ -19,7 +19,7 @@ from tests.mutations.mechanisms import MECHANISMS, Mechanism
 from tests.servers import postgresql_server
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("api", "db", "padserve", "telemetry", "tests", "worker")
+FOLDERS = ("api", "bench", "db", "domain", "padserve", "telemetry", "tests", "worker")
 FILES = ("pyproject.toml",)
 
 

@@ -1,25 +1,9 @@
 """The mechanisms on which the promises rest, each as a change that takes it away, and the tests that should notice."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Mechanism:
-    """One mechanism: where it stands, what replaces it, and who should miss it: files, or single tests in them."""
-
-    name: str
-    file: str
-    changes: tuple[tuple[str, str], ...]
-    tests: tuple[str, ...]
-
-    def take_from(self, source: str) -> str:
-        """The source without it; raises where the source is no longer what it was."""
-        for present, replacement in self.changes:
-            if source.count(present) != 1:
-                raise ValueError(f"{self.file} has not exactly one {present!r}: write the change anew.")
-            source = source.replace(present, replacement)
-        return source
-
+from tests.mutations.doors import DOORS
+from tests.mutations.engines import ENGINES
+from tests.mutations.mechanism import Mechanism
+from tests.mutations.turns import TURNS
 
 _LEASES = (
     Mechanism(
@@ -218,49 +202,6 @@ _SWEEPS = (
     ),
 )
 
-_DOORS = (
-    Mechanism(
-        "the idempotency key",
-        "db/queries/idempotency.py",
-        (
-            (
-                ".returning(IdempotencyRecord.key)).one_or_none() is not None",
-                ".returning(IdempotencyRecord.key)).one_or_none() is not Ellipsis",
-            ),
-        ),
-        ("tests/api/submissions/test_job_idempotency.py",),
-    ),
-    Mechanism(
-        "the message after the commit",
-        "api/submissions/accepting.py",
-        (
-            (
-                "    answer = await _stored(services, tenant_id, body, key,",
-                (
-                    '    services.publisher.wake(uuid.uuid4(), "0" * 64)\n'
-                    "    answer = await _stored(services, tenant_id, body, key,"
-                ),
-            ),
-        ),
-        ("tests/api/submissions/test_job_submission.py",),
-    ),
-    Mechanism(
-        "the tenant of a job that is read",
-        "db/queries/jobs.py",
-        (
-            (
-                '_jobs().where(Job.tenant_id == bindparam("the_tenant"), Job.id == bindparam("the_job"))',
-                '_jobs().where(Job.id == bindparam("the_job"))',
-            ),
-        ),
-        ("tests/api/jobs/test_job_isolation.py",),
-    ),
-    Mechanism(
-        "the tenant of jobs that are listed",
-        "db/queries/jobs.py",
-        (("_jobs().where(Job.tenant_id == tenant_id).order_by", "_jobs().order_by"),),
-        ("tests/api/jobs/test_job_isolation.py",),
-    ),
-)
+__all__ = ["MECHANISMS", "Mechanism"]
 
-MECHANISMS = _LEASES + _CLAIMS + _ENDS + _SWEEPS + _DOORS
+MECHANISMS = _LEASES + _CLAIMS + TURNS + _ENDS + _SWEEPS + ENGINES + DOORS

@@ -136,9 +136,9 @@ def test_a_worker_that_stumbles_at_each_point_goes_on(town: Town) -> None:
     town.check_everything(job_ids)
 
 
-@pytest.mark.parametrize("act", ["kill", "raise"])
-def test_an_engine_that_ends_in_the_middle_again_and_again_costs_no_item(town: Town, act: str) -> None:
-    worker = town.start_worker(f"mid_decode:{act}@12")
+@pytest.mark.parametrize("fault", ["mid_decode:kill@12", "mid_decode:raise@12", "after_tell:kill@2"])
+def test_an_engine_that_ends_in_the_middle_again_and_again_costs_no_item(town: Town, fault: str) -> None:
+    worker = town.start_worker(fault)
     job_id = town.submit()
 
     wait_until(lambda: town.is_done(job_id), 120, "it decodes")

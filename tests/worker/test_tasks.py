@@ -12,6 +12,7 @@ import pytest
 from tests.builders import DIGEST
 from worker import tasks
 from worker.learning.fits import Learning
+from worker.pipeline import turns as turns_module
 from worker.pipeline.decoding import Decoding
 from worker.pipeline.turns import Turns
 from worker.queue import DECODE, LEARN, Queue, queue_name
@@ -83,7 +84,7 @@ def serving(
         turns.stopping.set()
     decoding = cast("Decoding", SimpleNamespace(run=turns.decode, stopping=turns.stopping))
     learning = cast("Learning", SimpleNamespace(run=turns.learn))
-    register_tasks(cast("Queue", queue), DIGEST, Turns(decoding, learning, on_failure), turns.stopping)
+    register_tasks(cast("Queue", queue), DIGEST, Turns(decoding, learning, on_failure, lambda _: None), turns.stopping)
     return queue, turns
 
 
@@ -149,7 +150,7 @@ def test_turns_are_taken_without_a_message_too_and_outlive_what_goes_wrong_in_on
         return False
 
     decoding = cast("Decoding", SimpleNamespace(run=decode, stopping=threading.Event()))
-    turns = Turns(decoding, cast("Learning", SimpleNamespace(run=lambda: None)), pytest.fail)
+    turns = Turns(decoding, cast("Learning", SimpleNamespace(run=lambda: None)), pytest.fail, lambda _: None)
     thread = threading.Thread(target=turns.run, args=(stopping,))
     thread.start()
 
@@ -160,6 +161,41 @@ def test_turns_are_taken_without_a_message_too_and_outlive_what_goes_wrong_in_on
     stopping.set()
     thread.join(30)
     assert not thread.is_alive()
+
+
+def test_between_turns_the_engine_is_watched_and_one_that_cannot_be_loaded_ends_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns_module, "ASK_SECONDS", 0.001)
+    stopping, failures, watched = threading.Event(), list[str](), list[float]()
+
+    def watch(seconds: float) -> None:
+        watched.append(seconds)
+        if len(watched) == 3:
+            stopping.set()
+            raise DecoderUnavailableError("No model.")
+
+    decoding = cast("Decoding", SimpleNamespace(stopping=threading.Event()))
+    turns = Turns(decoding, cast("Learning", None), failures.append, watch)
+    turns.run(stopping)
+
+    assert (watched, failures) == ([0.001] * 3, ["No model."])
+
+
+def test_nobody_else_watches_the_engine_of_whoever_has_a_turn() -> None:
+    watched: list[float] = []
+
+    def decode() -> bool:
+        turns.watch()
+        return bool(watched)
+
+    decoding = cast("Decoding", SimpleNamespace(run=decode, stopping=threading.Event()))
+    learning = cast("Learning", SimpleNamespace(run=lambda: None))
+    turns = Turns(decoding, learning, pytest.fail, watched.append)
+
+    assert not turns.take()
+    turns.watch()
+    assert len(watched) == 1
 
 
 @pytest.mark.parametrize("end", [lambda: None, lambda: sys.exit(0), lambda: 1 / 0], ids=["return", "exit", "error"])

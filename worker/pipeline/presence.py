@@ -36,6 +36,7 @@ class Presence:
         self._tokens_per_second: Callable[[], float | None] = lambda: None
         self._load: Callable[[], EngineLoad | None] = lambda: None
         self._said: tuple[WorkerState, str | None] = (WorkerState.LOADING, None)
+        self._speaking = threading.Lock()
 
     def register(self, stopping: threading.Event) -> None:
         """Enter this incarnation; a database that cannot take it yet is waited for."""
@@ -82,9 +83,9 @@ class Presence:
                 log.exception("presence_not_said")
 
     def _report(self) -> None:
-        state, message = self._said
         try:
-            with self._database.transaction() as session:
+            with self._speaking, self._database.transaction() as session:  # the last word is what was said last
+                state, message = self._said
                 workers.report(
                     session,
                     worker_id=self.worker_id,

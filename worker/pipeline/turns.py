@@ -17,11 +17,21 @@ log = structlog.get_logger(__name__)
 class Turns:
     """One turn at a time, whoever asks for it: a message, or this worker itself where no message came."""
 
-    def __init__(self, decoding: Decoding, learning: Learning, on_failure: Callable[[str], None]) -> None:
-        """`on_failure` is told why the model cannot be loaded again: it ends the worker."""
+    def __init__(
+        self,
+        decoding: Decoding,
+        learning: Learning,
+        on_failure: Callable[[str], None],
+        watch_engine: Callable[[float], None],
+    ) -> None:
+        """`on_failure` is told why the model cannot be loaded again: it ends the worker.
+
+        `watch_engine` is called with a number of seconds every so many of them in which nobody has a turn.
+        """
         self._decoding = decoding
         self._learning = learning
         self._on_failure = on_failure
+        self._watch_engine = watch_engine
         self._busy = threading.Lock()
         self._asked = threading.Event()
 
@@ -46,16 +56,30 @@ class Turns:
         self._asked.set()
 
     def run(self, stopping: threading.Event) -> None:
-        """Take the turns that were asked for, until `stopping` is set."""
+        """Take the turns that were asked for, and watch the engine between them, until `stopping` is set."""
         while not stopping.is_set():
-            if not self._asked.wait(ASK_SECONDS):
-                continue
-            self._asked.clear()
+            is_asked = self._asked.wait(ASK_SECONDS)
             try:
+                if not is_asked:
+                    self.watch()
+                    continue
+                self._asked.clear()
                 if self.take():
                     self.ask()
             except Exception:
                 log.exception("turn_failed")  # whoever finds work waiting asks again
+
+    def watch(self) -> None:
+        """Have the engine watched, unless somebody has a turn: whoever has one hears of its engine by himself."""
+        if not self._busy.acquire(blocking=False):
+            return
+        try:
+            if not self._decoding.stopping.is_set():
+                self._watch_engine(ASK_SECONDS)
+        except DecoderUnavailableError as error:
+            self._on_failure(str(error))
+        finally:
+            self._busy.release()
 
     def finish(self) -> None:
         """Wait until the turn that is being taken has ended."""

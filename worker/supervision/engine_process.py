@@ -94,15 +94,22 @@ class _Loop:
         self._told_at = -math.inf
 
     def run(self) -> None:
-        while not self._stopping:
-            if self._decoder.has_work:
-                fault_points.reach(FaultPoint.MID_DECODE)
-                outcomes = self._decoder.step()
-                self._measure(is_last=not self._decoder.has_work)
-                if pieces := self._decoder.take_pieces():
-                    self._connection.send(Grown(tuple(pieces)))
-                self._tell(outcomes)
-            self._obey()
+        try:
+            while not self._stopping:
+                if self._decoder.has_work:
+                    self._step()
+                self._obey()
+        finally:
+            if self._untold:  # a step that fails takes nothing from those that have ended
+                self._say_untold()
+
+    def _step(self) -> None:
+        fault_points.reach(FaultPoint.MID_DECODE)
+        outcomes = self._decoder.step()
+        self._measure(is_last=not self._decoder.has_work)
+        if pieces := self._decoder.take_pieces():
+            self._connection.send(Grown(tuple(pieces)))
+        self._tell(outcomes)
 
     def _obey(self) -> None:
         """Carry out every waiting command; with nothing to decode, wait for one."""
@@ -146,9 +153,13 @@ class _Loop:
         self._untold += outcomes
         now = time.monotonic()
         if self._untold and (now - self._told_at >= GATHERING_SECONDS or not self._decoder.has_work):
-            self._connection.send(Ended(tuple(self._untold)))
-            self._untold.clear()
+            self._say_untold()
             self._told_at = self._last_beat = now
         elif now - self._last_beat >= BEAT_SECONDS:
             self._connection.send(Beat())
             self._last_beat = now
+
+    def _say_untold(self) -> None:
+        self._connection.send(Ended(tuple(self._untold)))
+        self._untold.clear()
+        fault_points.reach(FaultPoint.AFTER_TELL)

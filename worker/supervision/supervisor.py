@@ -6,6 +6,7 @@ Imports no torch: CUDA never meets the process that Celery runs in.
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -14,6 +15,7 @@ from domain.attempts import Attempt, ClaimedItem, Outcome
 from domain.engine_load import EngineLoad
 from domain.model_descriptions import ModelDescription
 from domain.pairs import PreferredPair
+from domain.states import WorkerState
 from domain.text_pieces import Piece
 from worker import metrics
 from worker.supervision import engine_process
@@ -43,6 +45,8 @@ WAIT_SECONDS = 1.0
 MAX_FAILED_STARTS = 3
 GATHERING_SECONDS = 0.01
 """How long the outcomes of further steps are waited for: steps of a millisecond are taken together, ten at a time."""
+LOST_PIPE = (EOFError, OSError)
+"""The end of a pipe: between two messages, in the middle of one, or before the process had read what it was sent."""
 CHANGED = "The model's files have changed since this worker began: it ends, and the next serves what is there now."
 
 log = structlog.get_logger(__name__)
@@ -62,10 +66,15 @@ class EngineSupervisor:
         start_seconds: float,
         silence_seconds: float,
         on_pieces: Callable[[Sequence[Piece]], None] = lambda _: None,
+        on_state: Callable[[WorkerState], None] = lambda _: None,
     ) -> None:
-        """`on_pieces` is given the pieces of texts that somebody listens to as soon as they are there; never waits."""
+        """`on_pieces` is given the pieces of texts that somebody listens to as soon as they are there; never waits.
+
+        `on_state` is told READY when a process has loaded the model, and LOADING when that process is lost.
+        """
         self._load_decoder = load_decoder
         self._on_pieces = on_pieces
+        self._on_state = on_state
         self._start_seconds = start_seconds
         self._silence_seconds = silence_seconds
         self._triage = Triage()
@@ -126,14 +135,26 @@ class EngineSupervisor:
         `DecoderUnavailableError` when the model cannot be loaded.
         """
         engine = self._engine = self._engine or _Engine(self._load_decoder)
-        if engine.ready and (batch := self._triage.feed()):
+        # What a dead process is sent would be held against the items: they would look as if it died of them.
+        if engine.ready and engine.is_alive and (batch := self._triage.feed()):
             engine.send(Decode(tuple(batch)))
+        outcomes: list[Outcome] = []
         try:
-            outcomes = self._outcomes(engine.reports(timeout_seconds))
-        except (EOFError, ConnectionResetError):
-            return self._recover(engine, metrics.DIED)
+            self._hear(engine.reports(timeout_seconds), outcomes)
+        except LOST_PIPE:
+            return outcomes + self._recover(engine, metrics.DIED)
         patience = self._silence_seconds if engine.ready else self._start_seconds
         return outcomes if engine.silent_seconds <= patience else outcomes + self._recover(engine, metrics.FELL_SILENT)
+
+    def watch(self, seconds: float) -> None:
+        """See to an engine that has nothing to do: a new one is begun for one that died or fell silent.
+
+        To be called every so many `seconds` while no item is inside; does not wait. Raises
+        `DecoderUnavailableError` when the model cannot be loaded again.
+        """
+        if self._engine is not None:
+            self._engine.silent_seconds += seconds  # what it has said meanwhile sets it to 0
+        self.poll(0)
 
     def take_deaths(self) -> set[Attempt]:
         """What the engine was decoding when it died, since this was last asked; each attempt once.
@@ -168,14 +189,14 @@ class EngineSupervisor:
                     if isinstance(report, Compared) and report.number == self._num_comparisons:
                         return list(report.features)
                 on_wait()
-        except (EOFError, ConnectionResetError):
+        except LOST_PIPE:
             self._recover(engine, metrics.DIED)
         else:
             self._recover(engine, metrics.FELL_SILENT)
         raise EngineLostError
 
-    def _outcomes(self, reports: Iterable[Report]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
+    def _hear(self, reports: Iterable[Report], outcomes: list[Outcome]) -> None:
+        """Note what the engine says; outcomes are added to the list at once, for the pipe may end at any report."""
         for report in reports:
             match report:
                 case Measured(statistics):
@@ -184,6 +205,7 @@ class EngineSupervisor:
                     self._meter.begin(statistics)
                     self._check_identity(description)
                     self.num_slots, self._failed_starts = num_slots, 0
+                    self._on_state(WorkerState.READY)
                 case LoadFailed(message):
                     self.stop()
                     raise DecoderUnavailableError(message)
@@ -194,7 +216,6 @@ class EngineSupervisor:
                     self._triage.end(outcome.key for outcome in ended)
                     if self._triage.is_engine_empty:
                         break  # nothing follows that is worth a wait
-        return outcomes
 
     def _check_identity(self, description: ModelDescription) -> None:
         """Items were claimed for one model: an engine that was started anew must not decode them with another."""
@@ -204,8 +225,13 @@ class EngineSupervisor:
         self._description = description
 
     def _recover(self, engine: "_Engine", why: str) -> list[Outcome]:
-        """Bury the process and plan the trials of what was inside; a poisoned item gets its outcome here."""
+        """Bury the process, hear what it had still said, and plan the trials of what was inside.
+
+        Returns the outcomes that it had said, and that of an item that is known to be poisoned now.
+        """
         self._engine = None
+        outcomes: list[Outcome] = []
+        self._hear(engine.last_reports(), outcomes)
         exit_code = engine.bury()
         metrics.count_lost_engine(why)
         log.error("engine_lost", why=why, exit_code=exit_code, ready=engine.ready, num_items=self.num_items)
@@ -215,12 +241,14 @@ class EngineSupervisor:
                 hint = " (PADSERVE_ENGINE_START_SECONDS)" if why == metrics.FELL_SILENT else ""
                 message = f"The engine process {why} {self._failed_starts} times while it loaded the model{hint}."
                 raise DecoderUnavailableError(message)
-            return []
+            return outcomes
+        self._on_state(WorkerState.LOADING)
         self._deaths |= self._triage.inside
         poisoned = self._triage.crash()
-        if poisoned is None:
-            return []
-        return [Outcome(poisoned.item_id, poisoned.attempt, error_code=POISONED, error_message=POISONED_MESSAGE)]
+        if poisoned is not None:
+            key = poisoned.attempt_key
+            outcomes.append(Outcome(*key, error_code=POISONED, error_message=POISONED_MESSAGE))
+        return outcomes
 
     def stop(self) -> None:
         """End the process, kindly first; one that still loads listens to nobody, and has nothing to lose."""
@@ -257,14 +285,30 @@ class _Engine:
         patience = timeout_seconds
         until = time.monotonic() + timeout_seconds
         while self._connection.poll(patience):
-            report: Report = self._connection.recv()
-            self.silent_seconds = 0.0
-            self.ready = self.ready or isinstance(report, Ready)
+            report = self._receive()
             yield report
             if not isinstance(report, Grown | Measured):
                 until = min(until, time.monotonic() + GATHERING_SECONDS)
             patience = max(0.0, until - time.monotonic())
         self.silent_seconds += patience
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def last_reports(self) -> Iterator[Report]:
+        """End the process, and yield what it had said and nobody has heard."""
+        self._process.kill()
+        self._process.join()
+        with suppress(*LOST_PIPE):
+            while self._connection.poll(0):
+                yield self._receive()
+
+    def _receive(self) -> Report:
+        report: Report = self._connection.recv()
+        self.silent_seconds = 0.0
+        self.ready = self.ready or isinstance(report, Ready)
+        return report
 
     def bury(self, grace_seconds: float = 0.0) -> int | None:
         """End the process for good and return its exit code."""

@@ -117,4 +117,3 @@ def main() -> None:
         for event, folder in folders.items()
     }
     sys.stdout.write(json.dumps(told))
-

@@ -2,7 +2,8 @@
 
 `stumble` ends Celery's consumer once, as an error that nobody thought of would; `mute` ends the reconciler's thread
 once the worker is up; `ahead` sets the clock of the machine, as this process sees it, an hour ahead; `hurry` tells the
-worker to end when it is ready, before Celery listens to signals; `drag` loads for ever.
+worker to end when it is ready, before Celery listens to signals; `drag` loads for ever; `again` loads at once only the
+first time, and later when there is a file `may` in the folder `PADSERVE_HOME`.
 """
 
 import datetime as dt
@@ -22,7 +23,7 @@ from celery.worker.consumer.consumer import Consumer
 
 import db.session
 import worker.__main__ as program
-from tests.fake_decoder import load_echo
+from tests.fake_decoder import load_echo, load_once_it_may
 from worker.pipeline.reconciler import Reconciler
 from worker.settings import WorkerSettings
 from worker.supervision.protocol import Decoder
@@ -83,10 +84,28 @@ def drag() -> None:
     patch.object(program, "load_text_decoder", load_for_ever).start()
 
 
+def load_when_it_may(_settings: WorkerSettings) -> Decoder:
+    return load_once_it_may(os.environ["PADSERVE_HOME"])
+
+
+def again() -> None:
+    patch.object(program, "load_text_decoder", load_when_it_may).start()
+
+
+MISFORTUNES = {
+    "stumble": stumble,
+    "mute": mute,
+    "ahead": ahead,
+    "hurry": hurry,
+    "drag": drag,
+    "again": again,
+}
+
+
 def main() -> int:
     patch.object(program, "load_text_decoder", load_echo).start()
     for misfortune in sys.argv[1:]:
-        {"stumble": stumble, "mute": mute, "ahead": ahead, "hurry": hurry, "drag": drag}[misfortune]()
+        MISFORTUNES[misfortune]()
     return program.main()
 
 

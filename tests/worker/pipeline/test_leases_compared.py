@@ -18,6 +18,7 @@ from domain.attempts import Attempt, Outcome
 from domain.states import ItemState, JobState
 from tests.builders import DIGEST, a_job, items_of, job_state, preference, states_of
 from tests.fake_decoder import load_echo
+from worker.pipeline import decoding as decoding_module
 from worker.pipeline.decoding import Decoding, DecodingPolicy
 from worker.supervision.supervisor import EngineSupervisor
 
@@ -188,3 +189,21 @@ def test_a_worker_that_cannot_give_back_is_no_longer_running(
         decoding.run()
 
     assert not decoding.is_running
+
+
+def test_a_database_that_is_away_for_a_moment_is_waited_for_and_what_is_in_hand_stays_there(
+    database: Database, supervisor: EngineSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding_module, "RETRY_SECONDS", 0.0)
+    job_id = a_job(database, [preference("formal")] * 4, prompts=["a", "b", "c", "d"])
+    faulty = FaultyDatabase(database.url.render_as_string(hide_password=False))
+    lost = iter([False, True, True] * 4)  # the claim's answer, the save's, a heartbeat's: whatever comes
+    faulty.lose_next_answer = lambda: next(lost, False)
+
+    assert a_decoding(faulty, supervisor).run() is False
+
+    assert [(item.state, item.text) for item in items_of(database, job_id)] == [
+        (ItemState.SUCCEEDED, text) for text in "abcd"
+    ]
+    assert job_state(database, job_id) is JobState.COMPLETED
+    faulty.dispose()

@@ -31,6 +31,13 @@ def supervisor(forked_engines: None) -> Iterator[EngineSupervisor]:
 
 def test_one_device_that_dies_takes_the_engine_with_it_and_none_outlives_it(supervisor: EngineSupervisor) -> None:
     supervisor.start()
+    leader = _engine(supervisor)
+    follower = _follower(leader)
+    assert follower is not None
+
+    follower.kill()  # nobody decodes
+    wait_until(lambda: _is_buried(leader, supervisor), seconds=60, what="the end of the first device's process")
+    supervisor.start()
     supervisor.submit([an_item(1, "Write about the sea.", max_tokens=400)])
     supervisor.poll(0)
     leader = _engine(supervisor)
@@ -69,6 +76,11 @@ def _runs_follower(process: psutil.Process) -> bool:
     """Whether this is one, and past its very first lines."""
     is_one = any(part.endswith("follower.py") for part in process.cmdline())
     return is_one and process.memory_info().rss > IMPORTING_BYTES
+
+
+def _is_buried(process: psutil.Process, supervisor: EngineSupervisor) -> bool:
+    supervisor.watch(0)
+    return not process.is_running()
 
 
 def _is_alive(process: psutil.Process) -> bool:

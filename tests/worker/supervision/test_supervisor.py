@@ -1,25 +1,33 @@
 """The engine process dies, hangs or cannot start, and the supervisor deals with it. Real processes, a fake decoder."""
 
+import multiprocessing
+import os
+import struct
 import subprocess
 import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TypeAlias
 
 import psutil
 import pytest
 
 from domain.attempts import Attempt, ClaimedItem, Outcome
-from tests.fake_decoder import load_and_die, load_echo, load_nothing, load_what_is_there
+from domain.states import WorkerState
+from tests.fake_decoder import load_and_die, load_echo, load_nothing, load_once_it_may, load_what_is_there
 from tests.system.processes import wait_until
 from worker.supervision import supervisor as supervisor_module
 from worker.supervision.protocol import DecoderUnavailableError, Ended
 from worker.supervision.supervisor import GATHERING_SECONDS, EngineSupervisor, _Engine
 
 JOB = uuid.uuid4()
+Heard: TypeAlias = list[WorkerState]
 
 
 def items(*prompts: str) -> list[ClaimedItem]:
@@ -34,6 +42,23 @@ def supervisor() -> Iterator[EngineSupervisor]:
     supervisor = EngineSupervisor(load_echo, start_seconds=60, silence_seconds=3)
     yield supervisor
     supervisor.stop()
+
+
+@contextmanager
+def a_supervisor_of(folder: Path, *, silence_seconds: float = 60) -> Iterator[tuple[EngineSupervisor, Heard]]:
+    """Of an engine that loads once it may, and has loaded; and what is said of its state."""
+    heard: Heard = []
+    load = partial(load_once_it_may, str(folder))
+    supervisor = EngineSupervisor(load, start_seconds=60, silence_seconds=silence_seconds, on_state=heard.append)
+    try:
+        supervisor.start()
+        yield supervisor, heard
+    finally:
+        supervisor.stop()
+
+
+def engine_named_in(folder: Path) -> psutil.Process:
+    return psutil.Process(int((folder / "pid").read_text()))
 
 
 def decode(supervisor: EngineSupervisor, given: Sequence[ClaimedItem], seconds: float = 90) -> dict[int, Outcome]:
@@ -122,7 +147,9 @@ def test_an_engine_that_always_dies_while_loading_is_given_up() -> None:
 def test_an_engine_that_is_still_loading_ends_with_its_supervisor(tmp_path: Path) -> None:
     # It used to look at its pipe only once the model was there: a killed worker left it loading, the device with it.
     program = f"""
+from contextlib import contextmanager
 from functools import partial
+from domain.states import WorkerState
 from tests.fake_decoder import load_slowly
 from worker.supervision.supervisor import EngineSupervisor
 supervisor = EngineSupervisor(partial(load_slowly, {str(tmp_path / "pid")!r}), start_seconds=60, silence_seconds=60)
@@ -155,6 +182,65 @@ def test_an_engine_that_comes_back_with_another_model_decodes_nothing(tmp_path: 
     supervisor.stop()
 
 
+def test_what_the_engine_said_before_it_died_is_kept_and_its_death_not_held_against_it(
+    supervisor: EngineSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outcomes that were read just before the end of the pipe were dropped with it, and the items decoded again."""
+    monkeypatch.setenv("PADSERVE_FAULT", "after_tell:kill@1")
+
+    outcomes = decode(supervisor, items("a", "b"))
+
+    assert {number: outcome.text for number, outcome in outcomes.items()} == {0: "a", 1: "b"}
+    assert Attempt(0, 1) not in supervisor.take_deaths()
+
+
+def test_an_engine_that_dies_while_it_has_nothing_to_do_is_begun_anew_before_there_is_work(tmp_path: Path) -> None:
+    with a_supervisor_of(tmp_path) as (supervisor, heard):
+        first = engine_named_in(tmp_path)
+        first.kill()
+        watched_until(supervisor, lambda: heard == [WorkerState.READY, WorkerState.LOADING])
+        (tmp_path / "may").touch()
+        watched_until(supervisor, lambda: len(heard) == 3)
+
+        assert heard[-1] is WorkerState.READY
+        assert engine_named_in(tmp_path) != first
+        assert decode(supervisor, items("a"))[0].text == "a"
+        assert supervisor.take_deaths() == set()
+
+
+def test_work_that_comes_before_an_idle_engines_death_is_noticed_is_not_held_to_have_caused_it(tmp_path: Path) -> None:
+    (tmp_path / "may").touch()
+    with a_supervisor_of(tmp_path) as (supervisor, _):
+        engine = engine_named_in(tmp_path)
+        engine.kill()
+        wait_until(lambda: engine.status() == psutil.STATUS_ZOMBIE, 30, "it has died")
+
+        outcomes = decode(supervisor, items("a", "b"))
+
+        assert sorted(outcomes) == [0, 1]
+        assert supervisor.take_deaths() == set()
+
+
+def test_an_engine_that_falls_silent_while_it_has_nothing_to_do_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "may").touch()
+    with a_supervisor_of(tmp_path, silence_seconds=3) as (supervisor, heard):
+        engine_named_in(tmp_path).suspend()
+        for _ in range(100):  # it may have said something right before it stood still
+            if WorkerState.LOADING not in heard:
+                supervisor.watch(1)
+        watched_until(supervisor, lambda: heard == [WorkerState.READY, WorkerState.LOADING, WorkerState.READY])
+
+        assert decode(supervisor, items("a"))[0].text == "a"
+
+
+def watched_until(supervisor: EngineSupervisor, condition: Callable[[], bool]) -> None:
+    def watched() -> bool:
+        supervisor.watch(0)
+        return condition()
+
+    wait_until(watched, 90, "the engine is watched")
+
+
 class _Pipe:
     """Gives what was said; None among it is nothing for who looks at once, and a wait for who has patience."""
 
@@ -175,11 +261,14 @@ class _Pipe:
     def send(self, command: object) -> None:
         """Nobody listens."""
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 def test_outcomes_of_the_next_steps_are_taken_with_the_first_and_not_waited_for_longer() -> None:
     first, second = Ended((_ended(1),)), Ended((_ended(2),))
-    engine, pipe = object.__new__(_Engine), _Pipe(first, None, second)
-    engine._connection, engine.ready, engine.silent_seconds = pipe, True, 0.0  # type: ignore[assignment]
+    pipe = _Pipe(first, None, second)
+    engine = _engine(pipe)
 
     assert [*engine.reports(30.0)] == [first, second]
     assert pipe.patience[0] == 30.0
@@ -187,16 +276,55 @@ def test_outcomes_of_the_next_steps_are_taken_with_the_first_and_not_waited_for_
 
 
 def test_nothing_is_waited_for_once_the_engine_owes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, pipe = object.__new__(_Engine), _Pipe(Ended((_ended(0),)), Ended((_ended(7),)))
-    engine._connection, engine.ready, engine.silent_seconds = pipe, True, 0.0  # type: ignore[assignment]
-    monkeypatch.setattr(supervisor_module, "_Engine", lambda _: engine)
-    supervisor = EngineSupervisor(load_nothing, start_seconds=60, silence_seconds=60)
+    pipe = _Pipe(Ended((_ended(0),)), Ended((_ended(7),)))
+    supervisor = _supervisor_of(_engine(pipe), monkeypatch)
     supervisor.submit(items("a"))
 
     outcomes = supervisor.poll(30)
 
     assert [outcome.item_id for outcome in outcomes] == [0]
     assert pipe.patience == [30]
+
+
+def test_what_a_silent_engine_said_at_the_last_moment_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = _engine(_Pipe(None, Ended((_ended(0),))))
+    engine.silent_seconds = 61
+    supervisor = _supervisor_of(engine, monkeypatch)
+    supervisor.submit(items("a", "b"))
+
+    outcomes = supervisor.poll(0)
+
+    assert [outcome.item_id for outcome in outcomes] == [0]
+    assert supervisor.take_deaths() == {Attempt(1, 1)}
+
+
+def test_an_engine_that_is_killed_in_the_middle_of_a_word_is_a_dead_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report longer than the pipe is written in parts: its broken end was no end of the pipe, and ended the turn."""
+    ours, theirs = multiprocessing.Pipe()
+    theirs.send(Ended((_ended(0),)))
+    os.write(theirs.fileno(), struct.pack("!i", 1000) + b"Te")
+    theirs.close()
+    supervisor = _supervisor_of(_engine(ours), monkeypatch)
+    supervisor.submit(items("a", "b"))
+
+    outcomes = supervisor.poll(30)
+
+    assert [outcome.item_id for outcome in outcomes] == [0]
+    assert supervisor.take_deaths() == {Attempt(1, 1)}
+
+
+def _supervisor_of(engine: _Engine, monkeypatch: pytest.MonkeyPatch) -> EngineSupervisor:
+    monkeypatch.setattr(supervisor_module, "_Engine", lambda _: engine)
+    return EngineSupervisor(load_nothing, start_seconds=60, silence_seconds=60)
+
+
+def _engine(connection: object) -> _Engine:
+    """An engine that is ready, on this pipe, and has no process."""
+    engine = object.__new__(_Engine)
+    process = {"exitcode": 0, "is_alive": lambda: True}
+    process |= {name: lambda *_: None for name in ("join", "kill", "close")}
+    vars(engine).update(_connection=connection, _process=SimpleNamespace(**process), ready=True, silent_seconds=0.0)
+    return engine
 
 
 def _ended(item_id: int) -> Outcome:
