@@ -95,8 +95,7 @@ def _why_not_plain(config: PeftConfig) -> str | None:
     if not isinstance(config, LoraConfig):
         return f"it is of type {config.peft_type}, and only LoRA is stacked: {MERGE_IT}"
     if getattr(config, "target_parameters", None):
-        what = "it updates experts, of which one tensor holds many (target_parameters), and not linear layers alone"
-        return f"{what}: {MERGE_IT}"
+        return f"it updates experts, which lie in one tensor (target_parameters), not linear layers alone: {MERGE_IT}"
     used = [name for name in _BEYOND_LOW_RANK if getattr(config, name, None)]
     if used:
         return f"it uses {', '.join(used)}, which is more than a low-rank update: {MERGE_IT}"
