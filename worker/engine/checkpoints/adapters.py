@@ -102,9 +102,8 @@ def _why_not_plain(config: PeftConfig) -> str | None:
     if config.bias != "none":
         return f"it trained biases (bias={config.bias!r}), which is more than a low-rank update: {MERGE_IT}"
     if config.init_lora_weights not in _NEUTRAL_INITS:
-        return (
-            f"init_lora_weights={config.init_lora_weights!r} changes the base weights; convert it to plain LoRA first"
-        )
+        plain = "save it as plain LoRA (PEFT's path_initial_model_for_weight_conversion)"
+        return f"init_lora_weights={config.init_lora_weights!r} changes the base weights: {plain}"
     config.init_lora_weights = False  # the weights are read next
     config.inference_mode = True
     return None
