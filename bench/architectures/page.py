@@ -103,8 +103,7 @@ def _by_sentence(title: str, reports: Iterable[Report]) -> Iterator[str]:
     """Those of which the same is said, together."""
     names: dict[str, list[str]] = defaultdict(list)
     for report in reports:
-        said = _plain(report.said).replace(f"{_class_of(report.said)} ", "it ", 1)
-        names[said].append(f"`{report.architecture}`")
+        names[_plain(report.said)].append(f"`{report.architecture}`")
     if names:
         yield f"\n## {title}\n\n| model types | what is said |\n|---|---|"
     for said, of_it in sorted(names.items(), key=lambda entry: -len(entry[1])):
@@ -119,9 +118,3 @@ def _plain(said: str) -> str:
     for end in (MERGE_IT, OTHER_ARCHITECTURE):
         said = said.removesuffix(f": {end}")
     return said.replace("|", "/")
-
-
-def _class_of(said: str) -> str:
-    """The class that a sentence names first, if it does."""
-    first, _, _ = _plain(said).partition(" ")
-    return first if first.endswith(("ForCausalLM", "LMHeadModel", "LMHead")) else "\0"

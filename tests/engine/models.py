@@ -141,8 +141,18 @@ OUT_OF_LINE: dict[str, dict[str, Any]] = {
     "hunyuan_v1_moe": _SHAPE | {"num_experts": 4, "moe_topk": 2},
     "gpt_oss": _SHAPE
     | {"layer_types": _ONE_OF_EACH, "sliding_window": WINDOW, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "modernbert-decoder": _SHAPE
+    | {
+        "layer_types": _ONE_OF_EACH,
+        "local_attention": 2 * WINDOW,
+        "bos_token_id": VOCAB_SIZE - 2,
+        "pad_token_id": VOCAB_SIZE - 2,
+        "cls_token_id": VOCAB_SIZE - 2,
+        "sep_token_id": VOCAB_SIZE - 2,
+    },
+    "bert": _SHAPE | {"is_decoder": True},
 }
-"""Code of its own kind: names and arguments of attention, a decoder in another place, weights looked at, sinks."""
+"""Code of its own kind: arguments of attention, a decoder or a head in other places, weights looked at, sinks."""
 _ADAPTED = {
     "gpt2": ["c_attn", "c_proj"],
     "gpt_neox": ["query_key_value", "dense_4h_to_h"],

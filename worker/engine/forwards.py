@@ -19,6 +19,8 @@ from worker.engine.layers.attention import CURRENT_PASS, NAME, AttentionMetadata
 from worker.engine.layers.lora import AdapterRows
 from worker.engine.layers.packed import PrepackedLinear
 
+_TRANSFORMS = ("lm_head", "cls.predictions.transform", "generator_predictions")
+
 
 class LineForward:
     """Runs all tokens as one line; every layer but attention treats them alike."""
@@ -34,6 +36,7 @@ class LineForward:
         self.cache = RowCache(text.num_hidden_layers, max_length, self.layer_type)
         self._adapters = adapters
         self.module = _decoder_of(model)
+        self._transform = _transform_of(model)
         self._cache_name = cache_name(self.module)
 
     def run(self, tokens: Tensor, positions: Tensor, row_pass: AttentionMetadata) -> Tensor:
@@ -44,7 +47,7 @@ class LineForward:
     def _decode(self, row_pass: AttentionMetadata, **inputs: Tensor) -> Tensor:
         self.cache.expect(row_pass)
         hidden: Tensor = self.module(**inputs, use_cache=True, **{self._cache_name: self.cache}).last_hidden_state
-        return hidden
+        return hidden if self._transform is None else self._transform(hidden)
 
 
 class PaddedForward(LineForward):
@@ -84,3 +87,11 @@ def _decoder_of(model: PreTrainedModel) -> nn.Module:
     if isinstance(decoder, nn.Linear | PrepackedLinear):
         return model.base_model
     return model.get_submodule("model") if decoder is model else decoder
+
+
+def _transform_of(model: PreTrainedModel) -> nn.Module | None:
+    """What BERT and its kind do between the decoder and the vocabulary head; None in most models."""
+    modules = dict(model.named_modules())
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    found = [modules[name] for name in _TRANSFORMS if name in modules]
+    return next((module for module in found if head not in module.modules()), None)

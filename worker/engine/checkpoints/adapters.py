@@ -95,17 +95,15 @@ def _why_not_plain(config: PeftConfig) -> str | None:
     if not isinstance(config, LoraConfig):
         return f"it is of type {config.peft_type}, and only LoRA is stacked: {MERGE_IT}"
     if getattr(config, "target_parameters", None):
-        what = "it updates experts, of which one tensor holds many (target_parameters), and not linear layers alone"
-        return f"{what}: {MERGE_IT}"
+        return f"it updates experts, which lie in one tensor (target_parameters), not linear layers alone: {MERGE_IT}"
     used = [name for name in _BEYOND_LOW_RANK if getattr(config, name, None)]
     if used:
         return f"it uses {', '.join(used)}, which is more than a low-rank update: {MERGE_IT}"
     if config.bias != "none":
         return f"it trained biases (bias={config.bias!r}), which is more than a low-rank update: {MERGE_IT}"
     if config.init_lora_weights not in _NEUTRAL_INITS:
-        return (
-            f"init_lora_weights={config.init_lora_weights!r} changes the base weights; convert it to plain LoRA first"
-        )
+        plain = "save it as plain LoRA (PEFT's path_initial_model_for_weight_conversion)"
+        return f"init_lora_weights={config.init_lora_weights!r} changes the base weights: {plain}"
     config.init_lora_weights = False  # the weights are read next
     config.inference_mode = True
     return None
