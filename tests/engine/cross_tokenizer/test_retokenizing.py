@@ -257,7 +257,9 @@ def test_a_tree_has_every_token_of_every_candidate_behind_the_right_ones(
         )
     seen = [text_up_to(node) for node in range(len(tree.tokens))]
     assert len({tuple(text) for text in seen}) == len(seen)
-    assert [*tree.held] == max((text for text in seen if [*tree.held[: len(text)]] == text), key=len)
+    follows = [parent == node - 1 for node, parent in enumerate(tree.parents) if node]
+    num_in_a_row = next((node for node, is_next in enumerate(follows, start=1) if not is_next), len(tree.tokens))
+    assert [*tree.held] == [*held[: tree.start], *tree.tokens[:num_in_a_row]]
 
 
 def test_the_head_is_spared_only_where_every_candidate_has_a_token_there() -> None:
