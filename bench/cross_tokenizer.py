@@ -10,6 +10,9 @@ say more than the wall's on a machine that others use: run it with `OMP_NUM_THRE
 With `--same-guide`, the reference is the base's own model: guided in its own tokens by the policy against a copy,
 and by the same with a tokenizer that differs in the name of one token, which takes the other path. Their answers part
 where the base proposes what the tokenizer would write otherwise ("t", "he"): how many tokens are the same is printed.
+
+`--language` asks in another one: where the guide has few words, it writes each of the base's candidates in many tokens.
+What a row of the guide runs for a token of the base is printed, too: one, and what its candidates branch into.
 """
 
 import argparse
@@ -18,16 +21,23 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 from transformers import AutoTokenizer
 
 from domain.preferences import EffectivePreference, Method, Principle
+from evaluation.real.other_bases.languages import ASKED_IN
 from evaluation.real.suite import read_suite
 from worker.engine import Engine, Request, Stream, load_engine
+from worker.engine.cross_tokenizer import runner
+from worker.engine.cross_tokenizer.trees import Tree, tree_of
 from worker.texts.formats import BUILT_IN, Message
 from worker.texts.methods import REFERENCE_GUIDE, Encode, streams_of
 from worker.texts.prompts import encode
@@ -53,6 +63,7 @@ def main() -> None:
     parser.add_argument("--reference", help="the folder of the model that the policy is on, with another tokenizer")
     parser.add_argument("--policy", required=True, help="an adapter's folder")
     parser.add_argument("--same-guide", action="store_true", help="the policy is on the base itself")
+    parser.add_argument("--language", choices=ASKED_IN, help="of the prompts; by default, the suite's English ones")
     parser.add_argument("--slots", default="1,16")
     parser.add_argument("--tokens", type=int, default=32, help="of each answer")
     parser.add_argument("--rounds", type=int, default=3)
@@ -60,7 +71,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         sides = _sides(options, Path(folder))
         for num_slots in map(int, options.slots.split(",")):
-            _compare(sides, num_slots, options.tokens, options.rounds)
+            _compare(sides, _prompts(options.language, num_slots), options.tokens, options.rounds)
 
 
 def _sides(options: argparse.Namespace, folder: Path) -> dict[str, Side]:
@@ -94,12 +105,21 @@ def _rename_a_token(path: Path) -> None:
     path.write_text(json.dumps(described), encoding="utf-8")
 
 
-def _compare(sides: Mapping[str, Side], num_slots: int, num_tokens: int, num_rounds: int) -> None:
+def _prompts(language: str | None, number: int) -> list[str]:
+    """So many, and the same ones again where there are fewer."""
+    known = [prompt.prompt for prompt in read_suite().prompts] if language is None else ASKED_IN[language]
+    return [*islice(cycle(known), number)]
+
+
+def _compare(sides: Mapping[str, Side], prompts: Sequence[str], num_tokens: int, num_rounds: int) -> None:
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     written: dict[str, list[tuple[int, ...]]] = {}
+    sizes: list[int] = []
+    num_slots = len(prompts)
     for _ in range(num_rounds):
         for name, side in sides.items():
-            of_step, written[name] = _decoded(side.engine, _requests(side, num_slots, num_tokens))
+            with _noting(sizes):
+                of_step, written[name] = _decoded(side.engine, _requests(side, prompts, num_tokens))
             seconds[name].append(of_step)
     if "tokens" in written:
         pairs = [
@@ -111,14 +131,29 @@ def _compare(sides: Mapping[str, Side], num_slots: int, num_tokens: int, num_rou
         spread = " to ".join(f"{1000 * each:.1f}" for each in (min(seconds[name]), max(seconds[name])))
         ratio = median / medians["unguided"]
         print(f"{num_slots:3} slots  {name:10}  {1000 * median:8.1f} ms a step ({spread})  {ratio:.2f}", flush=True)
+    mean, most = statistics.fmean(sizes), max(sizes)
+    print(f"{num_slots:3} slots  a row of the guide runs {mean:.2f} tokens a step, {most} at most", flush=True)
 
 
-def _requests(side: Side, num_slots: int, num_tokens: int) -> list[Request]:
+@contextmanager
+def _noting(sizes: list[int]) -> Iterator[None]:
+    """How many tokens each row's tree has."""
+
+    def noted(*args: Any) -> Tree:  # noqa: ANN401 (whatever it is given)
+        tree = tree_of(*args)
+        sizes.append(len(tree.tokens))
+        return tree
+
+    with patch.object(runner, "tree_of", noted):
+        yield
+
+
+def _requests(side: Side, prompts: Sequence[str], num_tokens: int) -> list[Request]:
     preference = EffectivePreference(side.method, 1.0, (Principle(PRINCIPLE),))
     no_end = tuple((token_id, -100.0) for token_id in sorted(side.engine.eos_token_ids))
     return [
-        Request(number, _streams(side, preference, prompt.prompt), 1.0, k=10, max_tokens=num_tokens, logit_bias=no_end)
-        for number, prompt in enumerate(read_suite().prompts[:num_slots])
+        Request(number, _streams(side, preference, prompt), 1.0, k=10, max_tokens=num_tokens, logit_bias=no_end)
+        for number, prompt in enumerate(prompts)
     ]
 
 

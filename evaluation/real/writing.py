@@ -19,7 +19,7 @@ from evaluation.real.arms import Arm
 from evaluation.real.lines import whole_lines
 from evaluation.real.suite import Asked
 from evaluation.writing import NotWrittenError
-from worker.engine import Completion, Engine, Request, load_engine
+from worker.engine import Completion, Engine, Request, Stream, load_engine
 from worker.texts.formats import Message
 from worker.texts.methods import Encode
 from worker.texts.prompts import encode
@@ -139,10 +139,14 @@ class Studio:
         sums = log_likelihoods(self.engine, list(zip(prompts, completions, strict=True)))
         return [-total / len(completion) for total, completion in zip(sums, completions, strict=True)]
 
+    def streams(self, arm: Arm, asked: Asked) -> tuple[Stream, ...]:
+        """What the engine reads where the arm writes this."""
+        return arm.streams(asked, self.encode, self._encode_for_guide)
+
     def _request(self, arm: Arm, asked: Asked, number: int) -> Request:
         return Request(
             number,
-            arm.streams(asked, self.encode, self._encode_for_guide),
+            self.streams(arm, asked),
             strength=arm.strength,
             max_kl=arm.max_kl,
             k=10 if arm.temperature == 0 else None,

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutations.mechanisms import MECHANISMS, Mechanism
+from tests.mutations.texts import TEXTS
 from tests.servers import postgresql_server
 
+ALL = (*MECHANISMS, *TEXTS)
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("api", "bench", "db", "domain", "padserve", "telemetry", "tests", "worker")
 FILES = ("pyproject.toml",)
@@ -35,14 +37,14 @@ class Noticed:
 
 def main() -> int:
     """Command line: the names of the mechanisms to take away, or none for all."""
-    wanted = sys.argv[1:] or [mechanism.name for mechanism in MECHANISMS]
-    if unknown := set(wanted) - {mechanism.name for mechanism in MECHANISMS}:
+    wanted = sys.argv[1:] or [mechanism.name for mechanism in ALL]
+    if unknown := set(wanted) - {mechanism.name for mechanism in ALL}:
         say(f"There is no mechanism of the name {min(unknown)!r}.")
         return 2
     is_missed = False
     with postgresql_server() as server:
         os.environ["PADSERVE_TEST_DATABASE_URL"] = server.render_as_string(hide_password=False)
-        for mechanism in MECHANISMS:
+        for mechanism in ALL:
             if mechanism.name in wanted:
                 noticed = without(mechanism)
                 is_missed = is_missed or noticed.by is None

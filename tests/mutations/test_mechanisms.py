@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutations.mechanisms import MECHANISMS, Mechanism
+from tests.mutations.__main__ import ALL
+from tests.mutations.mechanisms import Mechanism
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda mechanism: mechanism.name)
+@pytest.mark.parametrize("mechanism", ALL, ids=lambda mechanism: mechanism.name)
 def test_each_mechanism_can_be_taken_away(mechanism: Mechanism) -> None:
     source = (ROOT / mechanism.file).read_text()
 
@@ -19,7 +20,7 @@ def test_each_mechanism_can_be_taken_away(mechanism: Mechanism) -> None:
     compile(without, mechanism.file, "exec")
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda mechanism: mechanism.name)
+@pytest.mark.parametrize("mechanism", ALL, ids=lambda mechanism: mechanism.name)
 def test_the_tests_that_should_notice_exist(mechanism: Mechanism) -> None:
     files = [test.partition("::")[0] for test in mechanism.tests]
 

@@ -7,6 +7,7 @@ import torch
 from worker.engine.cache.memory import ROWS_PER_SLOT, SHARE_OF_FREE, SHORTEST_USEFUL, bytes_per_token, room
 from worker.engine.checkpoints.checkpoint import Checkpoint, quiet_libraries
 from worker.engine.checkpoints.generation import GenerationDefaults
+from worker.engine.checkpoints.tokenizer_files import why_unlike
 from worker.engine.cross_tokenizer.loading import guide_length
 from worker.engine.cross_tokenizer.proof import prove_trees
 from worker.engine.cross_tokenizer.runner import TOKENS_PER_TOKEN, TextRunner
@@ -61,8 +62,8 @@ def load_engine(
     from the memory there is and from what the models are decoded exactly for. `prefill_budget` bounds the prompt tokens
     of one step, `cache_bytes` what the key-value cache may take: by default, a share of the memory that is free beside
     the models. With `tensor_parallel` above 1, so many devices hold each model and its cache together: those that
-    `device` names one by one, or the first of its kind; `cache_bytes` is what each may take. Raises a ModelError that
-    says what to do.
+    `device` names one by one, or the first of its kind; `cache_bytes` is what each may take. Models that judge texts
+    are the first device's alone. Raises a ModelError that says what to do.
     """
     if num_slots is not None and num_slots < 1:
         raise SlotsError(num_slots=num_slots)
@@ -100,7 +101,7 @@ def assemble(
     """An engine on models in memory, which must use `attention.NAME`; they are changed in place."""
     first = loaded.models[0]
     is_gpu = first.device.type == "cuda"
-    limit = longest_of(loaded.paths[0], loaded.models, max_length)
+    limit = longest_of(loaded.paths[0], [model.config for model in loaded.models], max_length)
     runners = _runners(loaded, limit)
     # Two streams of one model, or one of each.
     each = [bytes_per_token(runner.bytes_per_token, runner.bytes_per_row) for runner in runners]
@@ -172,9 +173,10 @@ def _introduce(loaded: LoadedModels, runners: Sequence[Runner]) -> None:
 
 def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:
     """One per model, on every device alike."""
-    for model in loaded.models:
+    shares = loaded.shares or (None,) * len(loaded.models)
+    for model, share in zip(loaded.models, shares, strict=True):
         fuse(model)
-        if not loaded.shares:  # what a layer adds up among devices lies between its operations
+        if share is None:  # what a layer adds up among devices lies between its operations
             fuse_layers(model)
         pack(model)
     of_base = [model for number, model in enumerate(loaded.models) if number not in loaded.crossings]
@@ -185,9 +187,10 @@ def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:
         kind = TextRunner if is_crossed else Runner if are_even else UnevenRunner
         limit = guide_length(model, max_length) if is_crossed else max_length
         runners.append(kind(model, loaded.adapters if number == loaded.host else None, limit))
-    for number, (runner, shares) in enumerate(zip(runners, loaded.shares, strict=False)):
-        shares.sum_in(loaded.models[number])
-        runner.join(loaded.group, number)
+    for number, (runner, share) in enumerate(zip(runners, shares, strict=True)):
+        if share is not None:
+            share.sum_in(loaded.models[number])
+            runner.join(loaded.group, number)
     return runners
 
 
@@ -225,15 +228,21 @@ def load_shares(
     """The runners of a follower."""
     with quiet_libraries():
         loaded = read_models(group, device, checkpoints, dtype, max_length)
-        return _unproved(loaded, longest_of(loaded.paths[0], loaded.models, max_length))
+        return _unproved(loaded, longest_of(loaded.paths[0], [model.config for model in loaded.models], max_length))
 
 
 def _lead(
     devices: Sequence[torch.device], checkpoints: Mapping[str, Checkpoint], dtype: torch.dtype, max_length: int | None
 ) -> Leader:
     """The group of these devices, whose followers load the same; raises what can be said without weights."""
-    for checkpoint in checkpoints.values():
-        cause = None if checkpoint.is_adapter else why_not_shared(checkpoint.config(), len(devices))
+    base = checkpoints["base"]
+    wholes = {name: checkpoint for name, checkpoint in checkpoints.items() if not checkpoint.is_adapter}
+    foreign = {name for name, whole in wholes.items() if why_unlike(base.tokenizer, whole.tokenizer)}
+    for name, checkpoint in wholes.items():
+        cause = None if name in foreign else why_not_shared(checkpoint.config(), len(devices))
         if cause is not None:
             raise UnsupportedModelError(path=checkpoint.path, cause=cause)
+    if foreign:  # guides that judge texts are the leader's alone, with the adapters on them
+        max_length = longest_of(base.path, [whole.config() for whole in wholes.values()], max_length)
+        checkpoints = {"base": base}
     return lead([*map(str, devices)], checkpoints, dtype, max_length)

@@ -5,19 +5,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from worker.engine.checkpoints.adapters import stack_adapters, whole
 from worker.engine.checkpoints.architecture import longest_exact
 from worker.engine.checkpoints.checkpoint import Checkpoint
-from worker.engine.checkpoints.tokenizer_files import TokenizerFiles
+from worker.engine.checkpoints.tokenizer_files import TokenizerFiles, why_unlike
 from worker.engine.checkpoints.vocabularies import check_adapter
 from worker.engine.cross_tokenizer.loading import crossings_between
 from worker.engine.cross_tokenizer.texts import Crossing
 from worker.engine.errors import (
     LengthError,
     NoLengthError,
-    UnsupportedModelError,
 )
 from worker.engine.layers.head import ValueHead, vocabulary_layer
 from worker.engine.layers.lora import AdapterRows
@@ -25,8 +24,6 @@ from worker.engine.parallel.group import ALONE, Group
 from worker.engine.parallel.shards import Shares, take_shares
 from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
 from worker.engine.streams import StreamWeights
-
-_JUDGES_ON_ONE_DEVICE = "a guide with another tokenizer is not divided among devices: serve it with one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +47,8 @@ class LoadedModels:
     """How models read what the first one writes, where their tokenizers differ."""
     group: Group = ALONE
     """Of the devices that hold them together."""
-    shares: tuple[Shares, ...] = ()
-    """Of each model, where several devices do."""
+    shares: tuple[Shares | None, ...] = ()
+    """Of each model, where several devices do: None of those that the first of them holds alone."""
 
 
 def read_models(
@@ -68,23 +65,23 @@ def read_models(
     adapters = {identity: c for identity, c in others.items() if c.is_adapter}
     full = {base.identity: base} | {identity: c for identity, c in others.items() if identity not in adapters}
     configs = [checkpoint.config() for checkpoint in full.values()]
-    models = [c.model(config, dtype, device, group.size) for c, config in zip(full.values(), configs, strict=True)]
     tokenizer = base.tokenizer
     wholes = [*full.values()]
+    num_shares = [1 if why_unlike(tokenizer, whole.tokenizer) else group.size for whole in wholes]
+    models = [
+        whole.model(config, dtype, device, number)
+        for whole, config, number in zip(wholes, configs, num_shares, strict=True)
+    ]
     sizes = [len(vocabulary_layer(model).weight) for model in models]
     crossings = crossings_between(wholes, sizes, tokenizer, eos_token_ids_of(models[0]) | tokenizer.end_ids)
-    if crossings and group.size > 1:
-        raise UnsupportedModelError(path=wholes[min(crossings)].path, cause=_JUDGES_ON_ONE_DEVICE)
     tokenizers = [whole.tokenizer if number in crossings else tokenizer for number, whole in enumerate(wholes)]
     host = _host(checkpoints, wholes, crossings)
     for adapter in adapters.values():
         check_adapter(wholes[host], tokenizers[host], adapter)
-    limit = longest_of(base.path, models, max_length)
+    limit = longest_of(base.path, configs, max_length)
     proofs = [proof_of(model, own, limit) for model, own in zip(models, tokenizers, strict=True)]
-    shares = [take_shares(model, group) for model in models] if group.size > 1 else []
-    rows = _stacked(
-        [*adapters.values()], wholes[host].path, models[host], proofs[host], shares[host] if shares else None
-    )
+    shares = [take_shares(model, group) if n > 1 else None for model, n in zip(models, num_shares, strict=True)]
+    rows = _stacked([*adapters.values()], wholes[host].path, models[host], proofs[host], shares[host])
     places = {identity: StreamWeights(index) for index, identity in enumerate(full)}
     places |= {identity: StreamWeights(host, adapter) for adapter, identity in enumerate(adapters, 1)}
     return LoadedModels(
@@ -155,9 +152,9 @@ def _value_heads(model: PreTrainedModel, checkpoints: list[Checkpoint]) -> dict[
     return {number: head for number, head in heads.items() if head is not None}
 
 
-def longest_of(path: str, models: Sequence[PreTrainedModel], wanted: int | None) -> int:
+def longest_of(path: str, configs: Sequence[PreTrainedConfig], wanted: int | None) -> int:
     """Most tokens of prompt and completion: as wanted, or else all for which each model is decoded exactly."""
-    exact = [longest_exact(model.config) for model in models]
+    exact = [longest_exact(config) for config in configs]
     limit = min((limit for limit in exact if limit is not None), default=None)
     if wanted is None:
         if limit is None:

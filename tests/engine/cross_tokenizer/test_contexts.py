@@ -1,12 +1,17 @@
 """What a guide's context and cache hold, in its own tokens: refused when added, cut off when outgrown, promised."""
 
+from collections.abc import Sequence
+
 import pytest
+from torch import Tensor
 
 from tests.engine.cross_tokenizer.pairs import Pair, id_of_end, tokenizer_of
 from tests.engine.requests import decode
 from worker.engine import Completion, Engine, Failure, FinishReason, Request, Stream
+from worker.engine.batch_layout import Row
 from worker.engine.cache.memory import Need
 from worker.engine.cross_tokenizer.runner import BRANCHED_TOKENS, TOKENS_PER_TOKEN, TextRunner
+from worker.engine.cross_tokenizer.trees import Tree
 
 GUIDES = 256
 """Positions of the guide's model, and of the base's."""
@@ -72,6 +77,28 @@ def test_branches_need_columns_and_no_positions(crossed: Engine) -> None:
     assert isinstance(few, Completion)
     assert many.finish_reason is FinishReason.LENGTH
     assert many.reward is not None
+
+
+def test_branches_that_are_too_many_for_one_forward_are_run_in_several(
+    crossed: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [Request(number, guided(12 + number), 1.0, k=60, max_tokens=3) for number in range(3)]
+    expected = decode(crossed, requests)
+    sizes: list[int] = []
+    run = TextRunner._run_trees  # noqa: SLF001 (how many are run at once shows nowhere else)
+
+    def noted(self: TextRunner, trees: Sequence[Tree], rows: Sequence[Row], *, first_row: int) -> Tensor:
+        sizes.append(len(trees))
+        return run(self, trees, rows, first_row=first_row)
+
+    monkeypatch.setattr(TextRunner, "_run_trees", noted)
+    monkeypatch.setattr("worker.engine.cross_tokenizer.runner.MOST_RUN_AT_ONCE", 20)
+    found = decode(crossed, requests)
+
+    assert {key: one.token_ids for key, one in found.items()} == {key: one.token_ids for key, one in expected.items()}
+    assert found[0].reward == pytest.approx(expected[0].reward, abs=1e-6)
+    assert min(sizes) == 1
+    assert sum(sizes) == 3 * 2 * 3
 
 
 def test_more_candidates_than_branches_are_refused(crossed: Engine) -> None:

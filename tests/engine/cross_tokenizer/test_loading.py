@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-import psutil
 import pytest
 from tokenizers import decoders
 
@@ -15,7 +14,6 @@ from tests.engine.cross_tokenizer.pairs import (
     Pair,
     bytes_bpe,
     id_of_end,
-    save_pair,
     save_with_tokenizer,
     tokenizer_of,
 )
@@ -113,12 +111,3 @@ def test_a_guide_whose_tokenizer_cannot_be_built_is_refused(pair: Pair, tmp_path
 
     with pytest.raises(VocabularyMismatchError, match="cannot be used for texts"):
         load_engine(pair.base, str(folder), device="cpu", num_slots=2)
-
-
-def test_a_guide_with_another_tokenizer_is_not_divided_and_its_refusal_leaves_no_process(tmp_path: Path) -> None:
-    pair = save_pair(tmp_path, "llama")
-
-    with pytest.raises(UnsupportedModelError, match="not divided among devices: serve it with one"):
-        load_engine(pair.base, pair.policy, pair.reference, device="cpu", max_length=64, num_slots=2, tensor_parallel=2)
-
-    assert not [child for child in psutil.Process().children() if "follower.py" in " ".join(child.cmdline())]

@@ -8,7 +8,7 @@ from functools import cache, partial
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from tests.engine.cross_tokenizer.pairs import ENGLISH, MIXED, bytes_bpe, id_of_end, whole_characters
 from worker.engine.cross_tokenizer.cuts import Cuts
@@ -160,6 +160,36 @@ def list_of_letters(text: str) -> tuple[int, ...]:
     return tuple(map(ord, text))
 
 
+def test_a_tokenizer_that_shortens_fills_up_or_begins_texts_gives_their_tokens_alone() -> None:
+    tokenizer = like_gpt2()
+    tokenizer.enable_truncation(3)
+    tokenizer.enable_padding(length=9)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<end> $A", special_tokens=[("<end>", 0)])
+
+    assert Retokenizer(tokenizer).tokens(["the letter was short"]) == retokenizer("gpt2").tokens(
+        ["the letter was short"]
+    )
+
+
+def test_added_tokens_that_take_spaces_with_them_leave_no_cuts() -> None:
+    tokenizer = like_gpt2()
+    tokenizer.add_tokens([AddedToken("zz", lstrip=True)])
+
+    assert Retokenizer(tokenizer).cuts == Cuts.none()
+
+
+def test_a_cut_that_is_none_is_found_where_it_is_made() -> None:
+    reads = Retokenizer(bytes_bpe(MIXED, 330))
+    reads.cuts = Cuts.of([], list_of_letters, str)  # as if no token held two letters
+    texts = [("ที่นี่ที่กขคกขค日本語日本語" * 2)[:length] for length in range(1, 46)]
+
+    settled = [reads.settled(text) for text in texts]
+
+    for text, (before, end) in zip(texts, settled, strict=True):
+        assert before + reads.tokens([text[end:]])[0] == reads.tokens([text])[0]
+    assert any(reads.cuts.last(text) and not end for text, (_, end) in zip(texts, settled, strict=True))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25, deadline=None)
 @given(text=TEXTS)
@@ -178,6 +208,21 @@ def test_a_tokenizer_that_rewrites_what_it_decodes_is_not_spelt() -> None:
         tokenizer.decoder = decoder
         with pytest.raises(UnknownSpellingError, match="its tokenizer decodes by"):
             Spelling.of(tokenizer, silent=())
+    tokenizer = like_gemma()
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip("T", 1, 0)]
+    )
+    with pytest.raises(UnknownSpellingError, match="its tokenizer rewrites what it decodes"):
+        Spelling.of(tokenizer, silent=())
+
+
+def test_added_tokens_spell_what_they_are_written_as() -> None:
+    tokenizer = like_gpt2()
+    tokenizer.add_tokens([AddedToken("日 本", normalized=False)])
+
+    tokens = Spelling.of(tokenizer, silent=()).tokens
+
+    assert tokens[tokenizer.token_to_id("日 本") or 0] == "日 本".encode()
 
 
 WORDS = st.lists(st.integers(0, 3), max_size=4).map(tuple)
@@ -212,7 +257,16 @@ def test_a_tree_has_every_token_of_every_candidate_behind_the_right_ones(
         )
     seen = [text_up_to(node) for node in range(len(tree.tokens))]
     assert len({tuple(text) for text in seen}) == len(seen)
-    assert [*tree.held] == max((text for text in seen if [*tree.held[: len(text)]] == text), key=len)
+    follows = [parent == node - 1 for node, parent in enumerate(tree.parents) if node]
+    num_in_a_row = next((node for node, is_next in enumerate(follows, start=1) if not is_next), len(tree.tokens))
+    assert [*tree.held] == [*held[: tree.start], *tree.tokens[:num_in_a_row]]
+
+
+def test_the_head_is_spared_only_where_every_candidate_has_a_token_there() -> None:
+    all_add, one_ends = ((tree_of([1], Continued((), endings), ())) for endings in (((2,), (3, 4)), ((), (3, 4))))
+
+    assert [(term.candidate, term.token_id) for term in all_add.first_terms(2)] == [(0, 2), (1, 3)]
+    assert one_ends.first_terms(2) == ()
 
 
 def test_text_that_spells_a_control_token_stays_text() -> None:

@@ -25,6 +25,8 @@ TOKENS_PER_TOKEN = 2
 """Of the guide's that an answer is promised for each of the base's: more than texts have, but for rare scripts."""
 BRANCHED_TOKENS = 32
 """Of the candidates, beside the text: more than ten of them have, as a rule."""
+MOST_RUN_AT_ONCE = 2048
+"""Tokens of a forward, unless one row has more: candidates in a script that the guide writes in bytes have many."""
 
 _GIVEN = PrefixKey(StreamWeights(0), ())
 """The owner of a text that is given, not written."""
@@ -108,7 +110,7 @@ class TextRunner(Runner):
         lengths = [tree.start - row.offset + len(tree.tokens) for row, tree in zip(judging, trees, strict=True)]
         self._lengths[: len(judging)] = lengths
         self._cache.reserve(self._lengths)
-        summed = self._summed(self._run_trees(trees, judging, first_row=0), judging, trees, token_ids.shape[1])
+        summed = self._judged(trees, judging, token_ids.shape[1], first_row=0)
         summed[[tree is None for tree in fitting]] = nan
         return summed[rows]
 
@@ -165,8 +167,7 @@ class TextRunner(Runner):
         if len(fitting) < len(rows):
             return torch.full((len(rows), num_candidates), nan, dtype=torch.float64, device=self._device)
         self._cache.reserve([*self._lengths, *(tree.start + len(tree.tokens) for tree in fitting)])
-        hidden = self._run_trees(fitting, rows, first_row=len(self.rows))
-        return self._summed(hidden, rows, fitting, num_candidates)
+        return self._judged(fitting, rows, num_candidates, first_row=len(self.rows))
 
     @torch.inference_mode()
     def tree_error(
@@ -209,21 +210,28 @@ class TextRunner(Runner):
         held = self._held[key]
         return Tree(len(held) - 1, held[-1:], (None,), (len(held) - 1,), (), held)
 
+    def _judged(self, trees: Sequence[Tree], rows: Sequence[Row], num_candidates: int, *, first_row: int) -> Tensor:
+        """[n, K] float64, of neighbouring rows, as many in one forward as are not too many tokens."""
+        judged = []
+        for part in _at_once(trees):
+            hidden = self._run_trees(trees[part], rows[part], first_row=first_row + part.start)
+            judged.append(self._summed(hidden, rows[part], trees[part], num_candidates))
+        return torch.cat(judged)
+
     def _run_trees(self, trees: Sequence[Tree], rows: Sequence[Row], *, first_row: int) -> Tensor:
         """[tokens, d], of the trees of neighbouring rows."""
         for row, tree in zip(rows, trees, strict=True):
             self._held[row.key] = tree.held[: tree.start]  # if this fails, no more is known
         first_tokens = [0, *accumulate(len(tree.tokens) for tree in trees)]
-        step = max(1, -(-len(trees) // self._num_blocks))
         blocks = [
             tree_block(
-                trees[start : start + step],
-                rows[start : start + step],
-                first_row=first_row + start,
-                first_token=first_tokens[start],
+                trees[part],
+                rows[part],
+                first_row=first_row + part.start,
+                first_token=first_tokens[part.start],
                 device=self._device,
             )
-            for start in range(0, len(trees), step)
+            for part in self._parts(trees)
         ]
         adapters = [row.adapter for row, tree in zip(rows, trees, strict=True) for _ in tree.tokens]
         self._select(self._index(adapters), {*adapters})
@@ -235,6 +243,19 @@ class TextRunner(Runner):
         for row, tree in zip(rows, trees, strict=True):
             self._held[row.key] = tree.held
         return hidden
+
+    def _parts(self, trees: Sequence[Tree]) -> list[slice]:
+        """Neighbouring rows that attend together; on a processor, those whose trees branch are not among others."""
+        most = max(1, -(-len(trees) // self._num_blocks))
+        parts = [slice(0, 0)]
+        for index, tree in enumerate(trees):
+            start = parts[-1].start
+            is_alike = self._num_blocks == 1 or tree.is_chain == trees[start].is_chain
+            if is_alike and index < start + most:
+                parts[-1] = slice(start, index + 1)
+            else:
+                parts.append(slice(index, index + 1))
+        return parts
 
     def _run_line(self, tokens: Sequence[int], positions: Sequence[int], blocks: Sequence[AttentionBlock]) -> Tensor:
         metadata = AttentionMetadata(*written(blocks, self._device), blocks, self.windows)
@@ -299,3 +320,15 @@ class TextRunner(Runner):
             norms = logits.logsumexp(1).double()
             found[here] = logits[of_nodes, token_ids[here]].double() - norms[of_nodes]
         return found
+
+
+def _at_once(trees: Sequence[Tree]) -> list[slice]:
+    """Those that are run in one forward, one part behind the other."""
+    parts, num_tokens = [slice(0, 0)], 0
+    for index, tree in enumerate(trees):
+        num_tokens += len(tree.tokens)
+        if num_tokens > MOST_RUN_AT_ONCE and index > parts[-1].start:
+            parts.append(slice(index, index))
+            num_tokens = len(tree.tokens)
+        parts[-1] = slice(parts[-1].start, index + 1)
+    return parts

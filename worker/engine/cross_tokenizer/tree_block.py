@@ -24,7 +24,7 @@ class TreeBlock(AttentionBlock):
 
     @property
     def longest_of_own(self) -> float:
-        """As of prompts; kernels that go by columns do not know trees."""
+        """Of chains as elsewhere; kernels that go by columns do not know trees."""
         return LONGEST_PROMPT_BY_TOKENS if self.are_chains else 0.0
 
     def visible(self, window: int | None) -> Tensor:

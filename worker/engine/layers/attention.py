@@ -86,6 +86,19 @@ class AttentionBlock:
         return inf if self.is_decoding else LONGEST_PROMPT_BY_TOKENS
 
     @property
+    def is_for_own_kernels(self) -> bool:
+        """Whether a processor's kernels attend as it needs: without shared prefixes or prompts that are long."""
+        return not self.readers and self.num_keys <= self.longest_of_own
+
+    @property
+    def in_line(self) -> slice:
+        """Where in the line its tokens are, one behind the other."""
+        if self.tokens is None or self.places is None:
+            return self.rows
+        first = int(self.tokens[0, 0])
+        return slice(first, first + len(self.places))
+
+    @property
     def rows(self) -> slice:
         """The rows of the cache that this block reads and writes."""
         return slice(self.first_row, self.first_row + len(self.columns))
@@ -123,8 +136,8 @@ class AttentionMetadata:
 
     @property
     def is_for_own_kernels(self) -> bool:
-        """Whether a processor's kernels attend as it needs: without shared prefixes or prompts that are long."""
-        return not any(block.readers or block.num_keys > block.longest_of_own for block in self.blocks)
+        """Whether a processor's kernels attend as all blocks need."""
+        return all(block.is_for_own_kernels for block in self.blocks)
 
 
 CURRENT_PASS: ContextVar[AttentionMetadata] = ContextVar("current pass")
@@ -171,12 +184,17 @@ def attend_rows(
     scoring = Scoring(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap, s_aux)
     line = query[0].transpose(0, 1)
     needs_scores = softcap is not None or s_aux is not None
-    own = None if needs_scores else _own_kernels(row_pass, line, key, value)
-    if own is not None:
+    own = None if needs_scores else _own_kernels(line, key, value)
+    if own is not None and row_pass.is_for_own_kernels:
         places = (row_pass.rows, row_pass.columns)
         return own.attend(line, key, value, places, scale=scoring.scale, window=sliding_window)[None], None
     parts = []
     for block in row_pass.blocks:
+        if own is not None and block.is_for_own_kernels:
+            part = block.in_line
+            places = (row_pass.rows[part], row_pass.columns[part])
+            parts.append(own.attend(line[part], key, value, places, scale=scoring.scale, window=sliding_window))
+            continue
         queries = block.take(line)
         keys, values = key[block.rows, :, : block.num_keys], value[block.rows, :, : block.num_keys]
         if HAS_KERNEL and block.is_decoding and query.is_cuda and not block.readers and s_aux is None:
@@ -193,9 +211,9 @@ def attend_rows(
 AttentionInterface.register(NAME, attend_rows)
 
 
-def _own_kernels(row_pass: AttentionMetadata, line: Tensor, key: Tensor, value: Tensor) -> Kernels | None:
+def _own_kernels(line: Tensor, key: Tensor, value: Tensor) -> Kernels | None:
     own = kernels_on(line.dtype, line.device)
-    return own if own is not None and row_pass.is_for_own_kernels and own.attends(line, key, value) else None
+    return own if own is not None and own.attends(line, key, value) else None
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, block: AttentionBlock, *, scoring: Scoring) -> Tensor:
