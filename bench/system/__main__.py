@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 
-from bench.system import queue_costs, serving, throughput
+from bench.system import counting, queue_costs, serving, throughput
 from bench.system.databases import KINDS, Databases
 from bench.system.table import Measured, rendered
 
-SCENES = ("throughput", "peer", "acceptance", "queue", "snapshot", "reading", "latency", "polling")
+SCENES = ("throughput", "peer", "metrics", "queue", "snapshot", "acceptance", "reading", "latency", "polling")
 TOLD_TO_END = 128 + signal.SIGTERM
 ITEMS_PER_PEER = 10
 """The naive peer gets a part of the items: it is that much slower."""
@@ -54,28 +54,41 @@ def _parser() -> argparse.ArgumentParser:
 
 def measured(databases: Databases, given: argparse.Namespace) -> Iterator[Measured]:
     """Every scene that was asked for, on every database that was asked for."""
-    runs = {"num_runs": given.runs}
     for kind in given.databases:
-        if "throughput" in given.scenes:
-            yield from throughput.whole_system(
-                databases, kind, num_items=given.items, slots=given.slots, workers=given.workers, **runs
-            )
-        if "peer" in given.scenes:
-            yield from throughput.naive_peer(databases, kind, num_items=given.items // ITEMS_PER_PEER, **runs)
-        if "acceptance" in given.scenes:
-            yield from serving.acceptance(databases, kind, num_items=given.large, **runs)
-        if "queue" in given.scenes:
-            yield from queue_costs.by_table_size(
-                databases, kind, num_items=given.items // 2, num_filled=given.filled, **runs
-            )
-        if "snapshot" in given.scenes and kind == "postgresql":
-            yield from queue_costs.under_an_old_snapshot(databases, num_items=2 * given.large)
-        if "reading" in given.scenes:
-            yield from serving.reading(databases, kind, num_items=given.large, num_filled=given.filled, **runs)
-        if "latency" in given.scenes:
-            yield from serving.latency(databases, kind)
-        if "polling" in given.scenes:
-            yield from serving.polling(databases, kind, num_items=given.polled)
+        yield from _of_items(databases, kind, given)
+        yield from _of_requests(databases, kind, given)
+
+
+def _of_items(databases: Databases, kind: str, given: argparse.Namespace) -> Iterator[Measured]:
+    """What it takes to have many written."""
+    runs = {"num_runs": given.runs}
+    if "throughput" in given.scenes:
+        yield from throughput.whole_system(
+            databases, kind, num_items=given.items, slots=given.slots, workers=given.workers, **runs
+        )
+    if "peer" in given.scenes:
+        yield from throughput.naive_peer(databases, kind, num_items=given.items // ITEMS_PER_PEER, **runs)
+    if "metrics" in given.scenes:
+        yield from counting.counting(databases, kind, num_items=given.items, num_slots=given.slots[0], **runs)
+    if "queue" in given.scenes:
+        yield from queue_costs.by_table_size(
+            databases, kind, num_items=given.items // 2, num_filled=given.filled, **runs
+        )
+    if "snapshot" in given.scenes and kind == "postgresql":
+        yield from queue_costs.under_an_old_snapshot(databases, num_items=2 * given.large)
+
+
+def _of_requests(databases: Databases, kind: str, given: argparse.Namespace) -> Iterator[Measured]:
+    """What the API does meanwhile."""
+    runs = {"num_runs": given.runs}
+    if "acceptance" in given.scenes:
+        yield from serving.acceptance(databases, kind, num_items=given.large, **runs)
+    if "reading" in given.scenes:
+        yield from serving.reading(databases, kind, num_items=given.large, num_filled=given.filled, **runs)
+    if "latency" in given.scenes:
+        yield from serving.latency(databases, kind)
+    if "polling" in given.scenes:
+        yield from serving.polling(databases, kind, num_items=given.polled)
 
 
 def conditions() -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -24,6 +25,7 @@ PROMPT = "Write two sentences about the autumn sale."
 MOST_SECONDS = 240.0
 START_SECONDS = 60.0
 LOOK_SECONDS = 0.1
+UNCOUNTED = (sys.executable, "-m", "bench.system.uncounted")
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
@@ -84,12 +86,22 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str, look_se
 
 
 @contextmanager
-def a_site(database_url: str, *, num_workers: int = 1, num_slots: int = 16) -> Iterator[Site]:
-    """Everything started, and ended with the block."""
-    settings: Mapping[str, object] = {"num_slots": num_slots, "model_name": "tiny"}
+def a_site(
+    database_url: str,
+    *,
+    num_workers: int = 1,
+    num_slots: int = 16,
+    settings: Mapping[str, object] = MappingProxyType({}),
+    is_counted: bool = True,
+) -> Iterator[Site]:
+    """Everything started, and ended with the block. `settings`: those of all processes, besides; by their names.
+
+    `is_counted`: whether the processes count what they do, as they always do outside of this bench.
+    """
+    given = {"num_slots": num_slots, "model_name": "tiny", **settings}
     with (
         tempfile.TemporaryDirectory(prefix="padserve-bench-") as folder,
-        a_stack(Path(folder), database_url, **settings) as stack,
+        a_stack(Path(folder), database_url, **given) as stack,
         httpx.Client(
             base_url=f"http://127.0.0.1:{stack.api_port}",
             headers={"Authorization": f"Bearer {KEY}"},
@@ -97,8 +109,12 @@ def a_site(database_url: str, *, num_workers: int = 1, num_slots: int = 16) -> I
         ) as client,
     ):
         stack.start_redis()
-        stack.start_api()
-        command = [sys.executable, "-m", "bench.system.worker"]
+        if is_counted:
+            stack.start_api()
+        else:
+            stack.start("api", [*UNCOUNTED, "api"])
+            wait_until(stack.api_answers, START_SECONDS, "the API answers")
+        command = [sys.executable, "-m", "bench.system.worker"] if is_counted else [*UNCOUNTED, "worker"]
         workers = [stack.start("worker", command) for _ in range(num_workers)]
         wait_until(lambda: _num_ready(database_url) >= num_workers, START_SECONDS, "every worker is ready")
         profiles = "\n".join(

@@ -37,7 +37,7 @@ def whole_system(
             a_site(url, num_workers=num_workers, num_slots=num_slots) as site,
         ):
             site.wait_for(site.submit(WARM_UP_ITEMS))
-            used = _Processors(url, site)
+            used = Processors(url, site)
             runs = [_one_job(site, num_items) for _ in range(num_runs)]
             costs = used.per_item(num_runs * num_items)
         case = f"{kind}, {num_slots} slots, {num_workers} worker{'s' if num_workers > 1 else ''}, {num_items:,} items"
@@ -49,7 +49,7 @@ def whole_system(
             yield Measured(SCENE, case, f"processor time of {who}, per item", (microseconds,), "us")
 
 
-class _Processors:
+class Processors:
     """What each part of a site has used of the processors since this was made.
 
     It says more than the wall where others use them too. Of PostgreSQL the connections to this database are counted,

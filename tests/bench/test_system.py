@@ -29,13 +29,17 @@ def run(*arguments: str) -> list[Measured]:
 
 
 def test_every_scene_of_one_worker_measures_what_it_names() -> None:
-    rows = run("--databases=sqlite", "--scenes=throughput,peer,acceptance,reading")
+    rows = run("--databases=sqlite", "--scenes=throughput,peer,acceptance,reading,metrics")
 
     assert [(row.scene, row.measure, row.unit, len(row.values)) for row in rows] == [
         ("throughput", "from submission to last result", "items/s", 2),
         ("throughput", "from acceptance to last result", "items/s", 2),
         *(("throughput", f"processor time of {who}, per item", "us", 1) for who in PROCESSES),
         ("throughput", "from submission to last result", "items/s", 2),
+        ("metrics", "processor time per item, nothing counted", "us", 2),
+        ("metrics", "processor time per item, counted and shown every second", "us", 2),
+        ("metrics", "more, by the medians", "%", 1),
+        ("metrics", "what counts, alone, per item, 4 in a claim and a save", "us", 2),
         ("acceptance", "seconds", "s", 2),
         ("acceptance", "growth of the API's memory", "MiB", 2),
         *(("acceptance", f"status meanwhile, {name}", "ms", 1) for name in ("p50", "p99")),
