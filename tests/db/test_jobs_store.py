@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from db.models import Item, Preference
-from db.queries.items import NewItem, insert_items, store_preferences
+from db.queries.items import ITEMS_PER_STRETCH, NewItem, insert_items, store_preferences
 from db.queries.jobs import insert_job
 from db.session import Database
 from domain.preferences import EffectivePreference
@@ -73,6 +73,15 @@ def test_items_read_back_as_they_were_stored_whatever_is_in_them(database: Datab
         items = session.scalars(select(Item).where(Item.job_id == job_id).order_by(Item.position)).all()
     assert [item.messages for item in items] == [[{"text": text}] for text in texts]
     assert {(item.sampling == {}, item.attempt, item.user_id) for item in items} == {(True, 0, "ada")}
+
+
+def test_an_items_stretch_is_that_of_its_position(database: Database) -> None:
+    job_id = store_items(database, *("text" for _ in range(2 * ITEMS_PER_STRETCH + 1)))
+
+    with database.reading() as session:
+        in_order = select(Item.stretch).where(Item.job_id == job_id).order_by(Item.position)
+        stretches = session.scalars(in_order).all()
+    assert stretches == [*(ITEMS_PER_STRETCH * [0]), *(ITEMS_PER_STRETCH * [1]), 2]
 
 
 def test_what_the_database_refuses_of_items_is_the_error_that_everybody_expects(database: Database) -> None:

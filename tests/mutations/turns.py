@@ -19,7 +19,7 @@ TURNS = (
         "the stretches of a job",
         "db/queries/items.py",
         (("item.position // ITEMS_PER_STRETCH", "0 * ITEMS_PER_STRETCH"),),
-        ("tests/db/test_fairness.py",),
+        ("tests/db/test_jobs_store.py",),
     ),
     Mechanism(
         "the credit of who had no work",
