@@ -1,6 +1,7 @@
 """Which pairs of models are accepted, and what is said of those that are not."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -115,10 +116,12 @@ def test_a_guide_whose_tokenizer_cannot_be_built_is_refused(pair: Pair, tmp_path
         load_engine(pair.base, str(folder), device="cpu", num_slots=2)
 
 
-def test_a_guide_with_another_tokenizer_is_not_divided_and_its_refusal_leaves_no_process(tmp_path: Path) -> None:
+def test_a_guide_with_another_tokenizer_is_not_divided_and_its_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
     pair = save_pair(tmp_path, "llama")
+    environment = os.environ.copy()
 
     with pytest.raises(UnsupportedModelError, match="not divided among devices: serve it with one"):
         load_engine(pair.base, pair.policy, pair.reference, device="cpu", max_length=64, num_slots=2, tensor_parallel=2)
 
     assert not [child for child in psutil.Process().children() if "follower.py" in " ".join(child.cmdline())]
+    assert os.environ == environment  # training in this process went wrong: LOCAL_RANK said that it was one of several
