@@ -2,7 +2,9 @@
 
 Where many requests ask one model, a test may say what it expects: transformers' forward over that text gives what its
 forwards over every prefix give, since no token sees a later one. The formulas are applied to it all the same, and where
-the text is another, to what its own prefixes give. Shares no code with the engine: not the noise, not the choice of candidates, not the adapters, not the cache.
+the text is another, to what its own prefixes give.
+
+Shares no code with the engine: not the noise, not the choice of candidates, not the adapters, not the cache.
 """
 
 import math

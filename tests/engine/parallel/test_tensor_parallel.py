@@ -96,10 +96,12 @@ def whole(family: Family) -> Engine:
 def divided(family: Family) -> Iterator[Engine]:
     if torch._C._get_accelerator().type != "cpu":  # noqa: SLF001 (as the engine asks)
         pytest.skip("transformers divides a model among the GPUs of a torch that is built for them")
+    names = {*os.environ}
     with patch.object(followers, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": ForkedFollower})):
         engine = _load(family, 2)
     yield engine
     engine.close()
+    assert {*os.environ} == names  # training in this process went wrong: LOCAL_RANK said that it was one of several
 
 
 def _runners(engine: Engine) -> tuple[Runner, ...]:

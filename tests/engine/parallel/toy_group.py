@@ -1,4 +1,4 @@
-"""`tests.engine.parallel.toy_group <folder> <event> ...`: pairs of processes that hold nothing, one of which meets the unexpected.
+"""`toy_group <folder> <event> ...`: pairs of processes that hold nothing, one of which meets the unexpected.
 
 What each leader said and how it ended is printed as JSON. Importing the engine is what takes time, so leaders and
 followers are forks of this process, and it is one of another that has done so (`tests.system.forked`).

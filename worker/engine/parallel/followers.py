@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import TCPStore  # torch.distributed does not say that it exports it
 
 from worker.engine.parallel.group import Member
-from worker.engine.parallel.ranks import Follower, Leader, Seat
+from worker.engine.parallel.ranks import SEAT_VARIABLES, Follower, Leader, Seat
 from worker.engine.parallel.watch import PATIENCE_SECONDS, end_process
 
 _GRACE_SECONDS = 10.0
@@ -37,6 +37,8 @@ class _Processes:
     connections: list[Connection] = field(default_factory=list)
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
     is_closing: threading.Event = field(default_factory=threading.Event)
+    environment: Mapping[str, str] = field(default_factory=os.environ.copy)
+    """Before the leader sat down, which sets `SEAT_VARIABLES`."""
 
     def start(self) -> None:
         """Start one more follower, and return when its process runs."""
@@ -73,6 +75,10 @@ class _Processes:
             process.wait()
         if dist.is_initialized():
             dist.destroy_process_group()
+        for name in SEAT_VARIABLES:  # whoever trains a model here afterwards would be taken for one of several
+            os.environ.pop(name, None)
+            if name in self.environment:
+                os.environ[name] = self.environment[name]
 
 
 def lead(devices: Sequence[str], *orders: object) -> Leader:

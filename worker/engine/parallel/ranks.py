@@ -30,6 +30,8 @@ from worker.engine.parallel.watch import Watch, end_process
 
 PATIENCE_AT_LOAD = timedelta(hours=2)
 """Of one device with another: loading takes long, and whoever supervises an engine has less patience than this."""
+SEAT_VARIABLES = ("LOCAL_RANK", "GLOO_SOCKET_IFNAME")
+"""Where transformers finds the index of the device, and gloo the network: in the environment, as long as a group is."""
 _DONE, _OUT_OF_MEMORY, _FAILED = range(3)
 
 T = TypeVar("T")
@@ -66,9 +68,9 @@ class _Rank:
     def __init__(self, seat: Seat, store: Store) -> None:
         self.rank, self.size = seat.rank, len(seat.devices)
         self.device = torch.device(seat.devices[seat.rank])
-        # transformers takes the index of the device from here.
-        os.environ["LOCAL_RANK"] = str(self.device.index or 0)
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        local_rank, interface = SEAT_VARIABLES
+        os.environ[local_rank] = str(self.device.index or 0)
+        os.environ.setdefault(interface, "lo")
         backend = "gloo"
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
