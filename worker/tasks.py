@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from celery import bootsteps
 from celery.signals import worker_shutting_down
+from celery.worker import state
 from celery.worker.components import Hub
 
 from telemetry.metrics import REDIS_FAULTS
@@ -78,7 +79,18 @@ def consume(app: Queue, model_digest: str, stopping: threading.Event) -> None:
             app.worker_main(argv=[*CELERY_ARGUMENTS, f"--queues={queue_name(model_digest)}"])
         except (Exception, SystemExit):
             log.exception("consumer_failed")
+        if is_told_to_end():
+            stopping.set()
         if not stopping.is_set():
             REDIS_FAULTS.inc()
             log.error("consumer_ended", restart_seconds=RESTART_SECONDS)
             stopping.wait(RESTART_SECONDS)
+
+
+def is_told_to_end() -> bool:
+    """Whether a signal has told Celery to end: no consumer of this process lives for long from then on.
+
+    `worker_shutting_down` says so as well, but not where Celery's own handler of SIGQUIT fails halfway: it ends
+    what the consumer was just doing.
+    """
+    return any(told is not None and told is not False for told in (state.should_stop, state.should_terminate))

@@ -135,4 +135,10 @@ ENGINES = (
         (("            self._save_one_by_one(outcomes)\n", "            raise\n"),),
         ("tests/worker/pipeline/test_saving.py",),
     ),
+    Mechanism(
+        "the end of a worker whose signal Celery lost halfway",
+        "worker/tasks.py",
+        (("        if is_told_to_end():\n            stopping.set()\n", ""),),
+        ("tests/worker/test_tasks.py",),
+    ),
 )

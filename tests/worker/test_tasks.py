@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from celery.worker import state
 
 from tests.builders import DIGEST
 from worker import tasks
@@ -216,3 +217,15 @@ def test_a_consumer_that_ends_by_itself_is_begun_again(
 
     assert queue.num_consumers == 3
     assert queue.steps == {"worker": {LookOften}}
+
+
+@pytest.mark.parametrize("told", ["should_stop", "should_terminate"])
+def test_a_worker_whose_signal_was_lost_halfway_ends_all_the_same(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    """Celery's handler of SIGQUIT failed before it told anybody, and each new consumer ended at once, for ever."""
+    monkeypatch.setattr(tasks, "RESTART_SECONDS", 0.01)
+    queue, stopping = FakeQueue(), threading.Event()
+    queue.on_consume = lambda: monkeypatch.setattr(state, told, 0)
+
+    consume(cast("Queue", queue), DIGEST, stopping)
+
+    assert (queue.num_consumers, stopping.is_set()) == (1, True)
