@@ -1,13 +1,15 @@
 """What a guide's context and cache hold, in its own tokens: refused when added, cut off when outgrown, promised."""
 
 from collections.abc import Sequence
+from itertools import count
 
 import pytest
+import torch
 from torch import Tensor
 
 from tests.engine.cross_tokenizer.pairs import Pair, id_of_end, tokenizer_of
 from tests.engine.requests import decode
-from worker.engine import Completion, Engine, Failure, FinishReason, Request, Stream
+from worker.engine import Completion, Engine, Failure, FinishReason, Request, Stream, load_engine
 from worker.engine.batch_layout import Row
 from worker.engine.cache.memory import Need
 from worker.engine.cross_tokenizer.runner import BRANCHED_TOKENS, TOKENS_PER_TOKEN, TextRunner
@@ -24,11 +26,16 @@ def guided(num_shown: int) -> tuple[Stream, ...]:
 
 def long_word(pair: Pair) -> int:
     """A token of the base that the guide writes in many."""
+    return long_words(pair)[0]
+
+
+def long_words(pair: Pair) -> list[int]:
+    """The tokens of the base, those first that the guide writes in most."""
     of_base, of_guide = tokenizer_of(pair.base), tokenizer_of(pair.reference)
     lengths = {
         token_id: len(of_guide.encode(of_base.decode([token_id])).ids) for token_id in of_base.get_vocab().values()
     }
-    return max(lengths, key=lambda token_id: lengths[token_id])
+    return sorted(lengths, key=lambda token_id: (-lengths[token_id], token_id))
 
 
 @pytest.mark.parametrize(
@@ -99,6 +106,39 @@ def test_branches_that_are_too_many_for_one_forward_are_run_in_several(
     assert found[0].reward == pytest.approx(expected[0].reward, abs=1e-6)
     assert min(sizes) == 1
     assert sum(sizes) == 3 * 2 * 3
+
+
+@pytest.mark.parametrize("failing_call", [2, 3, 4])
+def test_a_forward_that_ran_out_of_memory_leaves_no_row_that_seems_read(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, failing_call: int
+) -> None:
+    first, second = long_words(pair)[:2]  # where the second is chosen, its tokens are to be run in the next step
+    bias = ((first, 50.0), (second, 50.0), (id_of_end(tokenizer_of(pair.base)), -100.0))
+    engine = load_engine(pair.base, pair.policy, pair.reference, device="cpu", num_slots=2)
+    requests = [
+        Request(number, guided(12 + number), 9.0, k=4, max_tokens=6, logit_bias=bias, return_rewards=True)
+        for number in range(2)
+    ]
+    expected = decode(engine, requests)
+    run, calls = TextRunner._run_trees, count()  # noqa: SLF001 (where a step is in the middle of it)
+
+    def failing(self: TextRunner, trees: Sequence[Tree], rows: Sequence[Row], *, first_row: int) -> Tensor:
+        if next(calls) != failing_call:
+            return run(self, trees, rows, first_row=first_row)
+        with monkeypatch.context() as patched:
+            patched.setattr(self, "_run_line", out_of_memory)
+            return run(self, trees, rows, first_row=first_row)
+
+    monkeypatch.setattr(TextRunner, "_run_trees", failing)
+    found = decode(engine, requests)
+
+    for number, completion in expected.items():
+        assert found[number].token_ids == completion.token_ids
+        assert found[number].rewards == pytest.approx(completion.rewards, abs=1e-4)
+
+
+def out_of_memory(*_arguments: object) -> Tensor:
+    raise torch.OutOfMemoryError
 
 
 def test_more_candidates_than_branches_are_refused(crossed: Engine) -> None:

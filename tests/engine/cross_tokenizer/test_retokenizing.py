@@ -166,9 +166,8 @@ def test_a_tokenizer_that_shortens_fills_up_or_begins_texts_gives_their_tokens_a
     tokenizer.enable_padding(length=9)
     tokenizer.post_processor = processors.TemplateProcessing(single="<end> $A", special_tokens=[("<end>", 0)])
 
-    assert Retokenizer(tokenizer).tokens(["the letter was short"]) == retokenizer("gpt2").tokens(
-        ["the letter was short"]
-    )
+    texts = ["the tea", "the letter was short"]
+    assert Retokenizer(tokenizer).tokens(texts) == retokenizer("gpt2").tokens(texts)
 
 
 def test_added_tokens_that_take_spaces_with_them_leave_no_cuts() -> None:

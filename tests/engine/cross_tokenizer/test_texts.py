@@ -78,3 +78,13 @@ def test_requests_have_texts_of_their_own_until_they_are_forgotten() -> None:
     (token_id,) = tokens_of_base("t")
     assert with_each(of, token_id) == [in_guide("t")]
     assert of.text("y").open
+
+
+def test_a_token_without_text_begins_none() -> None:
+    spelling = Spelling({1: b" the", 2: b" tea"}, drops_first_space=True)
+    of = Texts(Crossing(spelling, Retokenizer(bytes_bpe(MIXED, 330)), frozenset({END}), END_OF_GUIDE))
+
+    for token_id in (5, 1, 2):  # the first spells nothing
+        of.append("x", token_id)
+
+    assert with_each(of, 5) == [in_guide("the tea")]
