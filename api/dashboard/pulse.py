@@ -30,6 +30,7 @@ class Follower:
 
     def __init__(self) -> None:
         self.subjects: frozenset[Subject] = frozenset()
+        self._looked_at: frozenset[Subject] = frozenset()
         self._woken = asyncio.Event()
 
     async def changed(self, subjects: Collection[Subject], seconds: float) -> bool:
@@ -46,6 +47,15 @@ class Follower:
     def wake(self) -> None:
         """Tell the page that something has changed, or may have."""
         self._woken.set()
+
+    def tell(self, subjects: frozenset[Subject], moved: Collection[Subject]) -> None:
+        """Wake the page if a look found that one of its subjects has `moved`, or was the first at one of them.
+
+        For the page read it before, and what changed in between may have been noticed by a look for another page.
+        """
+        if not subjects <= self._looked_at or not subjects.isdisjoint(moved):
+            self.wake()
+        self._looked_at = subjects
 
 
 class Pulse:
@@ -79,12 +89,12 @@ class Pulse:
         followers, known = self._followers[loop], dict[Subject, Mark]()
         try:
             while followers and not self._is_stopping():
-                subjects = frozenset[Subject]().union(*(each.subjects for each in followers))
+                shown = {follower: follower.subjects for follower in followers}
+                subjects = frozenset[Subject]().union(*shown.values())
                 seen = await self._seen(subjects)
-                moved = {each for each in subjects if each not in known or known[each] != seen.get(each)}
-                for follower in followers:
-                    if not moved.isdisjoint(follower.subjects):
-                        follower.wake()
+                moved = {each for each in subjects if known.get(each) != seen.get(each)}
+                for follower, its in shown.items():
+                    follower.tell(its, moved)
                 known = {each: seen.get(each) for each in subjects}
                 await asyncio.sleep(LOOK_SECONDS)
         finally:

@@ -131,7 +131,8 @@ def test_a_profile_is_taught_by_choosing_between_two_texts(
     page.goto(f"{site.url}/profiles/fred/teach")
     for prompt in (PROMPT, "Write about a walk."):
         page.get_by_label("Prompt").fill(prompt)
-        page.get_by_role("button", name="Write and ask").click()
+        with page.expect_response("**/teach/texts"):  # until then the form asks about the texts before
+            page.get_by_role("button", name="Write and ask").click()
         expect(page.locator("form.htmx-request")).to_have_count(0)
         for number in range(3):
             expect(page.get_by_role("heading", name="A", exact=True)).to_be_visible()

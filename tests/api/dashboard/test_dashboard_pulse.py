@@ -146,6 +146,26 @@ def test_pages_share_a_look_and_only_those_are_woken_that_show_what_has_changed(
     asyncio.run(check())
 
 
+def test_what_changes_between_a_pages_own_look_and_its_wait_reaches_it_though_another_page_has_seen_it() -> None:
+    """A profile said for a minute that a fit was under way: its head, another stream, had been told of the end."""
+    seen = Marks()
+    seen.current = {Serving(): "before"}
+
+    async def check() -> None:
+        beat = seen.pulse()
+        with beat.following() as head, beat.following() as page:
+            await head.changed({Serving()}, SOON)
+            read = seen.look({Serving()})
+            seen.current[Serving()] = "after"
+            assert await head.changed({Serving()}, SOON)
+
+            assert await page.changed({Serving()}, SOON)
+            assert read == {Serving(): "before"}
+            assert not await page.changed({Serving()}, 0.05)
+
+    asyncio.run(check())
+
+
 def test_a_page_that_nothing_happens_to_waits_as_long_as_it_said() -> None:
     async def check() -> None:
         with Marks().pulse().following() as page:

@@ -91,7 +91,7 @@ def test_no_more_is_held_than_the_part_that_is_looked_at() -> None:
             tracemalloc.stop()
 
     assert num_parts == 2001
-    assert peak < 10 * len(row)
+    assert peak < 100 * len(row)  # of 2,000; threads of other tests take some memory, too
 
 
 def test_a_text_without_an_end_is_found_out_in_one_pass() -> None:
