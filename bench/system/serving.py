@@ -18,7 +18,7 @@ from tests.system.processes import KEY
 
 NUM_CLIENTS = 200
 WATCH_SECONDS = 8.0
-LOOK_SECONDS = 0.5
+COUNT_SECONDS = 0.5
 NUM_LOOKS = 300
 MEBIBYTE = 2**20
 NUM_SMALL_JOBS = 25
@@ -126,7 +126,7 @@ def _rate(site: Site, job_id: str) -> float:
     """Items per second, watched until the job ends at the latest."""
     before, began = site.job(job_id)["counts"]["succeeded"], time.perf_counter()
     while True:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(COUNT_SECONDS)
         job, seconds = site.job(job_id), time.perf_counter() - began
         if seconds >= WATCH_SECONDS or job["finished_at"] is not None:
             return float((job["counts"]["succeeded"] - before) / seconds)
