@@ -7,7 +7,16 @@ from pathlib import Path
 
 from padserve.stack.processes import Child, aside, rotate
 
-WRITES = "import sys, time; [print('line', number, flush=True) or time.sleep(0.001) for number in range(400)]"
+WRITES = """
+import pathlib, sys, time
+for number in range(399):
+    print("line", number, flush=True)
+    time.sleep(0.001)
+pathlib.Path(sys.argv[1]).touch()
+while not pathlib.Path(sys.argv[2]).exists():
+    time.sleep(0.01)
+print("line 399", flush=True)
+"""
 
 
 def test_a_log_that_has_grown_is_put_aside_in_numbered_files_of_which_a_few_are_kept(tmp_path: Path) -> None:
@@ -37,16 +46,20 @@ def test_a_short_log_stays_and_one_that_cannot_be_put_aside_is_kept(tmp_path: Pa
 def test_a_process_goes_on_writing_to_a_log_that_is_put_aside_and_its_last_lines_are_found(tmp_path: Path) -> None:
     log = tmp_path / "api.log"
     log.write_text("of an earlier life\n" * 100)
-    child = Child("API", (sys.executable, "-c", WRITES), {}, log)
+    written, end = tmp_path / "written", tmp_path / "end"
+    child = Child("API", (sys.executable, "-c", WRITES, str(written), str(end)), {}, log)
 
-    while child.exit_code is None:
+    while not written.exists():
+        assert child.exit_code is None
         rotate(log, most_bytes=1000, kept=100)
         time.sleep(0.05)
+    end.touch()  # not before the last time that the log is put aside: its last line stays in it
+    while child.exit_code is None:
+        time.sleep(0.01)
 
     kept = "".join(file.read_text() for file in [*sorted(tmp_path.glob("api.log.*"), key=_number, reverse=True), log])
     lines = [line for line in kept.splitlines() if line.startswith("line")]
-    last = child.last_lines() or lines  # emptied just when it had written its last
-    assert last[-1] == "line 399"
+    assert child.last_lines()[-1] == "line 399"
     assert lines == sorted(set(lines), key=lambda line: int(line.split()[1]))
     assert len(lines) > 350
     assert log.stat().st_size < 5000

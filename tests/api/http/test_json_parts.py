@@ -85,13 +85,19 @@ def test_no_more_is_held_than_the_part_that_is_looked_at() -> None:
         file.write(b'{"rows": [' + row * 2000 + b'"last"]}')
         file.flush()
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            tracemalloc.start()
-            num_parts = sum(1 for _ in read_parts(text, "rows", 10**5))
-            _, peak = tracemalloc.get_traced_memory()
-            tracemalloc.stop()
+            peaks = [_peak_of_parts(text) for _ in range(3)]
 
+    assert min(peaks) < 10 * len(row)  # threads of other tests may take some memory meanwhile
+
+
+def _peak_of_parts(text: mmap.mmap) -> int:
+    """Bytes that were held at most while all parts were read."""
+    tracemalloc.start()
+    num_parts = sum(1 for _ in read_parts(text, "rows", 10**5))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert num_parts == 2001
-    assert peak < 100 * len(row)  # of 2,000; threads of other tests take some memory, too
+    return peak
 
 
 def test_a_text_without_an_end_is_found_out_in_one_pass() -> None:
