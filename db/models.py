@@ -51,6 +51,8 @@ class TenantShare(Base):
     """The virtual time at which its last claim began."""
     virtual_time: Mapped[float]
     """The same when that claim was served."""
+    lag: Mapped[float] = mapped_column(server_default="0")
+    """How far it stands behind that among the tenants in credit."""
 
 
 class ApiKey(Base):

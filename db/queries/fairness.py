@@ -3,13 +3,14 @@
 1. Every item that is claimed for a tenant moves the tenant's virtual time by 1 / weight, and the next items are
    those of the tenant whose virtual time is lowest: tenants that have work are served in proportion to their weights.
 2. A tenant that had no work does not save up its share: it begins CREDIT before the virtual time at which the last
-   claim began, which lets a small job through at once and a large one not far. Where earlier ones are about to end
-   within their credit, it begins one LEAST_PART before the least served of them, and so shares with them from then on
-   instead of pushing them aside.
-3. Where several tenants have work, a claim is split into up to PARTS, so that no large claim is all of one tenant.
-4. Priority orders a tenant's own jobs and takes nothing from others; a class that was passed over for AGEING_SECONDS
+   claim began, which lets a small job through at once and a large one not far.
+3. Tenants in credit go before all others. Among them who comes later joins at the least served of those whose work
+   ends within their credit, one LEAST_PART before it, and so shares with them from then on instead of pushing them
+   aside. How far that is behind where it begins is its lag, which costs it none of its credit.
+4. Where several tenants have work, a claim is split into up to PARTS, so that no large claim is all of one tenant.
+5. Priority orders a tenant's own jobs and takes nothing from others; a class that was passed over for AGEING_SECONDS
    counts as the next higher one until it is served, so nothing starves, and equals are served oldest first.
-5. Virtual times are added to in the claim's transaction, whoever else claims at that moment, so they are right for any
+6. Virtual times are added to in the claim's transaction, whoever else claims at that moment, so they are right for any
    number of workers; what two workers do not yet know of each other is at most what they are just claiming.
 
 This is start-time fair queueing (Goyal, Vin and Cheng, 1996), kept in SQL. Which groups a job's items are taken in:
@@ -77,6 +78,8 @@ class Candidate:
     """The virtual time at which the last claim began, whoever's it was; it never goes back."""
     start: float
     """The virtual time at which its tenant's next item begins."""
+    lag: float
+    """How far its tenant stands behind that among those in credit."""
     since: dt.datetime
     """Since when nothing was claimed of its tenant's jobs of this priority."""
     read_at: dt.datetime
@@ -137,7 +140,7 @@ def _candidates() -> Select[*tuple[Any, ...]]:
     ranked = (
         select(
             *(Job.id, Job.tenant_id, Job.num_queued, rank().label("rank"), Tenant.weight),
-            *(last.scalar_subquery().label("now"), TenantShare.virtual_time.label("served_to")),
+            *(last.scalar_subquery().label("now"), TenantShare.virtual_time.label("served_to"), TenantShare.lag),
             (func.sum(Job.num_queued).over(partition_by=Job.tenant_id) / Tenant.weight).label("wanted"),
             func.coalesce(last_claim, first_wanted).label("since"),
             func.row_number().over(partition_by=of_class, order_by=Job.id).label("place"),
@@ -151,26 +154,33 @@ def _candidates() -> Select[*tuple[Any, ...]]:
         .where(Job.id.not_in(bindparam("passed", expanding=True)))
     )
     of = ranked.subquery().c
-    start = _start(now=of.now, served_to=of.served_to, wanted=of.wanted).label("start")
+    start, lag = _begins(now=of.now, served_to=of.served_to, lag=of.lag, wanted=of.wanted)
     found = select(
-        *(of.id, of.tenant_id, of.num_queued, of.rank, of.weight, of.now, start, of.since, clock(), of.wanted_at)
+        *(of.id, of.tenant_id, of.num_queued, of.rank, of.weight, of.now, start.label("start"), lag.label("lag")),
+        *(of.since, clock(), of.wanted_at),
     )
-    return found.order_by(of.place, start, of.id).limit(JOBS_PER_LOOK)
+    turn = (case((start < of.now, 0), else_=1), case((start < of.now, start + lag), else_=start))
+    return found.order_by(of.place, *turn, of.id).limit(JOBS_PER_LOOK)
 
 
-def _start(
-    *, now: ColumnElement[float], served_to: ColumnElement[float], wanted: ColumnElement[float]
-) -> ColumnElement[float]:
-    """Where a tenant's next item begins: where its last one ended, unless that is longer ago than its credit.
+def _begins(
+    *,
+    now: ColumnElement[float],
+    served_to: ColumnElement[float],
+    lag: ColumnElement[float],
+    wanted: ColumnElement[float],
+) -> tuple[ColumnElement[float], ColumnElement[float]]:
+    """Where a tenant's next item begins: where its last one ended, unless that is longer ago than its credit; its lag.
 
-    Who wants more than its credit has left is none of those before whom a newcomer begins: else the head start of a
-    large job, which was alone until then, would be taken from the small ones that come to it.
+    Who wants more than its credit has left is none of those whom a newcomer joins: else the head start of a large job,
+    which was alone until then, would be taken from the small ones that come to it.
     """
     credited = now - CREDIT
-    ends_in_credit = and_(served_to > credited, served_to + wanted <= now)
-    before_others = func.min(case((ends_in_credit, served_to))).over() - LEAST_PART
-    newcomer = case((before_others > credited, before_others), else_=credited)
-    return case((served_to > credited, served_to), else_=newcomer)
+    is_known = served_to > credited
+    ends_in_credit = and_(is_known, served_to + wanted <= now)
+    joined = func.min(case((ends_in_credit, served_to + lag))).over() - LEAST_PART
+    newcomers_lag = case((joined > credited, joined - credited), else_=0.0)
+    return case((is_known, served_to), else_=credited), case((is_known, lag), else_=newcomers_lag)
 
 
 def plan(wanting: Collection[Candidate], limit: int) -> dict[ClaimableJob, int]:
@@ -179,7 +189,7 @@ def plan(wanting: Collection[Candidate], limit: int) -> dict[ClaimableJob, int]:
     part = limit if len(tenants) == 1 else max(math.ceil(limit / PARTS), LEAST_PART)
     planned: Counter[ClaimableJob] = Counter()
     while tenants and planned.total() < limit:
-        tenant = min(tenants, key=lambda each: (each.start, each.head.job.id))
+        tenant = min(tenants, key=lambda each: (*each.turn, each.head.job.id))
         planned.update(tenant.take(min(part, limit - planned.total())))
         if not tenant.waiting:
             tenants.remove(tenant)
@@ -191,14 +201,20 @@ class _Tenant:
 
     def __init__(self, wanting: list[Candidate]) -> None:
         self.waiting = wanting
-        self.start = wanting[0].start
+        self._now, self._start, self._lag = wanting[0].now, wanting[0].start, wanting[0].lag
         self._served: set[int] = set()
         self._left = {each.job.id: each.num_queued for each in wanting}
 
     @property
+    def turn(self) -> tuple[bool, float]:
+        """The least is next: those in credit, then by what they were served."""
+        in_credit = self._start < self._now
+        return not in_credit, self._start + self._lag if in_credit else self._start
+
+    @property
     def head(self) -> Candidate:
         """The candidate whose turn within the tenant is next."""
-        return min(self.waiting, key=self._turn)
+        return min(self.waiting, key=self._within)
 
     def take(self, limit: int) -> dict[ClaimableJob, int]:
         """Plan up to `limit` items of the next job and charge them to the tenant; the numbers by job."""
@@ -206,12 +222,12 @@ class _Tenant:
         num_items = min(limit, self._left[head.job.id])
         self._left[head.job.id] -= num_items
         self._served.add(head.rank)
-        self.start += num_items / head.weight
+        self._start += num_items / head.weight
         if not self._left[head.job.id]:
             self.waiting.remove(head)
         return {head.job: num_items}
 
-    def _turn(self, each: Candidate) -> tuple[int, dt.datetime, uuid.UUID]:
+    def _within(self, each: Candidate) -> tuple[int, dt.datetime, uuid.UUID]:
         """By its aged rank; among equals the class that has waited longest, and in a class the oldest job."""
         since = each.read_at if each.rank in self._served else each.since
         steps = int((each.read_at - since).total_seconds() / AGEING_SECONDS)
@@ -241,6 +257,7 @@ def charge(
             "tenant_id": each.job.tenant_id,
             "began_at": max(each.start, each.now),
             "virtual_time": each.start + served[each.job.tenant_id],
+            "lag": each.lag,
             "start": each.start,
             "served": served[each.job.tenant_id],
         }
@@ -260,6 +277,7 @@ def _charging(dialect: str) -> Executable:
     moved = {
         "began_at": _larger(TenantShare.virtual_time, new.excluded.began_at),
         "virtual_time": start + bindparam("served", type_=Double()),
+        "lag": new.excluded.lag,
     }
     return new.on_conflict_do_update(index_elements=["model_digest", "tenant_id"], set_=moved)
 

@@ -28,12 +28,23 @@ def a_candidate(
     *,
     num_queued: int = 1000,
     start: float = 0.0,
+    now: float = 0.0,
+    lag: float = 0.0,
     weight: float = 1.0,
     priority: Priority = Priority.NORMAL,
     waited: float = 0.0,
 ) -> Candidate:
-    named = ClaimableJob(uuid.UUID(int=100 * tenant + job), uuid.UUID(int=tenant))
-    return Candidate(named, num_queued, priority.rank, weight, 0.0, start, NOW - dt.timedelta(seconds=waited), NOW)
+    return Candidate(
+        ClaimableJob(uuid.UUID(int=100 * tenant + job), uuid.UUID(int=tenant)),
+        num_queued,
+        rank=priority.rank,
+        weight=weight,
+        now=now,
+        start=start,
+        lag=lag,
+        since=NOW - dt.timedelta(seconds=waited),
+        read_at=NOW,
+    )
 
 
 def planned(*wanting: Candidate, limit: int = 64) -> list[tuple[int, int]]:
@@ -51,6 +62,20 @@ def test_tenants_that_were_served_alike_share_a_claim() -> None:
 
 def test_the_tenant_that_was_served_least_comes_first_until_it_has_caught_up() -> None:
     assert planned(a_candidate(1, start=40.0), a_candidate(2, start=0.0)) == [(200, 48), (100, 16)]
+
+
+def test_those_in_credit_come_first_and_of_them_whoever_lags_least() -> None:
+    out_of_credit = a_candidate(1, now=100.0, start=100.0)
+    first = a_candidate(2, num_queued=16, now=100.0, start=90.0, lag=0.0)
+    second = a_candidate(3, num_queued=16, now=100.0, start=60.0, lag=80.0)
+
+    assert planned(out_of_credit, first, second) == [(200, 16), (300, 16), (100, 32)]
+
+
+def test_no_lag_is_held_against_who_has_used_its_credit_up() -> None:
+    lagged = a_candidate(1, now=100.0, start=90.0, lag=80.0)
+
+    assert planned(lagged, a_candidate(2, now=100.0, start=130.0)) == [(100, 48), (200, 16)]
 
 
 def test_a_weight_of_three_gets_three_times_as_much() -> None:
@@ -140,6 +165,22 @@ def test_who_comes_later_does_not_push_aside_who_came_earlier(database: Database
 
     assert served(database, 1) == {later: 8}
     assert served(database, 4) == {earlier: 16, later: 16}, "32 of 50 were its, and it is not made to wait for 32 more"
+
+
+def test_of_many_who_come_one_after_the_other_none_is_pushed_aside_and_all_keep_their_credit(
+    database: Database,
+) -> None:
+    large = a_job(database, [FORMAL] * 300, tenant="large")
+    served(database, 20)
+    small = [a_job(database, [FORMAL] * 50, tenant="small-0")]
+    for number in range(1, 5):  # each joins when the one before it has had most of what it wants
+        served(database, 6)
+        small.append(a_job(database, [FORMAL] * 50, tenant=f"small-{number}"))
+    *_, earlier, later = small
+
+    assert served(database, 1) == {later: 8}
+    assert served(database, 4) == {earlier: 8, later: 24}, "the last eight of its items wait for no more than these"
+    assert large not in served(database, 2), "what was served before it came is not taken off its credit"
 
 
 def test_nobody_begins_before_its_credit(database: Database) -> None:

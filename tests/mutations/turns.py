@@ -32,8 +32,8 @@ TURNS = (
         "db/queries/fairness.py",
         (
             (
-                "    return case((served_to > credited, served_to), else_=newcomer)",
-                "    return case((served_to.is_not(None), served_to), else_=newcomer)",
+                "    is_known = served_to > credited\n",
+                "    is_known = served_to.is_not(None)\n",
             ),
         ),
         ("tests/db/test_fairness.py",),
@@ -41,7 +41,25 @@ TURNS = (
     Mechanism(
         "newcomers push nobody aside",
         "db/queries/fairness.py",
-        (("newcomer = case((before_others > credited, before_others), else_=credited)", "newcomer = credited"),),
+        (("newcomers_lag = case((joined > credited, joined - credited), else_=0.0)", "newcomers_lag = 0.0 * now"),),
+        ("tests/db/test_fairness.py",),
+    ),
+    Mechanism(
+        "a newcomer joins those whose work ends in credit only",
+        "db/queries/fairness.py",
+        (("ends_in_credit = and_(is_known, served_to + wanted <= now)", "ends_in_credit = is_known"),),
+        ("tests/db/test_fairness.py",),
+    ),
+    Mechanism(
+        "who is in credit comes first",
+        "db/queries/fairness.py",
+        (("in_credit = self._start < self._now", "in_credit = True"),),
+        ("tests/db/test_fairness.py",),
+    ),
+    Mechanism(
+        "the lag that is kept",
+        "db/queries/fairness.py",
+        (('"lag": new.excluded.lag,', '"lag": 0.0 * new.excluded.lag,'), ('"lag": each.lag,', '"lag": 0.0,')),
         ("tests/db/test_fairness.py",),
     ),
     Mechanism(
