@@ -34,6 +34,9 @@ STATEMENT_TIMEOUT_SECONDS = 60
 CONNECT_TIMEOUT_SECONDS = 5
 ANSWER_MARGIN_SECONDS = 3
 """How much longer than a statement may take its answer is waited for, before the connection counts as dead."""
+SILENT_SECONDS = 10
+"""How long a transaction may hear nothing of its process before the server rolls it back. A machine that is paused, or
+gone without a word, would keep its locks for hours, and whoever claims or saves would wait for them."""
 # A peer that is gone is noticed by the kernel: while idle by probes, with data under way by what is not acknowledged.
 DEAD_PEER = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 15_000}
 
@@ -98,6 +101,7 @@ class Database:
     def glancing(self) -> Iterator[Session]:
         """The same for what is asked all the time: to begin and to end a transaction costs no message of its own.
 
+        And for who reads and thinks in turn, for long: no transaction is open meanwhile, which `SILENT_SECONDS` bounds.
         Only for what does nothing but read: on PostgreSQL each statement is a transaction, so a change would be kept.
         """
         with Session(self._glancing_engine, expire_on_commit=False, autoflush=False) as session:
@@ -205,7 +209,9 @@ def _postgresql_engine(url: URL, pool_size: int, statement_seconds: int) -> Engi
         hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            "options": f"-c statement_timeout={statement_seconds}s -c timezone=UTC",  # a moment in UTC is not converted
+            "options": f"-c statement_timeout={statement_seconds}s "
+            f"-c idle_in_transaction_session_timeout={SILENT_SECONDS}s "
+            "-c timezone=UTC",  # a moment in UTC is not converted
             **DEAD_PEER,
         },
         json_deserializer=from_json,

@@ -86,7 +86,7 @@ def accept_batch(
     began_ns = time.time_ns()
     with _text_of(body) as text, SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES) as file:
         planned = PlannedItems(file)
-        with database.reading() as session:
+        with database.glancing() as session:
             first = _made_before(session, tenant_id, asked)
             if first is not None:
                 return Accepted(first)

@@ -23,7 +23,7 @@ from api.jobs.deadlines import reading_job, record_in_time
 from api.jobs.routes import JobId, Writer
 from api.jobs.schedule_schemas import PriorityBody
 from api.jobs.schemas import JobOut
-from api.jobs.views import view_of
+from api.jobs.views import record_of, view_of
 from db.queries import cancelling, deleting, pausing, prioritising, retrying
 from db.session import Database
 from domain.states import JobState
@@ -96,6 +96,7 @@ def retry_job(job_id: JobId, caller: Writer, services: ServicesDep) -> JobOut:
         with services.database.transaction() as session:
             retried = retrying.retry(session, job_id, after=after)
             if retried is None:
+                record_of(session, caller.tenant_id, job_id)  # `NotFoundError` where it was deleted just now
                 raise ConflictError("The job was cancelled: submit what you still want as a new job.")
             after = retried.next_after
             job = view_of(session, caller.tenant_id, job_id)

@@ -159,7 +159,7 @@ class _Reading:
         began_ns = time.time_ns()
         with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES) as spool:
             planned = PlannedItems(spool)
-            with self.database.reading() as session:
+            with self.database.glancing() as session:
                 lines, model = self._for_its_model(session, file)
                 planner = Planner(self.settings, self.tenant_id, lines, model)
                 planned.write(planner.items(session))

@@ -210,7 +210,7 @@ def _check(lines: Lines, *, most: int, known: Collection[Method]) -> int:
 
 def _count(database: Database, tenant_id: uuid.UUID, lines: Lines) -> ImportCounts:
     counts = ImportCounts()
-    with database.reading() as session:
+    with database.glancing() as session:
         for batch in batches(_rows(lines), ROWS_PER_STATEMENT):
             counts += profile_imports.count_differences(session, tenant_id, batch)
     return counts

@@ -67,7 +67,7 @@ class Known:
 
 def rehearse(settings: Settings, database: Database, tenant_id: uuid.UUID, source: ItemSource) -> Answer:
     """What the job would be, or all that is wrong with it, as `submission.accept` would have it."""
-    with database.reading() as session:
+    with database.glancing() as session:
         model = model_of(session, source)
         planner = Planner(settings, tenant_id, source, model)
         amounts = Amounts()

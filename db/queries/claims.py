@@ -200,8 +200,8 @@ _PREFERENCES = select(Preference.tenant_id, Preference.hash, Preference.body).wh
 
 
 def _locking(ids: Select[int]) -> Select[int]:
-    """The ids that the select locks. Materialised: PostgreSQL may run a plain sub-select more than once."""
-    return select(ids.cte("locked").prefix_with("MATERIALIZED", dialect="postgresql").c.id)
+    """The ids that the select locks. In a CTE: PostgreSQL may run a plain sub-select more than once, and lock anew."""
+    return select(ids.cte("locked").c.id)
 
 
 _PLACE = (Item.stretch, Item.preference_hash, Item.position)

@@ -48,7 +48,6 @@ def claim(session: Session, *, owner: uuid.UUID, model_digest: str, lease_second
         .limit(1)
         .with_for_update(skip_locked=True)
         .cte("waiting")
-        .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     until = now(session) + dt.timedelta(seconds=lease_seconds)
     taken = session.execute(

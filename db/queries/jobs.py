@@ -207,11 +207,11 @@ def waiting_models(session: Session) -> set[str]:
 def readdress(session: Session, job_id: uuid.UUID, *, model: str, model_digest: str) -> bool:
     """Give every item that has not ended to another model, whoever holds it now. False when none was left.
 
-    An item that is being decoded is queued again, so that no text of the model before is saved any more.
+    An item that is being decoded is queued again, so that no text of the model before is saved any more. Attempts go on
+    being counted: a job that comes back to the model before gives none of their names a second time.
     """
     is_open = (Item.job_id == job_id, Item.state.in_(OPEN_ITEM_STATES))
     locked = select(Item.state).where(*is_open).order_by(Item.id).with_for_update().cte("locked")
-    locked = locked.prefix_with("MATERIALIZED", dialect="postgresql")
     is_running = case((locked.c.state == ItemState.RUNNING, 1), else_=0)
     num_open, num_running = session.execute(
         select(func.count(), func.coalesce(func.sum(is_running), 0)).select_from(locked)
@@ -225,7 +225,6 @@ def readdress(session: Session, job_id: uuid.UUID, *, model: str, model_digest: 
             state=ItemState.QUEUED,
             lease_owner=None,
             lease_until=None,
-            attempt=0,
             num_deaths=0,
         ),
         execution_options=_UNSYNCHRONISED,

@@ -7,7 +7,7 @@ first batch, and nobody waits for its rows longer than for one.
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import case, delete, select, update
+from sqlalchemy import Double, case, cast, delete, select, update
 from sqlalchemy.orm import Session
 
 from db.models import Item, Job, Result
@@ -30,7 +30,8 @@ class Retried:
 def retry(session: Session, job_id: uuid.UUID, *, after: int = -1) -> Retried | None:
     """Queue a batch of the failed items behind a position again; its completion window, if it has one, begins anew.
 
-    None where that cannot be: the job was cancelled, or items are still to follow its end; the caller rolls back then.
+    None where that cannot be: the job was cancelled or deleted, or items are still to follow its end; the caller rolls
+    back then.
     What fails again meanwhile is left alone. Attempts go on being counted, so that no late word of an earlier one is
     taken for a new one's. It locks as `db.queries.counters` says.
     """
@@ -60,7 +61,6 @@ def _queue(session: Session, item_ids: list[int]) -> None:
 
 
 def _reopen(session: Session, job_id: uuid.UUID, num_retried: int) -> bool:
-    window = session.scalars(select(Job.window_seconds).where(Job.id == job_id)).one()
     is_retried = (Job.id == job_id, Job.state.in_(RETRIED_JOB_STATES), ~Job.is_winding_up, Job.deleted_at.is_(None))
     if not num_retried:
         return session.scalars(select(Job.id).where(*is_retried)).one_or_none() is not None
@@ -72,7 +72,7 @@ def _reopen(session: Session, job_id: uuid.UUID, num_retried: int) -> bool:
             finished_at=None,
             num_failed=Job.num_failed - num_retried,
             num_queued=Job.num_queued + num_retried,
-            expires_at=None if window is None else clock(window),
+            expires_at=case((Job.window_seconds.is_not(None), clock(cast(Job.window_seconds, Double)))),
         )
         .returning(Job.id),
         execution_options=_UNSYNCHRONISED,

@@ -147,6 +147,19 @@ def test_an_open_job_without_open_items_is_completed(database: Database) -> None
     assert broken(database) == set()
 
 
+def test_an_open_job_without_open_items_has_nothing_left_to_cancel(database: Database) -> None:
+    job_id = a_job(database)
+    decode(database, 1)
+    with database.transaction() as session:
+        session.execute(update(Job).values(state=JobState.RUNNING, finished_at=None))
+
+    with database.transaction() as session:
+        assert not cancel(session, job_id)
+
+    assert run_audit(database) == [job_id]
+    assert job_state(database, job_id) is JobState.COMPLETED
+
+
 def test_jobs_are_audited_in_turn(database: Database) -> None:
     job_ids = [a_job(database) for _ in range(5)]
 

@@ -253,6 +253,31 @@ def test_a_retry_of_an_expired_job_begins_its_window_anew(database: Database) ->
     assert_sound(database)
 
 
+def test_who_was_about_to_let_items_follow_leaves_those_of_a_retried_job_alone(database: Database) -> None:
+    job_id = a_job(database)
+    let_its_window_end(database, job_id)
+    enforce(database, job_id)
+    wind_up(database, job_id)
+    assert retry(database, job_id)
+
+    wind_up(database, job_id)
+
+    assert states_of(database, job_id) == [ItemState.QUEUED]
+    assert_sound(database)
+
+
+def test_a_deleted_job_is_not_retried(database: Database) -> None:
+    job_id = a_job(database)
+    save(database, claim(database)[0], "poisoned")
+    with database.transaction() as session:
+        assert deleting.delete_job(session, job_id)
+
+    with pytest.raises(RefusedError), database.transaction() as session:
+        refuse_unless(retrying.retry(session, job_id) is not None)
+    assert not remove(database, job_id)
+    assert not retry(database, job_id), "there is none any more"
+
+
 def test_a_cancelled_job_is_not_retried(database: Database) -> None:
     job_id = a_job(database, [preference("formal")] * 2)
     failed, _ = claim(database)

@@ -2,11 +2,14 @@
 
 import datetime as dt
 import uuid
+from collections.abc import Callable
 
+import pytest
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
 from db.models import Item
-from db.queries import claims, losses
+from db.queries import claims, jobs, losses, retrying
 from db.queries.audit import violations
 from db.session import Database
 from domain.attempts import Attempt, ClaimedItem, Outcome
@@ -116,6 +119,29 @@ def test_an_item_whose_engine_died_stays_with_its_worker_until_that_is_once_too_
         outcome = Outcome(item.item_id, item.attempt, text="text", finish_reason="stop")
         assert claims.save(session, owner=OWNER, outcomes=[outcome]) == {job_id}
     assert_sound(database)
+
+
+def readdress(session: Session, job_id: uuid.UUID) -> object:
+    return jobs.readdress(session, job_id, model="tiny", model_digest=DIGEST)
+
+
+@pytest.mark.parametrize("begin_anew", [retrying.retry, readdress], ids=["a retry", "a readdress"])
+def test_whoever_has_items_tried_anew_forgets_the_deaths_of_before(
+    database: Database, begin_anew: Callable[[Session, uuid.UUID], object]
+) -> None:
+    failed, held = (a_job(database) for _ in range(2))
+    items = claim(database)
+    for item in items:
+        record_deaths(database, item.attempt_key, limit=2)
+    with database.transaction() as session:
+        outcomes = [Outcome(item.item_id, item.attempt, error_code="x") for item in items if item.job_id == failed]
+        claims.save(session, owner=OWNER, outcomes=outcomes)
+        assert begin_anew(session, failed if begin_anew is retrying.retry else held)
+
+    (again,) = claim(database)
+
+    assert record_deaths(database, again.attempt_key, limit=2) == set()
+    assert record_deaths(database, again.attempt_key, limit=2) == {again.attempt_key}
 
 
 def test_a_death_that_another_worker_reports_is_not_counted(database: Database) -> None:

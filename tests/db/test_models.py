@@ -201,7 +201,23 @@ def test_a_job_that_is_readdressed_is_written_by_the_other_model_alone(database:
         ItemState.QUEUED,
     ]
     assert claim(database, DIGEST) == []
-    assert [item.attempt for item in claim(database, OTHER_DIGEST)] == [1, 1]
+    assert [item.attempt for item in claim(database, OTHER_DIGEST)] == [2, 2]
+
+
+def test_an_outcome_of_before_a_job_went_to_another_model_and_back_changes_nothing(database: Database) -> None:
+    job_id = a_job(database)
+    (item,) = claim(database, DIGEST)
+    for digest in (OTHER_DIGEST, DIGEST):
+        with database.transaction() as session:
+            assert jobs.readdress(session, job_id, model="tiny", model_digest=digest)
+    (again,) = claim(database, DIGEST)
+
+    with database.transaction() as session:
+        late = claims.Outcome(item.item_id, item.attempt, text="late")
+        assert claims.save(session, owner=OWNER, outcomes=[late]) == set()
+
+    assert again.attempt == 2
+    assert [one.state for one in items_of(database, job_id)] == [ItemState.RUNNING]
 
 
 def test_what_is_left_of_a_job_is_read_in_order_page_by_page(

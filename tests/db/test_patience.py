@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import func, make_url, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from db import patience
@@ -88,6 +88,30 @@ def test_a_server_that_is_gone_without_a_word_is_noticed_by_the_kernel(database:
 
     assert is_probed
     assert told == PROBES
+
+
+def test_a_transaction_whose_process_falls_silent_keeps_nobody_waiting(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its machine was paused, or cut off: the connection stays open, and so would its locks."""
+    monkeypatch.setattr("db.session.SILENT_SECONDS", 1)
+    silent, other = Database(postgresql_url), Database(postgresql_url)
+    write = text("UPDATE alembic_version SET version_num = version_num")
+    with silent.transaction() as session:
+        session.execute(write)
+
+        with other.transaction() as waiting:
+            waiting.execute(write)
+
+        with pytest.raises(DBAPIError) as raised:
+            session.execute(write)
+        session.rollback()
+    with silent.transaction() as session:
+        session.execute(write)
+
+    assert is_passing(raised.value)
+    silent.dispose()
+    other.dispose()
 
 
 def test_a_migration_may_take_its_time(database: Database) -> None:

@@ -144,6 +144,12 @@ DOORS = (
         ("tests/db/test_patience.py",),
     ),
     Mechanism(
+        "the bound on the silence of a transaction",
+        "db/session.py",
+        (('            f"-c idle_in_transaction_session_timeout={SILENT_SECONDS}s "\n', ""),),
+        ("tests/db/test_patience.py",),
+    ),
+    Mechanism(
         "the bound on the wait for an answer",
         "db/session.py",
         (

@@ -3,6 +3,7 @@
 from tests.mutations.doors import DOORS
 from tests.mutations.engines import ENGINES
 from tests.mutations.mechanism import Mechanism
+from tests.mutations.overlaps import OVERLAPS
 from tests.mutations.turns import TURNS
 
 _LEASES = (
@@ -204,4 +205,4 @@ _SWEEPS = (
 
 __all__ = ["MECHANISMS", "Mechanism"]
 
-MECHANISMS = _LEASES + _CLAIMS + TURNS + _ENDS + _SWEEPS + ENGINES + DOORS
+MECHANISMS = _LEASES + _CLAIMS + TURNS + _ENDS + OVERLAPS + _SWEEPS + ENGINES + DOORS

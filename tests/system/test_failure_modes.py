@@ -1,5 +1,6 @@
 """What else happens to a queue, on real processes: hasty and doubled messages, zombies, deploys, skewed clocks."""
 
+import datetime as dt
 import signal
 import sys
 import uuid
@@ -10,9 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
-from sqlalchemy import URL
+from sqlalchemy import URL, text, update
 from sqlalchemy.orm import Session
 
+from db.models import Job
 from db.queries.audit import leftovers, violations
 from db.queries.history import Said
 from db.session import Database
@@ -47,8 +49,8 @@ class Town:
         settings = {"PADSERVE_DRAIN_SECONDS": str(drain_seconds)}
         return self.stack.start(f"worker-{self._num_started}", command, settings)
 
-    def submit(self, prompts: Sequence[str]) -> uuid.UUID:
-        return a_job(self.database, [preference("formal")] * len(prompts), prompts=prompts)
+    def submit(self, prompts: Sequence[str], not_before: dt.datetime | None = None) -> uuid.UUID:
+        return a_job(self.database, [preference("formal")] * len(prompts), prompts=prompts, not_before=not_before)
 
     def states(self, job_id: uuid.UUID) -> set[ItemState]:
         return set(states_of(self.database, job_id))
@@ -160,6 +162,38 @@ def test_a_worker_that_was_paused_for_longer_than_its_lease_changes_nothing_when
     assert items_of(town.database, job_id) == ended
     assert town.attempts(job_id) == {2}
     assert {event.said for event in town.history()} == {Said.CLAIMED, Said.EXPIRED, Said.SAVED}
+
+
+def test_a_worker_that_is_paused_in_the_middle_of_a_claim_keeps_the_others_waiting_for_seconds_only(
+    postgresql_town: Town,
+) -> None:
+    """It has locked its tenant's share, for which every claim of that tenant's has to wait."""
+    town = postgresql_town
+    paused = town.start_worker()
+    town.wait_until_done(town.submit(["first"]))
+    job_id = town.submit(["second"], not_before=dt.datetime.now(dt.UTC) + dt.timedelta(days=1))
+    with town.database.transaction() as session:
+        session.execute(text("LOCK TABLE preferences IN ACCESS EXCLUSIVE MODE"))  # a claim reads them last
+        with town.database.transaction() as other:
+            other.execute(update(Job).where(Job.id == job_id).values(not_before=None))
+        wait_until(lambda: waits_for_a_lock(town.database), 60, "it is in the middle of its claim")
+        psutil.Process(paused.pid).suspend()
+
+    town.start_worker()
+    town.wait_until_done(job_id)
+
+    psutil.Process(paused.pid).resume()
+    town.wait_until_done(town.submit(["after"]))
+    town.history()
+
+
+def waits_for_a_lock(database: Database) -> bool:
+    """Whether a statement in this database does."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with database.reading() as session:
+        return bool(session.scalar(waiting))
 
 
 def test_a_worker_that_is_told_to_end_gives_back_untried_what_it_cannot_finish(town: Town) -> None:

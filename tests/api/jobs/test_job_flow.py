@@ -3,13 +3,16 @@
 import datetime as dt
 import sqlite3
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
+from api.jobs.deadlines import reading_job
 from db.models import Item, Job, Result
 from db.queries import cancelling, claims, deadlines
 from domain.states import ItemState
@@ -295,6 +298,24 @@ def test_a_cancelled_job_is_not_retried(api: Api, client: TestClient) -> None:
 
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
     assert read(client, job_id) == cancelled
+
+
+def test_a_job_that_is_deleted_while_its_retry_begins_is_not_found(
+    api: Api, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = a_job(client)
+    end_item(api.database, job_id, 0, ItemState.FAILED)
+
+    @contextmanager
+    def read_and_lose_it(*named: Any) -> Iterator[object]:  # noqa: ANN401 - as the function it stands for
+        with reading_job(*named) as read:
+            yield read
+        assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
+
+    monkeypatch.setattr("api.jobs.flow.reading_job", read_and_lose_it)
+    answer = client.post(f"/v1/jobs/{job_id}/retry")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 def test_an_ended_job_is_deleted_with_its_items_and_texts(api: Api, client: TestClient) -> None:
