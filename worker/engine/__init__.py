@@ -14,7 +14,7 @@ from worker.engine.checkpoints.generation import GenerationDefaults
 from worker.engine.checkpoints.hub import local_folder
 from worker.engine.engine import Engine
 from worker.engine.errors import EngineError, ModelError, OutOfMemoryError, RequestError
-from worker.engine.loading import load_engine
+from worker.engine.loading.assembly import load_engine
 from worker.engine.request import (
     CandidateReward,
     Completion,

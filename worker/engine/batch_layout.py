@@ -1,17 +1,17 @@
 """Which token of a forward's line is whose, and which row of the cache lies where. Bookkeeping; runs nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from worker.engine.cache.prefixes import PrefixKey
+from worker.engine.cache.prefixes import TicketId
 from worker.engine.layers.attention import AttentionBlock, CascadeGroup, SharedPrefix
 
-RowKey: TypeAlias = "tuple[int | str | PrefixKey, int]"
-"""Request id and index of the stream; or a prefix that is read for several."""
+RowKey: TypeAlias = tuple[TicketId, int]
+"""Whose a row is, and the index of the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,39 @@ class Row:
     def offset(self) -> int:
         """Position in the text of the row's first column: the length of its shared prefix, else 0."""
         return len(self.prefix) if self.prefix else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The tokens of one forward, one behind the other: their ids, positions and adapters, [tokens] each."""
+
+    tokens: Tensor
+    positions: Tensor
+    adapters: Tensor
+    used: Collection[int]
+    """The numbers among `adapters`, as the host knows them."""
+
+    @classmethod
+    def of(cls, pieces: Sequence[PromptChunk], device: torch.device) -> "Line":
+        """The tokens of pieces of prompts."""
+        sizes = [len(piece.token_ids) for piece in pieces]
+        positions = [piece.start + step for piece, size in zip(pieces, sizes, strict=True) for step in range(size)]
+        adapters = [piece.adapter for piece, size in zip(pieces, sizes, strict=True) for _ in range(size)]
+        return cls(
+            tokens=_integers([token_id for piece in pieces for token_id in piece.token_ids], device),
+            positions=_integers(positions, device),
+            adapters=_integers(adapters, device),
+            used={*adapters},
+        )
+
+    def then(self, other: "Line") -> "Line":
+        """These tokens, then those of another line."""
+        return Line(
+            tokens=torch.cat([self.tokens, other.tokens]),
+            positions=torch.cat([self.positions, other.positions]),
+            adapters=torch.cat([self.adapters, other.adapters]),
+            used={*self.used, *other.used},
+        )
 
 
 def cascade_groups(rows: Sequence[Row], device: torch.device) -> list[CascadeGroup]:

@@ -16,7 +16,6 @@ from worker.engine.cache.memory import ROWS_PER_SLOT, CacheUse, Ledger, is_out_o
 from worker.engine.cache.pages import has_pages
 from worker.engine.cache.prefixes import PrefixKey
 from worker.engine.checkpoints.generation import GenerationDefaults
-from worker.engine.cross_tokenizer.runner import TextRunner
 from worker.engine.errors import CacheTooSmallError, DuplicateRequestError, OutOfMemoryError, RequestError
 from worker.engine.guidance.choice import Choice, Sent, choose_tokens
 from worker.engine.models import EngineModels
@@ -349,8 +348,7 @@ class Engine:
     def _outcome(self, sequence: Sequence, chosen: Chosen) -> Completion | Failure | None:
         """What becomes of a request with its next token; nothing yet where it goes on."""
         request_id = sequence.request.request_id
-        guides = (runner for runner in self._models.runners if isinstance(runner, TextRunner))
-        if not chosen.is_finite and any(request_id in guide.outgrown for guide in guides):
+        if not chosen.is_finite and any(request_id in runner.outgrown for runner in self._models.runners):
             return sequence.cut_off()
         return sequence.advance(chosen, self.eos_token_ids)
 

@@ -6,9 +6,9 @@ from typing import Protocol
 
 from worker.engine.batch_layout import PromptChunk
 from worker.engine.cache.memory import Need
-from worker.engine.cache.prefixes import Prefixes, PrefixKey
+from worker.engine.cache.prefixes import Prefixes, PrefixKey, TicketId
 from worker.engine.layers.attention import SharedPrefix
-from worker.engine.scheduler import PrefillChunk, Ticket, TicketId
+from worker.engine.scheduler import PrefillChunk, Ticket
 from worker.engine.streams import GuidedStream
 
 MAX_PREFIX_TOKENS = 8192

@@ -5,14 +5,14 @@ of the prompts that are being read. Rows are kept compact, those that decode in 
 use cost. Knows tensors and row keys; does not know coefficients, requests or when anything ends.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from worker.engine.batch_layout import (
+    Line,
     PromptChunk,
     Row,
     RowKey,
@@ -24,13 +24,12 @@ from worker.engine.batch_layout import (
     written,
 )
 from worker.engine.cache.memory import free_bytes
-from worker.engine.cache.prefixes import PrefixKey
-from worker.engine.cache.recurrent import by_length, run_by_stretches, stretches
-from worker.engine.forwards import forward_of
+from worker.engine.cache.prefixes import PrefixKey, TicketId
+from worker.engine.cache.recurrent import by_length, stretches
+from worker.engine.forwards import LineForward
 from worker.engine.layers.attention import AttentionBlock, AttentionMetadata, CascadeGroup, SharedPrefix
 from worker.engine.layers.graphs import DecodeGraphs, rows_of_graph
 from worker.engine.layers.head import VocabularyHead
-from worker.engine.layers.lora import AdapterRows
 from worker.engine.parallel.group import ALONE, Group, everywhere
 
 NUM_BLOCKS_ON_CPU = 4
@@ -49,34 +48,32 @@ class Runner:
     proposes = True
     """Whether its tokens are the base's: only then it can have base streams."""
 
-    def __init__(self, model: PreTrainedModel, adapters: AdapterRows | None, max_length: int) -> None:
-        self._decoder = forward_of(model, adapters, max_length)
-        self._adapters = adapters
-        self._device = model.device
-        self._cache = self._decoder.cache
-        self.head = VocabularyHead(model)
+    def __init__(self, decoder: LineForward, head: VocabularyHead) -> None:
+        self.decoder, self.head = decoder, head
+        self.max_length = decoder.max_length
+        self.is_recurrent = decoder.is_recurrent
         self.group: Group = ALONE
         self.number = 0
-        self.max_length = max_length
         self.reads_in_place: bool | None = None
         """Whether rows read shared prefixes where they lie: False where they cannot, None where the length decides."""
+        self.windows: set[int | None] = set()
+        """The sliding windows of the layers, as far as forwards have shown."""
+        self.outgrown: set[TicketId] = set()
+        """Requests whose texts have become longer than this model can read."""
         self.rows: list[Row] = []
         """The rows in use: those that decode, then those whose prompts are being read."""
         self.num_decoding = 0
         self._num_joining = 0  # rows behind them whose last piece the coming `feed` follows
-        self.windows: set[int | None] = set()
-        """The sliding windows of the layers, as far as forwards have shown."""
         self._lengths: list[int] = []  # columns filled, the pending token included
+        self._cache, self._device = decoder.cache, decoder.device
         # [num_decoding] each: the pending token, which is not in the cache yet, its position, and the row's adapter.
         self._tokens = self._index([])
         self._positions = self._index([])
         self._adapter_of_row = self._index([])
         self._offsets = self._index([])
-        self._nothing = torch.empty(0, model.config.get_text_config().hidden_size, device=self._device)
+        self._nothing = torch.empty(0, decoder.hidden_size, device=self._device)
         self._readers: list[tuple[slice, list[CascadeGroup]]] = []  # of each block of rows that decode
-        self.is_recurrent = run_by_stretches(model, self._cache.states, adapters)
-        """Whether rows carry a state, which a step changes: then a step that failed cannot be run again."""
-        is_padded = self._decoder.needs_equal_starts
+        is_padded = decoder.needs_equal_starts
         can_replay = self._device.type == "cuda" and not self.is_recurrent and not is_padded
         self._graphs = DecodeGraphs(self._forward_decoding, self._device) if can_replay else None
         self._num_blocks = NUM_BLOCKS_ON_CPU if self._device.type == "cpu" and not is_padded else 1
@@ -126,18 +123,10 @@ class Runner:
             return self._nothing
         if not pieces and self._graphs is not None and not any(readers for _, readers in self._readers):
             return self._replay(self._graphs)
-        blocks = [*self._decoding_blocks(), *self._piece_blocks(pieces)]
-        tokens = [token for piece in pieces for token in piece.token_ids]
-        positions = [piece.start + index for piece in pieces for index in range(len(piece.token_ids))]
-        adapters = self._adapters_of_tokens(pieces)
-        rows, columns = written(blocks, self._device)
         self._stretch(num_decoding, pieces, num_decoding)
-        self._select(torch.cat([self._adapter_of_row, adapters]), {row.adapter for row in self.rows})
-        hidden = self._forward(
-            torch.cat([self._tokens, self._index(tokens)]),
-            torch.cat([self._positions, self._index(positions)]),
-            AttentionMetadata(rows, columns, blocks, self.windows),
-        )
+        pending = Line(self._tokens, self._positions, self._adapter_of_row, {row.adapter for row in self._decoding})
+        blocks = [*self._decoding_blocks(), *self._piece_blocks(pieces, num_decoding)]
+        hidden = self._forward(pending.then(Line.of(pieces, self._device)), blocks)
         if not pieces:
             return hidden
         return torch.cat([hidden[:num_decoding], hidden[self._index(ends(pieces, num_decoding))]])
@@ -163,25 +152,30 @@ class Runner:
         longest = self.max_length
         self._lengths[: self.num_decoding] = [min(length + 1, longest) for length in self._lengths[: self.num_decoding]]
 
-    def read(self, texts: Sequence[PromptChunk], num_tokens: int) -> Iterator[Tensor]:
-        """Hidden states [tokens, d] of whole texts, one behind the other: those of each forward, which reads all texts.
+    def read(
+        self, texts: Sequence[PromptChunk], num_tokens: int, on_forward: Callable[[], None] = lambda: None
+    ) -> Tensor:
+        """Hidden states [tokens, d] of whole texts, one behind the other, read in one forward.
 
-        A single text longer than `num_tokens` is read in parts. Nothing is kept, nobody else is touched.
+        A single text longer than `num_tokens` is read in parts. `on_forward` is called after each forward. Nothing is
+        kept, nobody else is touched.
         """
         self.make_place([len(text.token_ids) for text in texts])
-        parts = [texts] if len(texts) > 1 else [[part] for part in parts_of(texts[0], num_tokens)]
-        for pieces in parts:
-            yield self.read_beside(pieces)
+        hidden = []
+        for pieces in [texts] if len(texts) > 1 else [[part] for part in parts_of(texts[0], num_tokens)]:
+            hidden.append(self.read_beside(pieces))
+            on_forward()
         self.clear_place(len(texts))
+        return torch.cat(hidden)
 
     @everywhere
     def make_place(self, lengths: Sequence[int]) -> None:
-        """For texts of so many tokens, behind the rows in use."""
+        """Make room for texts of so many tokens behind the rows in use."""
         self._cache.reserve([*self._lengths, *lengths])
 
     @everywhere
     def clear_place(self, num_texts: int) -> None:
-        """Of the texts that were read there."""
+        """Forget so many texts that were read there."""
         first_row = len(self.rows)
         self._cache.scrub(self._index(range(first_row, first_row + num_texts)))
         self._cache.trim(self._lengths)
@@ -200,21 +194,12 @@ class Runner:
             device=self._device,
         )
         self._stretch(0, pieces, first_row)
-        self._select(self._adapters_of_tokens(pieces), {piece.adapter for piece in pieces})
-        return self._forward(
-            self._index([token for piece in pieces for token in piece.token_ids]),
-            self._index([piece.start + index for piece in pieces for index in range(len(piece.token_ids))]),
-            AttentionMetadata(*written([block], self._device), [block], self.windows),
-        )
+        return self._forward(Line.of(pieces, self._device), [block])
 
     @torch.inference_mode()
     def logits_of_text(self, hidden: Tensor, adapter: int) -> Tensor:
         """Logits [n, V] of hidden states [n, d] that `read` gave of a text."""
-        if not self.head.tells_rows_apart:
-            return self.head.logits(hidden)
-        adapters = self._index([adapter] * len(hidden))
-        self._select(adapters, {adapter})
-        return self.head.logits(hidden, adapters)
+        return self._logits_at(hidden, [adapter] * len(hidden))
 
     @everywhere
     def take_prefix(self, key: PrefixKey) -> SharedPrefix:
@@ -225,11 +210,11 @@ class Runner:
         return prefix
 
     @everywhere
-    def release(self, request_ids: Collection[int | str | PrefixKey], *, scrub: bool) -> None:
+    def release(self, request_ids: Collection[TicketId], *, scrub: bool) -> None:
         """Free the rows of these requests, others take their places; `scrub` where the rows may hold NaN."""
         self._release(request_ids, scrub=scrub)
 
-    def _release(self, request_ids: Collection[int | str | PrefixKey], *, scrub: bool) -> None:
+    def _release(self, request_ids: Collection[TicketId], *, scrub: bool) -> None:
         kept = [index for index, row in enumerate(self.rows) if row.key[0] not in request_ids]
         if len(kept) == len(self.rows):
             return
@@ -304,10 +289,14 @@ class Runner:
 
     def _describe(self) -> None:
         """What the device must know of the rows that decode, after one has joined or left."""
-        rows = self.rows[: self.num_decoding]
+        rows = self._decoding
         self._adapter_of_row = self._index([row.adapter for row in rows])
         self._offsets = self._index([row.offset for row in rows])
         self._readers = [(block, cascade_groups(rows[block], self._device)) for block in self._decoding_slices()]
+
+    @property
+    def _decoding(self) -> list[Row]:
+        return self.rows[: self.num_decoding]
 
     @property
     def _rows_per_block(self) -> int:
@@ -315,7 +304,7 @@ class Runner:
 
     def _decoding_slices(self) -> list[slice]:
         """The rows that decode, in blocks that attend together."""
-        if self._decoder.needs_equal_lengths:
+        if self.decoder.needs_equal_lengths:
             sizes = [len([*alike]) for _, alike in groupby(self._lengths[: self.num_decoding])]
             return [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
         starts = range(0, self.num_decoding, self._rows_per_block)
@@ -328,10 +317,10 @@ class Runner:
             for rows, readers in self._readers
         ]
 
-    def _piece_blocks(self, pieces: Sequence[PromptChunk]) -> list[AttentionBlock]:
-        """Of pieces in neighbouring rows: all together, or those that begin at the same column."""
-        blocks, first_row, first_token = [], self.num_decoding, self.num_decoding
-        for _, together in groupby(pieces, key=lambda piece: self._decoder.needs_equal_starts and piece.start):
+    def _piece_blocks(self, pieces: Sequence[PromptChunk], first_token: int) -> list[AttentionBlock]:
+        """Of pieces in the rows behind those that decode: all together, or those that begin at the same column."""
+        blocks, first_row = [], self.num_decoding
+        for _, together in groupby(pieces, key=lambda piece: self.decoder.needs_equal_starts and piece.start):
             part = [*together]
             rows = slice(first_row, first_row + len(part))
             blocks.append(
@@ -355,12 +344,9 @@ class Runner:
         if self.is_recurrent:
             self._cache.states.stretches = stretches(num_decoding, pieces, first_row)
 
-    def _adapters_of_tokens(self, pieces: Sequence[PromptChunk]) -> Tensor:
-        return self._index([piece.adapter for piece in pieces for _ in piece.token_ids])
-
     def _select(self, adapters: Tensor, used: Collection[int]) -> None:
-        if self._adapters is not None:
-            self._adapters.select(adapters, used)
+        if self.decoder.adapters is not None:
+            self.decoder.adapters.select(adapters, used)
 
     def _adapters_at_head(self, rows: Tensor) -> Tensor | None:
         """The adapters of these rows [m]; None where the head treats all rows alike."""
@@ -369,6 +355,18 @@ class Runner:
         adapters = self._index([row.adapter for row in self.rows])[rows]
         self._select(adapters, {row.adapter for row in self.rows})
         return adapters
+
+    def _told_apart(self, adapters: Sequence[int]) -> Tensor | None:
+        """The same for hidden states of texts with these adapters [n]."""
+        if not self.head.tells_rows_apart:
+            return None
+        numbers = self._index(adapters)
+        self._select(numbers, {*adapters})
+        return numbers
+
+    def _logits_at(self, hidden: Tensor, adapters: Sequence[int]) -> Tensor:
+        """[n, V] of hidden states [n, d] of texts with these adapters [n]."""
+        return self.head.logits(hidden, self._told_apart(adapters))
 
     def _replay(self, graphs: DecodeGraphs) -> Tensor:
         """The forward of rows that decode, as a recording."""
@@ -384,11 +382,11 @@ class Runner:
         """The same as `run` without pieces, of tensors alone."""
         columns = positions[:, None]
         block = AttentionBlock(0, columns, columns, self._cache.capacity)
-        if self._adapters is not None:
-            self._adapters.select(adapters, {0, *(row.adapter for row in self.rows)})
-        rows = torch.arange(len(tokens), device=self._device)
-        return self._forward(tokens, positions, AttentionMetadata(rows, positions, [block], self.windows))
+        return self._forward(Line(tokens, positions, adapters, {0, *(row.adapter for row in self.rows)}), [block])
 
-    def _forward(self, tokens: Tensor, positions: Tensor, row_pass: AttentionMetadata) -> Tensor:
-        """Last hidden states [tokens, d] of a line of tokens [tokens] at positions [tokens]."""
-        return self._decoder.run(tokens, positions, row_pass)
+    def _forward(self, line: Line, blocks: Sequence[AttentionBlock]) -> Tensor:
+        """Last hidden states [tokens, d] of a line, which these blocks tell apart."""
+        self._select(line.adapters, line.used)
+        rows, columns = written(blocks, self._device)
+        metadata = AttentionMetadata(rows, columns, blocks, self.windows)
+        return self.decoder.run(line.tokens, line.positions, metadata)

@@ -107,11 +107,8 @@ def _score_group(
 @torch.inference_mode()
 def _read(runner: Runner, texts: Sequence[_Text], num_tokens: int, on_forward: Callable[[], None]) -> list[Outcome]:
     pieces = [text.piece for text in texts]
-    parts = []
-    for part in runner.read(pieces, num_tokens):
-        parts.append(part)
-        on_forward()
-    of_texts = torch.split_with_sizes(torch.cat(parts), [len(piece.token_ids) for piece in pieces])
+    hidden = runner.read(pieces, num_tokens, on_forward)
+    of_texts = torch.split_with_sizes(hidden, [len(piece.token_ids) for piece in pieces])
     return [_outcome(runner, text, states) for text, states in zip(texts, of_texts, strict=True)]
 
 

@@ -151,11 +151,8 @@ def _hidden(
     """[n, d], the states that predict the n tokens of the completion."""
     token_ids = (*stream.prompt, *completion_ids[:-1])
     piece = PromptChunk(("token rewards", 0), stream.weights.adapter, token_ids, start=0, is_last=True)
-    parts = []
-    for part in models.runners[stream.weights.model].read([piece], num_tokens):
-        parts.append(part)
-        on_forward()
-    return torch.cat(parts)[len(stream.prompt) - 1 :]
+    hidden = models.runners[stream.weights.model].read([piece], num_tokens, on_forward)
+    return hidden[len(stream.prompt) - 1 :]
 
 
 def _places(

@@ -126,7 +126,7 @@ def test_a_forward_that_ran_out_of_memory_leaves_no_row_that_seems_read(
         if next(calls) != failing_call:
             return run(self, trees, rows, first_row=first_row)
         with monkeypatch.context() as patched:
-            patched.setattr(self, "_run_line", out_of_memory)
+            patched.setattr(self, "_forward", out_of_memory)
             return run(self, trees, rows, first_row=first_row)
 
     monkeypatch.setattr(TextRunner, "_run_trees", failing)

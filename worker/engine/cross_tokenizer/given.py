@@ -47,10 +47,6 @@ def likelihood(
     if not text:
         return 0.0
     read = (*stream.prompt, *text[:-1])
-    hidden = []
     piece = PromptChunk(("given", 0), stream.weights.adapter, read, start=0, is_last=True)
-    for part in runner.read([piece], num_tokens):
-        hidden.append(part)
-        on_forward()
-    states = torch.cat(hidden)[len(stream.prompt) - 1 :]
-    return float(runner.log_probabilities(states, stream.weights.adapter, text).sum())
+    hidden = runner.read([piece], num_tokens, on_forward)[len(stream.prompt) - 1 :]
+    return float(runner.log_probabilities(hidden, stream.weights.adapter, text).sum())

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
-from worker.engine.layers.lora import AdapterRows
+from worker.engine.forwards import LineForward
+from worker.engine.layers.head import VocabularyHead
 from worker.engine.runner import Runner
 
 
 class UnevenRunner(Runner):
     """A runner beside others whose heads have more or fewer rows; all give logits of the same width."""
 
-    def __init__(self, model: PreTrainedModel, adapters: AdapterRows | None, max_length: int) -> None:
-        super().__init__(model, adapters, max_length)
+    def __init__(self, decoder: LineForward, head: VocabularyHead) -> None:
+        super().__init__(decoder, head)
         self._all: Sequence[Runner] = (self,)
 
     def stand_beside(self, runners: Sequence[Runner]) -> None:
