@@ -77,6 +77,50 @@ class Line:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Neighbouring rows with equally many tokens in a forward."""
+
+    rows: slice
+    """Rows of the cache."""
+    tokens: slice
+    """Tokens of the forward: those of the first row, then those of the next."""
+    goes_on: bool
+    """Whether the rows hold the state behind earlier tokens; otherwise they begin."""
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows in the stretch."""
+        return int(self.rows.stop - self.rows.start)
+
+    def by_token(self) -> "list[Stretch]":
+        """The same as stretches of one token per row, in order; itself where rows begin or have one token."""
+        size = (self.tokens.stop - self.tokens.start) // self.num_rows
+        if not self.goes_on or size == 1:
+            return [self]
+        starts = range(self.tokens.start, self.tokens.start + size)
+        return [Stretch(self.rows, slice(start, self.tokens.stop, size), goes_on=True) for start in starts]
+
+
+def stretches(num_decoding: int, pieces: Sequence[PromptChunk], first_row: int) -> list[Stretch]:
+    """The stretches of a forward: a token of each decoding row, then chunks of prompts in rows from `first_row` on."""
+    found = [Stretch(slice(0, num_decoding), slice(0, num_decoding), goes_on=True)] if num_decoding else []
+    start, row = num_decoding, first_row
+    while pieces:
+        size, goes_on = len(pieces[0].token_ids), pieces[0].start > 0
+        alike = 1
+        while alike < len(pieces) and (len(pieces[alike].token_ids), pieces[alike].start > 0) == (size, goes_on):
+            alike += 1
+        found.append(Stretch(slice(row, row + alike), slice(start, start + alike * size), goes_on))
+        pieces, start, row = pieces[alike:], start + alike * size, row + alike
+    return found
+
+
+def by_length(pieces: Sequence[PromptChunk]) -> list[PromptChunk]:
+    """New rows in an order that makes few stretches; those that decode next stay in front."""
+    return sorted(pieces, key=lambda piece: (not piece.is_last, piece.start > 0, len(piece.token_ids)))
+
+
 def cascade_groups(rows: Sequence[Row], device: torch.device) -> list[CascadeGroup]:
     """Which of these rows read which shared prefix in place."""
     of_prefix: dict[int, tuple[SharedPrefix, list[int]]] = {}

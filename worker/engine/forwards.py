@@ -5,6 +5,7 @@ Those whose attention is in code of their own (Falcon, GPT-J, BLOOM, MPT) are gi
 them: a batch [rows, tokens] padded on the right, a mask, and a cache that says how many columns come before.
 """
 
+import inspect
 from contextlib import nullcontext
 
 import torch
@@ -13,11 +14,11 @@ from transformers import PreTrainedModel
 
 from worker.engine.batch_layout import written
 from worker.engine.cache.kv_cache import PaddedLayer, RowCache, RowLayer
-from worker.engine.cache.recurrent import cache_name, run_by_stretches
 from worker.engine.checkpoints.architecture import needs_equal_lengths
 from worker.engine.layers.attention import CURRENT_METADATA, NAME, AttentionMetadata
 from worker.engine.layers.lora import AdapterRows
 from worker.engine.layers.packed import PrepackedLinear
+from worker.engine.layers.recurrent import run_by_stretches
 
 _TRANSFORMS = ("lm_head", "cls.predictions.transform", "generator_predictions")
 
@@ -42,7 +43,7 @@ class LineForward:
         """Whether rows carry a state, which a step changes: then a step that failed cannot be run again."""
         self.module = _decoder_of(model)
         self._transform = _transform_of(model)
-        self._cache_name = cache_name(self.module)
+        self._cache_name = _cache_name(self.module)
 
     def run(self, tokens: Tensor, positions: Tensor, metadata: AttentionMetadata) -> Tensor:
         """Last hidden states [tokens, d] of a line of tokens [tokens] at positions [tokens]."""
@@ -92,6 +93,11 @@ def _decoder_of(model: PreTrainedModel) -> nn.Module:
     if isinstance(decoder, nn.Linear | PrepackedLinear):
         return model.base_model
     return model.get_submodule("model") if decoder is model else decoder
+
+
+def _cache_name(decoder: nn.Module) -> str:
+    """What a decoder calls its cache: models without attention have a name of their own for it."""
+    return "cache_params" if "cache_params" in inspect.signature(decoder.forward).parameters else "past_key_values"
 
 
 def _transform_of(model: PreTrainedModel) -> nn.Module | None:

@@ -16,16 +16,17 @@ from worker.engine.batch_layout import (
     PromptChunk,
     Row,
     RowKey,
+    by_length,
     cascade_groups,
     compacted,
     ends,
     parts_of,
     piece_block,
+    stretches,
     written,
 )
 from worker.engine.cache.memory import free_bytes
 from worker.engine.cache.prefixes import PrefixKey, TicketId
-from worker.engine.cache.recurrent import by_length, stretches
 from worker.engine.forwards import LineForward
 from worker.engine.layers.attention import AttentionBlock, AttentionMetadata, CascadeGroup, SharedPrefix
 from worker.engine.layers.graphs import DecodeGraphs, rows_of_graph
@@ -236,8 +237,10 @@ class Runner:
 
     @everywhere
     def shrink(self) -> None:
-        """Give back the memory of rows that are not in use."""
+        """Give back the memory of rows that are not in use, and what torch keeps of it for later."""
         self._cache.shrink(self._lengths)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
@@ -318,7 +321,7 @@ class Runner:
         ]
 
     def _piece_blocks(self, pieces: Sequence[PromptChunk], first_token: int) -> list[AttentionBlock]:
-        """Of pieces in the rows behind those that decode: all together, or those that begin at the same column."""
+        """How pieces in the rows behind those that decode attend: all together, or those of one first column."""
         blocks, first_row = [], self.num_decoding
         for _, together in groupby(pieces, key=lambda piece: self.decoder.needs_equal_starts and piece.start):
             part = [*together]

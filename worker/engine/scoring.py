@@ -94,8 +94,6 @@ def _score_group(
             raise
     # Outside the block: the error's traceback keeps the forward's tensors alive.
     runner.shrink()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
     if len(texts) == 1:
         reason = OutOfMemoryError()
         return [Failure(texts[0].request.request_id, reason.code, str(reason))]

@@ -4,8 +4,8 @@ Built on the host whenever a request joins or leaves, then used on the device un
 """
 
 import math
+from collections import abc
 from collections.abc import Collection, Iterable
-from collections.abc import Sequence as Values
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -79,7 +79,7 @@ class Slots:
     slot_of_row: tuple[Tensor, ...]
     """Per runner [rows]."""
 
-    def base_logits(self, runners: Values[LogitsRunner], hidden: Values[Tensor]) -> Tensor:
+    def base_logits(self, runners: abc.Sequence[LogitsRunner], hidden: abc.Sequence[Tensor]) -> Tensor:
         """[S, V]: of the base streams alone, all of the vocabulary."""
         proposing = [
             (runner.logits(states, base.rows), base.slots)
@@ -92,7 +92,7 @@ class Slots:
         return logits[slots.argsort()]
 
     def stream_logits(
-        self, runners: Values[LogitsRunner], hidden: Values[Tensor], token_ids: Tensor, base_logits: Tensor
+        self, runners: abc.Sequence[LogitsRunner], hidden: abc.Sequence[Tensor], token_ids: Tensor, base_logits: Tensor
     ) -> Tensor:
         """[S, M, K] float64: every stream's logits of its slot's candidates [S, K]; its base's where it has fewer."""
         logits = base_logits.double()[:, None].repeat(1, self.coefficients.shape[1], 1)

@@ -82,8 +82,6 @@ def token_rewards(
     # Outside the block: the error's traceback keeps the forward's tensors alive.
     for runner in models.runners:
         runner.shrink()
-    if models.device.type == "cuda":
-        torch.cuda.empty_cache()
     reason = OutOfMemoryError()
     return Failure(request.request_id, reason.code, str(reason))
 
@@ -158,7 +156,7 @@ def _hidden(
 def _places(
     text: _Text, part: slice, logits: list[Tensor], models: EngineModels, on_forward: Callable[[], None]
 ) -> _Places:
-    """Of the logits [n, V] at these places of the streams whose tokens are the base's."""
+    """These places, from the logits [n, V] of each stream whose tokens are the base's."""
     given = torch.tensor(text.completion_ids[part], device=models.device)[:, None]
     processors = _processors(text, part, models)
     numbers = torch.arange(part.start, part.start + len(given), device=models.device)

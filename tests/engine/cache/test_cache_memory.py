@@ -97,7 +97,7 @@ def test_what_runs_at_once_stays_within_the_budget_and_changes_no_answer(
     used, active = list[int](), list[int]()
 
     def watch(_: Tensor) -> None:
-        used.append(tight.cache_use.bytes_used)
+        used.append(tight.statistics.cache_bytes_used)
         active.append(tight.num_active)
 
     watched(tight, monkeypatch, watch)
@@ -107,7 +107,7 @@ def test_what_runs_at_once_stays_within_the_budget_and_changes_no_answer(
     assert token_ids(completions) == alone
     assert max(used) <= 120 * BYTES_PER_TOKEN
     assert 1 < max(active) < len(mixed_batch())
-    assert tight.cache_use.bytes_promised == tight.cache_use.num_tokens == 0
+    assert tight.statistics.cache_bytes_promised == tight.statistics.cache_tokens == 0
 
 
 def test_what_no_cache_of_this_size_can_hold_is_refused_with_its_numbers(llama: Family) -> None:

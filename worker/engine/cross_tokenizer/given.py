@@ -20,7 +20,7 @@ def judged_places(
     *,
     on_forward: Callable[[], None],
 ) -> dict[int, Tensor]:
-    """Of each such stream, by its number: [n, K] of candidates [n, K] at the places of tokens [n] behind others."""
+    """What each such stream, by its number, gives [n, K] for candidates [n, K] at the places of tokens [n]."""
     found: dict[int, Tensor] = {}
     for model, runner in enumerate(runners):
         numbers = [number for number, stream in enumerate(streams) if stream.weights.model == model]

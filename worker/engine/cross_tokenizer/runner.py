@@ -18,9 +18,9 @@ from worker.engine.streams import StreamWeights
 LOGITS_AT_ONCE = 2**25
 """Logits that exist at once: 128 MiB in float32."""
 TOKENS_PER_TOKEN = 2
-"""Of the guide's that an answer is promised for each of the base's: more than texts have, but for rare scripts."""
+"""Tokens of the guide's that are promised for each of an answer's: more than texts have, but for rare scripts."""
 BRANCHED_TOKENS = 32
-"""Of the candidates, beside the text: more than ten of them have, as a rule."""
+"""Tokens that its candidates are promised beside the text: more than ten of them have, as a rule."""
 MOST_RUN_AT_ONCE = 2048
 """Tokens of a forward, unless one row has more: candidates in a script that the guide writes in bytes have many."""
 
@@ -124,8 +124,7 @@ class TextRunner(Runner):
             for token_id, of_place in zip(token_ids, candidates.tolist(), strict=True):
                 yield self._judged_aside(rows, texts.continued({_GIVEN: of_place})[_GIVEN])
                 texts.append(_GIVEN, token_id)
-            self._cache.scrub(self._index(range(len(self.rows), len(self.rows) + len(rows))))
-            self._cache.trim(self._lengths)
+            self.clear_place(len(rows))
         finally:
             self._forget({_GIVEN})
 
@@ -135,7 +134,7 @@ class TextRunner(Runner):
         num_candidates = len(text.endings)
         if len(fitting) < len(rows):
             return torch.full((len(rows), num_candidates), nan, dtype=torch.float64, device=self._device)
-        self._cache.reserve([*self._lengths, *(tree.start + len(tree.tokens) for tree in fitting)])
+        self.make_place([tree.start + len(tree.tokens) for tree in fitting])
         return self._judged(fitting, rows, num_candidates, first_row=len(self.rows))
 
     @torch.inference_mode()
@@ -145,7 +144,7 @@ class TextRunner(Runner):
         """How far the logits of a text on the second branch of a tree are from those of the text alone."""
         row = Row((_GIVEN, 0), adapter, prefix=None)
         tree = tree_of(trunk, Continued((), (first, second)), ())
-        self._cache.reserve([*self._lengths, len(tree.tokens)])
+        self.make_place([len(tree.tokens)])
         on_branch = self._run_trees([tree], [row], first_row=len(self.rows))[-1:]
         text = PromptChunk(row.key, adapter, (*trunk, *second[:-1]), start=0, is_last=True)
         alone = self.read([text], len(text.token_ids))[-1:]
@@ -271,7 +270,7 @@ class TextRunner(Runner):
 
 
 def _at_once(trees: Sequence[Tree]) -> list[slice]:
-    """Those that are run in one forward, one part behind the other."""
+    """Which trees are run in one forward, one part behind the other."""
     parts, num_tokens = [slice(0, 0)], 0
     for index, tree in enumerate(trees):
         num_tokens += len(tree.tokens)

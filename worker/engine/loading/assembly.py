@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from worker.engine.cache.memory import ROWS_PER_SLOT, SHARE_OF_FREE, SHORTEST_USEFUL, bytes_per_token, room
+from worker.engine.cache.memory import ROWS_PER_SLOT, SHARE_OF_FREE, SHORTEST_USEFUL, bytes_per_token, sizes_within
 from worker.engine.checkpoints.checkpoint import Checkpoint, quiet_libraries
 from worker.engine.checkpoints.generation import GenerationDefaults
 from worker.engine.checkpoints.tokenizer_files import why_unlike
@@ -99,34 +99,35 @@ def assemble(
     device = base.model.device
     limit = _longest(loaded, max_length)
     runners = _runners(loaded, limit)
-    # Two streams of one model, or one of each.
-    each = [bytes_per_token(runner.bytes_per_token, runner.bytes_per_row) for runner in runners]
-    each = [size * _rows_of(runner) for size, runner in zip(each, runners, strict=True)]
-    per_token = max(ROWS_PER_SLOT * each[0], sum(each))
+    per_token = _bytes_per_token(runners)
     if cache_bytes is None:
         cache_bytes = int(runners[0].free_bytes() * SHARE_OF_FREE)
     else:
         _check_cache_bytes(cache_bytes, per_token, limit)
-    fitting = room(cache_bytes, per_token, limit, device.type)
+    fitting = sizes_within(cache_bytes, per_token, limit, device.type)
     if max_length is None:
         limit = fitting.max_length
     slots = fitting.num_slots if num_slots is None else num_slots
-    limits = Limits(
-        vocab_size=min(runner.head.vocab_size for runner in runners if runner.proposes),
-        max_length=limit,
-        weights=tuple(loaded.weights),
-        own_tokens={
-            name: OwnTokens(runners[weights.model].head.vocab_size, runners[weights.model].max_length, TOKENS_PER_TOKEN)
-            for name, weights in loaded.weights.items()
-            if not runners[weights.model].proposes
-        },
-    )
     return Engine(
-        _models(loaded, runners, limits),
+        _models(loaded, runners, _limits(loaded, runners, limit)),
         num_slots=slots,
         prefill_budget=prefill_budget or PREFILL_BUDGETS.get(device.type, PREFILL_BUDGETS["cpu"]),
         admit_at_least=max(1, slots // ADMITTED_SHARE_ON_GPU) if device.type == "cuda" else 1,
         cache_bytes=fitting.cache_bytes,
+    )
+
+
+def _limits(loaded: LoadedModels, runners: Sequence[Runner], max_length: int) -> Limits:
+    guides = {name: runners[weights.model] for name, weights in loaded.weights.items()}
+    return Limits(
+        vocab_size=min(runner.head.vocab_size for runner in runners if runner.proposes),
+        max_length=max_length,
+        weights=tuple(loaded.weights),
+        own_tokens={
+            name: OwnTokens(guide.head.vocab_size, guide.max_length, TOKENS_PER_TOKEN)
+            for name, guide in guides.items()
+            if not guide.proposes
+        },
     )
 
 
@@ -137,9 +138,14 @@ def _check_cache_bytes(cache_bytes: int, per_token: int, max_length: int) -> Non
         raise CacheBytesError(cache_bytes=cache_bytes, num_tokens=num_tokens, needed=num_tokens * per_token)
 
 
-def _rows_of(runner: Runner) -> int:
-    """Tokens in the cache for each of a guided request's, beside those of other models."""
-    return ROWS_PER_SLOT * TOKENS_PER_TOKEN if isinstance(runner, TextRunner) else 1
+def _bytes_per_token(runners: Sequence[Runner]) -> int:
+    """Bytes of all caches for a token of a guided request: two streams of the base, or one of each model."""
+    each = [bytes_per_token(runner.bytes_per_token, runner.bytes_per_row) for runner in runners]
+    of_streams = [
+        size * ROWS_PER_SLOT * TOKENS_PER_TOKEN if isinstance(runner, TextRunner) else size
+        for size, runner in zip(each, runners, strict=True)
+    ]
+    return max(ROWS_PER_SLOT * each[0], sum(of_streams))
 
 
 def _longest(loaded: LoadedModels, max_length: int | None) -> int:

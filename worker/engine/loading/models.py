@@ -54,7 +54,7 @@ class LoadedModels:
     crossings: Mapping[int, Crossing] = field(default_factory=dict)
     """How models, by number, read what the base writes, where their tokenizers differ."""
     group: Group = ALONE
-    """Of the devices that hold them together."""
+    """The devices that hold them together."""
 
 
 def read_models(
@@ -163,7 +163,7 @@ def longest_of(path: str, configs: Sequence[PreTrainedConfig], wanted: int | Non
 
 
 def eos_token_ids_of(model: PreTrainedModel) -> frozenset[int]:
-    """Of the model's configuration and its generation configuration: chat models state their end of turn in either."""
+    """The end tokens that its configuration and its generation configuration name: chat models state them in either."""
     configs = (model.generation_config, model.config.get_text_config())
     stated = [getattr(config, "eos_token_id", None) for config in configs]  # not every configuration has the entry
     each = (ids if isinstance(ids, list) else [ids] for ids in stated)
