@@ -58,7 +58,7 @@ def step_seconds(engine: Engine, workload: Workload, *, guided: bool, steps: int
         engine.step()
     for _ in range(5):
         engine.step()
-    columns = sum(sum(runner._lengths) for runner in engine._models.runners)  # noqa: SLF001 (what a step reads)
+    columns = sum(sum(runner.table.lengths) for runner in engine._models.runners)  # noqa: SLF001 (what a step reads)
     torch.cuda.synchronize()
     seconds = []
     for _ in range(steps):

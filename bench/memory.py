@@ -53,7 +53,7 @@ def trace(engine: Engine, requests: Sequence[Request]) -> list[Moment]:
     runners = engine._models.runners  # noqa: SLF001 (how long the longest row is, is nobody's business else)
     while engine.num_waiting or engine.num_active:
         engine.step()
-        lengths = [runner._lengths for runner in runners]  # noqa: SLF001
+        lengths = [runner.table.lengths for runner in runners]
         rectangle = sum(
             len(of_one) * max(of_one, default=0) * runner.bytes_per_token
             for runner, of_one in zip(runners, lengths, strict=True)

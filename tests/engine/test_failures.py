@@ -11,7 +11,7 @@ from tests.engine.forwards import OUT_OF_MEMORY, fail_when
 from tests.engine.models import POISON, VOCAB_SIZE, Family, save_poisoned
 from tests.engine.requests import METHODS, decode, mixed_batch, pad, pad_with_reference, plain, prompt, token_ids
 from worker.engine import Completion, Engine, Failure, OutOfMemoryError, Request, load_engine
-from worker.engine.batch_layout import PromptChunk
+from worker.engine.rows import PromptChunk
 from worker.engine.runner import Runner
 from worker.engine.slots import Slots
 

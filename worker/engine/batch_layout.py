@@ -1,47 +1,13 @@
-"""Which token of a forward's line is whose, and which row of the cache lies where. Bookkeeping; runs nothing."""
+"""The tokens of one forward as a line, and the blocks and stretches in which layers see it. Runs nothing."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from worker.engine.cache.prefixes import TicketId
 from worker.engine.layers.attention import AttentionBlock, CascadeGroup, SharedPrefix
-
-RowKey: TypeAlias = tuple[TicketId, int]
-"""Whose a row is, and the index of the stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class PromptChunk:
-    """Prompt tokens of one row that are to be run, behind those that were."""
-
-    key: RowKey
-    adapter: int
-    token_ids: tuple[int, ...]
-    start: int
-    """Position of the first of `token_ids` in its text."""
-    is_last: bool
-    """Whether the row decodes from now on."""
-    prefix: SharedPrefix | None = None
-    """The shared prefix that a new row reads before its own tokens; None where it has none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of the cache that holds a stream: whose it is, its adapter, and the prefix that it reads elsewhere."""
-
-    key: RowKey
-    adapter: int
-    prefix: SharedPrefix | None
-    """Read in place; its tokens are not in the row."""
-
-    @property
-    def offset(self) -> int:
-        """Position in the text of the row's first column: the length of its shared prefix, else 0."""
-        return len(self.prefix) if self.prefix else 0
+from worker.engine.rows import PromptChunk, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +82,6 @@ def stretches(num_decoding: int, pieces: Sequence[PromptChunk], first_row: int) 
     return found
 
 
-def by_length(pieces: Sequence[PromptChunk]) -> list[PromptChunk]:
-    """New rows in an order that makes few stretches; those that decode next stay in front."""
-    return sorted(pieces, key=lambda piece: (not piece.is_last, piece.start > 0, len(piece.token_ids)))
-
-
 def cascade_groups(rows: Sequence[Row], device: torch.device) -> list[CascadeGroup]:
     """Which of these rows read which shared prefix in place."""
     of_prefix: dict[int, tuple[SharedPrefix, list[int]]] = {}
@@ -191,30 +152,6 @@ def ends(pieces: Sequence[PromptChunk], first_token: int) -> list[int]:
         if piece.is_last:
             ends.append(first_token - 1)
     return ends
-
-
-def compacted(kept: Sequence[int], num_decoding: int, lengths: Sequence[int], block: int) -> list[int]:
-    """Which row comes to lie at 0, 1, ...: those that decode in front, then the rest in its order.
-
-    A hole is filled with the longest row of the next block of rows, and so on to the last. Newcomers, who are short,
-    join at the end; so rows of like lengths come to lie together, and a block's attention reads few columns in vain.
-    """
-    alive = set(kept)
-    cells: list[int | None] = [index if index in alive else None for index in range(num_decoding)]
-    hole = 0
-    while True:
-        while cells and cells[-1] is None:
-            cells.pop()
-        hole = next((index for index in range(hole, len(cells)) if cells[index] is None), len(cells))
-        if hole == len(cells):
-            break
-        following = (hole // block + 1) * block
-        candidates = [
-            index for index in range(following, min(following + block, len(cells))) if cells[index] is not None
-        ]
-        source = max(candidates, key=lambda index: lengths[cells[index] or 0], default=len(cells) - 1)
-        cells[hole], cells[source] = cells[source], None
-    return [index for index in cells if index is not None] + [index for index in kept if index >= num_decoding]
 
 
 def _integers(values: Sequence[int] | Sequence[Sequence[int]], device: torch.device) -> Tensor:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.engine.batch_layout import PromptChunk
 from worker.engine.cache.memory import ROWS_PER_SLOT, Ledger, is_out_of_memory
 from worker.engine.cache.pages import has_pages
 from worker.engine.cache.prefixes import PrefixKey
@@ -21,6 +20,7 @@ from worker.engine.guidance.choice import Choice, Sent, choose_tokens
 from worker.engine.models import EngineModels
 from worker.engine.prefill import PrefillQueue
 from worker.engine.request import Completion, Failure, Request, Score, ScoreRequest, Stream, TokenRewards
+from worker.engine.rows import PromptChunk
 from worker.engine.scheduler import Plan, Scheduler, Ticket
 from worker.engine.scoring import score
 from worker.engine.sequence import Chosen, Sequence

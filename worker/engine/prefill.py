@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from worker.engine.batch_layout import PromptChunk
 from worker.engine.cache.memory import Need
 from worker.engine.cache.prefixes import Prefixes, PrefixKey, TicketId
 from worker.engine.layers.attention import SharedPrefix
+from worker.engine.rows import PromptChunk
 from worker.engine.scheduler import PrefillChunk, Ticket
 from worker.engine.streams import GuidedStream
 

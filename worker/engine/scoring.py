@@ -10,11 +10,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from worker.engine.batch_layout import PromptChunk
 from worker.engine.cache.memory import is_out_of_memory
 from worker.engine.errors import OutOfMemoryError, RequestError
 from worker.engine.models import EngineModels
 from worker.engine.request import Failure, Score, ScoreRequest
+from worker.engine.rows import PromptChunk
 from worker.engine.runner import Runner
 from worker.engine.validation import check_score_request
 

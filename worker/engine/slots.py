@@ -12,12 +12,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from worker.engine.batch_layout import RowKey
 from worker.engine.cache.prefixes import TicketId
 from worker.engine.guidance.budget import strength_within
 from worker.engine.guidance.processors import Processors, build_processors
 from worker.engine.guidance.steering import scores
 from worker.engine.request import Request
+from worker.engine.rows import RowKey
 from worker.engine.sequence import Sequence
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from worker.engine.batch_layout import PromptChunk
 from worker.engine.cache.memory import is_out_of_memory
 from worker.engine.cross_tokenizer.given import judged_places, likelihood
 from worker.engine.cross_tokenizer.runner import TextRunner
@@ -24,6 +23,7 @@ from worker.engine.guidance.processors import GENERATED, Penalties, Processors, 
 from worker.engine.guidance.steering import Candidates, all_finite, propose, scores
 from worker.engine.models import EngineModels
 from worker.engine.request import CandidateReward, Failure, Request, ScoreRequest, TokenReward, TokenRewards
+from worker.engine.rows import PromptChunk
 from worker.engine.sequence import Sequence as Decoded
 from worker.engine.streams import GuidedStream, guided_streams
 from worker.engine.validation import check_candidates, check_request, check_score_request

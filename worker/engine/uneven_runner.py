@@ -41,7 +41,7 @@ class UnevenRunner(Runner):
         """For each row, how many tokens all models have that run its request."""
         least: dict[object, int] = {}
         for runner in self._all:
-            for row in runner.rows:
+            for row in runner.table.rows:
                 request_id = row.key[0]
                 least[request_id] = min(least.get(request_id, runner.head.vocab_size), runner.head.vocab_size)
-        return [least[row.key[0]] for row in self.rows]
+        return [least[row.key[0]] for row in self.table.rows]

@@ -11,7 +11,8 @@ from tests.engine.oracle import Oracle, generate_greedily
 from tests.engine.recurrent_models import MAX_LENGTH, RECURRENT, save_recurrent_family
 from tests.engine.requests import contrast, decode, mixture, pad_with_reference, plain, prompt, token_ids
 from worker.engine import Completion, Engine, Request, Score, ScoreRequest, load_engine
-from worker.engine.batch_layout import PromptChunk, Stretch, stretches
+from worker.engine.batch_layout import Stretch, stretches
+from worker.engine.rows import PromptChunk
 
 COMMON = prompt(100, 24)
 LONG = prompt(101, 270)

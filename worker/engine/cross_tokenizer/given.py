@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from worker.engine.batch_layout import PromptChunk
 from worker.engine.cross_tokenizer.runner import TextRunner
+from worker.engine.rows import PromptChunk
 from worker.engine.runner import Runner
 from worker.engine.streams import GuidedStream
 

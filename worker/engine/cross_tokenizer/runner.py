@@ -6,12 +6,13 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nan
 
-from worker.engine.batch_layout import Line, PromptChunk, Row, RowKey
+from worker.engine.batch_layout import Line
 from worker.engine.cache.prefixes import PrefixKey, TicketId
 from worker.engine.cross_tokenizer.retokenizing import Continued
 from worker.engine.cross_tokenizer.texts import Texts
 from worker.engine.cross_tokenizer.tree_block import tree_block
 from worker.engine.cross_tokenizer.trees import Tree, tree_of
+from worker.engine.rows import PromptChunk, Row, RowKey
 from worker.engine.runner import Runner
 from worker.engine.streams import StreamWeights
 
@@ -55,13 +56,12 @@ class TextRunner(Runner):
     @property
     def cache_tokens(self) -> int:
         """Tokens that the rows in use hold in the cache: none is pending."""
-        return sum(self._lengths)
+        return sum(self.table.lengths)
 
     @torch.inference_mode()
     def run(self, pieces: Sequence[PromptChunk]) -> Tensor:
         """Read pieces of prompts; there are no hidden states to give."""
         pieces = self._place(pieces)
-        self._num_joining = sum(piece.is_last for piece in pieces)
         if not pieces:
             return self._nothing
         self._forward(Line.of(pieces, self._device), self._piece_blocks(pieces, first_token=0))
@@ -74,14 +74,14 @@ class TextRunner(Runner):
     def columns(self, hidden: Tensor, rows: Tensor, token_ids: Tensor) -> Tensor:  # noqa: ARG002 (there are none)
         """[m, K], of rows [m] and the base's candidates [m, K]: NaN where a text has outgrown the model."""
         of_rows = dict(zip(rows.tolist(), token_ids.tolist(), strict=True))
-        texts = self.texts.continued({self.rows[row].key[0]: candidates for row, candidates in of_rows.items()})
-        judging = self.rows[: len(of_rows)]  # all that decode
+        texts = self.texts.continued({self.table.rows[row].key[0]: candidates for row, candidates in of_rows.items()})
+        judging = self.table.rows[: len(of_rows)]  # all that decode
         fitting = [self._tree(row.key, texts[row.key[0]]) for row in judging]
         self.outgrown |= {row.key[0] for row, tree in zip(judging, fitting, strict=True) if tree is None}
         trees = [self._in_vain(row.key) if tree is None else tree for row, tree in zip(judging, fitting, strict=True)]
         lengths = [tree.start - row.offset + len(tree.tokens) for row, tree in zip(judging, trees, strict=True)]
-        self._lengths[: len(judging)] = lengths
-        self._cache.reserve(self._lengths)
+        self.table.lengths[: len(judging)] = lengths
+        self._cache.reserve(self.table.lengths)
         summed = self._judged(trees, judging, token_ids.shape[1], first_row=0)
         summed[[tree is None for tree in fitting]] = nan
         return summed[rows]
@@ -92,10 +92,8 @@ class TextRunner(Runner):
         chosen = {key[0]: token for key, token in zip(self.decoding_keys, tokens.tolist(), strict=True)}
         for request_id, token_id in chosen.items():
             self.texts.append(request_id, token_id)
-        has_joined, self.num_decoding = self._num_joining > 0, self.num_decoding + self._num_joining
-        self._num_joining = 0
         self._tokens = self._positions = tokens  # of no use here, but as many as there are rows
-        if has_joined:
+        if self.table.join():
             self._describe()
 
     def _release(self, request_ids: Collection[TicketId], *, scrub: bool) -> None:
@@ -135,7 +133,7 @@ class TextRunner(Runner):
         if len(fitting) < len(rows):
             return torch.full((len(rows), num_candidates), nan, dtype=torch.float64, device=self._device)
         self.make_place([tree.start + len(tree.tokens) for tree in fitting])
-        return self._judged(fitting, rows, num_candidates, first_row=len(self.rows))
+        return self._judged(fitting, rows, num_candidates, first_row=len(self.table))
 
     @torch.inference_mode()
     def tree_error(
@@ -145,7 +143,7 @@ class TextRunner(Runner):
         row = Row((_GIVEN, 0), adapter, prefix=None)
         tree = tree_of(trunk, Continued((), (first, second)), ())
         self.make_place([len(tree.tokens)])
-        on_branch = self._run_trees([tree], [row], first_row=len(self.rows))[-1:]
+        on_branch = self._run_trees([tree], [row], first_row=len(self.table))[-1:]
         text = PromptChunk(row.key, adapter, (*trunk, *second[:-1]), start=0, is_last=True)
         alone = self.read([text], len(text.token_ids))[-1:]
         self._forget({_GIVEN})
@@ -209,11 +207,11 @@ class TextRunner(Runner):
 
     def _parts(self, trees: Sequence[Tree]) -> list[slice]:
         """Neighbouring rows that attend together; on a processor, those whose trees branch are not among others."""
-        most = max(1, -(-len(trees) // self._num_blocks))
+        most = max(1, -(-len(trees) // self.num_blocks))
         parts = [slice(0, 0)]
         for index, tree in enumerate(trees):
             start = parts[-1].start
-            is_alike = self._num_blocks == 1 or tree.is_chain == trees[start].is_chain
+            is_alike = self.num_blocks == 1 or tree.is_chain == trees[start].is_chain
             if is_alike and index < start + most:
                 parts[-1] = slice(start, index + 1)
             else:
