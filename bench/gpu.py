@@ -18,7 +18,7 @@ from worker.engine import Engine
 from worker.engine.layers import attention
 from worker.engine.layers.lora import adapt_rows
 from worker.engine.loading.assembly import ADMITTED_SHARE_ON_GPU, assemble
-from worker.engine.loading.models import LoadedModel, LoadedModels
+from worker.engine.loading.reading import LoadedModel, LoadedModels
 from worker.engine.streams import StreamWeights
 
 PROFILED_SLOTS = 64

@@ -20,7 +20,7 @@ from worker.engine.layers.fused_layers import fuse_layers
 from worker.engine.layers.head import VocabularyHead, vocabulary_layer
 from worker.engine.layers.joined import pack
 from worker.engine.loading.devices import devices_of, dtype_of
-from worker.engine.loading.models import LoadedModels, eos_token_ids_of, longest_of, proof_of, read_models
+from worker.engine.loading.reading import LoadedModels, eos_token_ids_of, longest_of, proof_of, read_models
 from worker.engine.models import EngineModels
 from worker.engine.parallel.followers import lead
 from worker.engine.parallel.group import ALONE, Group
