@@ -20,7 +20,7 @@ from worker.engine.cross_tokenizer.runner import TextRunner
 from worker.engine.errors import EmptyTextError, GivenTextOutgrowsGuideError, OutOfMemoryError, RequestError
 from worker.engine.guidance.budget import divergence, strength_within
 from worker.engine.guidance.processors import GENERATED, Penalties, Processors, build_processors
-from worker.engine.guidance.steering import Candidates, all_finite, propose, scores
+from worker.engine.guidance.steering import Candidates, all_finite, possible, propose, scores
 from worker.engine.models import EngineModels
 from worker.engine.request import CandidateReward, Failure, Request, ScoreRequest, TokenReward, TokenRewards
 from worker.engine.rows import PromptChunk
@@ -200,9 +200,8 @@ def _count_before(penalties: Penalties, completion_ids: tuple[int, ...], start: 
 def _rewards(text: _Text, part: slice, places: _Places) -> list[TokenReward] | None:
     """The rewards of the tokens of one part; None where logits are broken."""
     proposed, stream_logits = places.candidates, places.stream_logits
-    allowed = (proposed.logits > -torch.inf) & (stream_logits != -torch.inf).all(1)
-    finite = proposed.finite & allowed.any(-1) & all_finite(stream_logits, allowed)
-    if not bool((finite & places.of_given.isfinite().all(1)).all()):
+    allowed = possible(proposed, stream_logits)
+    if not bool((all_finite(proposed, stream_logits, allowed) & places.of_given.isfinite().all(1)).all()):
         return None
     base = proposed.logits.double()
     shares = torch.tensor([[stream.reward for stream in text.streams]], dtype=torch.float64, device=base.device)

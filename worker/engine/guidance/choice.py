@@ -8,7 +8,7 @@ from torch import Tensor
 
 from worker.engine.guidance.budget import divergence
 from worker.engine.guidance.sampling import Draw, Tail, gumbel_noise, most_likely, sample, sample_vocabulary
-from worker.engine.guidance.steering import Candidates, all_finite, propose, scores, token_rewards
+from worker.engine.guidance.steering import Candidates, all_finite, possible, propose, scores, token_rewards
 from worker.engine.sequence import Chosen
 from worker.engine.slots import LogitsRunner, Slots
 
@@ -70,8 +70,7 @@ def choose_tokens(runners: Sequence[LogitsRunner], hidden: Sequence[Tensor], slo
     if slots.any_guided:
         rewards = token_rewards(steered.stream_logits, slots.rewards, steered.allowed, chosen)
         kls = divergence(steered.scores, candidates.logits.double(), steered.allowed)
-    finite = candidates.finite & steered.allowed.any(-1) & all_finite(steered.stream_logits, steered.allowed)
-    return Choice(token_ids, rewards, kls, finite)
+    return Choice(token_ids, rewards, kls, all_finite(candidates, steered.stream_logits, steered.allowed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +82,16 @@ class _Steered:
     scores: Tensor
     """[S, K], float64."""
     allowed: Tensor
-    """[S, K], to which every model that is asked gives a probability."""
+    """[S, K], those among the slot's own k that are possible."""
 
 
 def _steer(
     runners: Sequence[LogitsRunner], hidden: Sequence[Tensor], slots: Slots, candidates: Candidates, logits: Tensor
 ) -> _Steered:
     """Scores of the candidates, of whose base logits [S, V] the rewards are made."""
-    allowed = slots.allowed & (candidates.logits > -torch.inf)
     unprocessed = logits.gather(1, candidates.token_ids).float() if slots.processors else candidates.logits
     stream_logits = slots.stream_logits(runners, hidden, candidates.token_ids, unprocessed)
-    allowed = allowed & (stream_logits != -torch.inf).all(1)
+    allowed = slots.allowed & possible(candidates, stream_logits)
     base = candidates.logits.double()
     coefficients = slots.coefficients
     if slots.budgeted is not None:
