@@ -80,7 +80,7 @@ class RowTable:
 
     @property
     def keys(self) -> list[RowKey]:
-        """Of the rows for which a token is chosen in this step."""
+        """The keys of the rows for which a token is chosen in this step."""
         return [row.key for row in self.rows[: self.num_decoding + self._num_joining]]
 
     @property

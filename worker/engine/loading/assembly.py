@@ -153,7 +153,7 @@ def _longest(loaded: LoadedModels, max_length: int | None) -> int:
 
 
 def _runners(loaded: LoadedModels, max_length: int) -> list[Runner]:
-    """One per model, proved; raises UnsupportedModelError."""
+    """The runners, one per model, proved; raises UnsupportedModelError."""
     proofs = [one.proof or proof_of(one.model, None, max_length) for one in loaded.models]
     runners = _unproved(loaded, max_length)
     for one, runner, proof in zip(loaded.models, runners, proofs, strict=True):
@@ -173,7 +173,7 @@ def _runners(loaded: LoadedModels, max_length: int) -> list[Runner]:
 
 
 def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:
-    """One per model, on every device alike."""
+    """The runners, one per model, as every device makes them; not proved yet."""
     for one in loaded.models:
         fuse(one.model)
         if one.shares is None:  # what a layer adds up among devices lies between its operations

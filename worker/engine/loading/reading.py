@@ -101,7 +101,7 @@ def read_models(
 
 
 def _host(checkpoints: Mapping[str, Checkpoint], wholes: Sequence[Checkpoint], crossed: Collection[int]) -> int:
-    """The model that adapters are on: the base, or a reference whose tokens differ from the base's."""
+    """The number of the model that adapters are on: the base, or a reference whose tokens differ from the base's."""
     reference = checkpoints.get("reference")
     places = {whole.identity: number for number, whole in enumerate(wholes)}
     place = 0 if reference is None else places.get(reference.identity, 0)
