@@ -17,8 +17,8 @@ from bench.workload import Workload, make_workload
 from worker.engine import Engine
 from worker.engine.layers import attention
 from worker.engine.layers.lora import adapt_rows
-from worker.engine.loading import ADMITTED_SHARE_ON_GPU, assemble
-from worker.engine.reading import LoadedModels
+from worker.engine.loading.assembly import ADMITTED_SHARE_ON_GPU, assemble
+from worker.engine.loading.reading import LoadedModel, LoadedModels
 from worker.engine.streams import StreamWeights
 
 PROFILED_SLOTS = 64
@@ -31,7 +31,8 @@ def engine_on(model: PreTrainedModel, num_slots: int) -> Engine:
     model.set_attn_implementation(attention.NAME)
     rows = adapt_rows(model, ["default"])
     weights = {"base": StreamWeights(0), "policy": StreamWeights(0, 1)}
-    return assemble(LoadedModels((model,), ("8B",), weights, rows), num_slots=num_slots, max_length=1024)
+    loaded = LoadedModels((LoadedModel("8B", model, rows),), weights)
+    return assemble(loaded, num_slots=num_slots, max_length=1024)
 
 
 def bandwidth() -> float:
@@ -57,7 +58,7 @@ def step_seconds(engine: Engine, workload: Workload, *, guided: bool, steps: int
         engine.step()
     for _ in range(5):
         engine.step()
-    columns = sum(sum(runner._lengths) for runner in engine._models.runners)  # noqa: SLF001 (what a step reads)
+    columns = sum(sum(runner.table.lengths) for runner in engine._models.runners)  # noqa: SLF001 (what a step reads)
     torch.cuda.synchronize()
     seconds = []
     for _ in range(steps):

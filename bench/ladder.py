@@ -91,7 +91,7 @@ def _full_heads() -> Iterator[None]:
 @contextmanager
 def _plain_layers() -> Iterator[None]:
     with (
-        patch("worker.engine.loading.pack", lambda _: None),
+        patch("worker.engine.loading.assembly.pack", lambda _: None),
         patch("worker.engine.layers.packed.can_pack", lambda *_: False),
     ):
         yield

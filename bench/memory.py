@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.models import SHAPES, save
 from bench.workload import make_workload
-from worker.engine import CacheUse, Engine, Request, Stream, load_engine
+from worker.engine import Engine, EngineStatistics, Request, Stream, load_engine
 
 MIB = 2**20
 LINES = 12
@@ -22,22 +22,26 @@ LINES = 12
 class Moment:
     """The cache after a step."""
 
-    num_active: int
-    use: CacheUse
+    engine: EngineStatistics
     rectangle: int
     """Bytes of one rectangle, each row as long as the longest: what the rows in use would take without pages."""
 
+    @property
+    def share_used(self) -> float:
+        """Share of the reserved memory that holds tokens, 0 to 1."""
+        return self.engine.cache_bytes_used / self.engine.cache_bytes_reserved
+
     def __str__(self) -> str:
         sizes = {
-            "promised": self.use.bytes_promised,
-            "reserved": self.use.bytes_reserved,
-            "used": self.use.bytes_used,
+            "promised": self.engine.cache_bytes_promised,
+            "reserved": self.engine.cache_bytes_reserved,
+            "used": self.engine.cache_bytes_used,
             "as a rectangle": self.rectangle,
         }
         mib = "  ".join(f"{name} {size / MIB:8.1f}" for name, size in sizes.items())
         return (
-            f"{self.num_active:4} active  {self.use.num_tokens:7} tokens  {mib} MiB  "
-            f"{self.use.share_used:6.1%} of the reserved is used"
+            f"{self.engine.num_active:4} active  {self.engine.cache_tokens:7} tokens  {mib} MiB  "
+            f"{self.share_used:6.1%} of the reserved is used"
         )
 
 
@@ -49,13 +53,13 @@ def trace(engine: Engine, requests: Sequence[Request]) -> list[Moment]:
     runners = engine._models.runners  # noqa: SLF001 (how long the longest row is, is nobody's business else)
     while engine.num_waiting or engine.num_active:
         engine.step()
-        lengths = [runner._lengths for runner in runners]  # noqa: SLF001
+        lengths = [runner.table.lengths for runner in runners]
         rectangle = sum(
             len(of_one) * max(of_one, default=0) * runner.bytes_per_token
             for runner, of_one in zip(runners, lengths, strict=True)
         )
         if engine.num_active:
-            moments.append(Moment(engine.num_active, engine.cache_use, rectangle))
+            moments.append(Moment(engine.statistics, rectangle))
     return moments
 
 
@@ -63,12 +67,14 @@ def show(name: str, moments: Sequence[Moment]) -> None:
     """A line now and then, and the mean."""
     for step in range(0, len(moments), max(1, len(moments) // LINES)):
         print(f"{name}  step {step:5}  {moments[step]}", flush=True)
-    share = fmean(moment.use.share_used for moment in moments)
-    peaks = (max(moment.use.bytes_reserved for moment in moments), max(moment.rectangle for moment in moments))
-    weighted = sum(moment.use.bytes_used for moment in moments) / sum(moment.use.bytes_reserved for moment in moments)
+    share = fmean(moment.share_used for moment in moments)
+    peaks = (max(moment.engine.cache_bytes_reserved for moment in moments), max(moment.rectangle for moment in moments))
+    used = sum(moment.engine.cache_bytes_used for moment in moments)
+    reserved = sum(moment.engine.cache_bytes_reserved for moment in moments)
     print(
         f"{name}  {len(moments)} steps: {share:.1%} of the reserved cache holds tokens in the mean of the steps, "
-        f"{weighted:.1%} of all bytes; at most {peaks[0] / MIB:.1f} MiB, as a rectangle {peaks[1] / MIB:.1f} MiB",
+        f"{used / reserved:.1%} of all bytes; at most {peaks[0] / MIB:.1f} MiB, "
+        f"as a rectangle {peaks[1] / MIB:.1f} MiB",
         flush=True,
     )
 

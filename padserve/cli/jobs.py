@@ -182,7 +182,9 @@ def _submit(
         if options.wait:
             follow(given, client, job.id, as_json=options.as_json)
         else:
-            say(given.notes, f"{job.counts.total} items are queued. Follow them: padserve jobs watch {job.id}")
+            queued = f"{job.counts.total} items are queued."
+            say(given.notes, f"{queued} {job.waiting_reason}" if job.waiting_reason else queued)
+            say(given.notes, f"Follow them: padserve jobs watch {job.id}")
         say(given.notes, f"Read the texts: padserve results {job.id}")
 
 

@@ -1,12 +1,14 @@
 """The forward passes of an engine: what they run, for tests that count their cost, and how they fail."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
 import torch
 from torch import Tensor
 
-from worker.engine.layers.attention import AttentionMetadata
+from worker.engine.batch_layout import Line
+from worker.engine.layers.attention import AttentionBlock
 from worker.engine.runner import Runner
 
 OUT_OF_MEMORY = [
@@ -30,9 +32,9 @@ class Forwards:
 def watch(monkeypatch: pytest.MonkeyPatch) -> Forwards:
     forward, seen = Runner._forward, Forwards()  # noqa: SLF001 (the narrowest place that every token passes)
 
-    def watched(runner: Runner, tokens: Tensor, positions: Tensor, row_pass: AttentionMetadata) -> Tensor:
-        seen.token_ids.append(tokens.tolist())
-        return forward(runner, tokens, positions, row_pass)
+    def watched(runner: Runner, line: Line, blocks: Sequence[AttentionBlock]) -> Tensor:
+        seen.token_ids.append(line.tokens.tolist())
+        return forward(runner, line, blocks)
 
     monkeypatch.setattr(Runner, "_forward", watched)
     return seen
@@ -44,13 +46,13 @@ def fail_when(monkeypatch: pytest.MonkeyPatch, num_rows: int, error: Exception, 
     calls = [0]
     failed = []
 
-    def limited(runner: Runner, tokens: Tensor, positions: Tensor, row_pass: AttentionMetadata) -> Tensor:
+    def limited(runner: Runner, line: Line, blocks: Sequence[AttentionBlock]) -> Tensor:
         calls[0] += 1
-        size = sum(len(block.columns) for block in row_pass.blocks)
+        size = sum(len(block.columns) for block in blocks)
         if calls[0] > after and size > num_rows:
             failed.append(size)
             raise error
-        return forward(runner, tokens, positions, row_pass)
+        return forward(runner, line, blocks)
 
     monkeypatch.setattr(Runner, "_forward", limited)
     return failed

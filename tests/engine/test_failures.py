@@ -11,9 +11,8 @@ from tests.engine.forwards import OUT_OF_MEMORY, fail_when
 from tests.engine.models import POISON, VOCAB_SIZE, Family, save_poisoned
 from tests.engine.requests import METHODS, decode, mixed_batch, pad, pad_with_reference, plain, prompt, token_ids
 from worker.engine import Completion, Engine, Failure, OutOfMemoryError, Request, load_engine
-from worker.engine.batch_layout import PromptChunk
+from worker.engine.rows import PromptChunk
 from worker.engine.runner import Runner
-from worker.engine.slots import Slots
 
 WHOLE_PROMPTS, PIECES = 4096, 8
 """Prefill budgets."""
@@ -103,14 +102,13 @@ def test_a_half_read_prompt_with_broken_states_leaves_nothing_where_its_row_has_
 
 def ruling_out(monkeypatch: pytest.MonkeyPatch, token_ids: Collection[int]) -> None:
     """Have the policy give these tokens no probability at all."""
-    stream_logits = Slots.stream_logits
+    columns = Runner.columns
 
-    def ruled_out(self: Slots, runners: object, hidden: object, candidates: Tensor, base: Tensor) -> Tensor:
-        logits = stream_logits(self, runners, hidden, candidates, base)  # type: ignore[arg-type]  # handed on
-        logits[:, 1].masked_fill_(torch.isin(candidates, torch.tensor([*token_ids])), -torch.inf)
-        return logits
+    def ruled_out(runner: Runner, hidden: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
+        logits = columns(runner, hidden, rows, candidates)
+        return logits.masked_fill(torch.isin(candidates, torch.tensor([*token_ids])), -torch.inf)
 
-    monkeypatch.setattr(Slots, "stream_logits", ruled_out)
+    monkeypatch.setattr(Runner, "columns", ruled_out)
 
 
 def test_a_token_to_which_the_policy_gives_no_probability_is_not_chosen(

@@ -11,7 +11,7 @@ import torch
 from tests.engine.models import Family, change, llama, save, save_adapter, save_tokenizer, tiny
 from worker.engine import ModelError, load_engine
 from worker.engine.layers.lora import RowAdaptedLinear
-from worker.engine.proof import ordinary_token_ids, special_ids_of
+from worker.engine.loading.proof import ordinary_token_ids, special_ids_of
 
 
 @pytest.fixture

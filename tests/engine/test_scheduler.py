@@ -2,7 +2,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from worker.engine.cache.memory import Ledger, Need
-from worker.engine.cache.prefixes import PrefixKey
+from worker.engine.cache.prefixes import PrefixKey, TicketId
 from worker.engine.scheduler import (
     CALM_STEPS,
     MOST_OVERTAKEN,
@@ -11,7 +11,6 @@ from worker.engine.scheduler import (
     PrefillChunk,
     Scheduler,
     Ticket,
-    TicketId,
 )
 from worker.engine.streams import StreamWeights
 

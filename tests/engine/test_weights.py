@@ -43,7 +43,7 @@ def test_a_reference_that_is_the_base_directory_is_not_loaded_twice(family: Fami
     same.add(request)
     same.step()
 
-    assert [len(runner.rows) for runner in same._models.runners] == [2]  # noqa: SLF001 (the cost)
+    assert [len(runner.table) for runner in same._models.runners] == [2]  # noqa: SLF001 (the cost)
     assert (
         decode(same, []).popitem()[1].token_ids
         == decode(engine, [Request(0, pad(prompt(0, 8)), strength=0.8)])[0].token_ids

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import delete
 
 from db.queries import fits
-from db.registry_models import Model
+from db.registry_models import Model, Worker
 from db.session import Database
 from domain.json_values import JsonObject
 from tests.builders import DIGEST, a_description, a_model
@@ -81,6 +81,16 @@ def test_a_file_is_submitted_and_its_results_are_written_to_another(
     assert json.loads(Path("out.ndjson").read_text())["text"] == "HI"
     assert padserve("results", job_id).output == Path("out.ndjson").read_text()
     assert [file.name for file in tmp_path.glob(".*")] == [], "no partial file is left"
+
+
+def test_a_job_that_nobody_decodes_says_so_when_it_is_submitted(padserve: Run, server: Server) -> None:
+    Path("items.ndjson").write_text('{"custom_id": "a", "user_id": "ada", "prompt": "hi"}\n')
+    with server.database.transaction() as session:
+        session.execute(delete(Worker))
+
+    submitted = padserve("submit", "items.ndjson")
+
+    assert submitted.errors.startswith("1 items are queued. No worker is running.\n")
 
 
 def test_examples_of_a_profile_are_files(padserve: Run) -> None:

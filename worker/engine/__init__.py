@@ -1,6 +1,6 @@
 """The decoding engine: many requests at once, each steered while it is decoded. Token ids only; no text.
 
-Imports torch, transformers and peft, and nothing of this project.
+Imports torch, transformers and peft, and nothing of this project. `docs/explanation/engine.md` is the way into it.
 
     engine = load_engine("path/to/model", policy="path/to/adapter")
     pad = (Stream("base", prompt, reward=-1.0), Stream("policy", prompt, reward=1.0))
@@ -8,13 +8,12 @@ Imports torch, transformers and peft, and nothing of this project.
         ...
 """
 
-from worker.engine.cache.memory import CacheUse
 from worker.engine.checkpoints.checkpoint import Checkpoint
 from worker.engine.checkpoints.generation import GenerationDefaults
 from worker.engine.checkpoints.hub import local_folder
 from worker.engine.engine import Engine
 from worker.engine.errors import EngineError, ModelError, OutOfMemoryError, RequestError
-from worker.engine.loading import load_engine
+from worker.engine.loading.assembly import load_engine
 from worker.engine.request import (
     CandidateReward,
     Completion,
@@ -29,14 +28,15 @@ from worker.engine.request import (
     TokenReward,
     TokenRewards,
 )
+from worker.engine.statistics import EngineStatistics
 
 __all__ = [
-    "CacheUse",
     "CandidateReward",
     "Checkpoint",
     "Completion",
     "Engine",
     "EngineError",
+    "EngineStatistics",
     "Failure",
     "FinishReason",
     "GenerationDefaults",

@@ -1,47 +1,85 @@
-"""Which token of a forward's line is whose, and which row of the cache lies where. Bookkeeping; runs nothing."""
+"""The tokens of one forward as a line, and the blocks and stretches in which layers see it. Runs nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from worker.engine.cache.prefixes import PrefixKey
 from worker.engine.layers.attention import AttentionBlock, CascadeGroup, SharedPrefix
-
-RowKey: TypeAlias = "tuple[int | str | PrefixKey, int]"
-"""Request id and index of the stream; or a prefix that is read for several."""
+from worker.engine.rows import PromptChunk, Row
 
 
 @dataclass(frozen=True, slots=True)
-class PromptChunk:
-    """Prompt tokens of one row that are to be run, behind those that were."""
+class Line:
+    """The tokens of one forward, one behind the other: their ids, positions and adapters, [tokens] each."""
 
-    key: RowKey
-    adapter: int
-    token_ids: tuple[int, ...]
-    start: int
-    """Position of the first of `token_ids` in its text."""
-    is_last: bool
-    """Whether the row decodes from now on."""
-    prefix: SharedPrefix | None = None
-    """The shared prefix that a new row reads before its own tokens; None where it has none."""
+    tokens: Tensor
+    positions: Tensor
+    adapters: Tensor
+    used: Collection[int]
+    """The numbers among `adapters`, as the host knows them."""
+
+    @classmethod
+    def of(cls, pieces: Sequence[PromptChunk], device: torch.device) -> "Line":
+        """The tokens of pieces of prompts."""
+        sizes = [len(piece.token_ids) for piece in pieces]
+        positions = [piece.start + step for piece, size in zip(pieces, sizes, strict=True) for step in range(size)]
+        adapters = [piece.adapter for piece, size in zip(pieces, sizes, strict=True) for _ in range(size)]
+        return cls(
+            tokens=_integers([token_id for piece in pieces for token_id in piece.token_ids], device),
+            positions=_integers(positions, device),
+            adapters=_integers(adapters, device),
+            used={*adapters},
+        )
+
+    def then(self, other: "Line") -> "Line":
+        """These tokens, then those of another line."""
+        return Line(
+            tokens=torch.cat([self.tokens, other.tokens]),
+            positions=torch.cat([self.positions, other.positions]),
+            adapters=torch.cat([self.adapters, other.adapters]),
+            used={*self.used, *other.used},
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One row of the cache that holds a stream: whose it is, its adapter, and the prefix that it reads elsewhere."""
+class Stretch:
+    """Neighbouring rows with equally many tokens in a forward."""
 
-    key: RowKey
-    adapter: int
-    prefix: SharedPrefix | None
-    """Read in place; its tokens are not in the row."""
+    rows: slice
+    """Rows of the cache."""
+    tokens: slice
+    """Tokens of the forward: those of the first row, then those of the next."""
+    goes_on: bool
+    """Whether the rows hold the state behind earlier tokens; otherwise they begin."""
 
     @property
-    def offset(self) -> int:
-        """Position in the text of the row's first column: the length of its shared prefix, else 0."""
-        return len(self.prefix) if self.prefix else 0
+    def num_rows(self) -> int:
+        """Number of rows in the stretch."""
+        return int(self.rows.stop - self.rows.start)
+
+    def by_token(self) -> "list[Stretch]":
+        """The same as stretches of one token per row, in order; itself where rows begin or have one token."""
+        size = (self.tokens.stop - self.tokens.start) // self.num_rows
+        if not self.goes_on or size == 1:
+            return [self]
+        starts = range(self.tokens.start, self.tokens.start + size)
+        return [Stretch(self.rows, slice(start, self.tokens.stop, size), goes_on=True) for start in starts]
+
+
+def stretches(num_decoding: int, pieces: Sequence[PromptChunk], first_row: int) -> list[Stretch]:
+    """The stretches of a forward: a token of each decoding row, then chunks of prompts in rows from `first_row` on."""
+    found = [Stretch(slice(0, num_decoding), slice(0, num_decoding), goes_on=True)] if num_decoding else []
+    start, row = num_decoding, first_row
+    while pieces:
+        size, goes_on = len(pieces[0].token_ids), pieces[0].start > 0
+        alike = 1
+        while alike < len(pieces) and (len(pieces[alike].token_ids), pieces[alike].start > 0) == (size, goes_on):
+            alike += 1
+        found.append(Stretch(slice(row, row + alike), slice(start, start + alike * size), goes_on))
+        pieces, start, row = pieces[alike:], start + alike * size, row + alike
+    return found
 
 
 def cascade_groups(rows: Sequence[Row], device: torch.device) -> list[CascadeGroup]:
@@ -114,30 +152,6 @@ def ends(pieces: Sequence[PromptChunk], first_token: int) -> list[int]:
         if piece.is_last:
             ends.append(first_token - 1)
     return ends
-
-
-def compacted(kept: Sequence[int], num_decoding: int, lengths: Sequence[int], block: int) -> list[int]:
-    """Which row comes to lie at 0, 1, ...: those that decode in front, then the rest in its order.
-
-    A hole is filled with the longest row of the next block of rows, and so on to the last. Newcomers, who are short,
-    join at the end; so rows of like lengths come to lie together, and a block's attention reads few columns in vain.
-    """
-    alive = set(kept)
-    cells: list[int | None] = [index if index in alive else None for index in range(num_decoding)]
-    hole = 0
-    while True:
-        while cells and cells[-1] is None:
-            cells.pop()
-        hole = next((index for index in range(hole, len(cells)) if cells[index] is None), len(cells))
-        if hole == len(cells):
-            break
-        following = (hole // block + 1) * block
-        candidates = [
-            index for index in range(following, min(following + block, len(cells))) if cells[index] is not None
-        ]
-        source = max(candidates, key=lambda index: lengths[cells[index] or 0], default=len(cells) - 1)
-        cells[hole], cells[source] = cells[source], None
-    return [index for index in cells if index is not None] + [index for index in kept if index >= num_decoding]
 
 
 def _integers(values: Sequence[int] | Sequence[Sequence[int]], device: torch.device) -> Tensor:

@@ -4,24 +4,23 @@ Every method of the family is a weighted sum of logits over streams; the engine 
 lockstep and gives them all the token that the sum chose. Token ids only; no text, no SQL, no queue.
 """
 
+from collections import abc
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
-from collections.abc import Sequence as Values
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from worker.engine.batch_layout import PromptChunk
-from worker.engine.cache.memory import ROWS_PER_SLOT, CacheUse, Ledger, is_out_of_memory
+from worker.engine.cache.memory import ROWS_PER_SLOT, Ledger, is_out_of_memory
 from worker.engine.cache.pages import has_pages
 from worker.engine.cache.prefixes import PrefixKey
 from worker.engine.checkpoints.generation import GenerationDefaults
-from worker.engine.cross_tokenizer.runner import TextRunner
 from worker.engine.errors import CacheTooSmallError, DuplicateRequestError, OutOfMemoryError, RequestError
 from worker.engine.guidance.choice import Choice, Sent, choose_tokens
 from worker.engine.models import EngineModels
 from worker.engine.prefill import PrefillQueue
 from worker.engine.request import Completion, Failure, Request, Score, ScoreRequest, Stream, TokenRewards
+from worker.engine.rows import PromptChunk
 from worker.engine.scheduler import Plan, Scheduler, Ticket
 from worker.engine.scoring import score
 from worker.engine.sequence import Chosen, Sequence
@@ -84,21 +83,9 @@ class Engine:
         return self._scheduler.num_waiting
 
     @property
-    def cache_use(self) -> CacheUse:
-        """What the caches of all models hold, and what of their budget is promised, at this moment."""
-        runners = self._models.runners
-        return CacheUse(
-            bytes_budget=self._scheduler.ledger.num_bytes,
-            bytes_promised=self._scheduler.ledger.promised(self._prompts.kept),
-            bytes_reserved=sum(runner.cache_bytes_reserved for runner in runners),
-            bytes_used=sum(runner.cache_bytes_used for runner in runners),
-            num_tokens=sum(runner.cache_tokens for runner in runners),
-        )
-
-    @property
     def statistics(self) -> EngineStatistics:
         """What it has done and what it holds, at this moment; costs no more than a look."""
-        use = self.cache_use
+        runners = self._models.runners
         return EngineStatistics(
             num_slots=self.num_slots,
             num_active=self.num_active,
@@ -107,10 +94,11 @@ class Engine:
             total_slot_steps=self._total_slot_steps,
             total_prompt_tokens_read=self._prompts.total_tokens_read,
             total_prompt_tokens_reused=self._prompts.total_tokens_reused,
-            cache_bytes_budget=use.bytes_budget,
-            cache_bytes_reserved=use.bytes_reserved,
-            cache_bytes_used=use.bytes_used,
-            cache_tokens=use.num_tokens,
+            cache_bytes_budget=self._scheduler.ledger.num_bytes,
+            cache_bytes_promised=self._scheduler.ledger.promised(self._prompts.kept),
+            cache_bytes_reserved=sum(runner.cache_bytes_reserved for runner in runners),
+            cache_bytes_used=sum(runner.cache_bytes_used for runner in runners),
+            cache_tokens=sum(runner.cache_tokens for runner in runners),
         )
 
     @property
@@ -123,7 +111,7 @@ class Engine:
         """Most tokens that a prompt and its completion may have together."""
         return self._models.limits.max_length
 
-    def room(self, streams: Values[Stream]) -> int:
+    def room(self, streams: abc.Sequence[Stream]) -> int:
         """Most tokens that an answer to these streams may have; below 1 where their prompts leave none."""
         return self._models.limits.room(streams)
 
@@ -256,7 +244,7 @@ class Engine:
         )
 
     def token_rewards(
-        self, request: Request, completion_ids: Values[int], on_forward: Callable[[], None] = lambda: None
+        self, request: Request, completion_ids: abc.Sequence[int], on_forward: Callable[[], None] = lambda: None
     ) -> TokenRewards | Failure:
         """What guided each token of a completion that this request has given, or of any other text.
 
@@ -349,8 +337,7 @@ class Engine:
     def _outcome(self, sequence: Sequence, chosen: Chosen) -> Completion | Failure | None:
         """What becomes of a request with its next token; nothing yet where it goes on."""
         request_id = sequence.request.request_id
-        guides = (runner for runner in self._models.runners if isinstance(runner, TextRunner))
-        if not chosen.is_finite and any(request_id in guide.outgrown for guide in guides):
+        if not chosen.is_finite and any(request_id in runner.outgrown for runner in self._models.runners):
             return sequence.cut_off()
         return sequence.advance(chosen, self.eos_token_ids)
 
@@ -377,8 +364,6 @@ class Engine:
             runner.release(evicted, scrub=True)
             runner.shrink()
         self._slots = None
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def _forget(self, request_ids: Collection[int | str], *, scrub: bool = True) -> None:
         """Let go of requests; only completed ones are known to leave nothing in their rows that must be scrubbed."""

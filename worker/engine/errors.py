@@ -241,7 +241,7 @@ class NumCandidatesError(RequestError):
 
 
 class TooManyJudgedError(RequestError):
-    """k is {k}, and {weights!r}, whose tokenizer is another, judges at most {most} candidates: texts that branch."""
+    """k is {k}, and {weights!r}, whose tokenizer is not the base's, judges at most {most} candidates: lower k."""
 
     code = "k_out_of_range"
 

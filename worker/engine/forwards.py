@@ -5,6 +5,7 @@ Those whose attention is in code of their own (Falcon, GPT-J, BLOOM, MPT) are gi
 them: a batch [rows, tokens] padded on the right, a mask, and a cache that says how many columns come before.
 """
 
+import inspect
 from contextlib import nullcontext
 
 import torch
@@ -13,11 +14,11 @@ from transformers import PreTrainedModel
 
 from worker.engine.batch_layout import written
 from worker.engine.cache.kv_cache import PaddedLayer, RowCache, RowLayer
-from worker.engine.cache.recurrent import cache_name
 from worker.engine.checkpoints.architecture import needs_equal_lengths
-from worker.engine.layers.attention import CURRENT_PASS, NAME, AttentionMetadata
+from worker.engine.layers.attention import CURRENT_METADATA, NAME, AttentionMetadata
 from worker.engine.layers.lora import AdapterRows
 from worker.engine.layers.packed import PrepackedLinear
+from worker.engine.layers.recurrent import run_by_stretches
 
 _TRANSFORMS = ("lm_head", "cls.predictions.transform", "generator_predictions")
 
@@ -33,19 +34,24 @@ class LineForward:
 
     def __init__(self, model: PreTrainedModel, adapters: AdapterRows | None, max_length: int) -> None:
         text = model.config.get_text_config()
+        self.max_length = max_length
+        self.hidden_size: int = text.hidden_size
+        self.device = model.device
+        self.adapters = adapters
         self.cache = RowCache(text.num_hidden_layers, max_length, self.layer_type)
-        self._adapters = adapters
+        self.is_recurrent = run_by_stretches(model, self.cache.states, adapters)
+        """Whether rows carry a state, which a step changes: then a step that failed cannot be run again."""
         self.module = _decoder_of(model)
         self._transform = _transform_of(model)
-        self._cache_name = cache_name(self.module)
+        self._cache_name = _cache_name(self.module)
 
-    def run(self, tokens: Tensor, positions: Tensor, row_pass: AttentionMetadata) -> Tensor:
+    def run(self, tokens: Tensor, positions: Tensor, metadata: AttentionMetadata) -> Tensor:
         """Last hidden states [tokens, d] of a line of tokens [tokens] at positions [tokens]."""
-        CURRENT_PASS.set(row_pass)
-        return self._decode(row_pass, input_ids=tokens[None], position_ids=positions[None])[0]
+        CURRENT_METADATA.set(metadata)
+        return self._decode(metadata, input_ids=tokens[None], position_ids=positions[None])[0]
 
-    def _decode(self, row_pass: AttentionMetadata, **inputs: Tensor) -> Tensor:
-        self.cache.expect(row_pass)
+    def _decode(self, metadata: AttentionMetadata, **inputs: Tensor) -> Tensor:
+        self.cache.expect(metadata)
         hidden: Tensor = self.module(**inputs, use_cache=True, **{self._cache_name: self.cache}).last_hidden_state
         return hidden if self._transform is None else self._transform(hidden)
 
@@ -60,14 +66,14 @@ class PaddedForward(LineForward):
         super().__init__(model, adapters, max_length)
         self.needs_equal_lengths = needs_equal_lengths(model.config)
 
-    def run(self, tokens: Tensor, positions: Tensor, row_pass: AttentionMetadata) -> Tensor:  # noqa: ARG002 (the blocks have them)
+    def run(self, tokens: Tensor, positions: Tensor, metadata: AttentionMetadata) -> Tensor:  # noqa: ARG002 (the blocks have them)
         """Last hidden states [tokens, d] of a line of tokens [tokens]."""
         parts = []
-        for block in row_pass.blocks:
+        for block in metadata.blocks:
             seen = block.visible(None)[:, 0, -1]  # [n, keys]: what the newest token of each row sees
-            part = AttentionMetadata(*written([block], tokens.device), [block], row_pass.windows)
+            part = AttentionMetadata(*written([block], tokens.device), [block], metadata.windows)
             places = block.take(torch.arange(len(tokens), device=tokens.device))  # [n, T]
-            with self._adapters.only(places.flatten()) if self._adapters else nullcontext():
+            with self.adapters.only(places.flatten()) if self.adapters else nullcontext():
                 hidden = self._decode(
                     part, input_ids=tokens[places], position_ids=block.positions, attention_mask=seen.long()
                 )
@@ -87,6 +93,11 @@ def _decoder_of(model: PreTrainedModel) -> nn.Module:
     if isinstance(decoder, nn.Linear | PrepackedLinear):
         return model.base_model
     return model.get_submodule("model") if decoder is model else decoder
+
+
+def _cache_name(decoder: nn.Module) -> str:
+    """What a decoder calls its cache: models without attention have a name of their own for it."""
+    return "cache_params" if "cache_params" in inspect.signature(decoder.forward).parameters else "past_key_values"
 
 
 def _transform_of(model: PreTrainedModel) -> nn.Module | None:

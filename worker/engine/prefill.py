@@ -4,19 +4,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from worker.engine.batch_layout import PromptChunk
 from worker.engine.cache.memory import Need
-from worker.engine.cache.prefixes import Prefixes, PrefixKey
+from worker.engine.cache.prefixes import Prefixes, PrefixKey, TicketId
 from worker.engine.layers.attention import SharedPrefix
-from worker.engine.scheduler import PrefillChunk, Ticket, TicketId
+from worker.engine.rows import PromptChunk
+from worker.engine.scheduler import PrefillChunk, Ticket
 from worker.engine.streams import GuidedStream
 
 MAX_PREFIX_TOKENS = 8192
 """Most tokens of all prefixes together that are kept for prompts to come."""
 
 
-class Rows(Protocol):
-    """A runner, as what a row needs of its cache follows from it."""
+class RowCosts(Protocol):
+    """What a runner says of the cache that rows take."""
 
     def row_bytes(self, num_tokens: int, max_tokens: int = 0) -> int:
         """Bytes of the cache that a row takes of so many tokens, and an answer of `max_tokens` of the base's."""
@@ -57,7 +57,7 @@ class _Request:
 class PrefillQueue:
     """The prompts of all requests that are not decoding yet, as the scheduler asks about them."""
 
-    def __init__(self, runners: Sequence[Rows]) -> None:
+    def __init__(self, runners: Sequence[RowCosts]) -> None:
         self._runners = runners
         self._requests: dict[int | str, _Request] = {}
         self._prefixes = Prefixes(MAX_PREFIX_TOKENS)

@@ -5,33 +5,21 @@ of the prompts that are being read. Rows are kept compact, those that decode in 
 use cost. Knows tensors and row keys; does not know coefficients, requests or when anything ends.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from itertools import accumulate, groupby
+from collections.abc import Callable, Collection, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from worker.engine.batch_layout import (
-    PromptChunk,
-    Row,
-    RowKey,
-    cascade_groups,
-    compacted,
-    ends,
-    parts_of,
-    piece_block,
-    written,
-)
+from worker.engine.batch_layout import Line, cascade_groups, ends, parts_of, piece_block, stretches, written
 from worker.engine.cache.memory import free_bytes
-from worker.engine.cache.prefixes import PrefixKey
-from worker.engine.cache.recurrent import by_length, run_by_stretches, stretches
-from worker.engine.forwards import forward_of
+from worker.engine.cache.prefixes import PrefixKey, TicketId
+from worker.engine.forwards import LineForward
 from worker.engine.layers.attention import AttentionBlock, AttentionMetadata, CascadeGroup, SharedPrefix
 from worker.engine.layers.graphs import DecodeGraphs, rows_of_graph
 from worker.engine.layers.head import VocabularyHead
-from worker.engine.layers.lora import AdapterRows
 from worker.engine.parallel.group import ALONE, Group, everywhere
+from worker.engine.rows import PromptChunk, Row, RowKey, RowTable
 
 NUM_BLOCKS_ON_CPU = 4
 """Parts in which the rows attend on a CPU, each over as many columns as its longest row has."""
@@ -49,37 +37,31 @@ class Runner:
     proposes = True
     """Whether its tokens are the base's: only then it can have base streams."""
 
-    def __init__(self, model: PreTrainedModel, adapters: AdapterRows | None, max_length: int) -> None:
-        self._decoder = forward_of(model, adapters, max_length)
-        self._adapters = adapters
-        self._device = model.device
-        self._cache = self._decoder.cache
-        self.head = VocabularyHead(model)
+    def __init__(self, decoder: LineForward, head: VocabularyHead) -> None:
+        self.decoder, self.head = decoder, head
+        self.max_length = decoder.max_length
+        self.is_recurrent = decoder.is_recurrent
         self.group: Group = ALONE
         self.number = 0
-        self.max_length = max_length
         self.reads_in_place: bool | None = None
         """Whether rows read shared prefixes where they lie: False where they cannot, None where the length decides."""
-        self.rows: list[Row] = []
-        """The rows in use: those that decode, then those whose prompts are being read."""
-        self.num_decoding = 0
-        self._num_joining = 0  # rows behind them whose last piece the coming `feed` follows
         self.windows: set[int | None] = set()
         """The sliding windows of the layers, as far as forwards have shown."""
-        self._lengths: list[int] = []  # columns filled, the pending token included
-        # [num_decoding] each: the pending token, which is not in the cache yet, its position, and the row's adapter.
+        self.outgrown: set[TicketId] = set()
+        """Requests whose texts have become longer than this model can read."""
+        self._cache, self._device = decoder.cache, decoder.device
+        # Of each row that decodes: the pending token, which is not in the cache yet, its position, the row's adapter.
         self._tokens = self._index([])
         self._positions = self._index([])
         self._adapter_of_row = self._index([])
         self._offsets = self._index([])
-        self._nothing = torch.empty(0, model.config.get_text_config().hidden_size, device=self._device)
+        self._nothing = torch.empty(0, decoder.hidden_size, device=self._device)
         self._readers: list[tuple[slice, list[CascadeGroup]]] = []  # of each block of rows that decode
-        self.is_recurrent = run_by_stretches(model, self._cache.states, adapters)
-        """Whether rows carry a state, which a step changes: then a step that failed cannot be run again."""
-        is_padded = self._decoder.needs_equal_starts
+        is_padded = decoder.needs_equal_starts
         can_replay = self._device.type == "cuda" and not self.is_recurrent and not is_padded
         self._graphs = DecodeGraphs(self._forward_decoding, self._device) if can_replay else None
-        self._num_blocks = NUM_BLOCKS_ON_CPU if self._device.type == "cpu" and not is_padded else 1
+        self.num_blocks = NUM_BLOCKS_ON_CPU if self._device.type == "cpu" and not is_padded else 1
+        self.table = RowTable(self.num_blocks, needs_equal_lengths=decoder.needs_equal_lengths)
 
     def join(self, group: Group, number: int) -> None:
         """Run shares of a model, in step with the runners of this number on the other devices."""
@@ -103,12 +85,12 @@ class Runner:
     @property
     def cache_tokens(self) -> int:
         """Tokens that the rows in use hold in the cache."""
-        return sum(self._lengths) - self.num_decoding  # their pending tokens are not in it yet
+        return sum(self.table.lengths) - self.table.num_decoding  # their pending tokens are not in it yet
 
     @property
     def cache_bytes_used(self) -> int:
         """Bytes that these tokens take, and the states of their rows."""
-        return self.cache_tokens * self.bytes_per_token + len(self.rows) * self.bytes_per_row
+        return self.cache_tokens * self.bytes_per_token + len(self.table) * self.bytes_per_row
 
     @property
     def cache_bytes_reserved(self) -> int:
@@ -119,25 +101,18 @@ class Runner:
     def run(self, pieces: Sequence[PromptChunk]) -> Tensor:
         """Hidden states [n, d] of the rows that decode, those whose last piece this is behind the others."""
         self.group.begin(len(self._tokens) + sum(len(piece.token_ids) for piece in pieces))
-        num_decoding = self.num_decoding
+        num_decoding = self.table.num_decoding
         pieces = self._place(pieces)
-        self._num_joining = sum(piece.is_last for piece in pieces)
-        if not self.rows:
+        if not len(self.table):
             return self._nothing
         if not pieces and self._graphs is not None and not any(readers for _, readers in self._readers):
             return self._replay(self._graphs)
-        blocks = [*self._decoding_blocks(), *self._piece_blocks(pieces)]
-        tokens = [token for piece in pieces for token in piece.token_ids]
-        positions = [piece.start + index for piece in pieces for index in range(len(piece.token_ids))]
-        adapters = self._adapters_of_tokens(pieces)
-        rows, columns = written(blocks, self._device)
         self._stretch(num_decoding, pieces, num_decoding)
-        self._select(torch.cat([self._adapter_of_row, adapters]), {row.adapter for row in self.rows})
-        hidden = self._forward(
-            torch.cat([self._tokens, self._index(tokens)]),
-            torch.cat([self._positions, self._index(positions)]),
-            AttentionMetadata(rows, columns, blocks, self.windows),
+        pending = Line(
+            self._tokens, self._positions, self._adapter_of_row, {row.adapter for row in self.table.decoding}
         )
+        blocks = [*self._decoding_blocks(), *self._piece_blocks(pieces, num_decoding)]
+        hidden = self._forward(pending.then(Line.of(pieces, self._device)), blocks)
         if not pieces:
             return hidden
         return torch.cat([hidden[:num_decoding], hidden[self._index(ends(pieces, num_decoding))]])
@@ -145,52 +120,54 @@ class Runner:
     @property
     def decoding_keys(self) -> list[RowKey]:
         """The keys of the rows whose hidden states `run` gave, in their order."""
-        return [row.key for row in self.rows[: self.num_decoding + self._num_joining]]
+        return self.table.keys
 
     @everywhere
     def feed(self, tokens: Tensor) -> None:
         """Append the tokens [n] that were chosen to the rows of `decoding_keys`; the next run decodes them."""
-        first_joining, self.num_decoding = self.num_decoding, self.num_decoding + self._num_joining
-        self._num_joining = 0
+        joined = self.table.join()
         self._tokens = tokens
         # Whoever has reached the end runs once more before the host has noticed, in vain and in place.
         self._positions = (self._positions + 1).clamp(max=self.max_length - 1)
-        if first_joining < self.num_decoding:
-            joined = range(first_joining, self.num_decoding)
-            starts = [self.rows[index].offset + self._lengths[index] for index in joined]
+        if joined:
+            starts = [self.table.rows[index].offset + self.table.lengths[index] for index in joined]
             self._positions = torch.cat([self._positions, self._index(starts)])
             self._describe()
-        longest = self.max_length
-        self._lengths[: self.num_decoding] = [min(length + 1, longest) for length in self._lengths[: self.num_decoding]]
+        self.table.lengthen(self.max_length)
 
-    def read(self, texts: Sequence[PromptChunk], num_tokens: int) -> Iterator[Tensor]:
-        """Hidden states [tokens, d] of whole texts, one behind the other: those of each forward, which reads all texts.
+    def read(
+        self, texts: Sequence[PromptChunk], num_tokens: int, on_forward: Callable[[], None] = lambda: None
+    ) -> Tensor:
+        """Hidden states [tokens, d] of whole texts, one behind the other, read in one forward.
 
-        A single text longer than `num_tokens` is read in parts. Nothing is kept, nobody else is touched.
+        A single text longer than `num_tokens` is read in parts. `on_forward` is called after each forward. Nothing is
+        kept, nobody else is touched.
         """
         self.make_place([len(text.token_ids) for text in texts])
-        parts = [texts] if len(texts) > 1 else [[part] for part in parts_of(texts[0], num_tokens)]
-        for pieces in parts:
-            yield self.read_beside(pieces)
+        hidden = []
+        for pieces in [texts] if len(texts) > 1 else [[part] for part in parts_of(texts[0], num_tokens)]:
+            hidden.append(self.read_beside(pieces))
+            on_forward()
         self.clear_place(len(texts))
+        return torch.cat(hidden)
 
     @everywhere
     def make_place(self, lengths: Sequence[int]) -> None:
-        """For texts of so many tokens, behind the rows in use."""
-        self._cache.reserve([*self._lengths, *lengths])
+        """Make room for texts of so many tokens behind the rows in use."""
+        self._cache.reserve([*self.table.lengths, *lengths])
 
     @everywhere
     def clear_place(self, num_texts: int) -> None:
-        """Of the texts that were read there."""
-        first_row = len(self.rows)
+        """Forget so many texts that were read there."""
+        first_row = len(self.table)
         self._cache.scrub(self._index(range(first_row, first_row + num_texts)))
-        self._cache.trim(self._lengths)
+        self._cache.trim(self.table.lengths)
 
     @everywhere
     def read_beside(self, pieces: Sequence[PromptChunk]) -> Tensor:
         """One forward of `read`, over texts or the next part of one."""
         self.group.begin(sum(len(piece.token_ids) for piece in pieces))
-        first_row = len(self.rows)
+        first_row = len(self.table)
         block = piece_block(
             pieces,
             [Row(piece.key, piece.adapter, prefix=None) for piece in pieces],
@@ -200,59 +177,47 @@ class Runner:
             device=self._device,
         )
         self._stretch(0, pieces, first_row)
-        self._select(self._adapters_of_tokens(pieces), {piece.adapter for piece in pieces})
-        return self._forward(
-            self._index([token for piece in pieces for token in piece.token_ids]),
-            self._index([piece.start + index for piece in pieces for index in range(len(piece.token_ids))]),
-            AttentionMetadata(*written([block], self._device), [block], self.windows),
-        )
+        return self._forward(Line.of(pieces, self._device), [block])
 
     @torch.inference_mode()
     def logits_of_text(self, hidden: Tensor, adapter: int) -> Tensor:
         """Logits [n, V] of hidden states [n, d] that `read` gave of a text."""
-        if not self.head.tells_rows_apart:
-            return self.head.logits(hidden)
-        adapters = self._index([adapter] * len(hidden))
-        self._select(adapters, {adapter})
-        return self.head.logits(hidden, adapters)
+        return self._logits_at(hidden, [adapter] * len(hidden))
 
     @everywhere
     def take_prefix(self, key: PrefixKey) -> SharedPrefix:
         """What its row holds of a prefix, for others to share; the row is free again."""
-        row = next(index for index, row in enumerate(self.rows) if row.key == (key, 0))
+        row = next(index for index, row in enumerate(self.table.rows) if row.key == (key, 0))
         prefix = self._cache.read(row, key.token_ids, key.weights.adapter)
         self._release({key}, scrub=True)
         return prefix
 
     @everywhere
-    def release(self, request_ids: Collection[int | str | PrefixKey], *, scrub: bool) -> None:
+    def release(self, request_ids: Collection[TicketId], *, scrub: bool) -> None:
         """Free the rows of these requests, others take their places; `scrub` where the rows may hold NaN."""
         self._release(request_ids, scrub=scrub)
 
-    def _release(self, request_ids: Collection[int | str | PrefixKey], *, scrub: bool) -> None:
-        kept = [index for index, row in enumerate(self.rows) if row.key[0] not in request_ids]
-        if len(kept) == len(self.rows):
+    def _release(self, request_ids: Collection[TicketId], *, scrub: bool) -> None:
+        departure = self.table.without(request_ids)
+        if departure is None:
             return
         if scrub:
-            self._cache.scrub(self._index(sorted(set(range(len(self.rows))) - set(kept))))
-        order = compacted(kept, self.num_decoding, self._lengths, self._rows_per_block)
-        moves = [(source, target, self._lengths[source]) for target, source in enumerate(order) if source != target]
-        if moves:
-            half_read = [source for source, _, _ in moves if source >= self.num_decoding]
-            self._cache.move(moves, unproved=half_read)
-        self.num_decoding = sum(1 for index in kept if index < self.num_decoding)
-        self.rows = [self.rows[index] for index in order]
-        self._lengths = [self._lengths[index] for index in order]
-        decoding = self._index(order[: self.num_decoding])
+            self._cache.scrub(self._index(departure.freed))
+        if departure.moves:
+            self._cache.move(departure.moves, unproved=departure.half_read)
+        self.table.apply(departure)
+        decoding = self._index(departure.order[: departure.num_decoding])
         self._tokens, self._positions = self._tokens[decoding], self._positions[decoding]
         self._describe()
-        if not self.rows:
+        if not len(self.table):
             self._cache.trim(())
 
     @everywhere
     def shrink(self) -> None:
-        """Give back the memory of rows that are not in use."""
-        self._cache.shrink(self._lengths)
+        """Give back the memory of rows that are not in use, and what torch keeps of it for later."""
+        self._cache.shrink(self.table.lengths)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
@@ -268,23 +233,14 @@ class Runner:
         return torch.tensor(values, dtype=torch.long, device=self._device)
 
     def _place(self, pieces: Sequence[PromptChunk]) -> list[PromptChunk]:
-        """Give every new stream a row behind the others, with its shared prefix in it or beside it; in row order."""
-        begun = {row.key: index for index, row in enumerate(self.rows[self.num_decoding :])}
-        pieces = sorted(pieces, key=lambda piece: begun.get(piece.key, len(begun)))
-        if self.is_recurrent:
-            pieces = pieces[: len(begun)] + by_length(pieces[len(begun) :])
-        new = [piece for piece in pieces if piece.key not in begun]
-        for piece in new:
-            in_place = piece.prefix is not None and self.is_read_in_place(piece.prefix)
-            self.rows.append(Row(piece.key, piece.adapter, piece.prefix if in_place else None))
-            self._lengths.append(0)
-        for index, piece in enumerate(pieces, start=self.num_decoding):
-            self._lengths[index] = piece.start + len(piece.token_ids) - self.rows[index].offset
-        self._cache.reserve(self._lengths)
-        for index, piece in enumerate(new, start=len(self.rows) - len(new)):
+        """Give every new stream a row, with its shared prefix in it or beside it; the pieces in row order."""
+        first_new = len(self.table)
+        pieces = self.table.place(pieces, self.is_read_in_place, by_length=self.is_recurrent)
+        self._cache.reserve(self.table.lengths)
+        for index, piece in enumerate(pieces[first_new - self.table.num_decoding :], start=first_new):
             if piece.prefix is not None:
                 self._cache.states.write(index, piece.prefix.states)
-                if self.rows[index].prefix is None:
+                if self.table.rows[index].prefix is None:
                     self._cache.write(index, piece.prefix)
         return pieces
 
@@ -304,43 +260,31 @@ class Runner:
 
     def _describe(self) -> None:
         """What the device must know of the rows that decode, after one has joined or left."""
-        rows = self.rows[: self.num_decoding]
+        rows = self.table.decoding
         self._adapter_of_row = self._index([row.adapter for row in rows])
         self._offsets = self._index([row.offset for row in rows])
-        self._readers = [(block, cascade_groups(rows[block], self._device)) for block in self._decoding_slices()]
-
-    @property
-    def _rows_per_block(self) -> int:
-        return max(1, -(-self.num_decoding // self._num_blocks))
-
-    def _decoding_slices(self) -> list[slice]:
-        """The rows that decode, in blocks that attend together."""
-        if self._decoder.needs_equal_lengths:
-            sizes = [len([*alike]) for _, alike in groupby(self._lengths[: self.num_decoding])]
-            return [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
-        starts = range(0, self.num_decoding, self._rows_per_block)
-        return [slice(start, min(start + self._rows_per_block, self.num_decoding)) for start in starts]
+        self._readers = [(block, cascade_groups(rows[block], self._device)) for block in self.table.blocks]
 
     def _decoding_blocks(self) -> list[AttentionBlock]:
         columns, positions = (self._positions - self._offsets)[:, None], self._positions[:, None]
         return [
-            AttentionBlock(rows.start, columns[rows], positions[rows], max(self._lengths[rows]), readers=readers)
+            AttentionBlock(rows.start, columns[rows], positions[rows], max(self.table.lengths[rows]), readers=readers)
             for rows, readers in self._readers
         ]
 
-    def _piece_blocks(self, pieces: Sequence[PromptChunk]) -> list[AttentionBlock]:
-        """Of pieces in neighbouring rows: all together, or those that begin at the same column."""
-        blocks, first_row, first_token = [], self.num_decoding, self.num_decoding
-        for _, together in groupby(pieces, key=lambda piece: self._decoder.needs_equal_starts and piece.start):
+    def _piece_blocks(self, pieces: Sequence[PromptChunk], first_token: int) -> list[AttentionBlock]:
+        """How pieces in the rows behind those that decode attend: all together, or those of one first column."""
+        blocks, first_row = [], self.table.num_decoding
+        for _, together in groupby(pieces, key=lambda piece: self.decoder.needs_equal_starts and piece.start):
             part = [*together]
             rows = slice(first_row, first_row + len(part))
             blocks.append(
                 piece_block(
                     part,
-                    self.rows[rows],
+                    self.table.rows[rows],
                     first_row=first_row,
                     first_token=first_token,
-                    num_keys=max(self._lengths[rows]),
+                    num_keys=max(self.table.lengths[rows]),
                     device=self._device,
                 )
             )
@@ -355,40 +299,49 @@ class Runner:
         if self.is_recurrent:
             self._cache.states.stretches = stretches(num_decoding, pieces, first_row)
 
-    def _adapters_of_tokens(self, pieces: Sequence[PromptChunk]) -> Tensor:
-        return self._index([piece.adapter for piece in pieces for _ in piece.token_ids])
-
     def _select(self, adapters: Tensor, used: Collection[int]) -> None:
-        if self._adapters is not None:
-            self._adapters.select(adapters, used)
+        if self.decoder.adapters is not None:
+            self.decoder.adapters.select(adapters, used)
 
     def _adapters_at_head(self, rows: Tensor) -> Tensor | None:
         """The adapters of these rows [m]; None where the head treats all rows alike."""
         if not self.head.tells_rows_apart:
             return None
-        adapters = self._index([row.adapter for row in self.rows])[rows]
-        self._select(adapters, {row.adapter for row in self.rows})
+        adapters = self._index([row.adapter for row in self.table.rows])[rows]
+        self._select(adapters, {row.adapter for row in self.table.rows})
         return adapters
+
+    def _told_apart(self, adapters: Sequence[int]) -> Tensor | None:
+        """The same for hidden states of texts with these adapters [n]."""
+        if not self.head.tells_rows_apart:
+            return None
+        numbers = self._index(adapters)
+        self._select(numbers, {*adapters})
+        return numbers
+
+    def _logits_at(self, hidden: Tensor, adapters: Sequence[int]) -> Tensor:
+        """[n, V] of hidden states [n, d] of texts with these adapters [n]."""
+        return self.head.logits(hidden, self._told_apart(adapters))
 
     def _replay(self, graphs: DecodeGraphs) -> Tensor:
         """The forward of rows that decode, as a recording."""
-        num_idle = rows_of_graph(len(self.rows)) - len(self.rows)
-        self._cache.reserve([*self._lengths, *[1] * num_idle])
+        num_idle = rows_of_graph(len(self.table)) - len(self.table)
+        self._cache.reserve([*self.table.lengths, *[1] * num_idle])
         if self._cache.has_moved:
             graphs.forget()
             self._cache.has_moved = False
-        any_adapted = any(row.adapter for row in self.rows)
+        any_adapted = any(row.adapter for row in self.table.rows)
         return graphs.run(self._tokens, self._positions, self._adapter_of_row, any_adapted=any_adapted)
 
     def _forward_decoding(self, tokens: Tensor, positions: Tensor, adapters: Tensor) -> Tensor:
         """The same as `run` without pieces, of tensors alone."""
         columns = positions[:, None]
         block = AttentionBlock(0, columns, columns, self._cache.capacity)
-        if self._adapters is not None:
-            self._adapters.select(adapters, {0, *(row.adapter for row in self.rows)})
-        rows = torch.arange(len(tokens), device=self._device)
-        return self._forward(tokens, positions, AttentionMetadata(rows, positions, [block], self.windows))
+        return self._forward(Line(tokens, positions, adapters, {0, *(row.adapter for row in self.table.rows)}), [block])
 
-    def _forward(self, tokens: Tensor, positions: Tensor, row_pass: AttentionMetadata) -> Tensor:
-        """Last hidden states [tokens, d] of a line of tokens [tokens] at positions [tokens]."""
-        return self._decoder.run(tokens, positions, row_pass)
+    def _forward(self, line: Line, blocks: Sequence[AttentionBlock]) -> Tensor:
+        """Last hidden states [tokens, d] of a line, which these blocks tell apart."""
+        self._select(line.adapters, line.used)
+        rows, columns = written(blocks, self._device)
+        metadata = AttentionMetadata(rows, columns, blocks, self.windows)
+        return self.decoder.run(line.tokens, line.positions, metadata)

@@ -8,12 +8,10 @@ any time at most one request is half-read, the newest, so whoever waits behind i
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from worker.engine.cache.memory import Ledger, Need
-from worker.engine.cache.prefixes import PrefixKey
-
-TicketId: TypeAlias = "int | str | PrefixKey"
+from worker.engine.cache.prefixes import PrefixKey, TicketId
 
 MOST_OVERTAKEN = 32
 """Requests that may pass one that waits for more room than there is; then all wait behind it."""

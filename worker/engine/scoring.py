@@ -10,11 +10,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from worker.engine.batch_layout import PromptChunk
 from worker.engine.cache.memory import is_out_of_memory
 from worker.engine.errors import OutOfMemoryError, RequestError
 from worker.engine.models import EngineModels
 from worker.engine.request import Failure, Score, ScoreRequest
+from worker.engine.rows import PromptChunk
 from worker.engine.runner import Runner
 from worker.engine.validation import check_score_request
 
@@ -94,8 +94,6 @@ def _score_group(
             raise
     # Outside the block: the error's traceback keeps the forward's tensors alive.
     runner.shrink()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
     if len(texts) == 1:
         reason = OutOfMemoryError()
         return [Failure(texts[0].request.request_id, reason.code, str(reason))]
@@ -107,11 +105,8 @@ def _score_group(
 @torch.inference_mode()
 def _read(runner: Runner, texts: Sequence[_Text], num_tokens: int, on_forward: Callable[[], None]) -> list[Outcome]:
     pieces = [text.piece for text in texts]
-    parts = []
-    for part in runner.read(pieces, num_tokens):
-        parts.append(part)
-        on_forward()
-    of_texts = torch.split_with_sizes(torch.cat(parts), [len(piece.token_ids) for piece in pieces])
+    hidden = runner.read(pieces, num_tokens, on_forward)
+    of_texts = torch.split_with_sizes(hidden, [len(piece.token_ids) for piece in pieces])
     return [_outcome(runner, text, states) for text, states in zip(texts, of_texts, strict=True)]
 
 

@@ -70,7 +70,7 @@ class Sequence:
         """Take the chosen token; the outcome if it was the last, or if it means nothing."""
         if not chosen.is_finite:
             message = f"A stream's logits are not finite at completion token {self.num_generated}."
-            return self.failure("non_finite_logits", message)
+            return self._failure("non_finite_logits", message)
         if self._first_token_at is None:
             self._first_token_at = time.monotonic()
         self._rewards.append(chosen.reward)
@@ -81,7 +81,7 @@ class Sequence:
         try:
             num_kept = self._num_kept()
         except Exception as error:  # noqa: BLE001 (the caller's code: it fails its own request, not the batch)
-            return self.failure("stop_condition_failed", f"The stop condition raised {type(error).__name__}: {error}.")
+            return self._failure("stop_condition_failed", f"The stop condition raised {type(error).__name__}: {error}.")
         if num_kept is not None:
             return self._completion(num_kept, FinishReason.STOP)
         if len(self.token_ids) == self.request.max_tokens:
@@ -92,7 +92,7 @@ class Sequence:
         """The outcome where a guide can read no further: what there is, as if max_tokens had been reached."""
         return self._completion(len(self.token_ids), FinishReason.LENGTH)
 
-    def failure(self, code: str, message: str) -> Failure:
+    def _failure(self, code: str, message: str) -> Failure:
         """The outcome of a request that cannot be decoded any further."""
         return Failure(self.request.request_id, code, message)
 

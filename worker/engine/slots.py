@@ -5,30 +5,16 @@ Built on the host whenever a request joins or leaves, then used on the device un
 
 import math
 from collections.abc import Collection, Iterable
-from collections.abc import Sequence as Values
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from worker.engine.batch_layout import RowKey
-from worker.engine.guidance.budget import strength_within
+from worker.engine.cache.prefixes import TicketId
 from worker.engine.guidance.processors import Processors, build_processors
-from worker.engine.guidance.steering import scores
 from worker.engine.request import Request
-from worker.engine.scheduler import TicketId
+from worker.engine.rows import RowKey
 from worker.engine.sequence import Sequence
-
-
-class LogitsRunner(Protocol):
-    """What the slots ask of a runner: logits of hidden states [rows, d] that it has made."""
-
-    def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        """Logits [m, V] of the rows [m] over the whole vocabulary."""
-
-    def columns(self, hidden: Tensor, rows: Tensor, token_ids: Tensor) -> Tensor:
-        """Logits [m, K] of the rows [m] for candidates [m, K] alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,44 +64,6 @@ class Slots:
     """Per runner, the streams that only judge what the base proposes."""
     slot_of_row: tuple[Tensor, ...]
     """Per runner [rows]."""
-
-    def base_logits(self, runners: Values[LogitsRunner], hidden: Values[Tensor]) -> Tensor:
-        """[S, V]: of the base streams alone, all of the vocabulary."""
-        proposing = [
-            (runner.logits(states, base.rows), base.slots)
-            for runner, states, base in zip(runners, hidden, self.bases, strict=True)
-            if len(base.rows)
-        ]
-        if len(proposing) == 1:
-            return proposing[0][0]  # base rows are listed by slot
-        logits, slots = (torch.cat(parts) for parts in zip(*proposing, strict=True))
-        return logits[slots.argsort()]
-
-    def stream_logits(
-        self, runners: Values[LogitsRunner], hidden: Values[Tensor], token_ids: Tensor, base_logits: Tensor
-    ) -> Tensor:
-        """[S, M, K] float64: every stream's logits of its slot's candidates [S, K]; its base's where it has fewer."""
-        logits = base_logits.double()[:, None].repeat(1, self.coefficients.shape[1], 1)
-        for runner, states, other in zip(runners, hidden, self.others, strict=True):
-            if len(other.rows):
-                columns = runner.columns(states, other.rows, token_ids[other.slots])
-                logits[other.slots, other.streams] = columns.double()
-        return logits
-
-    def within_budget(self, budgeted: Tensor, base: Tensor, stream_logits: Tensor, allowed: Tensor) -> Tensor:
-        """[S, M], the coefficients as far as the budgets of some slots [B] allow them in this step.
-
-        base [S, K] is where the divergence starts, stream_logits [S, M, K] are what rewards are made of.
-        """
-        rewards = self.rewards[budgeted]
-        strength = self.strength[budgeted]
-        direction = scores(stream_logits[budgeted], rewards)
-        used = strength_within(base[budgeted], direction, allowed[budgeted], strength, self.max_kl[budgeted])
-        reduced = used[:, None] * rewards
-        reduced[:, 0] += 1
-        # Where nothing is cut, the coefficients stay what they are without a budget, to the last bit.
-        reduced = torch.where((used == strength)[:, None], self.coefficients[budgeted], reduced)
-        return self.coefficients.index_copy(0, budgeted, reduced)
 
     def advanced(self, token_ids: Tensor) -> "Slots":
         """The same slots one token later, the chosen ones [S]; histories count them in place, these slots' too."""

@@ -20,6 +20,8 @@ class EngineStatistics:
     """Prompt tokens of all streams that were not run, because a shared prefix held them."""
     cache_bytes_budget: int | None
     """Bytes that the caches may take; None bounds nothing."""
+    cache_bytes_promised: int
+    """Bytes that the requests in slots need at their longest, and the prefixes that are kept."""
     cache_bytes_reserved: int
     """Bytes that they take now: memory follows the tokens, and an idle engine has none."""
     cache_bytes_used: int

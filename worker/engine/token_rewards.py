@@ -14,16 +14,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from worker.engine.batch_layout import PromptChunk
 from worker.engine.cache.memory import is_out_of_memory
 from worker.engine.cross_tokenizer.given import judged_places, likelihood
 from worker.engine.cross_tokenizer.runner import TextRunner
 from worker.engine.errors import EmptyTextError, GivenTextOutgrowsGuideError, OutOfMemoryError, RequestError
 from worker.engine.guidance.budget import divergence, strength_within
 from worker.engine.guidance.processors import GENERATED, Penalties, Processors, build_processors
-from worker.engine.guidance.steering import Candidates, all_finite, propose, scores
+from worker.engine.guidance.steering import Candidates, all_finite, possible, propose, scores
 from worker.engine.models import EngineModels
 from worker.engine.request import CandidateReward, Failure, Request, ScoreRequest, TokenReward, TokenRewards
+from worker.engine.rows import PromptChunk
 from worker.engine.sequence import Sequence as Decoded
 from worker.engine.streams import GuidedStream, guided_streams
 from worker.engine.validation import check_candidates, check_request, check_score_request
@@ -82,8 +82,6 @@ def token_rewards(
     # Outside the block: the error's traceback keeps the forward's tensors alive.
     for runner in models.runners:
         runner.shrink()
-    if models.device.type == "cuda":
-        torch.cuda.empty_cache()
     reason = OutOfMemoryError()
     return Failure(request.request_id, reason.code, str(reason))
 
@@ -151,17 +149,14 @@ def _hidden(
     """[n, d], the states that predict the n tokens of the completion."""
     token_ids = (*stream.prompt, *completion_ids[:-1])
     piece = PromptChunk(("token rewards", 0), stream.weights.adapter, token_ids, start=0, is_last=True)
-    parts = []
-    for part in models.runners[stream.weights.model].read([piece], num_tokens):
-        parts.append(part)
-        on_forward()
-    return torch.cat(parts)[len(stream.prompt) - 1 :]
+    hidden = models.runners[stream.weights.model].read([piece], num_tokens, on_forward)
+    return hidden[len(stream.prompt) - 1 :]
 
 
 def _places(
     text: _Text, part: slice, logits: list[Tensor], models: EngineModels, on_forward: Callable[[], None]
 ) -> _Places:
-    """Of the logits [n, V] at these places of the streams whose tokens are the base's."""
+    """These places, from the logits [n, V] of each stream whose tokens are the base's."""
     given = torch.tensor(text.completion_ids[part], device=models.device)[:, None]
     processors = _processors(text, part, models)
     numbers = torch.arange(part.start, part.start + len(given), device=models.device)
@@ -205,9 +200,8 @@ def _count_before(penalties: Penalties, completion_ids: tuple[int, ...], start: 
 def _rewards(text: _Text, part: slice, places: _Places) -> list[TokenReward] | None:
     """The rewards of the tokens of one part; None where logits are broken."""
     proposed, stream_logits = places.candidates, places.stream_logits
-    allowed = (proposed.logits > -torch.inf) & (stream_logits != -torch.inf).all(1)
-    finite = proposed.finite & allowed.any(-1) & all_finite(stream_logits, allowed)
-    if not bool((finite & places.of_given.isfinite().all(1)).all()):
+    allowed = possible(proposed, stream_logits)
+    if not bool((all_finite(proposed, stream_logits, allowed) & places.of_given.isfinite().all(1)).all()):
         return None
     base = proposed.logits.double()
     shares = torch.tensor([[stream.reward for stream in text.streams]], dtype=torch.float64, device=base.device)

@@ -48,11 +48,11 @@ MOST_JUDGED = 256
 
 @dataclass(frozen=True, slots=True)
 class OwnTokens:
-    """What weights take whose tokens are not the base's, in those tokens."""
+    """Limits of weights whose tokens are not the base's, counted in their own."""
 
     vocab_size: int
     max_length: int
-    """Of a prompt and what an answer spells, together."""
+    """Most tokens of a prompt and what an answer spells, together."""
     per_token: int
     """Tokens that an answer may have for each of the base's."""
 
@@ -65,7 +65,7 @@ class Limits:
     max_length: int
     weights: Collection[str]
     own_tokens: Mapping[str, OwnTokens] = field(default_factory=dict)
-    """Of weights whose tokens are not the base's."""
+    """Those of weights whose tokens are not the base's, by name."""
 
     def vocab_size_of(self, weights: str) -> int:
         """Ids of these weights' prompts are below this."""
@@ -158,7 +158,7 @@ def _check_length(request: Request, limits: Limits) -> None:
     prompt_tokens, room = len(shortest.prompt), limits.room_behind(shortest)
     own = limits.own_tokens.get(shortest.weights)
     if own is not None:
-        _check_length_of_guide(shortest, own, request.max_tokens)
+        _check_length_of_guide(shortest, own, request.max_tokens, room)
         return
     if room < 1:
         raise NoRoomForAnswerError(prompt_tokens=prompt_tokens, max_length=limits.max_length, excess=1 - room)
@@ -168,9 +168,8 @@ def _check_length(request: Request, limits: Limits) -> None:
         )
 
 
-def _check_length_of_guide(stream: Stream, own: OwnTokens, max_tokens: int) -> None:
+def _check_length_of_guide(stream: Stream, own: OwnTokens, max_tokens: int, room: int) -> None:
     prompt_tokens = len(stream.prompt)
-    room = (own.max_length - prompt_tokens) // own.per_token
     facts = {"prompt_tokens": prompt_tokens, "weights": stream.weights, "max_length": own.max_length}
     if room < 1:
         raise NoRoomInGuideError(**facts, excess=prompt_tokens + own.per_token - own.max_length)

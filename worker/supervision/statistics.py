@@ -16,6 +16,7 @@ class Statistics:
     total_prompt_tokens_read: int = 0
     total_prompt_tokens_reused: int = 0
     cache_bytes_budget: int | None = None
+    cache_bytes_promised: int = 0
     cache_bytes_reserved: int = 0
     cache_bytes_used: int = 0
     cache_tokens: int = 0

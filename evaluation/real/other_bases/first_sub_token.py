@@ -10,10 +10,10 @@ from functools import cache
 from transformers import PreTrainedTokenizerBase
 
 from worker.engine import Engine
+from worker.engine.cache.prefixes import TicketId
 from worker.engine.cross_tokenizer.retokenizing import Continued, GrowingText
 from worker.engine.cross_tokenizer.runner import TextRunner
 from worker.engine.cross_tokenizer.texts import Crossing, Texts
-from worker.engine.scheduler import TicketId
 
 First = Callable[[int], tuple[int, ...]]
 """From a token of the base to the guide's first token of what it spells; none where it spells nothing."""
@@ -55,4 +55,4 @@ def judge_by(engine: Engine, texts: Callable[[Crossing], Texts]) -> None:
     """From now on, guides with other tokenizers judge these; nothing may be under way in the engine."""
     for runner in engine._models.runners:  # noqa: SLF001 # a baseline is no reason for a way in that all engines have
         if isinstance(runner, TextRunner):
-            runner.cross(texts(runner.crossing))
+            runner.texts = texts(runner.texts.crossing)

@@ -1,6 +1,6 @@
 """What the cache takes while it is used: as much as its tokens, within its budget, and what was lost comes back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,10 @@ from tests.engine.forwards import OUT_OF_MEMORY
 from tests.engine.models import Family
 from tests.engine.requests import decode, mixed_batch, mixture, pad, plain, prompt, token_ids
 from worker.engine import Engine, Failure, Request, load_engine
+from worker.engine.batch_layout import Line
 from worker.engine.cache.kv_cache import RowCache
 from worker.engine.cache.pages import PAGE_BYTES
-from worker.engine.layers.attention import AttentionMetadata
+from worker.engine.layers.attention import AttentionBlock, AttentionMetadata
 from worker.engine.runner import Runner
 
 MIB = 2**20
@@ -81,10 +82,10 @@ def watched(engine: Engine, monkeypatch: pytest.MonkeyPatch, watch: Callable[[Te
     forward = Runner._forward  # noqa: SLF001 (the narrowest place where a device runs out of memory)
     runners = engine._models.runners  # noqa: SLF001 (no other engine's)
 
-    def watching(runner: Runner, tokens: Tensor, positions: Tensor, row_pass: AttentionMetadata) -> Tensor:
+    def watching(runner: Runner, line: Line, blocks: Sequence[AttentionBlock]) -> Tensor:
         if runner in runners:
-            watch(tokens)
-        return forward(runner, tokens, positions, row_pass)
+            watch(line.tokens)
+        return forward(runner, line, blocks)
 
     monkeypatch.setattr(Runner, "_forward", watching)
 
@@ -96,7 +97,7 @@ def test_what_runs_at_once_stays_within_the_budget_and_changes_no_answer(
     used, active = list[int](), list[int]()
 
     def watch(_: Tensor) -> None:
-        used.append(tight.cache_use.bytes_used)
+        used.append(tight.statistics.cache_bytes_used)
         active.append(tight.num_active)
 
     watched(tight, monkeypatch, watch)
@@ -106,7 +107,7 @@ def test_what_runs_at_once_stays_within_the_budget_and_changes_no_answer(
     assert token_ids(completions) == alone
     assert max(used) <= 120 * BYTES_PER_TOKEN
     assert 1 < max(active) < len(mixed_batch())
-    assert tight.cache_use.bytes_promised == tight.cache_use.num_tokens == 0
+    assert tight.statistics.cache_bytes_promised == tight.statistics.cache_tokens == 0
 
 
 def test_what_no_cache_of_this_size_can_hold_is_refused_with_its_numbers(llama: Family) -> None:

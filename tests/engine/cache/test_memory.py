@@ -5,22 +5,24 @@ import torch
 
 from tests.engine.models import Family
 from worker.engine import load_engine
-from worker.engine.cache.memory import MOST_SLOTS, SHARE_OF_FREE, Ledger, Need, Room, free_bytes, room
+from worker.engine.cache.memory import MOST_SLOTS, SHARE_OF_FREE, Ledger, Need, Sizes, free_bytes, sizes_within
 
 GIB = 2**30
 
 
 def test_there_are_as_many_slots_as_pay_whatever_the_longest_request() -> None:
-    assert room(1000 * GIB, 1000, max_length=4096, device_type="cuda") == Room(MOST_SLOTS["cuda"], 4096, 1000 * GIB)
-    assert room(GIB, 1000, max_length=10**9, device_type="cpu") == Room(MOST_SLOTS["cpu"], GIB // 1000, GIB)
+    assert sizes_within(1000 * GIB, 1000, max_length=4096, device_type="cuda") == Sizes(
+        MOST_SLOTS["cuda"], 4096, 1000 * GIB
+    )
+    assert sizes_within(GIB, 1000, max_length=10**9, device_type="cpu") == Sizes(MOST_SLOTS["cpu"], GIB // 1000, GIB)
 
 
 def test_the_longest_request_fits_into_all_of_the_cache() -> None:
-    assert room(500_000, bytes_per_token=1000, max_length=100_000, device_type="cpu").max_length == 500
+    assert sizes_within(500_000, bytes_per_token=1000, max_length=100_000, device_type="cpu").max_length == 500
 
 
 def test_something_is_tried_even_where_nothing_seems_to_fit() -> None:
-    assert room(0, bytes_per_token=1000, max_length=100, device_type="cpu") == Room(1, 2, 2000)
+    assert sizes_within(0, bytes_per_token=1000, max_length=100, device_type="cpu") == Sizes(1, 2, 2000)
 
 
 def test_this_machine_has_memory() -> None:
@@ -50,7 +52,7 @@ def test_what_is_not_given_follows_from_the_memory(family: Family, monkeypatch: 
     # Two streams per slot, two layers, keys and values, float32.
     per_token = 2 * 2 * 2 * 4 * (64 if "llama" in family.base else 32)
     assert tight.max_length == int(200_000 * SHARE_OF_FREE) // per_token
-    assert tight.cache_use.bytes_budget == int(200_000 * SHARE_OF_FREE)
+    assert tight.statistics.cache_bytes_budget == int(200_000 * SHARE_OF_FREE)
     assert (given.num_slots, given.max_length) == (7, 256)
 
 

@@ -11,8 +11,8 @@ from tests.engine.oracle import Oracle, generate_greedily
 from tests.engine.recurrent_models import MAX_LENGTH, RECURRENT, save_recurrent_family
 from tests.engine.requests import contrast, decode, mixture, pad_with_reference, plain, prompt, token_ids
 from worker.engine import Completion, Engine, Request, Score, ScoreRequest, load_engine
-from worker.engine.batch_layout import PromptChunk
-from worker.engine.cache.recurrent import Stretch, stretches
+from worker.engine.batch_layout import Stretch, stretches
+from worker.engine.rows import PromptChunk
 
 COMMON = prompt(100, 24)
 LONG = prompt(101, 270)
@@ -131,7 +131,7 @@ def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Family:
 def test_a_step_that_failed_half_way_changes_no_answer(hybrid: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first layers have taken the token already: their rows begin again from the prompt."""
     engine, requests = load_recurrent(hybrid), ragged(num_requests=5)
-    last = engine._models.runners[0]._decoder.module.get_submodule("layers.1")  # noqa: SLF001 (behind the recurrent layer)
+    last = engine._models.runners[0].decoder.module.get_submodule("layers.1")  # noqa: SLF001 (behind the recurrent layer)
     forward, failures = last.forward, [OUT_OF_MEMORY[1]]
 
     def failing(hidden_states: torch.Tensor, **others: object) -> torch.Tensor:

@@ -9,7 +9,7 @@ import pytest
 from tests.engine.models import Family, llama, save, save_tokenizer, tiny
 from worker.engine import load_engine
 from worker.engine.checkpoints.tokenizer_files import TokenizerFiles
-from worker.engine.reading import eos_token_ids_of
+from worker.engine.loading.reading import eos_token_ids_of
 
 SPECIAL = {"<s>": 90, "</s>": 91, "<|im_start|>": 92, "<|im_end|>": 93, "<|im": 94}
 TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -23,8 +23,8 @@ def both(families: dict[str, Family], tmp_path: Path) -> str:
 @pytest.fixture(params=[True, False], ids=["packed", "plain"])
 def packing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if not request.param:
-        monkeypatch.setattr("worker.engine.loading.pack", lambda _: None)
-        monkeypatch.setattr("worker.engine.loading.fuse", lambda _: None)
+        monkeypatch.setattr("worker.engine.loading.assembly.pack", lambda _: None)
+        monkeypatch.setattr("worker.engine.loading.assembly.fuse", lambda _: None)
 
 
 @pytest.mark.usefixtures("packing")

@@ -10,10 +10,10 @@ from torch import Tensor
 from tests.engine.cross_tokenizer.pairs import Pair, id_of_end, tokenizer_of
 from tests.engine.requests import decode
 from worker.engine import Completion, Engine, Failure, FinishReason, Request, Stream, load_engine
-from worker.engine.batch_layout import Row
 from worker.engine.cache.memory import Need
 from worker.engine.cross_tokenizer.runner import BRANCHED_TOKENS, TOKENS_PER_TOKEN, TextRunner
 from worker.engine.cross_tokenizer.trees import Tree
+from worker.engine.rows import Row
 
 GUIDES = 256
 """Positions of the guide's model, and of the base's."""
@@ -126,7 +126,7 @@ def test_a_forward_that_ran_out_of_memory_leaves_no_row_that_seems_read(
         if next(calls) != failing_call:
             return run(self, trees, rows, first_row=first_row)
         with monkeypatch.context() as patched:
-            patched.setattr(self, "_run_line", out_of_memory)
+            patched.setattr(self, "_forward", out_of_memory)
             return run(self, trees, rows, first_row=first_row)
 
     monkeypatch.setattr(TextRunner, "_run_trees", failing)

@@ -128,7 +128,7 @@ def test_nobody_pays_for_budgets_that_nobody_sets(engine: Engine, monkeypatch: p
     def never(*_: object) -> Tensor:
         raise AssertionError
 
-    monkeypatch.setattr("worker.engine.slots.strength_within", never)
+    monkeypatch.setattr("worker.engine.guidance.choice.strength_within", never)
     monkeypatch.setattr("worker.engine.guidance.processors.Processors.applied", never)
     monkeypatch.setattr("worker.engine.guidance.choice.sample_vocabulary", never)
     requests = [Request(0, pad(prompt(1, 6)), strength=2.0), Request(1, pad(prompt(1, 6)), max_kl=1.0, k=None)]

@@ -101,4 +101,5 @@ def test_a_stream_is_broken_only_where_it_is_looked_at() -> None:
     stream_logits[0, 1, 2] = torch.nan
     stream_logits[1, 1, 0] = -torch.inf
 
-    assert all_finite(stream_logits, torch.tensor([[True, True, False]] * 2)).tolist() == [True, False]
+    candidates = propose(torch.zeros(2, 3), 3)
+    assert all_finite(candidates, stream_logits, torch.tensor([[True, True, False]] * 2)).tolist() == [True, False]

@@ -42,6 +42,6 @@ def test_strength_zero_runs_the_base_stream_only(engine: Engine) -> None:
 
     engine.step()
 
-    assert [len(runner.rows) for runner in engine._models.runners] == [len(METHODS), 0]  # noqa: SLF001 (the cost)
+    assert [len(runner.table) for runner in engine._models.runners] == [len(METHODS), 0]  # noqa: SLF001 (the cost)
     for index in range(len(METHODS)):
         engine.cancel(index)

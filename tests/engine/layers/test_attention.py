@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.engine.layers.attention import (
-    CURRENT_PASS,
+    CURRENT_METADATA,
     AttentionBlock,
     AttentionMetadata,
     CascadeGroup,
@@ -81,12 +81,12 @@ def attention_of_one(
 def test_attention_equals_the_formula(
     num_key_heads: int, softcap: float | None, window: int | None, sinks: Tensor | None, *, sharing: bool, reading: bool
 ) -> None:
-    row_pass, line, prefix = line_of(reading=reading, sharing=sharing, heads=num_key_heads)
+    metadata, line, prefix = line_of(reading=reading, sharing=sharing, heads=num_key_heads)
     generator = torch.Generator().manual_seed(1)
     query = torch.randn(1, 4, len(line), SIZE, generator=generator)
     keys, values = torch.randn(2, len(ENDS) + len(PIECES), num_key_heads, CAPACITY, SIZE, generator=generator)
 
-    CURRENT_PASS.set(row_pass)
+    CURRENT_METADATA.set(metadata)
 
     attended, _ = attend_rows(
         LAYER, query, keys, values, None, scaling=SCALE, sliding_window=window, softcap=softcap, s_aux=sinks
@@ -100,7 +100,7 @@ def test_attention_equals_the_formula(
         ]
         expected = attention_of_one(query[0, :, index], *of_row, window=window, softcap=softcap, sinks=sinks)
         torch.testing.assert_close(attended[0, index], expected, atol=1e-5, rtol=1e-5)
-    assert row_pass.windows == {window}
+    assert metadata.windows == {window}
 
 
 @pytest.mark.parametrize(

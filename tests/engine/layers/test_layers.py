@@ -1,6 +1,6 @@
 """All layers in one call give the bits that they give one by one, whatever threads share the work."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -14,10 +14,11 @@ from tests.engine.models import Family, tiny
 from tests.engine.oracle import Oracle
 from tests.engine.requests import decode, mixed_batch
 from worker.engine import load_engine
+from worker.engine.batch_layout import Line
 from worker.engine.layers import native
-from worker.engine.layers.attention import AttentionMetadata
-from worker.engine.layers.decoder import FusedLayers, fuse_layers
+from worker.engine.layers.attention import AttentionBlock, AttentionMetadata
 from worker.engine.layers.fused import fuse
+from worker.engine.layers.fused_layers import FusedLayers, fuse_layers
 from worker.engine.layers.native import kernels
 from worker.engine.runner import Runner
 
@@ -54,15 +55,15 @@ def test_layers_in_one_call_give_the_bits_of_layers_one_by_one(
     engine = load_engine(family.base, family.policy, family.reference, device="cpu", dtype=dtype, prefill_budget=40)
     forward, states, calls = Runner._forward, list[Tensor](), list[int]()  # noqa: SLF001 (where every token passes)
 
-    def watched(runner: Runner, tokens: Tensor, positions: Tensor, row_pass: AttentionMetadata) -> Tensor:
-        states.append(forward(runner, tokens, positions, row_pass))
+    def watched(runner: Runner, line: Line, blocks: Sequence[AttentionBlock]) -> Tensor:
+        states.append(forward(runner, line, blocks))
         return states[-1]
 
     run = FusedLayers._run  # noqa: SLF001 (what is compared)
 
-    def counted(layers: FusedLayers, x: Tensor, row_pass: AttentionMetadata, *others: Any) -> None:  # noqa: ANN401 (handed on)
+    def counted(layers: FusedLayers, x: Tensor, metadata: AttentionMetadata, *others: Any) -> None:  # noqa: ANN401 (handed on)
         calls.append(len(x))
-        run(layers, x, row_pass, *others)
+        run(layers, x, metadata, *others)
 
     monkeypatch.setattr(FusedLayers, "_run", counted)
     monkeypatch.setattr(Runner, "_forward", watched)

@@ -16,7 +16,7 @@ from tests.engine.requests import decode, mixed_batch, pad, prompt, shaped_batch
 from tests.system import forked
 from worker.engine import Completion, Engine, ModelError, Request, Score, ScoreRequest, load_engine
 from worker.engine.cache.kv_cache import RowCache
-from worker.engine.loading import load_shares
+from worker.engine.loading.assembly import load_shares
 from worker.engine.parallel import followers
 from worker.engine.parallel.shards import why_not_shared
 from worker.engine.runner import Runner

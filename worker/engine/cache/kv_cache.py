@@ -28,7 +28,7 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
 
     keys: Tensor
     values: Tensor
-    row_pass: AttentionMetadata
+    metadata: AttentionMetadata
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
@@ -68,7 +68,7 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its __init_
         """Write the line's keys and values [1, heads, tokens, head size]; return the whole layer."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        rows, columns = self.row_pass.rows, self.row_pass.columns
+        rows, columns = self.metadata.rows, self.metadata.columns
         own = kernels_on(key_states.dtype, key_states.device)
         states = key_states[0].transpose(0, 1), value_states[0].transpose(0, 1)
         if own is not None and own.keeps(states, (self.keys, self.values)):
@@ -102,19 +102,19 @@ class PaddedLayer(RowLayer):  # type: ignore[no-untyped-call]  # as above
         self, key_states: Tensor, value_states: Tensor, *_args: object, **_kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Write the batch's keys and values, without its padding; return what its rows hold."""
-        (block,) = self.row_pass.blocks
+        (block,) = self.metadata.blocks
         line = (block.put(states.transpose(1, 2)).transpose(0, 1)[None] for states in (key_states, value_states))
         keys, values = super().update(*line)
         return keys[block.rows, :, : block.num_keys], values[block.rows, :, : block.num_keys]
 
     def get_seq_length(self) -> int:
         """Columns before the batch's tokens."""
-        (block,) = self.row_pass.blocks
+        (block,) = self.metadata.blocks
         return block.num_keys - block.columns.shape[1]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:  # noqa: ARG002 (transformers' signature)
         """Columns that are read, and the first of them."""
-        return self.row_pass.blocks[0].num_keys, 0
+        return self.metadata.blocks[0].num_keys, 0
 
 
 class RowCache(StateCache):
@@ -218,10 +218,10 @@ class RowCache(StateCache):
         self.states.resize(self.num_rows)
         self._held = [*kept, *[0] * (self.num_rows - len(kept))]
 
-    def expect(self, row_pass: AttentionMetadata) -> None:
+    def expect(self, metadata: AttentionMetadata) -> None:
         """Say what the coming forward writes."""
         for layer in self.rows:
-            layer.row_pass = row_pass
+            layer.metadata = metadata
 
     def scrub(self, rows: Tensor) -> None:
         """Forget what is in these rows [m]: a masked NaN would still spoil whoever comes to lie there."""

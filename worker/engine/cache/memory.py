@@ -25,16 +25,16 @@ _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """What the cache may hold: slots, tokens of the longest request, and bytes."""
+class Sizes:
+    """What follows for an engine from the memory there is: slots, tokens of the longest request, and bytes of cache."""
 
     num_slots: int
     max_length: int
     cache_bytes: int
 
 
-def room(cache_bytes: int, bytes_per_token: int, max_length: int, device_type: str) -> Room:
-    """Slots and the longest request, where a token of a slot's rows takes so many bytes together.
+def sizes_within(cache_bytes: int, bytes_per_token: int, max_length: int, device_type: str) -> Sizes:
+    """The sizes of an engine where a token of a slot's rows takes so many bytes together.
 
     A slot costs nothing until a request is in it, and requests are admitted by what they need: so there are as many
     slots as pay, or as shortest requests fit.
@@ -42,7 +42,7 @@ def room(cache_bytes: int, bytes_per_token: int, max_length: int, device_type: s
     num_tokens = cache_bytes // bytes_per_token
     longest = max(SHORTEST, min(max_length, num_tokens))
     most = MOST_SLOTS.get(device_type, MOST_SLOTS["cpu"])
-    return Room(max(1, min(most, num_tokens // SHORTEST)), longest, max(cache_bytes, longest * bytes_per_token))
+    return Sizes(max(1, min(most, num_tokens // SHORTEST)), longest, max(cache_bytes, longest * bytes_per_token))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,27 +96,6 @@ class Ledger:
         """Take back the promises to these owners; unknown ones are no error."""
         for owner in owners:
             self._needs.pop(owner, None)
-
-
-@dataclass(frozen=True, slots=True)
-class CacheUse:
-    """What the caches of all models hold at one moment."""
-
-    bytes_budget: int | None
-    """What they may take; None bounds nothing."""
-    bytes_promised: int
-    """What the requests in slots need at their longest, and the prefixes that are kept."""
-    bytes_reserved: int
-    """Bytes of memory that the caches hold."""
-    bytes_used: int
-    """Bytes of it that hold tokens."""
-    num_tokens: int
-    """Tokens of all rows."""
-
-    @property
-    def share_used(self) -> float:
-        """Share of the reserved memory that holds tokens, 0 to 1; 1 where none is reserved."""
-        return self.bytes_used / self.bytes_reserved if self.bytes_reserved else 1.0
 
 
 def bytes_per_token(of_token: int, of_row: int) -> int:

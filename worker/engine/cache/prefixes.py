@@ -7,6 +7,7 @@ chat turn. Nobody has to say so: the prompts that wait are compared token by tok
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from worker.engine.layers.attention import SharedPrefix
 from worker.engine.streams import StreamWeights
@@ -23,6 +24,10 @@ class PrefixKey:
 
     weights: StreamWeights
     token_ids: tuple[int, ...]
+
+
+TicketId: TypeAlias = int | str | PrefixKey
+"""What is read into rows: a request, by its id, or a prefix that several share."""
 
 
 @dataclass(slots=True)

@@ -1,74 +1,21 @@
 """What recurrent layers carry from token to token: one row per stream, beside its row of keys and values.
 
-A recurrence takes its tokens one after the other, so neither padding nor a neighbour's token may pass through it. All
-other layers run on the one line of tokens of a forward; a recurrent one is called once per stretch of it: neighbouring
-rows that have equally many tokens, and that all begin or all go on. Knows tensors; does not know whose rows they are.
+Knows tensors, and which rows a layer runs at the moment (`worker.engine.layers.recurrent`); not whose they are.
 """
 
-import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from worker.engine.batch_layout import PromptChunk
+from worker.engine.batch_layout import Stretch
 from worker.engine.errors import OTHER_ARCHITECTURE
-from worker.engine.layers.lora import AdapterRows
 
-StateKey: TypeAlias = "tuple[int, int, bool]"
+StateKey: TypeAlias = tuple[int, int, bool]
 """Layer, number of the state within it, and whether it is that of a convolution."""
-_WRITES = {"update_conv_state", "update_recurrent_state"}
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Neighbouring rows with equally many tokens in a forward."""
-
-    rows: slice
-    """Rows of the cache."""
-    tokens: slice
-    """Tokens of the forward: those of the first row, then those of the next."""
-    goes_on: bool
-    """Whether the rows hold the state behind earlier tokens; otherwise they begin."""
-
-    @property
-    def num_rows(self) -> int:
-        """Number of rows in the stretch."""
-        return int(self.rows.stop - self.rows.start)
-
-    def by_token(self) -> "list[Stretch]":
-        """The same as stretches of one token per row, in order; itself where rows begin or have one token."""
-        size = (self.tokens.stop - self.tokens.start) // self.num_rows
-        if not self.goes_on or size == 1:
-            return [self]
-        starts = range(self.tokens.start, self.tokens.start + size)
-        return [Stretch(self.rows, slice(start, self.tokens.stop, size), goes_on=True) for start in starts]
-
-
-def stretches(num_decoding: int, pieces: Sequence[PromptChunk], first_row: int) -> list[Stretch]:
-    """The stretches of a forward: a token of each decoding row, then chunks of prompts in rows from `first_row` on."""
-    found = [Stretch(slice(0, num_decoding), slice(0, num_decoding), goes_on=True)] if num_decoding else []
-    start, row = num_decoding, first_row
-    while pieces:
-        size, goes_on = len(pieces[0].token_ids), pieces[0].start > 0
-        alike = 1
-        while alike < len(pieces) and (len(pieces[alike].token_ids), pieces[alike].start > 0) == (size, goes_on):
-            alike += 1
-        found.append(Stretch(slice(row, row + alike), slice(start, start + alike * size), goes_on))
-        pieces, start, row = pieces[alike:], start + alike * size, row + alike
-    return found
-
-
-def by_length(pieces: Sequence[PromptChunk]) -> list[PromptChunk]:
-    """New rows in an order that makes few stretches; those that decode next stay in front."""
-    return sorted(pieces, key=lambda piece: (not piece.is_last, piece.start > 0, len(piece.token_ids)))
 
 
 class RowStates:
@@ -184,60 +131,3 @@ class StateCache(Cache):
     def is_recording_past(self, layer_idx: int) -> bool:  # noqa: ARG002 (transformers' signature)
         """False: transformers asks whether past states are kept to be rolled back to, and none are."""
         return False
-
-
-def cache_name(decoder: nn.Module) -> str:
-    """What a decoder calls its cache: models without attention have a name of their own for it."""
-    return "cache_params" if "cache_params" in inspect.signature(decoder.forward).parameters else "past_key_values"
-
-
-def recurrent_layers(model: nn.Module) -> list[nn.Module]:
-    """The layers of a model whose own code writes a recurrent or convolution state into the cache."""
-    return [module for module in model.modules() if _keeps_state(type(module))]
-
-
-def _keeps_state(kind: type[nn.Module]) -> bool:
-    functions = (inspect.unwrap(member) for member in vars(kind).values() if inspect.isfunction(member))
-    return any(_WRITES & {*function.__code__.co_names} for function in functions)
-
-
-def run_by_stretches(model: PreTrainedModel, states: RowStates, adapters: AdapterRows | None) -> bool:
-    """Let every recurrent layer of a model run once per stretch, in place; whether there is one."""
-    layers = recurrent_layers(model)
-    for layer in layers:
-        # The instance's own forward: the model still finds the layer, and its attributes, where they were.
-        layer.__dict__["forward"] = partial(_forward, layer.forward, states, adapters)
-    return bool(layers)
-
-
-def _forward(
-    forward: Callable[..., Tensor],
-    states: RowStates,
-    adapters: AdapterRows | None,
-    *args: object,
-    **kwargs: object,
-) -> Tensor:
-    """The layer's own forward on each stretch of the line; [1, tokens, d] as it would give on all of it."""
-    if not states.stretches:
-        return forward(*args, **kwargs)
-    num_tokens = states.stretches[-1].tokens.stop
-    parts = []
-    for stretch in states.stretches:
-        steps = []
-        for step in stretch.by_token() if states.goes_on_by_token else [stretch]:
-            states.current = step
-            with adapters.only(step.tokens) if adapters else nullcontext():
-                taken = {name: _part(value, step, num_tokens) for name, value in kwargs.items()}
-                steps.append(forward(*(_part(value, step, num_tokens) for value in args), **taken))
-        parts.append(torch.cat(steps, dim=1).flatten(0, 1))
-    states.current = None
-    return torch.cat(parts)[None]
-
-
-def _part(value: object, stretch: Stretch, num_tokens: int) -> object:
-    """What an argument says of a stretch: [rows, tokens, ...] of [1, tokens of the line, ...], all of anything else."""
-    if isinstance(value, tuple):
-        return tuple(_part(each, stretch, num_tokens) for each in value)
-    if isinstance(value, Tensor) and value.shape[:2] == (1, num_tokens):
-        return value[0, stretch.tokens].reshape(stretch.num_rows, -1, *value.shape[2:])
-    return value

@@ -4,7 +4,7 @@ A cache row holds every token of its stream, and attention sees all of them or t
 see them in chunks, or position encodings that change with the longest row of a batch, agree with that up to some
 length, which becomes the limit. A row holds a recurrent state as well where transformers' cache does; models that keep
 it elsewhere, or keep something else, are refused. What no configuration tells, the proof at load
-does (`worker.engine.proof`).
+does (`worker.engine.loading.proof`).
 """
 
 import inspect

@@ -38,7 +38,7 @@ class Cuts:
     between_words: bool
     between_letters: bool
     _joined: frozenset[bytes]
-    """Of all tokens, what meets within them where characters do, as `_meeting` writes it."""
+    """What meets within any token where two characters do, as `_meeting` writes it."""
     _normalize: Normalize
 
     @classmethod

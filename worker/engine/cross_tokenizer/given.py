@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from worker.engine.batch_layout import PromptChunk
 from worker.engine.cross_tokenizer.runner import TextRunner
+from worker.engine.rows import PromptChunk
 from worker.engine.runner import Runner
 from worker.engine.streams import GuidedStream
 
@@ -20,7 +20,7 @@ def judged_places(
     *,
     on_forward: Callable[[], None],
 ) -> dict[int, Tensor]:
-    """Of each such stream, by its number: [n, K] of candidates [n, K] at the places of tokens [n] behind others."""
+    """What each such stream, by its number, gives [n, K] for candidates [n, K] at the places of tokens [n]."""
     found: dict[int, Tensor] = {}
     for model, runner in enumerate(runners):
         numbers = [number for number, stream in enumerate(streams) if stream.weights.model == model]
@@ -47,10 +47,6 @@ def likelihood(
     if not text:
         return 0.0
     read = (*stream.prompt, *text[:-1])
-    hidden = []
     piece = PromptChunk(("given", 0), stream.weights.adapter, read, start=0, is_last=True)
-    for part in runner.read([piece], num_tokens):
-        hidden.append(part)
-        on_forward()
-    states = torch.cat(hidden)[len(stream.prompt) - 1 :]
-    return float(runner.log_probabilities(states, stream.weights.adapter, text).sum())
+    hidden = runner.read([piece], num_tokens, on_forward)[len(stream.prompt) - 1 :]
+    return float(runner.log_probabilities(hidden, stream.weights.adapter, text).sum())

@@ -18,7 +18,7 @@ from worker.engine.errors import VocabularyMismatchError, first_line
 def crossings_between(
     wholes: Sequence[Checkpoint], sizes: Sequence[int], tokenizer: TokenizerFiles, ends: Collection[int]
 ) -> dict[int, Crossing]:
-    """Of each whole model whose tokenizer is not the base's, how it reads what that writes.
+    """How each whole model whose tokenizer is not the base's, by number, reads what that writes.
 
     The base is the first, with this tokenizer; `ends` are its last tokens, `sizes` the rows of the heads. Raises
     VocabularyMismatchError where texts cannot be carried over, or where guides have different tokenizers.
@@ -47,7 +47,7 @@ def _crossing_between(base: Checkpoint, guide: Checkpoint, cause: str, ends: Col
 
 
 MOST_TOKENS_PER_TOKEN = 8
-"""Of the guide's, for one of the base's: a byte each, of words of the usual length."""
+"""Most tokens of a guide's for one of the base's: a byte each, of words of the usual length."""
 
 
 def guide_length(model: PreTrainedModel, max_length: int) -> int:

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from worker.engine.cross_tokenizer.runner import TextRunner
 from worker.engine.errors import UnsupportedModelError
-from worker.engine.proof import MOST_PROVED, TOLERANCE, ordinary_token_ids, special_ids_of
+from worker.engine.loading.proof import MOST_PROVED, TOLERANCE, ordinary_token_ids, special_ids_of
 
 _NUM_BRANCHED = 3  # tokens of a branch
 _GOES_FORWARD_ONLY = (

@@ -5,26 +5,23 @@ from itertools import accumulate
 
 import torch
 from torch import Tensor, nan
-from transformers import PreTrainedModel
 
-from worker.engine.batch_layout import PromptChunk, Row, RowKey, piece_block, written
-from worker.engine.cache.prefixes import PrefixKey
+from worker.engine.batch_layout import Line
+from worker.engine.cache.prefixes import PrefixKey, TicketId
 from worker.engine.cross_tokenizer.retokenizing import Continued
-from worker.engine.cross_tokenizer.texts import Crossing, Texts
+from worker.engine.cross_tokenizer.texts import Texts
 from worker.engine.cross_tokenizer.tree_block import tree_block
 from worker.engine.cross_tokenizer.trees import Tree, tree_of
-from worker.engine.layers.attention import AttentionBlock, AttentionMetadata
-from worker.engine.layers.lora import AdapterRows
+from worker.engine.rows import PromptChunk, Row, RowKey
 from worker.engine.runner import Runner
-from worker.engine.scheduler import TicketId
 from worker.engine.streams import StreamWeights
 
 LOGITS_AT_ONCE = 2**25
 """Logits that exist at once: 128 MiB in float32."""
 TOKENS_PER_TOKEN = 2
-"""Of the guide's that an answer is promised for each of the base's: more than texts have, but for rare scripts."""
+"""Tokens of the guide's that are promised for each of an answer's: more than texts have, but for rare scripts."""
 BRANCHED_TOKENS = 32
-"""Of the candidates, beside the text: more than ten of them have, as a rule."""
+"""Tokens that its candidates are promised beside the text: more than ten of them have, as a rule."""
 MOST_RUN_AT_ONCE = 2048
 """Tokens of a forward, unless one row has more: candidates in a script that the guide writes in bytes have many."""
 
@@ -33,83 +30,58 @@ _GIVEN = PrefixKey(StreamWeights(0), ())
 
 
 class TextRunner(Runner):
-    """An ordinary runner, as which it is proved, until it is told how it reads what the base writes.
+    """Judges what the base's candidates add to its rows' texts.
 
-    From then on `run` reads prompts only, `columns` gives `log pi(text with the candidate)` of each candidate, up to a
-    number that all of a row share, and `feed` takes the base's tokens. There are no base streams among its rows.
+    `run` reads prompts only, `columns` gives `log pi(text with the candidate)` of each candidate, up to a number that
+    all of a row share, and `feed` takes the base's tokens. There are no base streams among its rows.
     """
 
-    def __init__(self, model: PreTrainedModel, adapters: AdapterRows | None, max_length: int) -> None:
-        super().__init__(model, adapters, max_length)
-        self._texts: Texts | None = None
+    proposes = False
+
+    def __init__(self, proved: Runner, texts: Texts) -> None:
+        """Take the place of a runner that has been proved, and has no rows."""
+        super().__init__(proved.decoder, proved.head)
+        self.reads_in_place, self.windows = proved.reads_in_place, proved.windows
+        self.texts = texts
         self._prompts: dict[RowKey, tuple[int, ...]] = {}
         """Token ids of each row's prompt, as far as they were read."""
         self._held: dict[RowKey, tuple[int, ...]] = {}
         """Token ids whose keys a row's columns hold."""
-        self.outgrown: set[TicketId] = set()
-        """Requests whose texts, with one of their candidates, have more tokens than there are positions."""
-
-    def cross(self, texts: Texts) -> None:
-        """From now on this runner judges these texts, of another vocabulary's tokens, and proposes none."""
-        self._texts = texts
-        self.proposes = False
-
-    @property
-    def crossing(self) -> Crossing:
-        """How it reads what the base writes."""
-        return self._read_texts.crossing
 
     def row_bytes(self, num_tokens: int, max_tokens: int = 0) -> int:
         """What a row of so many of its own tokens takes, and an answer of so many of the base's with its candidates."""
-        if self._texts is not None and max_tokens:
-            max_tokens = TOKENS_PER_TOKEN * max_tokens + BRANCHED_TOKENS
-        return super().row_bytes(num_tokens, max_tokens)
+        spelt = TOKENS_PER_TOKEN * max_tokens + BRANCHED_TOKENS if max_tokens else 0
+        return super().row_bytes(num_tokens, spelt)
 
     @property
     def cache_tokens(self) -> int:
         """Tokens that the rows in use hold in the cache: none is pending."""
-        return super().cache_tokens if self._texts is None else sum(self._lengths)
+        return sum(self.table.lengths)
 
     @torch.inference_mode()
     def run(self, pieces: Sequence[PromptChunk]) -> Tensor:
         """Read pieces of prompts; there are no hidden states to give."""
-        if self._texts is None:
-            return super().run(pieces)
         pieces = self._place(pieces)
-        self._num_joining = sum(piece.is_last for piece in pieces)
         if not pieces:
             return self._nothing
-        rows = slice(self.num_decoding, self.num_decoding + len(pieces))
-        block = piece_block(
-            pieces,
-            self.rows[rows],
-            first_row=self.num_decoding,
-            first_token=0,
-            num_keys=max(self._lengths[rows]),
-            device=self._device,
-        )
-        positions = [piece.start + index for piece in pieces for index in range(len(piece.token_ids))]
-        self._select(self._adapters_of_tokens(pieces), {piece.adapter for piece in pieces})
-        self._run_line([token for piece in pieces for token in piece.token_ids], positions, [block])
+        self._forward(Line.of(pieces, self._device), self._piece_blocks(pieces, first_token=0))
         for piece in pieces:
             before = self._prompts.get(piece.key, piece.prefix.token_ids if piece.prefix else ())
             self._prompts[piece.key] = self._held[piece.key] = (*before[: piece.start], *piece.token_ids)
         return self._nothing
 
     @torch.inference_mode()
-    def columns(self, hidden: Tensor, rows: Tensor, token_ids: Tensor) -> Tensor:
+    def columns(self, hidden: Tensor, rows: Tensor, token_ids: Tensor) -> Tensor:  # noqa: ARG002 (there are none)
         """[m, K], of rows [m] and the base's candidates [m, K]: NaN where a text has outgrown the model."""
-        if self._texts is None:
-            return super().columns(hidden, rows, token_ids)
         of_rows = dict(zip(rows.tolist(), token_ids.tolist(), strict=True))
-        texts = self._texts.continued({self.rows[row].key[0]: candidates for row, candidates in of_rows.items()})
-        judging = self.rows[: len(of_rows)]  # all that decode
+        texts = self.texts.continued({self.table.rows[row].key[0]: candidates for row, candidates in of_rows.items()})
+        judging = self.table.rows[: len(of_rows)]  # all that decode
         fitting = [self._tree(row.key, texts[row.key[0]]) for row in judging]
         self.outgrown |= {row.key[0] for row, tree in zip(judging, fitting, strict=True) if tree is None}
         trees = [self._in_vain(row.key) if tree is None else tree for row, tree in zip(judging, fitting, strict=True)]
         lengths = [tree.start - row.offset + len(tree.tokens) for row, tree in zip(judging, trees, strict=True)]
-        self._lengths[: len(judging)] = lengths
-        self._cache.reserve(self._lengths)
+        self.table.lengths[: len(judging)] = lengths
+        self._cache.reserve(self.table.lengths)
         summed = self._judged(trees, judging, token_ids.shape[1], first_row=0)
         summed[[tree is None for tree in fitting]] = nan
         return summed[rows]
@@ -117,16 +89,11 @@ class TextRunner(Runner):
     @torch.inference_mode()
     def feed(self, tokens: Tensor) -> None:
         """Append the tokens [n] of the base that were chosen to the texts of the rows of `decoding_keys`."""
-        if self._texts is None:
-            super().feed(tokens)
-            return
         chosen = {key[0]: token for key, token in zip(self.decoding_keys, tokens.tolist(), strict=True)}
         for request_id, token_id in chosen.items():
-            self._texts.append(request_id, token_id)
-        has_joined, self.num_decoding = self._num_joining > 0, self.num_decoding + self._num_joining
-        self._num_joining = 0
+            self.texts.append(request_id, token_id)
         self._tokens = self._positions = tokens  # of no use here, but as many as there are rows
-        if has_joined:
+        if self.table.join():
             self._describe()
 
     def _release(self, request_ids: Collection[TicketId], *, scrub: bool) -> None:
@@ -145,7 +112,7 @@ class TextRunner(Runner):
 
         `streams` [m] are adapters and prompts. Nothing is kept, nobody else is touched.
         """
-        texts = self._read_texts
+        texts = self.texts
         rows = [Row((_GIVEN, index), adapter, prefix=None) for index, (adapter, _) in enumerate(streams)]
         for row, (_, prompt) in zip(rows, streams, strict=True):
             self._prompts[row.key], self._held[row.key] = prompt, ()
@@ -155,8 +122,7 @@ class TextRunner(Runner):
             for token_id, of_place in zip(token_ids, candidates.tolist(), strict=True):
                 yield self._judged_aside(rows, texts.continued({_GIVEN: of_place})[_GIVEN])
                 texts.append(_GIVEN, token_id)
-            self._cache.scrub(self._index(range(len(self.rows), len(self.rows) + len(rows))))
-            self._cache.trim(self._lengths)
+            self.clear_place(len(rows))
         finally:
             self._forget({_GIVEN})
 
@@ -166,8 +132,8 @@ class TextRunner(Runner):
         num_candidates = len(text.endings)
         if len(fitting) < len(rows):
             return torch.full((len(rows), num_candidates), nan, dtype=torch.float64, device=self._device)
-        self._cache.reserve([*self._lengths, *(tree.start + len(tree.tokens) for tree in fitting)])
-        return self._judged(fitting, rows, num_candidates, first_row=len(self.rows))
+        self.make_place([tree.start + len(tree.tokens) for tree in fitting])
+        return self._judged(fitting, rows, num_candidates, first_row=len(self.table))
 
     @torch.inference_mode()
     def tree_error(
@@ -176,30 +142,24 @@ class TextRunner(Runner):
         """How far the logits of a text on the second branch of a tree are from those of the text alone."""
         row = Row((_GIVEN, 0), adapter, prefix=None)
         tree = tree_of(trunk, Continued((), (first, second)), ())
-        self._cache.reserve([*self._lengths, len(tree.tokens)])
-        on_branch = self._run_trees([tree], [row], first_row=len(self.rows))[-1:]
+        self.make_place([len(tree.tokens)])
+        on_branch = self._run_trees([tree], [row], first_row=len(self.table))[-1:]
         text = PromptChunk(row.key, adapter, (*trunk, *second[:-1]), start=0, is_last=True)
-        alone = torch.cat([*self.read([text], len(text.token_ids))])[-1:]
+        alone = self.read([text], len(text.token_ids))[-1:]
         self._forget({_GIVEN})
         found, expected = (self._logits_at(states, [adapter]).float() for states in (on_branch, alone))
         return float((found - expected).norm() / expected.norm())
 
     def text_ids(self, token_ids: Sequence[int]) -> tuple[int, ...]:
         """The text that these tokens of the base spell, in this model's own tokens."""
-        return self._read_texts.whole(token_ids)
-
-    @property
-    def _read_texts(self) -> Texts:
-        assert self._texts is not None  # noqa: S101 (only asked of one that is told how it reads)
-        return self._texts
+        return self.texts.whole(token_ids)
 
     def _forget(self, request_ids: Collection[TicketId]) -> None:
         self.outgrown -= {*request_ids}
         for of_rows in (self._prompts, self._held):
             for key in [key for key in of_rows if key[0] in request_ids]:
                 del of_rows[key]
-        if self._texts is not None:
-            self._texts.forget(request_ids)
+        self.texts.forget(request_ids)
 
     def _tree(self, key: RowKey, text: Continued) -> Tree | None:
         """What the row has to run; None where the text has outgrown the model."""
@@ -234,32 +194,29 @@ class TextRunner(Runner):
             for part in self._parts(trees)
         ]
         adapters = [row.adapter for row, tree in zip(rows, trees, strict=True) for _ in tree.tokens]
-        self._select(self._index(adapters), {*adapters})
-        hidden = self._run_line(
-            [token for tree in trees for token in tree.tokens],
-            [position for tree in trees for position in tree.positions],
-            blocks,
+        line = Line(
+            tokens=self._index([token for tree in trees for token in tree.tokens]),
+            positions=self._index([position for tree in trees for position in tree.positions]),
+            adapters=self._index(adapters),
+            used={*adapters},
         )
+        hidden = self._forward(line, blocks)
         for row, tree in zip(rows, trees, strict=True):
             self._held[row.key] = tree.held
         return hidden
 
     def _parts(self, trees: Sequence[Tree]) -> list[slice]:
         """Neighbouring rows that attend together; on a processor, those whose trees branch are not among others."""
-        most = max(1, -(-len(trees) // self._num_blocks))
+        most = max(1, -(-len(trees) // self.num_blocks))
         parts = [slice(0, 0)]
         for index, tree in enumerate(trees):
             start = parts[-1].start
-            is_alike = self._num_blocks == 1 or tree.is_chain == trees[start].is_chain
+            is_alike = self.num_blocks == 1 or tree.is_chain == trees[start].is_chain
             if is_alike and index < start + most:
                 parts[-1] = slice(start, index + 1)
             else:
                 parts.append(slice(index, index + 1))
         return parts
-
-    def _run_line(self, tokens: Sequence[int], positions: Sequence[int], blocks: Sequence[AttentionBlock]) -> Tensor:
-        metadata = AttentionMetadata(*written(blocks, self._device), blocks, self.windows)
-        return self._forward(self._index(tokens), self._index(positions), metadata)
 
     def _summed(self, hidden: Tensor, rows: Sequence[Row], trees: Sequence[Tree], num_candidates: int) -> Tensor:
         """[n, K] float64: each candidate's terms, of the hidden states [tokens, d] of all trees."""
@@ -270,7 +227,7 @@ class TextRunner(Runner):
         if alike:  # what normalises these logits is the same for all candidates
             nodes = [first_tokens[index] + firsts[index][0].node for index in alike]
             token_ids = self._index([[term.token_id for term in firsts[index]] for index in alike])
-            adapters = self._at_head([rows[index].adapter for index in alike])
+            adapters = self._told_apart([rows[index].adapter for index in alike])
             total[alike] = self.head.columns(hidden[self._index(nodes)], token_ids, adapters).double()
         known: dict[int, int] = {}
         others: list[tuple[int, int, int]] = []  # place in the result, of the node among those asked, token
@@ -296,18 +253,6 @@ class TextRunner(Runner):
         places = self._index(range(len(token_ids)))
         return self._log_probabilities(hidden, [adapter] * len(token_ids), places, self._index(token_ids))
 
-    def _logits_at(self, hidden: Tensor, adapters: Sequence[int]) -> Tensor:
-        """[nodes, V] of hidden states [nodes, d] of rows with these adapters."""
-        return self.head.logits(hidden, self._at_head(adapters))
-
-    def _at_head(self, adapters: Sequence[int]) -> Tensor | None:
-        """The adapters [nodes] as the head is told them; None where it treats all rows alike."""
-        if not self.head.tells_rows_apart:
-            return None
-        of_nodes = self._index(adapters)
-        self._select(of_nodes, {*adapters})
-        return of_nodes
-
     def _log_probabilities(self, hidden: Tensor, adapters: Sequence[int], asked: Tensor, token_ids: Tensor) -> Tensor:
         """[terms] float64, of tokens [terms] behind the hidden states [nodes, d] that `asked` [terms] names."""
         at_once = max(1, LOGITS_AT_ONCE // self.head.vocab_size)
@@ -323,7 +268,7 @@ class TextRunner(Runner):
 
 
 def _at_once(trees: Sequence[Tree]) -> list[slice]:
-    """Those that are run in one forward, one part behind the other."""
+    """Which trees are run in one forward, one part behind the other."""
     parts, num_tokens = [slice(0, 0)], 0
     for index, tree in enumerate(trees):
         num_tokens += len(tree.tokens)

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from worker.engine.cache.prefixes import TicketId
 from worker.engine.cross_tokenizer.retokenizing import Continued, GrowingText, Retokenizer
 from worker.engine.cross_tokenizer.spelling import Spelling, complete
-from worker.engine.scheduler import TicketId
 
 
 @dataclass(frozen=True, slots=True)

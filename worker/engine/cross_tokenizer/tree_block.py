@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.engine.batch_layout import Row, cascade_groups
+from worker.engine.batch_layout import cascade_groups
 from worker.engine.cross_tokenizer.trees import Tree
 from worker.engine.layers.attention import LONGEST_PROMPT_BY_TOKENS, AttentionBlock
+from worker.engine.rows import Row
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,15 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from worker.engine.guidance.budget import divergence
+from worker.engine.guidance.budget import divergence, strength_within
 from worker.engine.guidance.sampling import Draw, Tail, gumbel_noise, most_likely, sample, sample_vocabulary
-from worker.engine.guidance.steering import Candidates, all_finite, propose, scores, token_rewards
+from worker.engine.guidance.steering import Candidates, all_finite, possible, propose, scores, token_rewards
 from worker.engine.sequence import Chosen
-from worker.engine.slots import LogitsRunner, Slots
+from worker.engine.slots import Slots
+
+
+class LogitsRunner(Protocol):
+    """What is asked of a runner: logits of hidden states [rows, d] that it has made."""
+
+    def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
+        """Logits [m, V] of the rows [m] over the whole vocabulary."""
+
+    def columns(self, hidden: Tensor, rows: Tensor, token_ids: Tensor) -> Tensor:
+        """Logits [m, K] of the rows [m] for candidates [m, K] alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,7 @@ class Sent:
 @torch.inference_mode()
 def choose_tokens(runners: Sequence[LogitsRunner], hidden: Sequence[Tensor], slots: Slots) -> Choice:
     """Steer and sample: last hidden states [rows, d] per runner to one token per slot."""
-    logits = slots.base_logits(runners, hidden)
+    logits = _base_logits(runners, hidden, slots)
     processed = slots.processors.applied(logits, slots.num_generated) if slots.processors else logits
     candidates = propose(processed, slots.num_candidates)
     steered = _steer(runners, hidden, slots, candidates, logits)
@@ -70,8 +81,20 @@ def choose_tokens(runners: Sequence[LogitsRunner], hidden: Sequence[Tensor], slo
     if slots.any_guided:
         rewards = token_rewards(steered.stream_logits, slots.rewards, steered.allowed, chosen)
         kls = divergence(steered.scores, candidates.logits.double(), steered.allowed)
-    finite = candidates.finite & steered.allowed.any(-1) & all_finite(steered.stream_logits, steered.allowed)
-    return Choice(token_ids, rewards, kls, finite)
+    return Choice(token_ids, rewards, kls, all_finite(candidates, steered.stream_logits, steered.allowed))
+
+
+def _base_logits(runners: Sequence[LogitsRunner], hidden: Sequence[Tensor], slots: Slots) -> Tensor:
+    """[S, V]: of the base streams alone, all of the vocabulary."""
+    proposing = [
+        (runner.logits(states, base.rows), base.slots)
+        for runner, states, base in zip(runners, hidden, slots.bases, strict=True)
+        if len(base.rows)
+    ]
+    if len(proposing) == 1:
+        return proposing[0][0]  # base rows are listed by slot
+    logits, of_slots = (torch.cat(parts) for parts in zip(*proposing, strict=True))
+    return logits[of_slots.argsort()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +106,52 @@ class _Steered:
     scores: Tensor
     """[S, K], float64."""
     allowed: Tensor
-    """[S, K], to which every model that is asked gives a probability."""
+    """[S, K], those among the slot's own k that are possible."""
 
 
 def _steer(
     runners: Sequence[LogitsRunner], hidden: Sequence[Tensor], slots: Slots, candidates: Candidates, logits: Tensor
 ) -> _Steered:
     """Scores of the candidates, of whose base logits [S, V] the rewards are made."""
-    allowed = slots.allowed & (candidates.logits > -torch.inf)
     unprocessed = logits.gather(1, candidates.token_ids).float() if slots.processors else candidates.logits
-    stream_logits = slots.stream_logits(runners, hidden, candidates.token_ids, unprocessed)
-    allowed = allowed & (stream_logits != -torch.inf).all(1)
+    stream_logits = _stream_logits(runners, hidden, slots, candidates.token_ids, unprocessed)
+    allowed = slots.allowed & possible(candidates, stream_logits)
     base = candidates.logits.double()
     coefficients = slots.coefficients
     if slots.budgeted is not None:
-        coefficients = slots.within_budget(slots.budgeted, base, stream_logits, allowed)
+        coefficients = _within_budget(slots, slots.budgeted, base, stream_logits, allowed)
     score = scores(stream_logits, coefficients)
     if slots.processors:
         score = score + (base - unprocessed.double())
     return _Steered(stream_logits, score, allowed)
+
+
+def _stream_logits(
+    runners: Sequence[LogitsRunner], hidden: Sequence[Tensor], slots: Slots, token_ids: Tensor, base_logits: Tensor
+) -> Tensor:
+    """[S, M, K] float64: every stream's logits of its slot's candidates [S, K]; its base's where it has fewer."""
+    logits = base_logits.double()[:, None].repeat(1, slots.coefficients.shape[1], 1)
+    for runner, states, other in zip(runners, hidden, slots.others, strict=True):
+        if len(other.rows):
+            columns = runner.columns(states, other.rows, token_ids[other.slots])
+            logits[other.slots, other.streams] = columns.double()
+    return logits
+
+
+def _within_budget(slots: Slots, budgeted: Tensor, base: Tensor, stream_logits: Tensor, allowed: Tensor) -> Tensor:
+    """[S, M], the coefficients as far as the budgets of some slots [B] allow them in this step.
+
+    base [S, K] is where the divergence starts, stream_logits [S, M, K] are what rewards are made of.
+    """
+    rewards = slots.rewards[budgeted]
+    strength = slots.strength[budgeted]
+    direction = scores(stream_logits[budgeted], rewards)
+    used = strength_within(base[budgeted], direction, allowed[budgeted], strength, slots.max_kl[budgeted])
+    reduced = used[:, None] * rewards
+    reduced[:, 0] += 1
+    # Where nothing is cut, the coefficients stay what they are without a budget, to the last bit.
+    reduced = torch.where((used == strength)[:, None], slots.coefficients[budgeted], reduced)
+    return slots.coefficients.index_copy(0, budgeted, reduced)
 
 
 def _choose(slots: Slots, candidates: Candidates, steered: _Steered) -> Tensor:

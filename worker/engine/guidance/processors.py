@@ -5,8 +5,8 @@ frequency and presence penalty, then the end-of-sequence tokens that may not com
 was generated is counted on the device, because the host has not seen the last token when the next is chosen.
 """
 
+from collections import abc
 from collections.abc import Collection
-from collections.abc import Sequence as Values
 from dataclasses import dataclass
 
 import torch
@@ -99,7 +99,7 @@ class Processors:
 
 
 def build_processors(
-    sequences: Values[Sequence], num_logits: int, eos_token_ids: Collection[int], device: torch.device
+    sequences: abc.Sequence[Sequence], num_logits: int, eos_token_ids: Collection[int], device: torch.device
 ) -> Processors | None:
     """The processors of the sequences, one per slot, for logits [S, num_logits]; None where nobody asks for any."""
     requests = [sequence.request for sequence in sequences]
@@ -109,7 +109,7 @@ def build_processors(
     return processors if processors.bias or processors.penalties or processors.minimum else None
 
 
-def _bias(requests: Values[Request], device: torch.device) -> Bias | None:
+def _bias(requests: abc.Sequence[Request], device: torch.device) -> Bias | None:
     entries = [(slot, *entry) for slot, request in enumerate(requests) for entry in request.logit_bias]
     if not entries:
         return None
@@ -121,7 +121,7 @@ def _bias(requests: Values[Request], device: torch.device) -> Bias | None:
     )
 
 
-def _penalties(sequences: Values[Sequence], num_logits: int, device: torch.device) -> Penalties | None:
+def _penalties(sequences: abc.Sequence[Sequence], num_logits: int, device: torch.device) -> Penalties | None:
     slots = [slot for slot, sequence in enumerate(sequences) if _is_penalised(sequence.request)]
     if not slots:
         return None
@@ -157,7 +157,7 @@ def _history(sequence: Sequence, num_logits: int, device: torch.device) -> Tenso
     return torch.zeros(num_logits, dtype=torch.int32, device=device).index_fill_(0, prompt, _IN_PROMPT)
 
 
-def _minimum(requests: Values[Request], eos_token_ids: Collection[int], device: torch.device) -> Minimum | None:
+def _minimum(requests: abc.Sequence[Request], eos_token_ids: Collection[int], device: torch.device) -> Minimum | None:
     found = [(slot, request.min_tokens) for slot, request in enumerate(requests) if request.min_tokens]
     if not found or not eos_token_ids:
         return None

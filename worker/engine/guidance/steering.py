@@ -101,6 +101,12 @@ def token_rewards(stream_logits: Tensor, rewards: Tensor, allowed: Tensor, chose
     return total
 
 
-def all_finite(stream_logits: Tensor, allowed: Tensor) -> Tensor:
-    """[S], whether every stream's logits [S, M, K] are finite at the slot's candidates [S, K]."""
-    return (stream_logits.isfinite() | ~allowed[:, None]).all(-1).all(-1)
+def possible(candidates: Candidates, stream_logits: Tensor) -> Tensor:
+    """[S, K], whether the base and every stream give the candidate a probability: a policy may rule some out."""
+    return (candidates.logits > -torch.inf) & (stream_logits != -torch.inf).all(1)
+
+
+def all_finite(candidates: Candidates, stream_logits: Tensor, allowed: Tensor) -> Tensor:
+    """[S], whether there is a candidate to choose, and all logits [S, M, K] of those allowed [S, K] are finite."""
+    of_streams = (stream_logits.isfinite() | ~allowed[:, None]).all(-1).all(-1)
+    return candidates.finite & allowed.any(-1) & of_streams

@@ -140,7 +140,7 @@ class AttentionMetadata:
         return all(block.is_for_own_kernels for block in self.blocks)
 
 
-CURRENT_PASS: ContextVar[AttentionMetadata] = ContextVar("current pass")
+CURRENT_METADATA: ContextVar[AttentionMetadata] = ContextVar("attention metadata")
 """Of the forward that runs: some models do not hand on what their forward is given."""
 
 
@@ -179,20 +179,20 @@ def attend_rows(
     if position_bias is not None:
         message = "its attention adds a bias that counts the tokens of all texts as one text's"
         raise NotImplementedError(f"{message}: {OTHER_ARCHITECTURE}")
-    row_pass = CURRENT_PASS.get()
-    row_pass.windows.add(sliding_window)
+    metadata = CURRENT_METADATA.get()
+    metadata.windows.add(sliding_window)
     scoring = Scoring(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap, s_aux)
     line = query[0].transpose(0, 1)
     needs_scores = softcap is not None or s_aux is not None
     own = None if needs_scores else _own_kernels(line, key, value)
-    if own is not None and row_pass.is_for_own_kernels:
-        places = (row_pass.rows, row_pass.columns)
+    if own is not None and metadata.is_for_own_kernels:
+        places = (metadata.rows, metadata.columns)
         return own.attend(line, key, value, places, scale=scoring.scale, window=sliding_window)[None], None
     parts = []
-    for block in row_pass.blocks:
+    for block in metadata.blocks:
         if own is not None and block.is_for_own_kernels:
             part = block.in_line
-            places = (row_pass.rows[part], row_pass.columns[part])
+            places = (metadata.rows[part], metadata.columns[part])
             parts.append(own.attend(line[part], key, value, places, scale=scoring.scale, window=sliding_window))
             continue
         queries = block.take(line)

@@ -76,7 +76,7 @@ class Updates:
 
 
 class Kernels:
-    """Those for one dtype; tensors are on the CPU, contiguous unless their stride is asked for."""
+    """The kernels for one dtype; tensors are on the CPU, contiguous unless their stride is asked for."""
 
     def __init__(self, library: ctypes.CDLL, dtype: torch.dtype) -> None:
         self.dtype = dtype

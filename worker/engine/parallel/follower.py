@@ -22,7 +22,7 @@ def _end_with(leader: int) -> None:
 
 if __name__ == "__main__":
     _end_with(int(sys.argv[2]))
-    from worker.engine.loading import load_shares
+    from worker.engine.loading.assembly import load_shares
     from worker.engine.parallel.followers import follow
 
     follow(Connection(int(sys.argv[1])), load_shares)

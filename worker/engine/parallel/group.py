@@ -19,7 +19,7 @@ M = TypeVar("M", bound="Member")
 
 
 class Group(Protocol):
-    """Who holds a model together."""
+    """The devices that hold a model together."""
 
     size: int
     rank: int
@@ -31,10 +31,10 @@ class Group(Protocol):
         """A forward over so many tokens begins."""
 
     def sum(self, part: Tensor) -> Tensor:
-        """Of the parts that all devices have."""
+        """The sum of this part and of those that the other devices have."""
 
     def least(self, value: int) -> int:
-        """Of the values that all devices have."""
+        """The least of the values that the devices have."""
 
     def close(self) -> None:
         """Let the other devices go."""
@@ -45,12 +45,12 @@ class Member(Protocol):
 
     group: Group
     number: int
-    """Among the members: the same on all devices."""
+    """Its place among the members, the same on all devices."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """Of a method of a member."""
+    """A call of a member's method."""
 
     member: Member
     method: Callable[..., T]
@@ -87,18 +87,18 @@ class Alone:
         return call()
 
     def begin(self, num_tokens: int) -> None:
-        """Nobody need know."""
+        """No other device waits for its sums."""
 
     def sum(self, part: Tensor) -> Tensor:
-        """The only part."""
+        """The part itself."""
         return part
 
     def least(self, value: int) -> int:
-        """The only value."""
+        """The value itself."""
         return value
 
     def close(self) -> None:
-        """There are none."""
+        """There is none to let go."""
 
 
 ALONE = Alone()

@@ -29,7 +29,7 @@ from worker.engine.parallel.group import Call, Member
 from worker.engine.parallel.watch import Watch, end_process
 
 PATIENCE_AT_LOAD = timedelta(hours=2)
-"""Of one device with another: loading takes long, and whoever supervises an engine has less patience than this."""
+"""How long a device waits for another: loading takes long, and whoever supervises an engine is less patient."""
 SEAT_VARIABLES = ("LOCAL_RANK", "GLOO_SOCKET_IFNAME")
 """Where transformers finds the index of the device, and gloo the network: in the environment, as long as a group is."""
 _DONE, _OUT_OF_MEMORY, _FAILED = range(3)
@@ -55,7 +55,7 @@ class Seat:
     rank: int
     """0 leads."""
     devices: tuple[str, ...]
-    """Of all ranks."""
+    """The devices of all ranks, in their order."""
     port: int
     """On this machine, where the leader keeps what the ranks need to find each other."""
     patience_seconds: float
@@ -87,7 +87,7 @@ class _Rank:
         self._num_tokens = num_tokens
 
     def sum(self, part: Tensor) -> Tensor:
-        """Of the parts that all devices have; `part` may be overwritten."""
+        """The sum of the parts that the devices have; `part` may be overwritten."""
         part = part.contiguous()
         if self._num_tokens:
             self._sums.append((part.numel() // self._num_tokens, part.dtype))
@@ -95,7 +95,7 @@ class _Rank:
         return part
 
     def least(self, value: int) -> int:
-        """Of the values that all devices have."""
+        """The least of the values that the devices have."""
         return self._reduced(value, dist.ReduceOp.MIN)
 
     def _reduced(self, value: int, operation: dist.ReduceOp.RedOpType) -> int:
@@ -275,7 +275,7 @@ class _Reader(pickle.Unpickler):
         self.tensors: list[Tensor] = []
 
     def persistent_load(self, stands_for: "int | tuple[torch.Size, torch.dtype]") -> "SharedPrefix | Tensor":
-        """The thing."""
+        """What the number of a prefix, or a shape and dtype, stands for."""
         if isinstance(stands_for, int):
             return self._prefixes[stands_for]
         shape, dtype = stands_for

@@ -120,7 +120,7 @@ def _summed(group: Group, _module: nn.Module, _inputs: object, output: Tensor) -
 
 
 def _plan(config: PreTrainedConfig) -> dict[str, str]:
-    """Of transformers: how to divide the modules and parameters of each name, `*` for any layer."""
+    """Transformers' plan: how to divide the modules and parameters of each name, `*` for any layer."""
     return dict(_without_weights(config).tp_plan or {})
 
 

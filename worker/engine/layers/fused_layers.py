@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from worker.engine.cache.kv_cache import RowCache
-from worker.engine.layers.attention import CURRENT_PASS, AttentionMetadata
+from worker.engine.layers.attention import CURRENT_METADATA, AttentionMetadata
 from worker.engine.layers.fused import FusedAttention, FusedGate, FusedRMSNorm, same_code
 from worker.engine.layers.joined import JoinedLinear
 from worker.engine.layers.lora import AdapterRows
@@ -79,16 +79,16 @@ class FusedLayers(nn.Module):
         **others: Any,  # noqa: ANN401 (of no account to kernels, handed on to layers)
     ) -> Tensor:
         """[1, tokens, d] -> [1, tokens, d]."""
-        row_pass = CURRENT_PASS.get(None)
-        if row_pass is None or not row_pass.is_for_own_kernels or not self._are_in(past_key_values):
+        metadata = CURRENT_METADATA.get(None)
+        if metadata is None or not metadata.is_for_own_kernels or not self._are_in(past_key_values):
             for layer in self.layers:
                 hidden_states = layer(
                     hidden_states, position_embeddings=position_embeddings, past_key_values=past_key_values, **others
                 )
             return hidden_states
-        row_pass.windows.update(self._windows)
+        metadata.windows.update(self._windows)
         x = hidden_states[0].clone(memory_format=torch.contiguous_format)
-        self._run(x, row_pass, position_embeddings, past_key_values)
+        self._run(x, metadata, position_embeddings, past_key_values)
         return x[None]
 
     def _are_in(self, cache: object) -> bool:
@@ -96,15 +96,15 @@ class FusedLayers(nn.Module):
         return isinstance(cache, RowCache) and all(cache.rows[index].is_initialized for index in self._indices)
 
     def _run(
-        self, x: Tensor, row_pass: AttentionMetadata, position_embeddings: tuple[Tensor, Tensor], cache: RowCache
+        self, x: Tensor, metadata: AttentionMetadata, position_embeddings: tuple[Tensor, Tensor], cache: RowCache
     ) -> None:
         num_tokens = len(x)
         cosine, sine = (part[0].contiguous() for part in position_embeddings)
         is_adapted = self._adapters is not None and self._adapters.any_adapted
         excluded = self._adapters.excluded_among(num_tokens) if self._adapters is not None and is_adapted else None
         line = _Line(
-            row_pass.rows.data_ptr(),
-            row_pass.columns.data_ptr(),
+            metadata.rows.data_ptr(),
+            metadata.columns.data_ptr(),
             cosine.data_ptr(),
             sine.data_ptr(),
             None if excluded is None else excluded.data_ptr(),

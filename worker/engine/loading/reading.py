@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from worker.engine.checkpoints.adapters import stack_adapters, whole
+from worker.engine.checkpoints.adapters import stack_adapters
+from worker.engine.checkpoints.adapters import whole as undivided
 from worker.engine.checkpoints.architecture import longest_exact
 from worker.engine.checkpoints.checkpoint import Checkpoint
 from worker.engine.checkpoints.tokenizer_files import TokenizerFiles, why_unlike
@@ -20,35 +21,40 @@ from worker.engine.errors import (
 )
 from worker.engine.layers.head import ValueHead, vocabulary_layer
 from worker.engine.layers.lora import AdapterRows
+from worker.engine.loading.proof import Proof, ordinary_token_ids, special_ids_of
 from worker.engine.parallel.group import ALONE, Group
 from worker.engine.parallel.shards import Shares, take_shares
-from worker.engine.proof import Proof, ordinary_token_ids, special_ids_of
 from worker.engine.streams import StreamWeights
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedModels:
-    """Models in memory, adapters stacked on the first, and what the names of weights stand for."""
+class LoadedModel:
+    """One set of shared weights in memory, what lies on it, and what is known of it."""
 
-    models: tuple[PreTrainedModel, ...]
-    paths: tuple[str, ...]
-    weights: Mapping[str, StreamWeights]
+    path: str
+    model: PreTrainedModel
     adapters: AdapterRows | None = None
-    values: tuple[Mapping[int, ValueHead], ...] = ()
-    """Of each model (0) and of the adapters on it, where they have one."""
-    proofs: tuple[Proof, ...] = ()
-    """Of each model, what its own forward made of some texts; without them, that is asked when it is assembled."""
+    values: Mapping[int, ValueHead] = field(default_factory=dict)
+    """Value heads of the model (0) and of the adapters on it, where they have one."""
+    proof: Proof | None = None
+    """What its own forward made of some texts; without one, that is asked when it is assembled."""
+    shares: Shares | None = None
+    """How it is divided; None where one device holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModels:
+    """The models of one engine, the base first, and what the names of weights stand for."""
+
+    models: tuple[LoadedModel, ...]
+    weights: Mapping[str, StreamWeights]
     end_ids: frozenset[int] = frozenset()
-    """Tokens that end a completion besides those that the first model's configurations name."""
+    """Tokens that end a completion besides those that the base's configurations name."""
     warnings: tuple[str, ...] = ()
-    host: int = 0
-    """The model that the adapters are on."""
     crossings: Mapping[int, Crossing] = field(default_factory=dict)
-    """How models read what the first one writes, where their tokenizers differ."""
+    """How models, by number, read what the base writes, where their tokenizers differ."""
     group: Group = ALONE
-    """Of the devices that hold them together."""
-    shares: tuple[Shares | None, ...] = ()
-    """Of each model, where several devices do: None of those that the first of them holds alone."""
+    """The devices that hold them together."""
 
 
 def read_models(
@@ -61,68 +67,65 @@ def read_models(
     """The models of these checkpoints, with their adapters on them; raises a ModelError."""
     base = checkpoints["base"]
     # Two names for one folder are one set of weights.
-    others = {c.identity: c for c in checkpoints.values() if c.identity != base.identity}
-    adapters = {identity: c for identity, c in others.items() if c.is_adapter}
-    full = {base.identity: base} | {identity: c for identity, c in others.items() if identity not in adapters}
-    configs = [checkpoint.config() for checkpoint in full.values()]
+    distinct = {checkpoint.identity: checkpoint for checkpoint in checkpoints.values()} | {base.identity: base}
+    wholes = [checkpoint for checkpoint in distinct.values() if not checkpoint.is_adapter]
+    adapters = [checkpoint for checkpoint in distinct.values() if checkpoint.is_adapter]
+    configs = [whole.config() for whole in wholes]
     tokenizer = base.tokenizer
-    wholes = [*full.values()]
-    num_shares = [1 if why_unlike(tokenizer, whole.tokenizer) else group.size for whole in wholes]
+    groups = [ALONE if why_unlike(tokenizer, whole.tokenizer) else group for whole in wholes]
     models = [
-        whole.model(config, dtype, device, number)
-        for whole, config, number in zip(wholes, configs, num_shares, strict=True)
+        whole.model(config, dtype, device, holders.size)
+        for whole, config, holders in zip(wholes, configs, groups, strict=True)
     ]
     sizes = [len(vocabulary_layer(model).weight) for model in models]
     crossings = crossings_between(wholes, sizes, tokenizer, eos_token_ids_of(models[0]) | tokenizer.end_ids)
     tokenizers = [whole.tokenizer if number in crossings else tokenizer for number, whole in enumerate(wholes)]
     host = _host(checkpoints, wholes, crossings)
-    for adapter in adapters.values():
+    for adapter in adapters:
         check_adapter(wholes[host], tokenizers[host], adapter)
     limit = longest_of(base.path, configs, max_length)
     proofs = [proof_of(model, own, limit) for model, own in zip(models, tokenizers, strict=True)]
-    shares = [take_shares(model, group) if n > 1 else None for model, n in zip(models, num_shares, strict=True)]
-    rows = _stacked([*adapters.values()], wholes[host].path, models[host], proofs[host], shares[host])
-    places = {identity: StreamWeights(index) for index, identity in enumerate(full)}
-    places |= {identity: StreamWeights(host, adapter) for adapter, identity in enumerate(adapters, 1)}
+    places = {whole.identity: StreamWeights(number) for number, whole in enumerate(wholes)}
+    places |= {adapter.identity: StreamWeights(host, number) for number, adapter in enumerate(adapters, 1)}
     return LoadedModels(
-        models=tuple(models),
-        paths=tuple(checkpoint.path for checkpoint in full.values()),
-        weights={name: places[checkpoint.identity] for name, checkpoint in checkpoints.items()},
-        adapters=rows,
-        values=tuple(
-            _value_heads(model, [checkpoint, *(adapters.values() if model is models[host] else ())])
-            for checkpoint, model in zip(full.values(), models, strict=True)
+        models=tuple(
+            _finished(model, [wholes[number], *(adapters if number == host else [])], proofs[number], groups[number])
+            for number, model in enumerate(models)
         ),
-        proofs=tuple(proofs),
-        end_ids=tokenizer.end_ids,
-        warnings=tuple(c.warning for c in (*full.values(), *adapters.values()) if c.warning is not None),
-        group=group,
-        shares=tuple(shares),
-        host=host,
         crossings=crossings,
+        weights={name: places[checkpoint.identity] for name, checkpoint in checkpoints.items()},
+        end_ids=tokenizer.end_ids,
+        warnings=tuple(each.warning for each in (*wholes, *adapters) if each.warning is not None),
+        group=group,
     )
 
 
 def _host(checkpoints: Mapping[str, Checkpoint], wholes: Sequence[Checkpoint], crossed: Collection[int]) -> int:
-    """The model that adapters are on: the base, or a reference whose tokens differ from the base's."""
+    """The number of the model that adapters are on: the base, or a reference whose tokens differ from the base's."""
     reference = checkpoints.get("reference")
     places = {whole.identity: number for number, whole in enumerate(wholes)}
     place = 0 if reference is None else places.get(reference.identity, 0)
     return place if place in crossed else 0
 
 
-def _stacked(
-    adapters: Sequence[Checkpoint], path: str, model: PreTrainedModel, proof: Proof, shares: Shares | None
-) -> AdapterRows | None:
-    """The adapters on the model of this path, of each of which the proof notes what the model makes with it."""
-    return stack_adapters(
+def _finished(model: PreTrainedModel, checkpoints: Sequence[Checkpoint], proof: Proof, group: Group) -> LoadedModel:
+    """A model as this device holds it, with the adapters that come behind its own checkpoint.
+
+    What it makes of each adapter is noted for the proof.
+    """
+    whole, *adapters = checkpoints
+    shares = None if group is ALONE else take_shares(model, group)
+    rows = stack_adapters(
         model,
-        path,
+        whole.path,
         # PEFT names modules after adapters, so paths, which hold dots, cannot name them.
         {f"adapter_{number}": str(adapter.folder) for number, adapter in enumerate(adapters, 1)},
         on_adapter=_expecting(proof, model, shares),
-        share_of=whole if shares is None else shares.of_adapter,
+        share_of=undivided if shares is None else shares.of_adapter,
     )
+    heads = enumerate(checkpoint.value_head(model) for checkpoint in checkpoints)
+    values = {number: head for number, head in heads if head is not None}
+    return LoadedModel(whole.path, model, rows, values, proof, shares)
 
 
 def _expecting(proof: Proof, model: PreTrainedModel, shares: Shares | None) -> Callable[[int], None]:
@@ -146,12 +149,6 @@ def proof_of(model: PreTrainedModel, tokenizer: TokenizerFiles | None, max_lengt
     return proof
 
 
-def _value_heads(model: PreTrainedModel, checkpoints: list[Checkpoint]) -> dict[int, ValueHead]:
-    """Of a model's own checkpoint, which comes first, and of its adapters'."""
-    heads = {number: checkpoint.value_head(model) for number, checkpoint in enumerate(checkpoints)}
-    return {number: head for number, head in heads.items() if head is not None}
-
-
 def longest_of(path: str, configs: Sequence[PreTrainedConfig], wanted: int | None) -> int:
     """Most tokens of prompt and completion: as wanted, or else all for which each model is decoded exactly."""
     exact = [longest_exact(config) for config in configs]
@@ -166,7 +163,7 @@ def longest_of(path: str, configs: Sequence[PreTrainedConfig], wanted: int | Non
 
 
 def eos_token_ids_of(model: PreTrainedModel) -> frozenset[int]:
-    """Of the model's configuration and its generation configuration: chat models state their end of turn in either."""
+    """The end tokens that its configuration and its generation configuration name: chat models state them in either."""
     configs = (model.generation_config, model.config.get_text_config())
     stated = [getattr(config, "eos_token_id", None) for config in configs]  # not every configuration has the entry
     each = (ids if isinstance(ids, list) else [ids] for ids in stated)

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from worker.engine.batch_layout import PromptChunk
 from worker.engine.cache.prefixes import PrefixKey
 from worker.engine.checkpoints.architecture import window
 from worker.engine.errors import OTHER_ARCHITECTURE, first_line
 from worker.engine.layers.attention import NAME, SharedPrefix
 from worker.engine.layers.lora import MERGE_IT
+from worker.engine.rows import PromptChunk
 from worker.engine.runner import Runner
 from worker.engine.streams import StreamWeights
 
@@ -204,7 +204,7 @@ def _read_prefixes(runner: Runner, texts: Sequence[_Text]) -> dict[int, SharedPr
 
 
 def _clear(runner: Runner) -> None:
-    runner.release([row.key[0] for row in runner.rows], scrub=True)
+    runner.release([row.key[0] for row in runner.table.rows], scrub=True)
     runner.shrink()
 
 

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
-from worker.engine.layers.lora import AdapterRows
+from worker.engine.forwards import LineForward
+from worker.engine.layers.head import VocabularyHead
 from worker.engine.runner import Runner
 
 
 class UnevenRunner(Runner):
     """A runner beside others whose heads have more or fewer rows; all give logits of the same width."""
 
-    def __init__(self, model: PreTrainedModel, adapters: AdapterRows | None, max_length: int) -> None:
-        super().__init__(model, adapters, max_length)
+    def __init__(self, decoder: LineForward, head: VocabularyHead) -> None:
+        super().__init__(decoder, head)
         self._all: Sequence[Runner] = (self,)
 
     def stand_beside(self, runners: Sequence[Runner]) -> None:
@@ -41,7 +41,7 @@ class UnevenRunner(Runner):
         """For each row, how many tokens all models have that run its request."""
         least: dict[object, int] = {}
         for runner in self._all:
-            for row in runner.rows:
+            for row in runner.table.rows:
                 request_id = row.key[0]
                 least[request_id] = min(least.get(request_id, runner.head.vocab_size), runner.head.vocab_size)
-        return [least[row.key[0]] for row in self.rows]
+        return [least[row.key[0]] for row in self.table.rows]

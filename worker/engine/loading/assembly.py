@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from worker.engine.cache.memory import ROWS_PER_SLOT, SHARE_OF_FREE, SHORTEST_USEFUL, bytes_per_token, room
+from worker.engine.cache.memory import ROWS_PER_SLOT, SHARE_OF_FREE, SHORTEST_USEFUL, bytes_per_token, sizes_within
 from worker.engine.checkpoints.checkpoint import Checkpoint, quiet_libraries
 from worker.engine.checkpoints.generation import GenerationDefaults
 from worker.engine.checkpoints.tokenizer_files import why_unlike
@@ -12,26 +12,22 @@ from worker.engine.cross_tokenizer.loading import guide_length
 from worker.engine.cross_tokenizer.proof import prove_trees
 from worker.engine.cross_tokenizer.runner import TOKENS_PER_TOKEN, TextRunner
 from worker.engine.cross_tokenizer.texts import Texts
-from worker.engine.devices import devices_of, dtype_of
 from worker.engine.engine import Engine
-from worker.engine.errors import (
-    CacheBytesError,
-    PrefillBudgetError,
-    SlotsError,
-    UnsupportedModelError,
-)
-from worker.engine.layers.decoder import fuse_layers
+from worker.engine.errors import CacheBytesError, PrefillBudgetError, SlotsError, UnsupportedModelError
+from worker.engine.forwards import forward_of
 from worker.engine.layers.fused import fuse
-from worker.engine.layers.head import vocabulary_layer
+from worker.engine.layers.fused_layers import fuse_layers
+from worker.engine.layers.head import VocabularyHead, vocabulary_layer
 from worker.engine.layers.joined import pack
-from worker.engine.layers.uneven import UnevenRunner
+from worker.engine.loading.devices import devices_of, dtype_of
+from worker.engine.loading.reading import LoadedModels, eos_token_ids_of, longest_of, proof_of, read_models
 from worker.engine.models import EngineModels
 from worker.engine.parallel.followers import lead
 from worker.engine.parallel.group import ALONE, Group
 from worker.engine.parallel.ranks import Leader
 from worker.engine.parallel.shards import why_not_shared
-from worker.engine.reading import LoadedModels, eos_token_ids_of, longest_of, proof_of, read_models
 from worker.engine.runner import Runner
+from worker.engine.uneven_runner import UnevenRunner
 from worker.engine.validation import Limits, OwnTokens
 
 # Prompt tokens of one step, by kind of device: enough to fill its matrix units, and few beside a step's own time.
@@ -99,38 +95,39 @@ def assemble(
     cache_bytes: int | None = None,
 ) -> Engine:
     """An engine on models in memory, which must use `attention.NAME`; they are changed in place."""
-    first = loaded.models[0]
-    is_gpu = first.device.type == "cuda"
-    limit = longest_of(loaded.paths[0], [model.config for model in loaded.models], max_length)
+    base = loaded.models[0]
+    device = base.model.device
+    limit = _longest(loaded, max_length)
     runners = _runners(loaded, limit)
-    # Two streams of one model, or one of each.
-    each = [bytes_per_token(runner.bytes_per_token, runner.bytes_per_row) for runner in runners]
-    each = [size * _rows_of(runner) for size, runner in zip(each, runners, strict=True)]
-    per_token = max(ROWS_PER_SLOT * each[0], sum(each))
+    per_token = _bytes_per_token(runners)
     if cache_bytes is None:
         cache_bytes = int(runners[0].free_bytes() * SHARE_OF_FREE)
     else:
         _check_cache_bytes(cache_bytes, per_token, limit)
-    fitting = room(cache_bytes, per_token, limit, first.device.type)
+    fitting = sizes_within(cache_bytes, per_token, limit, device.type)
     if max_length is None:
         limit = fitting.max_length
     slots = fitting.num_slots if num_slots is None else num_slots
-    limits = Limits(
+    return Engine(
+        _models(loaded, runners, _limits(loaded, runners, limit)),
+        num_slots=slots,
+        prefill_budget=prefill_budget or PREFILL_BUDGETS.get(device.type, PREFILL_BUDGETS["cpu"]),
+        admit_at_least=max(1, slots // ADMITTED_SHARE_ON_GPU) if device.type == "cuda" else 1,
+        cache_bytes=fitting.cache_bytes,
+    )
+
+
+def _limits(loaded: LoadedModels, runners: Sequence[Runner], max_length: int) -> Limits:
+    guides = {name: runners[weights.model] for name, weights in loaded.weights.items()}
+    return Limits(
         vocab_size=min(runner.head.vocab_size for runner in runners if runner.proposes),
-        max_length=limit,
+        max_length=max_length,
         weights=tuple(loaded.weights),
         own_tokens={
-            name: OwnTokens(runners[weights.model].head.vocab_size, runners[weights.model].max_length, TOKENS_PER_TOKEN)
-            for name, weights in loaded.weights.items()
-            if weights.model in loaded.crossings
+            name: OwnTokens(guide.head.vocab_size, guide.max_length, TOKENS_PER_TOKEN)
+            for name, guide in guides.items()
+            if not guide.proposes
         },
-    )
-    return Engine(
-        _models(loaded, runners, limits),
-        num_slots=slots,
-        prefill_budget=prefill_budget or PREFILL_BUDGETS["cuda" if is_gpu else "cpu"],
-        admit_at_least=max(1, slots // ADMITTED_SHARE_ON_GPU) if is_gpu else 1,
-        cache_bytes=fitting.cache_bytes,
     )
 
 
@@ -141,78 +138,81 @@ def _check_cache_bytes(cache_bytes: int, per_token: int, max_length: int) -> Non
         raise CacheBytesError(cache_bytes=cache_bytes, num_tokens=num_tokens, needed=num_tokens * per_token)
 
 
-def _rows_of(runner: Runner) -> int:
-    """Tokens in the cache for each of a guided request's, beside those of other models."""
-    return ROWS_PER_SLOT * TOKENS_PER_TOKEN if isinstance(runner, TextRunner) else 1
+def _bytes_per_token(runners: Sequence[Runner]) -> int:
+    """Bytes of all caches for a token of a guided request: two streams of the base, or one of each model."""
+    each = [bytes_per_token(runner.bytes_per_token, runner.bytes_per_row) for runner in runners]
+    of_streams = [
+        size * ROWS_PER_SLOT * TOKENS_PER_TOKEN if isinstance(runner, TextRunner) else size
+        for size, runner in zip(each, runners, strict=True)
+    ]
+    return max(ROWS_PER_SLOT * each[0], sum(of_streams))
+
+
+def _longest(loaded: LoadedModels, max_length: int | None) -> int:
+    return longest_of(loaded.models[0].path, [one.model.config for one in loaded.models], max_length)
 
 
 def _runners(loaded: LoadedModels, max_length: int) -> list[Runner]:
-    """One per model, proved; raises UnsupportedModelError."""
-    proofs = loaded.proofs or [proof_of(model, None, max_length) for model in loaded.models]
+    """The runners, one per model, proved; raises UnsupportedModelError."""
+    proofs = [one.proof or proof_of(one.model, None, max_length) for one in loaded.models]
     runners = _unproved(loaded, max_length)
-    for path, model, runner, proof in zip(loaded.paths, loaded.models, runners, proofs, strict=True):
-        cause = proof.why_not_exact(model, runner)
+    for one, runner, proof in zip(loaded.models, runners, proofs, strict=True):
+        cause = proof.why_not_exact(one.model, runner)
         if cause is not None:
-            raise UnsupportedModelError(path=path, cause=cause)
-    for runner, values in zip(runners, loaded.values, strict=False):
-        runner.head.values = values
-    _introduce(loaded, runners)
+            raise UnsupportedModelError(path=one.path, cause=cause)
+        runner.head.values = one.values
+    for number, crossing in loaded.crossings.items():
+        guide = runners[number] = TextRunner(runners[number], Texts(crossing))
+        on_it = {weights.adapter for weights in loaded.weights.values() if weights.model == number}
+        prove_trees(loaded.models[number].path, loaded.models[number].model, guide, on_it)
+    proposing = [runner for runner in runners if runner.proposes]
+    for runner in proposing:
+        if isinstance(runner, UnevenRunner):
+            runner.stand_beside(proposing)
     return runners
 
 
-def _introduce(loaded: LoadedModels, runners: Sequence[Runner]) -> None:
-    """Tell runners of each other, where they are not alike."""
-    for number, runner in enumerate(runners):
-        if isinstance(runner, UnevenRunner):
-            runner.stand_beside([other for other in runners if not isinstance(other, TextRunner)])
-        if isinstance(runner, TextRunner):
-            on_it = {weights.adapter for weights in loaded.weights.values() if weights.model == number}
-            prove_trees(loaded.paths[number], loaded.models[number], runner, on_it)
-            runner.cross(Texts(loaded.crossings[number]))
-
-
 def _unproved(loaded: LoadedModels, max_length: int) -> list[Runner]:
-    """One per model, on every device alike."""
-    shares = loaded.shares or (None,) * len(loaded.models)
-    for model, share in zip(loaded.models, shares, strict=True):
-        fuse(model)
-        if share is None:  # what a layer adds up among devices lies between its operations
-            fuse_layers(model)
-        pack(model)
-    of_base = [model for number, model in enumerate(loaded.models) if number not in loaded.crossings]
-    are_even = len({len(vocabulary_layer(model).weight) for model in of_base}) == 1
+    """The runners, one per model, as every device makes them; not proved yet."""
+    for one in loaded.models:
+        fuse(one.model)
+        if one.shares is None:  # what a layer adds up among devices lies between its operations
+            fuse_layers(one.model)
+        pack(one.model)
+    own = [one.model for number, one in enumerate(loaded.models) if number not in loaded.crossings]
+    are_even = len({len(vocabulary_layer(model).weight) for model in own}) == 1
     runners: list[Runner] = []
-    for number, model in enumerate(loaded.models):
+    for number, one in enumerate(loaded.models):
         is_crossed = number in loaded.crossings
-        kind = TextRunner if is_crossed else Runner if are_even else UnevenRunner
-        limit = guide_length(model, max_length) if is_crossed else max_length
-        runners.append(kind(model, loaded.adapters if number == loaded.host else None, limit))
-    for number, (runner, share) in enumerate(zip(runners, shares, strict=True)):
-        if share is not None:
-            share.sum_in(loaded.models[number])
+        kind = Runner if is_crossed or are_even else UnevenRunner
+        limit = guide_length(one.model, max_length) if is_crossed else max_length
+        runner = kind(forward_of(one.model, one.adapters, limit), VocabularyHead(one.model))
+        if one.shares is not None:
+            one.shares.sum_in(one.model)
             runner.join(loaded.group, number)
+        runners.append(runner)
     return runners
 
 
 def _models(loaded: LoadedModels, runners: Sequence[Runner], limits: Limits) -> EngineModels:
-    first = loaded.models[0]
-    ends = eos_token_ids_of(first) | loaded.end_ids
-    defaults = GenerationDefaults.of(first.generation_config)
+    base = loaded.models[0]
+    ends = eos_token_ids_of(base.model) | loaded.end_ids
+    defaults = GenerationDefaults.of(base.model.generation_config)
     warnings = [*loaded.warnings]
     if defaults.unsupported:
         warnings.append(
-            f"The generation configuration of {loaded.paths[0]!r} asks for {', '.join(defaults.unsupported)}, "
+            f"The generation configuration of {base.path!r} asks for {', '.join(defaults.unsupported)}, "
             "which the engine does not do: texts are decoded without."
         )
     if not ends:
-        warnings.append(f"No token ends a text of {loaded.paths[0]!r}: every text runs to max_tokens or a stop.")
+        warnings.append(f"No token ends a text of {base.path!r}: every text runs to max_tokens or a stop.")
     return EngineModels(
         runners=tuple(runners),
         weights=loaded.weights,
         limits=limits,
         eos_token_ids=ends,
-        device=first.device,
-        dtype=first.dtype,
+        device=base.model.device,
+        dtype=base.model.dtype,
         generation_defaults=defaults,
         warnings=tuple(warnings),
     )
@@ -228,7 +228,7 @@ def load_shares(
     """The runners of a follower."""
     with quiet_libraries():
         loaded = read_models(group, device, checkpoints, dtype, max_length)
-        return _unproved(loaded, longest_of(loaded.paths[0], [model.config for model in loaded.models], max_length))
+        return _unproved(loaded, _longest(loaded, max_length))
 
 
 def _lead(
