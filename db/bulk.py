@@ -35,7 +35,7 @@ def _copy(connection: Connection, statement: str, rows: Iterable[Sequence[object
             for row in rows:
                 copy.write_row(row)
     except errors as error:
-        raise DBAPIError.instance(statement, None, error, errors, hide_parameters=True) from error
+        raise DBAPIError.instance(statement, None, error, errors) from error
 
 
 def is_among(column: InstrumentedAttribute[int], ids: Collection[int]) -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
-from db.session import STATEMENT_TIMEOUT_SECONDS, Database, first_line
+from db.session import Database, first_line
 
 TIMEOUT_SECONDS = 2.0
 LEAST_FREE_BYTES = 2**20
@@ -39,6 +39,7 @@ def _write_to_sqlite(connection: Connection) -> None:
     if file and file != ":memory:" and shutil.disk_usage(Path(file).absolute().parent).free < LEAST_FREE_BYTES:
         raise WritesFailError("the disk is full")
     driver = connection.connection.cursor()
+    before = driver.execute("PRAGMA busy_timeout").fetchone()[0]
     driver.execute(f"PRAGMA busy_timeout = {int(TIMEOUT_SECONDS * 1000)}")
     try:
         connection.exec_driver_sql(REWRITE)
@@ -48,7 +49,7 @@ def _write_to_sqlite(connection: Connection) -> None:
             raise
         connection.rollback()
     finally:
-        driver.execute(f"PRAGMA busy_timeout = {STATEMENT_TIMEOUT_SECONDS * 1000}")
+        driver.execute(f"PRAGMA busy_timeout = {before}")
 
 
 def _rewrite_a_row(connection: Connection) -> None:

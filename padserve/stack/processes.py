@@ -34,6 +34,8 @@ class Child:
         self.log = log
         self._started_at = time.monotonic()
         self._log_start = log.stat().st_size if log.exists() else 0
+        self._aside_start: int | None = None
+        """Where it begins in the log that was put aside last; None while none was since it started."""
         create_private(log)
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the commands are this package's own
@@ -84,14 +86,26 @@ class Child:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(KILLED_SECONDS)
 
+    def rotate_log(self, *, most_bytes: int = MOST_LOG_BYTES, kept: int = KEPT_LOGS) -> None:
+        """Put its log aside where it has grown too long (`rotate`)."""
+        if rotate(self.log, most_bytes=most_bytes, kept=kept):
+            self._aside_start, self._log_start = self._log_start, 0
+
     def last_lines(self) -> list[str]:
         """The end of what it has logged since it started."""
-        with self.log.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            start = self._log_start if self._log_start <= size else 0  # it has begun anew since
-            file.seek(max(start, size - _TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
+        put_aside = b"" if self._aside_start is None else _tail(aside(self.log, 1), self._aside_start)
+        lines = (put_aside + _tail(self.log, self._log_start)).decode(errors="replace").splitlines()
         return [line[:MAX_LINE_CHARACTERS] for line in lines if line.strip()][-NUM_LAST_LINES:]
+
+
+def _tail(log: Path, start: int) -> bytes:
+    """The end of a log from `start` on; of one that has been emptied since, from its beginning."""
+    if not log.exists():
+        return b""
+    with log.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(start if start <= size else 0, size - _TAIL_BYTES))
+        return file.read()
 
 
 def guarded(command: Sequence[str]) -> list[str]:
@@ -102,15 +116,16 @@ def guarded(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", "-S", guarded_exec.__file__, str(os.getpid()), *command]
 
 
-def rotate(log: Path, *, most_bytes: int = MOST_LOG_BYTES, kept: int = KEPT_LOGS) -> None:
+def rotate(log: Path, *, most_bytes: int, kept: int) -> bool:
     """Put a log that has grown too long aside as `<name>.1`, older ones a number further, `kept` of them.
 
     Whoever writes holds the file open, to append: it is copied and emptied. What is written in between is copied too,
-    but for what comes between the last look and the emptying. A disk that cannot hold the copy keeps the log as it is.
+    but for what comes between the last look and the emptying. A disk that cannot hold the copy keeps the log as it is:
+    the answer is False then, as where it was short.
     """
     try:
         if log.stat().st_size <= most_bytes:
-            return
+            return False
         for number in range(kept - 1, 0, -1):
             older = aside(log, number)
             if older.exists():
@@ -120,7 +135,8 @@ def rotate(log: Path, *, most_bytes: int = MOST_LOG_BYTES, kept: int = KEPT_LOGS
             shutil.copyfileobj(source, copy)
             source.truncate(0)
     except (OSError, StackError):
-        return
+        return False
+    return True
 
 
 def aside(log: Path, number: int) -> Path:

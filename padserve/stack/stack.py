@@ -14,7 +14,7 @@ from padserve.settings import Settings, child_environment
 from padserve.stack import database, redis_server
 from padserve.stack.home import Home, create_private
 from padserve.stack.network import claim_port, url_of
-from padserve.stack.processes import Child, describe_exit, rotate
+from padserve.stack.processes import Child, describe_exit
 from padserve.stack.served import ServedModel
 from padserve.stack.signals import Interruption, held_back
 from padserve.stack.supervision import EndStack, LeaveStopped, Restart, Role, after_exit
@@ -154,7 +154,7 @@ class Stack:
         for service in self._services:
             self._look_after(service)
             if service.child is not None:
-                rotate(service.child.log)
+                service.child.rotate_log()
         waiting = [worker for worker in self._workers if worker.child is not None and not worker.was_ready]
         if waiting and time.monotonic() >= self._next_probe:
             self._next_probe = time.monotonic() + PROBE_SECONDS

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from db import patience
 from db.faults import is_passing, sqlstate
 from db.patience import waiting_as_long_as_it_takes
-from db.session import ANSWER_MARGIN_SECONDS, Database
+from db.session import ANSWER_MARGIN_SECONDS, Database, DatabaseUnreachableError
 from tests.swallowing import SwallowingProxy, connect_to_postgresql, swallowing_proxy
 
 STATEMENT_SECONDS = 1
@@ -88,6 +88,15 @@ def test_a_server_that_is_gone_without_a_word_is_noticed_by_the_kernel(database:
 
     assert is_probed
     assert told == PROBES
+
+
+def test_a_server_that_takes_connections_and_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("db.session.CONNECT_TIMEOUT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        database = Database(f"postgresql://nobody@127.0.0.1:{server.getsockname()[1]}/nothing")
+
+        with pytest.raises(DatabaseUnreachableError):  # would never come
+            database.check()
 
 
 def test_a_transaction_whose_process_falls_silent_keeps_nobody_waiting(

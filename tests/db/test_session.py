@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.exc import StatementError
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError, StatementError
 
 from db.models import Tenant
 from db.queries import keys
@@ -45,6 +45,15 @@ def test_what_a_reading_session_does_is_not_kept(database: Database) -> None:
     assert names(database) == []
 
 
+def test_who_only_glances_leaves_no_transaction_open(postgresql_database: Database) -> None:
+    with postgresql_database.glancing() as session, postgresql_database.reading() as other:
+        process = session.scalar(select(func.pg_backend_pid()))
+
+        state = other.scalar(text("SELECT state FROM pg_stat_activity WHERE pid = :process"), {"process": process})
+
+    assert state == "idle"
+
+
 def test_moments_keep_their_time_zone_and_naive_ones_are_refused(database: Database) -> None:
     moment = dt.datetime(2026, 11, 23, 12, 30, 1, 500, tzinfo=dt.timezone(dt.timedelta(hours=2)))
     with database.transaction() as session:
@@ -80,6 +89,15 @@ def test_writers_at_the_same_moment_wait_their_turn(database: Database) -> None:
         list(pool.map(write, range(8)))
 
     assert names(database) == [f"tenant-{writer}" for writer in range(8)]
+
+
+def test_no_error_repeats_the_values_of_its_statement(database: Database) -> None:
+    asked = text("SELECT 1 FROM nowhere WHERE name = :name")
+
+    with pytest.raises(DBAPIError) as raised, database.reading() as session:
+        session.execute(asked, {"name": "a secret"})
+
+    assert "a secret" not in str(raised.value)
 
 
 def test_an_unreachable_database_is_one_line_without_its_password() -> None:

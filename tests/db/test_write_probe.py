@@ -77,3 +77,13 @@ def test_a_role_without_temporary_tables_is_not_blamed(postgresql_database: Data
             connection.execute(text("DROP OWNED BY frugal"))
             connection.execute(text("DROP ROLE frugal"))
             connection.commit()
+
+
+def test_whoever_uses_the_connection_next_waits_for_other_writers_as_long_as_before(sqlite_url: str) -> None:
+    database = Database(sqlite_url, pool_size=1, statement_seconds=20)
+
+    check_writes(database)
+
+    with database.reading() as session:
+        assert session.scalar(text("PRAGMA busy_timeout")) == 20_000
+    database.dispose()

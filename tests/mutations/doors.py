@@ -15,6 +15,12 @@ DOORS = (
         ("tests/api/submissions/test_job_idempotency.py",),
     ),
     Mechanism(
+        "the route of an idempotency key",
+        "db/queries/idempotency.py",
+        (("record.tenant_id == key.tenant_id, record.route == key.route,", "record.tenant_id == key.tenant_id,"),),
+        ("tests/openai/test_repeats.py",),
+    ),
+    Mechanism(
         "the message after the commit",
         "api/submissions/accepting.py",
         (
@@ -126,6 +132,18 @@ DOORS = (
         ("tests/worker/test_publisher.py",),
     ),
     Mechanism(
+        "the rest of a Redis that refuses",
+        "worker/queue.py",
+        (("self._changed.wait_for(lambda: self._is_closed, self._rest_seconds)", "pass"),),
+        ("tests/worker/test_publisher.py",),
+    ),
+    Mechanism(
+        "the end of a message that nobody takes",
+        "worker/queue.py",
+        (("            expires=MESSAGE_SECONDS,\n", ""),),
+        ("tests/worker/test_queue.py",),
+    ),
+    Mechanism(
         "the probes on connections to Redis",
         "worker/queue.py",
         (('"socket_keepalive_options": DEAD_PEER', '"socket_keepalive_options": {}'),),
@@ -159,6 +177,41 @@ DOORS = (
             ),
         ),
         ("tests/db/test_patience.py",),
+    ),
+    Mechanism(
+        "the bound on the wait for a connection",
+        "db/session.py",
+        (('            "connect_timeout": CONNECT_TIMEOUT_SECONDS,\n', ""),),
+        ("tests/db/test_patience.py",),
+    ),
+    Mechanism(
+        "no transaction of who only glances",
+        "db/session.py",
+        (
+            (
+                'self._glancing_engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")',
+                "self._glancing_engine = self.engine",
+            ),
+        ),
+        ("tests/db/test_session.py",),
+    ),
+    Mechanism(
+        "the patience of a connection that was tried",
+        "db/write_probe.py",
+        (('        driver.execute(f"PRAGMA busy_timeout = {before}")\n', "        pass\n"),),
+        ("tests/db/test_write_probe.py",),
+    ),
+    Mechanism(
+        "no values in errors of PostgreSQL",
+        "db/session.py",
+        (("        hide_parameters=True,\n        connect_args={\n", "        connect_args={\n"),),
+        ("tests/db/test_session.py",),
+    ),
+    Mechanism(
+        "no values in errors of SQLite",
+        "db/session.py",
+        (('        hide_parameters=True,\n        connect_args={"timeout"', '        connect_args={"timeout"'),),
+        ("tests/db/test_session.py",),
     ),
     Mechanism(
         "the write that readiness tries",

@@ -81,6 +81,57 @@ ENGINES = (
         ("tests/worker/pipeline/test_leases_compared.py",),
     ),
     Mechanism(
+        "nothing is heard of what was taken away",
+        "worker/supervision/supervisor.py",
+        (("[outcome for outcome in ended if self._triage.is_inside(outcome.key)]", "ended"),),
+        (
+            "tests/worker/supervision/test_supervisor.py::test_what_was_told_of_a_cancelled_item_before_the_engine_knew_is_nobodys",
+        ),
+    ),
+    Mechanism(
+        "the number of a question",
+        "worker/supervision/supervisor.py",
+        (("isinstance(report, Compared) and report.number == self._num_comparisons", "isinstance(report, Compared)"),),
+        ("tests/worker/supervision/test_supervisor.py::test_an_answer_to_a_question_that_was_given_up_is_nobodys",),
+    ),
+    Mechanism(
+        "failed starts are counted in a row",
+        "worker/supervision/supervisor.py",
+        (("self.num_slots, self._failed_starts = num_slots, 0", "self.num_slots = num_slots"),),
+        (
+            "tests/worker/supervision/test_supervisor.py::test_an_engine_that_has_loaded_may_die_as_often_again_while_it_loads",
+        ),
+    ),
+    Mechanism(
+        "an engine that no SIGTERM ends",
+        "worker/supervision/engine_process.py",
+        (("    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n", ""),),
+        ("tests/worker/supervision/test_supervisor.py::test_no_signal_that_reaches_the_whole_group_ends_the_engine",),
+    ),
+    Mechanism(
+        "an engine that no Ctrl-C ends",
+        "worker/supervision/engine_process.py",
+        (("    signal.signal(signal.SIGINT, signal.SIG_IGN)\n", ""),),
+        ("tests/worker/supervision/test_supervisor.py::test_no_signal_that_reaches_the_whole_group_ends_the_engine",),
+    ),
+    Mechanism(
+        "the sign of life of an engine without work",
+        "worker/supervision/engine_process.py",
+        (("            self._connection.send(Beat())\n", "            pass\n"),),
+        ("tests/worker/supervision/test_engine_process.py",),
+    ),
+    Mechanism(
+        "what had ended before a step failed",
+        "worker/supervision/engine_process.py",
+        (
+            (
+                "            if self._untold:  # a step that fails takes nothing from those that have ended\n",
+                "            if self._untold and self._stopping:\n",
+            ),
+        ),
+        ("tests/worker/supervision/test_engine_process.py",),
+    ),
+    Mechanism(
         "the same model after a restart",
         "worker/supervision/supervisor.py",
         (("self._description.digest != description.digest", "not description.digest"),),

@@ -5,6 +5,7 @@ from tests.mutations.engines import ENGINES
 from tests.mutations.mechanism import Mechanism
 from tests.mutations.overlaps import OVERLAPS
 from tests.mutations.turns import TURNS
+from tests.mutations.work import WORK
 
 _LEASES = (
     Mechanism(
@@ -205,4 +206,4 @@ _SWEEPS = (
 
 __all__ = ["MECHANISMS", "Mechanism"]
 
-MECHANISMS = _LEASES + _CLAIMS + TURNS + _ENDS + OVERLAPS + _SWEEPS + ENGINES + DOORS
+MECHANISMS = _LEASES + _CLAIMS + TURNS + _ENDS + OVERLAPS + _SWEEPS + ENGINES + WORK + DOORS

@@ -14,9 +14,13 @@ from tests.openai.conftest import Site
 from tests.openai.requests import CHAT, a_batch, a_line, create, upload_lines
 
 
+def bearer(client: OpenAI) -> dict[str, str]:
+    return {"Authorization": f"Bearer {client.api_key}"}
+
+
 def sent(client: OpenAI, file_id: str, *, retry: str | None = None, key: str | None = None, **options: Any) -> Any:  # noqa: ANN401 - the client's
     """The raw answer to a request whose headers say what is given; without `retry`, nothing of retries."""
-    headers = {"Authorization": f"Bearer {client.api_key}"}
+    headers = bearer(client)
     if retry is not None:
         headers["x-stainless-retry-count"] = retry
     if key is not None:
@@ -52,6 +56,18 @@ def test_a_retry_of_something_else_is_something_else(client: OpenAI, other: dict
     first = create(client, file_id)
 
     assert sent(client, file_id, retry="1", **other).json()["id"] != first.id
+
+
+def test_a_key_names_one_request_of_each_kind(client: OpenAI) -> None:
+    file_id = upload_lines(client, a_line())
+    job = {"items": [{"custom_id": "a", "user_id": "ada", "prompt": "Tea?"}]}
+    ours = client._client  # noqa: SLF001 - what their client has no words for
+    ours.put("profiles/ada", json={"principles": [{"text": "formal"}]}, headers=bearer(client)).raise_for_status()
+
+    batch = sent(client, file_id, key="once")
+    other = ours.post("jobs", json=job, headers={**bearer(client), "Idempotency-Key": "once"})
+
+    assert (batch.status_code, other.status_code) == (200, 202)
 
 
 def test_a_first_try_is_a_batch_of_its_own(client: OpenAI) -> None:

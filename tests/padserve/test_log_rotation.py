@@ -51,7 +51,7 @@ def test_a_process_goes_on_writing_to_a_log_that_is_put_aside_and_its_last_lines
 
     while not written.exists():
         assert child.exit_code is None
-        rotate(log, most_bytes=1000, kept=100)
+        child.rotate_log(most_bytes=1000, kept=100)
         time.sleep(0.05)
     end.touch()  # not before the last time that the log is put aside: its last line stays in it
     while child.exit_code is None:
@@ -63,6 +63,21 @@ def test_a_process_goes_on_writing_to_a_log_that_is_put_aside_and_its_last_lines
     assert lines == sorted(set(lines), key=lambda line: int(line.split()[1]))
     assert len(lines) > 350
     assert log.stat().st_size < 5000
+
+
+def test_the_last_lines_of_a_process_are_found_right_behind_a_rotation_and_none_of_an_earlier_one(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "api.log"
+    log.write_text("of an earlier life\n")
+    child = Child("API", (sys.executable, "-c", "print('why it ended')"), {}, log)
+    while child.exit_code is None:
+        time.sleep(0.01)
+
+    child.rotate_log(most_bytes=10, kept=1)
+
+    assert log.read_text() == ""
+    assert child.last_lines() == ["why it ended"]
 
 
 def _number(file: Path) -> int:

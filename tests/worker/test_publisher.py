@@ -91,6 +91,19 @@ def test_what_redis_did_not_take_is_sent_when_it_takes_it(error: Exception) -> N
     publisher.close(0)
 
 
+def test_a_redis_that_refuses_is_left_in_peace_for_a_while() -> None:
+    queue = ScriptedQueue()
+    queue.error = ResponseError("MISCONF")
+    publisher = a_publisher(queue, rest_seconds=60)
+    publisher.wake(uuid.uuid4(), DIGEST)
+    assert queue.asked.wait(30)
+    queue.asked.clear()
+
+    assert not queue.asked.wait(0.3)
+
+    publisher.close(0)
+
+
 def test_closing_waits_no_longer_than_it_is_told() -> None:
     queue = ScriptedQueue()
     queue.answers.clear()

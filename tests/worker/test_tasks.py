@@ -164,6 +164,24 @@ def test_turns_are_taken_without_a_message_too_and_outlive_what_goes_wrong_in_on
     assert not thread.is_alive()
 
 
+def test_a_turn_that_leaves_work_is_followed_by_another_without_a_message() -> None:
+    stopping, left = threading.Event(), iter([True, True, False])
+
+    def decode() -> bool:
+        is_left = next(left)
+        if not is_left:
+            stopping.set()
+        return is_left
+
+    decoding = cast("Decoding", SimpleNamespace(run=decode, stopping=threading.Event()))
+    turns = Turns(decoding, cast("Learning", SimpleNamespace(run=lambda: None)), pytest.fail, lambda _: None)
+    turns.ask()
+
+    turns.run(stopping)  # would never end if it waited for a message
+
+    assert next(left, None) is None
+
+
 def test_between_turns_the_engine_is_watched_and_one_that_cannot_be_loaded_ends_the_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -5,20 +5,26 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
 
-from db.models import Result
-from db.queries import feedback, losses
+from db.models import Item, Result
+from db.queries import claims, feedback, fits, losses
 from db.queries.cancelling import cancel
 from db.session import Database
 from domain.attempts import Attempt
 from domain.states import ItemState, JobState
 from tests.builders import DIGEST, MODEL, a_job, a_profile, items_of, job_state, preference, states_of, wind_up
 from tests.fake_decoder import load_echo
+from worker.pipeline import decoding as main_path
 from worker.pipeline.decoding import Decoding, DecodingPolicy
+from worker.pipeline.saving import Saving
 from worker.supervision.supervisor import EngineSupervisor
 
 
@@ -167,6 +173,60 @@ def test_deaths_of_the_engine_are_recorded_for_what_was_being_decoded(
     assert len(recorded) == 2
 
 
+def test_an_item_that_has_seen_enough_deaths_is_not_tried_again(
+    database: Database, supervisor: EngineSupervisor
+) -> None:
+    job_id = a_job(database, prompts=["kill"])
+    with database.transaction() as session:
+        session.execute(update(Item).values(num_deaths=losses.MAX_DEATHS - 1))
+
+    with capture_logs() as said:
+        a_decoding(database, supervisor, lease=30).run()
+
+    (item,) = items_of(database, job_id)
+    assert item.error_code == losses.WORKER_LOST
+    assert [line["event"] for line in said].count("engine_lost") == 1
+
+
+def test_what_is_finished_is_saved_at_once_where_nothing_is_left_to_decode(
+    database: Database, supervisor: EngineSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main_path, "SAVE_SECONDS", 3600)
+    decoding = a_decoding(database, supervisor)
+
+    for _ in range(2):
+        job_id = a_job(database, [preference("formal")] * 2)
+        decoding.run()  # would never end if it waited
+        assert states_of(database, job_id) == [ItemState.SUCCEEDED] * 2
+
+
+def test_what_a_worker_was_saving_when_it_was_told_to_end_is_saved_although_that_failed(
+    database: Database, supervisor: EngineSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = a_job(database)
+    decoding = a_decoding(database, supervisor, drain=0)
+    save, faults = claims.save, iter([OperationalError("away", None, Exception())])
+    hear, is_awaited = Saving.hear, threading.Event()
+
+    def hear_and_say_so(saving: Saving, seconds: float | None) -> None:
+        if seconds is None:
+            is_awaited.set()
+        hear(saving, seconds)
+
+    def save_at_the_second_time(*given: Any, **named: Any) -> set[uuid.UUID]:  # noqa: ANN401 - as it is called
+        if (fault := next(faults, None)) is None:
+            return save(*given, **named)
+        decoding.stopping.set()
+        assert is_awaited.wait(30)
+        raise fault
+
+    monkeypatch.setattr(claims, "save", save_at_the_second_time)
+    monkeypatch.setattr(Saving, "hear", hear_and_say_so)
+    decoding.run()
+
+    assert states_of(database, job_id) == [ItemState.SUCCEEDED]
+
+
 def test_a_result_that_the_database_cannot_hold_fails_its_own_item_alone(
     postgresql_database: Database, supervisor: EngineSupervisor
 ) -> None:
@@ -202,9 +262,11 @@ def test_a_slice_that_is_over_goes_on_while_nothing_else_waits(
 ) -> None:
     job_id = a_job(database, [preference("formal")] * 60, prompts=["slow"] * 60)
 
-    work_is_left = a_decoding(database, supervisor, time_slice=0.2, drain=0).run()
+    with patch.object(fits, "next_waiting", wraps=fits.next_waiting) as asked:
+        work_is_left = a_decoding(database, supervisor, lease=30, time_slice=0.2, drain=0).run()
 
     assert not work_is_left
+    assert asked.call_count < 10, "it looks now and then, not at each step"
     assert [(item.state, item.attempt) for item in items_of(database, job_id)] == [(ItemState.SUCCEEDED, 1)] * 60
 
 

@@ -1,23 +1,28 @@
 """What crashes and lost messages leave behind is put right."""
 
+import datetime as dt
 import threading
 import uuid
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import InternalError
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
+from db.idempotency_models import IdempotencyRecord
 from db.models import Item, Job, Result
-from db.queries import cancelling, claims, deleting, feedback, fits, losses
+from db.openai_models import StoredFile
+from db.queries import audit, cancelling, claims, deleting, feedback, files, fits, idempotency, losses
 from db.queries.audit import leftovers, violations
+from db.queries.idempotency import RequestKey
 from db.session import Database, clock
 from domain.states import ItemState, JobState
-from tests.builders import DIGEST, MODEL, a_job, a_profile, job_state, preference, states_of
+from tests.builders import DIGEST, MODEL, a_job, a_profile, a_tenant, job_state, preference, states_of
 from worker.pipeline.reconciler import Reconciler
 
 NUM_AT_ONCE = 4
+YESTERDAY = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
 
 
 class Alarm:
@@ -198,6 +203,41 @@ def test_what_a_killed_server_leaves_of_requests_answered_at_once_is_removed(dat
         assert [session.get(Job, job_id) for job_id in (answered, unanswered)] == [None, None]
         assert violations(session) == {}
     assert states_of(database, waited_for) == states_of(database, somebodys) == [ItemState.QUEUED]
+
+
+def test_answers_and_files_whose_time_is_over_are_removed(database: Database) -> None:
+    with database.transaction() as session:
+        tenant_id = a_tenant(session)
+        for name in ("of yesterday", "of today"):
+            key = RequestKey(tenant_id, "POST /v1/jobs", name, request_digest="")
+            assert idempotency.hold(session, key)
+            file_id = files.begin(session, tenant_id=tenant_id, filename=name, purpose="batch")
+            assert files.complete(session, file_id, num_bytes=0, seconds=3600)
+        session.execute(
+            update(IdempotencyRecord).where(IdempotencyRecord.key == "of yesterday").values(expires_at=YESTERDAY)
+        )
+        session.execute(update(StoredFile).where(StoredFile.filename == "of yesterday").values(expires_at=YESTERDAY))
+
+    a_reconciler(database).sweep()
+
+    with database.reading() as session:
+        assert session.scalars(select(IdempotencyRecord.key)).all() == ["of today"]
+        assert session.scalars(select(StoredFile.filename)).all() == ["of today"]
+
+
+def test_sweep_after_sweep_every_open_job_is_audited(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.pipeline.reconciler.AUDIT_SECONDS", 0)
+    job_ids = [a_job(database, [preference("formal")] * 2) for _ in range(2 * audit.JOBS_PER_AUDIT)]
+    with database.transaction() as session:  # so that nothing shows but in comparison with the items
+        session.execute(update(Job).values(num_queued=1, num_succeeded=1))
+    reconciler = a_reconciler(database)
+
+    for _ in range(3):
+        reconciler.sweep()
+
+    with database.reading() as session:
+        assert violations(session) == {}
+        assert session.scalars(select(Job.num_queued)).all() == [2] * len(job_ids)
 
 
 def test_nobody_is_woken_for_a_job_that_is_paused_or_not_to_begin_yet(database: Database) -> None:

@@ -5,8 +5,10 @@ import uuid
 from unittest.mock import patch
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import select
+from sqlalchemy.exc import DataError, OperationalError
 
+from db.models import Result
 from db.queries import claims
 from db.session import Database
 from domain.attempts import Outcome
@@ -86,3 +88,18 @@ def test_an_outcome_that_the_database_cannot_hold_fails_alone(postgresql_databas
         (None, "result_refused"),
         ("kept", None),
     ]
+
+
+def test_a_fault_that_passes_fails_nobody_whose_outcome_is_tried_alone(database: Database, held: list[Outcome]) -> None:
+    saving = Saving(database, OWNER)
+    saving.add(held)
+    refused, away = DataError("too large", None, Exception()), OperationalError("away", None, Exception())
+
+    with patch.object(claims, "save", side_effect=[refused, away]):
+        saving.begin()
+        with pytest.raises(OperationalError):
+            saving.hear(None)
+    saving.finish()
+
+    with database.reading() as session:
+        assert session.scalars(select(Result.text)).all() == ["text"] * 3

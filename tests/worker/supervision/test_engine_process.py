@@ -2,6 +2,7 @@
 
 import queue
 from collections.abc import Sequence
+from unittest.mock import patch
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.fake_decoder import EchoDecoder
 from tests.worker.supervision.test_supervisor import items
 from worker.supervision import engine_process
 from worker.supervision.engine_process import _Loop
-from worker.supervision.protocol import Cancel, Command, Decode, Ended, Stop
+from worker.supervision.protocol import Beat, Cancel, Command, Decode, Ended, Stop
 
 
 class _Ear:
@@ -63,3 +64,27 @@ def test_the_first_outcome_is_told_at_once_and_those_of_quick_steps_together_wit
 
 def test_nothing_that_has_ended_waits_for_what_was_taken_away() -> None:
     assert heard({2: [Cancel((Attempt(2, 1), Attempt(3, 1))), Stop()]}) == [[0], [1]]
+
+
+def test_a_step_that_fails_takes_nothing_from_what_has_ended() -> None:
+    commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    commands.put(Decode(tuple(items(*"abcd"))))
+    ear, decoder = _Ear(), EchoDecoder()
+    ended = [decoder.add(item) or decoder.step() for item in items(*"ab")]
+
+    with patch.object(decoder, "step", side_effect=[*ended, RuntimeError]), pytest.raises(RuntimeError):
+        _Loop(ear, commands, decoder).run()  # type: ignore[arg-type] # as above
+
+    assert ear.heard == [[0], [1]]
+
+
+def test_an_engine_without_work_says_now_and_then_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_process, "BEAT_SECONDS", 0.001)
+    commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+
+    class Ear:
+        def send(self, report: object) -> None:
+            assert isinstance(report, Beat)
+            commands.put(Stop())
+
+    _Loop(Ear(), commands, EchoDecoder()).run()  # type: ignore[arg-type] # as above; it would never end in silence

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -20,10 +21,18 @@ import pytest
 
 from domain.attempts import Attempt, ClaimedItem, Outcome
 from domain.states import WorkerState
-from tests.fake_decoder import load_and_die, load_echo, load_nothing, load_once_it_may, load_what_is_there
+from tests.builders import some_pairs
+from tests.fake_decoder import (
+    load_and_die,
+    load_as_written,
+    load_echo,
+    load_nothing,
+    load_once_it_may,
+    load_what_is_there,
+)
 from tests.system.processes import wait_until
 from worker.supervision import supervisor as supervisor_module
-from worker.supervision.protocol import DecoderUnavailableError, Ended
+from worker.supervision.protocol import Compared, DecoderUnavailableError, Ended
 from worker.supervision.supervisor import GATHERING_SECONDS, EngineSupervisor, _Engine
 
 JOB = uuid.uuid4()
@@ -137,6 +146,33 @@ def test_a_decoder_that_cannot_be_loaded_is_named_with_its_reason() -> None:
 
 
 @pytest.mark.usefixtures("forked_engines")
+def test_an_engine_that_has_loaded_may_die_as_often_again_while_it_loads(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("die die load die die load")
+    supervisor = EngineSupervisor(partial(load_as_written, str(script)), start_seconds=60, silence_seconds=30)
+    try:
+        supervisor.start()
+        outcomes = decode(supervisor, items(f"once:{tmp_path / 'killed'} kill"))
+    finally:
+        supervisor.stop()
+
+    assert [outcome.error_code for outcome in outcomes.values()] == [None]
+    assert script.read_text() == ""
+
+
+def test_no_signal_that_reaches_the_whole_group_ends_the_engine(tmp_path: Path) -> None:
+    with a_supervisor_of(tmp_path) as (supervisor, heard):
+        engine = engine_named_in(tmp_path)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            engine.send_signal(number)
+
+        outcomes = decode(supervisor, items("a", "b"), seconds=20)
+
+        assert [outcome.text for outcome in outcomes.values()] == ["a", "b"]
+        assert (engine_named_in(tmp_path), heard) == (engine, [WorkerState.READY])
+
+
+@pytest.mark.usefixtures("forked_engines")
 def test_an_engine_that_always_dies_while_loading_is_given_up() -> None:
     supervisor = EngineSupervisor(load_and_die, start_seconds=60, silence_seconds=5)
 
@@ -244,7 +280,7 @@ def watched_until(supervisor: EngineSupervisor, condition: Callable[[], bool]) -
 class _Pipe:
     """Gives what was said; None among it is nothing for who looks at once, and a wait for who has patience."""
 
-    def __init__(self, *said: Ended | None) -> None:
+    def __init__(self, *said: Ended | Compared | None) -> None:
         self._said = deque(said)
         self.patience: list[float] = []
 
@@ -255,7 +291,10 @@ class _Pipe:
             return bool(seconds and self._said)
         return bool(self._said)
 
-    def recv(self) -> Ended | None:
+    def say(self, report: Ended) -> None:
+        self._said.append(report)
+
+    def recv(self) -> Ended | Compared | None:
         return self._said.popleft()
 
     def send(self, command: object) -> None:
@@ -284,6 +323,25 @@ def test_nothing_is_waited_for_once_the_engine_owes_nothing(monkeypatch: pytest.
 
     assert [outcome.item_id for outcome in outcomes] == [0]
     assert pipe.patience == [30]
+
+
+def test_what_was_told_of_a_cancelled_item_before_the_engine_knew_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = _Pipe()
+    supervisor = _supervisor_of(_engine(pipe), monkeypatch)
+    supervisor.submit(items("a", "b"))
+    supervisor.poll(0)
+
+    supervisor.cancel([Attempt(1, 1)])
+    pipe.say(Ended((_ended(0), _ended(1))))
+
+    assert [outcome.item_id for outcome in supervisor.poll(30)] == [0]
+
+
+def test_an_answer_to_a_question_that_was_given_up_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = _Pipe(None, Compared(0, ((9.0,),)), Compared(1, ((1.0,),)))
+    supervisor = _supervisor_of(_engine(pipe), monkeypatch)
+
+    assert supervisor.compare(some_pairs(1), ["formal"], lambda: None) == [(1.0,)]
 
 
 def test_what_a_silent_engine_said_at_the_last_moment_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
