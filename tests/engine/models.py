@@ -221,7 +221,7 @@ def peft_on_newer_transformers() -> Iterator[None]:
 
 
 def save_adapter(model: PreTrainedModel, path: Path, seed: int, **changes: Any) -> str:  # noqa: ANN401 (as above)
-    """A LoRA adapter on the model whose B is not zero, as after training."""
+    """A LoRA adapter on the model none of whose matrices is zero, as after training."""
     torch.manual_seed(seed)
     config: dict[str, Any] = {
         "r": 4,
@@ -234,7 +234,7 @@ def save_adapter(model: PreTrainedModel, path: Path, seed: int, **changes: Any) 
         adapted = get_peft_model(model, LoraConfig(**(config | changes)))
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
-            if "lora_B" in name:
+            if "lora_" in name and not parameter.any():
                 parameter.normal_(std=0.3)
     adapted.save_pretrained(str(path), save_embedding_layers=False)
     return str(path)

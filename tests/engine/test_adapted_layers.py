@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.models import Family, change, save, save_adapter, tiny
+from tests.engine.models import OUT_OF_LINE, Family, change, save, save_adapter, tiny
 from tests.engine.oracle import Oracle
 from tests.engine.recurrent_models import RECURRENT
 from tests.engine.requests import decode, pad, prompt, token_ids
@@ -48,6 +48,18 @@ def test_guided_requests_equal_the_oracle(model_type: str, layers: list[str], ra
     }
 
 
+def test_an_adapter_that_began_with_the_least_of_its_base_is_a_plain_one(tmp_path: Path) -> None:
+    """MiCA freezes B at the singular vectors that matter least, and trains A."""
+    base = save(tiny("llama", seed=0), tmp_path / "base")
+    policy = save_adapter(tiny("llama", seed=0), tmp_path / "policy", seed=1, init_lora_weights="mica")
+    family, requests = Family(base, policy, base), _guided()
+
+    completions = decode(load_engine(base, policy, device="cpu"), requests)
+
+    oracle = Oracle.of(family)
+    assert token_ids(completions) == {request.request_id: oracle.answer(request).token_ids for request in requests}
+
+
 def _said(base: str, policy: str | None = None) -> str:
     with pytest.raises(ModelError) as refusal:
         load_engine(base, policy, device="cpu")
@@ -61,6 +73,15 @@ def test_an_adapter_on_a_router_is_refused_by_its_name(tmp_path: Path) -> None:
     said = _said(family.base, family.policy)
 
     assert said.endswith(f"it adapts model.layers.0.feed_forward.router, which is not a linear layer: {MERGE_IT}.")
+
+
+def test_an_adapter_on_a_layer_that_sees_no_new_token_is_refused_by_that(tmp_path: Path) -> None:
+    """BigBird pools the first token of each text, whatever tokens a step adds."""
+    family = _family("big_bird", tmp_path, ["query", "pooler"], 4, **OUT_OF_LINE["bert"])
+
+    said = _said(family.base, family.policy)
+
+    assert said.endswith(f"runs on other tokens than a step's, and cannot tell whose: {MERGE_IT}.")
 
 
 def test_a_model_with_a_cache_of_its_own_is_refused_without_quoting_its_code(tmp_path: Path) -> None:

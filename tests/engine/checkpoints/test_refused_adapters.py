@@ -7,7 +7,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.engine.models import Family, change, llama, save, save_adapter
 from worker.engine import load_engine
+from worker.engine.checkpoints.adapters import TRAIN_LORA
 from worker.engine.errors import AdapterError
+from worker.engine.layers.lora import MERGE_IT
 
 
 @pytest.fixture
@@ -44,12 +46,14 @@ def test_an_adapter_that_is_more_than_a_low_rank_update(base: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"init_lora_weights": "pissa"}, "changes the base weights"),
+        ({"init_lora_weights": "pissa"}, "changes the base weights: save it as plain LoRA"),
+        ({"init_lora_weights": "loftq", "loftq_config": {"loftq_bits": 4}}, "changes the base weights: merge it"),
+        ({"alora_invocation_tokens": [3, 4]}, f"more than a low-rank update: {TRAIN_LORA}"),
         ({"target_modules": ["nothing_here"]}, "nothing_here"),
         ({"target_modules": ["q_proj"]}, "made for another model"),
         ({"target_modules": ["q_proj", "v_proj", "down_proj", "o_proj"]}, "made for another model"),
     ],
-    ids=["pissa", "no such module", "too many tensors", "too few tensors"],
+    ids=["pissa", "loftq", "from some tokens on", "no such module", "too many tensors", "too few tensors"],
 )
 def test_an_adapter_that_does_not_fit_its_base(
     families: dict[str, Family], tmp_path: Path, changes: dict[str, object], words: str
@@ -63,11 +67,23 @@ def test_an_adapter_that_does_not_fit_its_base(
     assert words in str(error)
 
 
-def test_an_adapter_of_another_type(base: str, tmp_path: Path) -> None:
-    config = {"peft_type": "IA3", "target_modules": ["k_proj", "down_proj"], "feedforward_modules": ["down_proj"]}
+@pytest.mark.parametrize(
+    ("config", "advice"),
+    [
+        (
+            {"peft_type": "IA3", "target_modules": ["k_proj", "down_proj"], "feedforward_modules": ["down_proj"]},
+            MERGE_IT,
+        ),
+        ({"peft_type": "ADALORA", "target_modules": ["q_proj"], "total_step": 10}, MERGE_IT),
+        ({"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4}, TRAIN_LORA),
+    ],
+    ids=["scales", "a kind of LoRA", "a prompt, which nobody can merge"],
+)
+def test_an_adapter_of_another_type(base: str, tmp_path: Path, config: dict[str, object], advice: str) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
 
-    assert "only LoRA is stacked" in str(refusal(base, str(tmp_path)))
+    said = f"it is of type {config['peft_type']}, and only LoRA is stacked: {advice}."
+    assert str(refusal(base, str(tmp_path))).endswith(said)
 
 
 def test_an_adapter_made_for_another_base(base: str, tmp_path: Path) -> None:

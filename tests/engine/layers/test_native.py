@@ -96,8 +96,10 @@ def test_each_row_attends_to_its_own_columns_and_none_behind_them(
         keys[row, :, last + 1 :] = values[row, :, last + 1 :] = torch.nan  # of nobody's concern
 
     result = own(dtype).attend(query, keys, values, (rows, columns), scale=0.3, window=window)
+    head_by_head = query.transpose(0, 1).contiguous().transpose(0, 1)
 
     assert own(dtype).attends(query, keys, values)
+    assert torch.equal(own(dtype).attend(head_by_head, keys, values, (rows, columns), scale=0.3, window=window), result)
     for token, (row, last) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
         seen = slice(max(0, last + 1 - window) if window else 0, last + 1)
         k, v = (whole[row, :, seen].double().repeat_interleave(3, dim=0) for whole in (keys, values))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import cast
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
+from peft import LoraConfig, PeftConfig, PeftModel, PeftType, load_peft_weights, set_peft_model_state_dict
 from peft.tuners.lora.layer import Linear as PeftLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
@@ -17,7 +17,8 @@ from worker.engine.errors import AdapterError
 from worker.engine.layers.lora import MERGE_IT, AdapterRows, adapt_rows
 
 # Initialisations that leave the base weights alone; PiSSA, OLoRA and the like move part of them into the adapter.
-_NEUTRAL_INITS = (True, False, "gaussian", "eva", "orthogonal")
+_NEUTRAL_INITS = {"true", "false", "gaussian", "eva", "orthogonal", "mica"}
+_CONVERTIBLE_INITS = ("pissa", "olora", "corda", "lora_ga")
 # Options under which an adapter is more than B A on some layers.
 _BEYOND_LOW_RANK = (
     "alora_invocation_tokens",
@@ -34,7 +35,11 @@ _BEYOND_LOW_RANK = (
     "velora_config",
 )
 
+# Those of them, among others, that PEFT cannot write into the base's weights.
+_UNMERGEABLE = {"alora_invocation_tokens", "arrow_config", "layer_replication", "use_qalora"}
+
 GIVE_ITS_BASE = "give the model that it was trained on as base"
+TRAIN_LORA = "train a plain LoRA adapter, as PEFT cannot merge this one either"
 _UNREADABLE = "its adapter_config.json is none that this version of PEFT reads: save it again, or update PEFT"
 _NO_SUCH_LAYERS = "PEFT puts no LoRA on layers of this model by the names it was trained on ({names}): " + GIVE_ITS_BASE
 _NO_WEIGHTS = "its weights are missing or broken: copy or download it again"
@@ -92,18 +97,22 @@ def _or(cause: str) -> Iterator[None]:
 
 
 def _why_not_plain(config: PeftConfig) -> str | None:
-    if not isinstance(config, LoraConfig):
-        return f"it is of type {config.peft_type}, and only LoRA is stacked: {MERGE_IT}"
+    if config.peft_type != PeftType.LORA or not isinstance(config, LoraConfig):
+        kind, advice = PeftType(config.peft_type).value, TRAIN_LORA if config.is_prompt_learning else MERGE_IT
+        return f"it is of type {kind}, and only LoRA is stacked: {advice}"
     if getattr(config, "target_parameters", None):
-        return f"it updates experts, which lie in one tensor (target_parameters), not linear layers alone: {MERGE_IT}"
+        return f"it updates tensors, as those of experts (target_parameters), not linear layers alone: {MERGE_IT}"
     used = [name for name in _BEYOND_LOW_RANK if getattr(config, name, None)]
     if used:
-        return f"it uses {', '.join(used)}, which is more than a low-rank update: {MERGE_IT}"
+        advice = TRAIN_LORA if _UNMERGEABLE.intersection(used) else MERGE_IT
+        return f"it uses {', '.join(used)}, which is more than a low-rank update: {advice}"
     if config.bias != "none":
         return f"it trained biases (bias={config.bias!r}), which is more than a low-rank update: {MERGE_IT}"
-    if config.init_lora_weights not in _NEUTRAL_INITS:
-        plain = "save it as plain LoRA (PEFT's path_initial_model_for_weight_conversion)"
-        return f"init_lora_weights={config.init_lora_weights!r} changes the base weights: {plain}"
+    begun = str(config.init_lora_weights).lower()
+    if begun not in _NEUTRAL_INITS:
+        as_plain = "save it as plain LoRA (PEFT's path_initial_model_for_weight_conversion)"
+        advice = as_plain if begun.startswith(_CONVERTIBLE_INITS) else MERGE_IT
+        return f"init_lora_weights={config.init_lora_weights!r} changes the base weights: {advice}"
     config.init_lora_weights = False  # the weights are read next
     config.inference_mode = True
     return None

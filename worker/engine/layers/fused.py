@@ -35,8 +35,9 @@ class FusedRMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., d] -> [..., d]."""
-        if self._kernels is None or x.shape[-1] != len(self.weight):  # which torch says, and a kernel would not notice
-            return F.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+        is_alike = x.shape[-1] == len(self.weight) and x.dtype == self.weight.dtype
+        if self._kernels is None or not is_alike:  # which a kernel would not notice; Mamba's states are float32
+            return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.epsilon)
         return self._kernels.normalise(x.contiguous(), self.weight, self.epsilon)
 
 

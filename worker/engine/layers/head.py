@@ -91,6 +91,7 @@ class VocabularyHead:
         return self._scale(logits)
 
     def _valued(self, hidden: Tensor, adapters: Tensor | None) -> Tensor:
+        hidden = hidden.to(self._weight.dtype)  # Mamba's states are float32, whatever its weights are
         valued = self.values[0](hidden) if 0 in self.values else hidden
         for adapter, value in self.values.items():
             if adapter and adapters is not None:

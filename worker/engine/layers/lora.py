@@ -52,7 +52,7 @@ class AdapterRows:
     def excluded_among(self, num_tokens: int) -> Tensor | None:
         """`excluded`, for a layer that is given this many tokens: those of the line, and no others."""
         if self.excluded is not None and num_tokens != len(self.excluded):
-            message = "an adapter changes a layer that runs on what the cache holds, where tokens of all rows lie"
+            message = "an adapter changes a layer that runs on other tokens than a step's, and cannot tell whose"
             raise NotImplementedError(f"{message}: {MERGE_IT}")
         return self.excluded
 

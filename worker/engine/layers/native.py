@@ -129,10 +129,11 @@ class Kernels:
     def keeps(self, states: tuple[Tensor, Tensor], cache: tuple[Tensor, Tensor]) -> bool:
         """Whether `keep` writes tensors of these layouts."""
         (key, value), (keys, _) = states, cache
-        return key.stride() == value.stride() and key.shape[1] == keys.shape[1] and self.attends(key, *cache)
+        is_alike = key.stride() == value.stride() and key.shape[1] == keys.shape[1]
+        return is_alike and _heads_lie_together(key) and self.attends(key, *cache)
 
     def keep(self, states: tuple[Tensor, Tensor], cache: tuple[Tensor, Tensor], rows: Tensor, columns: Tensor) -> None:
-        """Write keys and values [m, heads, size], of which `attends` is true, to their places [m] in the cache."""
+        """Write keys and values [m, heads, size], of which `keeps` is true, to their places [m] in the cache."""
         (key, value), (keys, values) = states, cache
         self.library.keep(
             key.data_ptr(),
@@ -165,12 +166,12 @@ class Kernels:
         self.library.rotate(x.data_ptr(), cosine.data_ptr(), sine.data_ptr(), num_rows, num_heads, size, x.stride(0))
 
     def attends(self, query: Tensor, keys: Tensor, values: Tensor) -> bool:
-        """Whether `attend` reads tensors of this layout."""
+        """Whether `attend` reads tensors of these shapes, and a cache of this layout."""
         size = query.shape[-1]
         return (
             keys.shape == values.shape
             and keys.stride() == values.stride()
-            and keys.stride()[2:] == query.stride()[1:] == (size, 1)
+            and keys.stride()[2:] == (size, 1)
             and keys.dtype == values.dtype == query.dtype == self.dtype
             and size % self.lanes == 0
             and size <= LARGEST_HEAD
@@ -189,6 +190,8 @@ class Kernels:
         """Query [n, heads, size] over [rows, key heads, capacity, size], each up to its place: (rows, columns) [n]."""
         rows, columns = places
         num_tokens, num_heads, size = query.shape
+        if not _heads_lie_together(query):  # models that turn a part of each head, or norm it, leave them so
+            query = query.contiguous()
         y = query.new_empty(query.shape)
         self.library.attend(
             query.data_ptr(),
@@ -208,6 +211,11 @@ class Kernels:
             window or 0,
         )
         return y
+
+
+def _heads_lie_together(states: Tensor) -> bool:
+    """Whether a token's heads lie one behind the other in [m, heads, size]."""
+    return states.stride()[1:] == (states.shape[-1], 1)
 
 
 @cache
