@@ -232,11 +232,13 @@ WORDS = st.lists(st.integers(0, 3), max_size=4).map(tuple)
     prompt=st.lists(st.integers(0, 3), min_size=1, max_size=4),
     settled=WORDS,
     endings=st.lists(WORDS, min_size=1, max_size=6),
-    held=st.lists(st.integers(0, 3), max_size=8),
+    num_kept=st.integers(0, 12),
+    others=st.lists(st.integers(0, 3), max_size=3),
 )
 def test_a_tree_has_every_token_of_every_candidate_behind_the_right_ones(
-    prompt: list[int], settled: tuple[int, ...], endings: list[tuple[int, ...]], held: list[int]
+    prompt: list[int], settled: tuple[int, ...], endings: list[tuple[int, ...]], num_kept: int, others: list[int]
 ) -> None:
+    held = [*[*prompt, *settled, *endings[0]][:num_kept], *others]
     tree = tree_of(prompt, Continued(settled, tuple(endings)), held)
 
     def text_up_to(node: int) -> list[int]:
