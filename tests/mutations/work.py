@@ -60,14 +60,6 @@ WORK = (
         _RECONCILER,
     ),
     Mechanism(
-        "one end of a worker that is told to end twice",
-        "worker/__main__.py",
-        (("        signal.signal(number, signal.SIG_IGN)\n", "        pass\n"),),
-        (
-            "tests/system/test_passing_faults.py::test_a_worker_that_is_told_to_end_again_and_again_while_it_loads_ends_at_once",
-        ),
-    ),
-    Mechanism(
         "another turn for what one has left",
         "worker/pipeline/turns.py",
         (
