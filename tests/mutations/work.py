@@ -60,6 +60,12 @@ WORK = (
         _RECONCILER,
     ),
     Mechanism(
+        "the next word of a worker that could not say one",
+        "worker/pipeline/presence.py",
+        (("            except Exception:\n", "            except ZeroDivisionError:\n"),),
+        ("tests/worker/pipeline/test_presence.py",),
+    ),
+    Mechanism(
         "another turn for what one has left",
         "worker/pipeline/turns.py",
         (
