@@ -46,6 +46,8 @@ class _Taken(NamedTuple):
 
 
 class _Lease(NamedTuple):
+    """On what terms items are taken: by whom, for which model, and for how long."""
+
     owner: uuid.UUID
     model_digest: str
     seconds: float
@@ -69,24 +71,24 @@ def claim(
     taken, waited = _take_in_turn(session, limit, lease, positions or Positions())
     say(Said.CLAIMED, ((row.id, row.attempt) for _, rows in taken for row in rows), owner)
     bodies = _preferences(session, taken)
-    ended = move(session, {job.id: _claimed(len(rows)) for job, rows in taken})
+    ended = move(session, {job.id: _from_queued_to_running(len(rows)) for job, rows in taken})
     items: list[ClaimedItem] = []
     for job, rows in taken:
         if job.id not in ended:
-            job_id, its, seconds = job.id, bodies[job.tenant_id], waited[job.id]
+            job_id, preferences, seconds = job.id, bodies[job.tenant_id], waited[job.id]
             items += [
-                ClaimedItem(item_id, job_id, attempt, messages, its[preference_hash], sampling, seconds)
+                ClaimedItem(item_id, job_id, attempt, messages, preferences[preference_hash], sampling, seconds)
                 for item_id, attempt, _, preference_hash, _, messages, sampling in rows
             ]
     return items
 
 
-def _claimed(num_items: int) -> dict[ItemState, int]:
+def _from_queued_to_running(num_items: int) -> dict[ItemState, int]:
     return {ItemState.QUEUED: -num_items, ItemState.RUNNING: num_items}
 
 
 def _take_in_turn(
-    session: Session, limit: int, lease: _Lease, reached: Positions
+    session: Session, limit: int, lease: _Lease, positions: Positions
 ) -> tuple[list[_Taken], dict[uuid.UUID, float | None]]:
     """Items of the jobs whose turn it is, and how many seconds each job has waited.
 
@@ -100,7 +102,7 @@ def _take_in_turn(
         found = fairness.candidates(session, model_digest=lease.model_digest, passed=passed)
         planned = fairness.plan(found, limit - sum(num_taken.values()))
         for job, num_items in planned.items():
-            if rows := _take(session, job.id, num_items, lease, reached):
+            if rows := _take(session, job.id, num_items, lease, positions):
                 taken.append(_Taken(job, rows))
                 num_taken[job.id] = len(rows)
         looked_at += found
@@ -111,20 +113,20 @@ def _take_in_turn(
     return taken, {each.job.id: each.waited_seconds for each in looked_at}
 
 
-def _take(session: Session, job_id: uuid.UUID, limit: int, lease: _Lease, reached: Positions) -> list[_Row]:
+def _take(session: Session, job_id: uuid.UUID, limit: int, lease: _Lease, positions: Positions) -> list[_Row]:
     """Items of one job from where the last claim ended; from the beginning, where too few are left ahead."""
-    after = reached.after(job_id)
+    after = positions.after(job_id)
     rows = _take_after(session, job_id, limit, lease, after)
     if after is not None and len(rows) < limit:
-        reached.forget(job_id)
+        positions.forget(job_id)
         rows += _take_after(session, job_id, limit - len(rows), lease, None)
     elif rows:
-        reached.reach(job_id, Position(rows[-1].stretch, rows[-1].preference_hash, rows[-1].position))
+        positions.reach(job_id, Position(rows[-1].stretch, rows[-1].preference_hash, rows[-1].position))
     return rows
 
 
 def _take_after(session: Session, job_id: uuid.UUID, limit: int, lease: _Lease, after: Position | None) -> list[_Row]:
-    """In the order of the queue; what others are just taking is passed over."""
+    """In the order of the queue, which RETURNING does not keep; what others are just taking is passed over."""
     given = {
         "of_job": job_id,
         "of_model": lease.model_digest,
@@ -135,8 +137,7 @@ def _take_after(session: Session, job_id: uuid.UUID, limit: int, lease: _Lease, 
     if after is None:
         rows = session.connection().execute(_TAKE, given).all()
     else:
-        reached = dict(zip(_REACHED, after, strict=True))
-        rows = session.connection().execute(_TAKE_AFTER, {**given, **reached}).all()
+        rows = session.connection().execute(_TAKE_AFTER, {**given, **dict(zip(_AFTER, after, strict=True))}).all()
     return sorted(rows, key=_place_of)
 
 
@@ -205,7 +206,7 @@ def _locking(ids: Select[int]) -> Select[int]:
 
 
 _PLACE = (Item.stretch, Item.preference_hash, Item.position)
-_REACHED = ("after_stretch", "after_hash", "after_position")
+_AFTER = ("after_stretch", "after_hash", "after_position")
 
 
 def _taking(*conditions: ColumnElement[bool]) -> ReturningUpdate[*tuple[Any, ...]]:
@@ -238,5 +239,5 @@ _place_of = itemgetter(2, 3, 4)
 
 _TAKE = _taking()
 _TAKE_AFTER = _taking(
-    tuple_(*_PLACE) > tuple_(*(bindparam(name, type_=part.type) for name, part in zip(_REACHED, _PLACE, strict=True)))
+    tuple_(*_PLACE) > tuple_(*(bindparam(name, type_=part.type) for name, part in zip(_AFTER, _PLACE, strict=True)))
 )

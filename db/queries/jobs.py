@@ -58,7 +58,7 @@ class Schedule:
     window_seconds: int | None = None
 
 
-NOW = Schedule()
+AT_ONCE = Schedule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def insert_job(
     model_digest: str,
     metadata: JsonObject,
     num_items: int,
-    schedule: Schedule = NOW,
+    schedule: Schedule = AT_ONCE,
     facts: Facts = NO_FACTS,
     is_announced: bool = True,
 ) -> uuid.UUID:
@@ -270,16 +270,17 @@ def _waiting_for() -> tuple[ColumnElement[Any], ...]:
     goes_first = tuple_(fairness.rank(other), other.id) < tuple_(fairness.rank(Job), Job.id)
     is_open = (other.model_digest == Job.model_digest, other.finished_at.is_(None))
     before = case((and_(goes_first, *fairness.may_be_claimed(other)), other.num_queued), else_=0)
-    looked_at = select(before.label("before")).where(other.tenant_id == Job.tenant_id, *is_open)
-    looked_at = looked_at.order_by(other.id).limit(JOBS_BEFORE_SAMPLE).correlate(Job)
     is_others = and_(other.tenant_id != Job.tenant_id, *fairness.may_be_claimed(other))
-    others = select(case((is_others, 1), else_=0).label("others")).where(*is_open)
-    others = others.order_by(other.id).limit(JOBS_BEFORE_SAMPLE).correlate(Job)
-    own, all_ = looked_at.subquery(), others.subquery()
+    of_its_tenant = select(before.label("before")).where(other.tenant_id == Job.tenant_id, *is_open)
+    of_all = select(case((is_others, 1), else_=0).label("is_others")).where(*is_open)
+    own, all_ = (
+        looked_at.order_by(other.id).limit(JOBS_BEFORE_SAMPLE).correlate(Job).subquery()
+        for looked_at in (of_its_tenant, of_all)
+    )
     counted = {
         "num_before": select(func.coalesce(func.sum(own.c.before), 0)),
         "num_jobs_before": select(func.count(own.c.before)),
-        "has_others": select(func.coalesce(func.max(all_.c.others), 0)),
+        "has_others": select(func.coalesce(func.max(all_.c.is_others), 0)),
     }
     waits = and_(Job.num_queued > 0, Job.num_running == 0, Job.finished_at.is_(None))
     return tuple(case((waits, each.scalar_subquery()), else_=null()).label(name) for name, each in counted.items())

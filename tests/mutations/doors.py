@@ -138,6 +138,39 @@ DOORS = (
         ("tests/worker/test_publisher.py",),
     ),
     Mechanism(
+        "the end of a rest when all ends",
+        "worker/queue.py",
+        (
+            (
+                "            self._is_closed = True\n            self._changed.notify_all()",
+                "            self._is_closed = True",
+            ),
+        ),
+        ("tests/worker/test_publisher.py",),
+    ),
+    Mechanism(
+        "no resuming behind a deadline",
+        "api/jobs/flow.py",
+        (
+            (
+                "        record_in_time(session, caller.tenant_id, job_id)\n        if not pausing.resume",
+                "        if not pausing.resume",
+            ),
+        ),
+        ("tests/api/jobs/test_job_flow.py",),
+    ),
+    Mechanism(
+        "no priority behind a deadline",
+        "api/jobs/flow.py",
+        (
+            (
+                "        record_in_time(session, caller.tenant_id, job_id)\n        if not prioritising",
+                "        if not prioritising",
+            ),
+        ),
+        ("tests/api/jobs/test_job_flow.py",),
+    ),
+    Mechanism(
         "the end of a message that nobody takes",
         "worker/queue.py",
         (("            expires=MESSAGE_SECONDS,\n", ""),),

@@ -60,12 +60,10 @@ WORK = (
         _RECONCILER,
     ),
     Mechanism(
-        "one end of a worker that is told to end twice",
-        "worker/__main__.py",
-        (("        signal.signal(number, signal.SIG_IGN)\n", "        pass\n"),),
-        (
-            "tests/system/test_passing_faults.py::test_a_worker_that_is_told_to_end_again_and_again_while_it_loads_ends_at_once",
-        ),
+        "the next word of a worker that could not say one",
+        "worker/pipeline/presence.py",
+        (("            except Exception:\n", "            except ZeroDivisionError:\n"),),
+        ("tests/worker/pipeline/test_presence.py",),
     ),
     Mechanism(
         "another turn for what one has left",

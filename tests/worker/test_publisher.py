@@ -102,6 +102,10 @@ def test_a_redis_that_refuses_is_left_in_peace_for_a_while() -> None:
     assert not queue.asked.wait(0.3)
 
     publisher.close(0)
+    sending = publisher._thread  # noqa: SLF001 - it is nobody else's business
+    assert sending is not None
+    sending.join(30)
+    assert not sending.is_alive(), "it rests no longer"
 
 
 def test_closing_waits_no_longer_than_it_is_told() -> None:

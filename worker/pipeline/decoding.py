@@ -49,10 +49,10 @@ class DecodingPolicy:
 
 
 class _Timer:
-    """Says when something is due; at first it is."""
+    """Says when something is due: at once, or in so many seconds."""
 
-    def __init__(self) -> None:
-        self._due_at = 0.0
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.restart(seconds)
 
     def is_due(self) -> bool:
         return time.monotonic() >= self._due_at
@@ -93,8 +93,8 @@ class Decoding:
         try:
             while not self._has_to_end():
                 self._keep_leases()
-                claimed = self._waiting_out(self._claim)
-                if claimed == 0 and self.is_idle:
+                num_claimed = self._waiting_out(self._claim)  # None: the database could not say
+                if num_claimed == 0 and self.is_idle:
                     return False
                 self._advance()
             self._drain()
@@ -124,11 +124,11 @@ class Decoding:
         However long an item takes, it ends: only a worker that stops gives back what takes longer than it has.
         """
         patience: _Timer | None = None
-        while not self.is_idle and not (patience and patience.is_due()):
-            if self.stopping.is_set() and patience is None:
-                patience = _Timer()
-                patience.restart(self._policy.drain_seconds)
-                continue
+        while not self.is_idle:
+            if self.stopping.is_set():
+                patience = patience or _Timer(self._policy.drain_seconds)
+                if patience.is_due():
+                    return
             self._keep_leases()
             self._advance()
 

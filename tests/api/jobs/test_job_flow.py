@@ -217,17 +217,17 @@ def test_a_job_whose_window_has_ended_is_expired_to_whoever_looks_although_no_wo
     assert read(client, job_id)["counts"]["failed"] == 2
 
 
-def test_a_job_whose_window_has_ended_is_neither_cancelled_nor_paused_nor_listed_as_open(
+def test_a_job_whose_window_has_ended_can_no_longer_be_acted_on_and_is_not_listed_as_open(
     api: Api, client: TestClient
 ) -> None:
     job_id = a_job(client, completion_window="1h")
     let_its_window_end(api, job_id)
 
     assert client.get("/v1/jobs", params={"state": "queued"}).json()["data"] == []
-    for verb in ("cancel", "pause"):
+    for verb, body in (("cancel", None), ("pause", None), ("resume", None), ("priority", {"priority": "bulk"})):
         other = a_job(client, completion_window="1h")
         let_its_window_end(api, other)
-        assert client.post(f"/v1/jobs/{other}/{verb}").status_code == 409
+        assert client.post(f"/v1/jobs/{other}/{verb}", json=body).status_code == 409
         assert read(client, other)["state"] == "expired"
 
 
