@@ -60,6 +60,12 @@ OVERLAPS = (
         _OVERLAPS,
     ),
     Mechanism(
+        "one end of a job that was cancelled meanwhile",
+        "db/queries/counters.py",
+        ((" if job_id not in ended])", "])"),),
+        ("tests/webhooks/test_events.py",),
+    ),
+    Mechanism(
         "leases that ran out of items that others hold wait",
         "db/queries/losses.py",
         ((".with_for_update(skip_locked=True)", ".with_for_update()"),),

@@ -9,12 +9,15 @@ from sqlalchemy import event, update
 from starlette.testclient import TestClient
 
 from db.models import Job
-from db.queries import audit, cancelling, deadlines, retrying
+from db.queries import audit, cancelling, claims, deadlines, retrying
 from db.session import Database, clock
+from domain.attempts import Outcome
 from tests.api.conftest import Api
-from tests.builders import a_job, preference, wind_up
+from tests.builders import DIGEST, a_job, preference, wind_up
 from tests.webhooks.conftest import TENANT, a_completed_job, add_webhook, complete, deliveries_of
 from tests.webhooks.receiver import Receiver
+
+OWNER = uuid.UUID(int=1)
 
 
 def by_a_worker(database: Database) -> uuid.UUID:
@@ -80,6 +83,24 @@ def test_the_end_of_a_job_is_one_event(
     assert (recorded.event_type, sent["type"], sent["data"]["id"]) == (event_type, event_type, str(job_id))
     assert sent["id"] == f"evt_{recorded.event_id.hex}"
     assert sum(sent["data"]["counts"].values()) == 2 * sent["data"]["counts"]["total"]
+
+
+def test_what_is_saved_of_a_job_that_was_cancelled_meanwhile_is_no_second_end(
+    database: Database, client: TestClient, receiver: Receiver
+) -> None:
+    add_webhook(client, receiver)
+    cancelled, completed = (a_job(database, tenant=TENANT) for _ in range(2))
+    with database.transaction() as session:
+        items = claims.claim(session, owner=OWNER, model_digest=DIGEST, limit=2, lease_seconds=60)
+        assert cancelling.cancel(session, cancelled)
+
+    with database.transaction() as session:
+        outcomes = [Outcome(item.item_id, item.attempt, text="text") for item in items]
+        assert claims.save(session, owner=OWNER, outcomes=outcomes) == {completed}
+
+    recorded = {(each.event_type, json.loads(each.payload)["data"]["id"]) for each in deliveries_of(database)}
+    assert recorded == {("job.cancelled", str(cancelled)), ("job.completed", str(completed))}
+    assert len(deliveries_of(database)) == 2
 
 
 def test_an_event_holds_no_text_and_no_user(database: Database, client: TestClient, receiver: Receiver) -> None:
