@@ -34,7 +34,7 @@ _SHAPE: dict[str, Any] = {
     "pad_token_id": None,
 }
 _WIDE_HEADS = _SHAPE | {"head_dim": 32}
-"""As wide as the kernels of any processor take them."""
+"""As wide as the kernels of any processor take them; Gemma 3 and Phi-3 hand them on in another order of memory."""
 _ONE_OF_EACH = ["sliding_attention", "full_attention"]
 # Some heads are untied that are tied in practice: at random weights, a tied one repeats the last token.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
@@ -51,14 +51,14 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "final_logit_softcapping": 4.0,
         "tie_word_embeddings": False,
     },
-    "gemma3_text": _SHAPE
+    "gemma3_text": _WIDE_HEADS
     | {
         "sliding_window": WINDOW,
         "layer_types": _ONE_OF_EACH,
         "query_pre_attn_scalar": 12,
         "tie_word_embeddings": False,
     },
-    "phi3": _SHAPE | {"sliding_window": WINDOW},
+    "phi3": _WIDE_HEADS | {"sliding_window": WINDOW},
     "olmo2": _SHAPE,
     "granite": _SHAPE
     | {

@@ -58,13 +58,14 @@ METHODS: dict[str, tuple[Quantised, dict[str, object]]] = {
 }
 
 
-def save_quantised(folder: Path, method: str) -> str:
-    """A Llama whose layers are quantised; embeddings and head are not."""
+def save_quantised(folder: Path, method: str, **changes: int) -> str:
+    """A Llama whose layers are quantised; embeddings, norms and head are not, and are in bfloat16, as on the Hub."""
     quantise, config = METHODS[method]
-    save(llama(seed=0, **SHAPE), folder)
+    save(llama(seed=0, **(SHAPE | changes)), folder)
     tensors: dict[str, Tensor] = {}
     for name, tensor in load_file(folder / "model.safetensors").items():
-        tensors |= quantise(name.removesuffix(".weight"), tensor) if "_proj." in name else {name: tensor}
+        is_layer = "_proj." in name
+        tensors |= quantise(name.removesuffix(".weight"), tensor) if is_layer else {name: tensor.bfloat16()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     change(folder / "config.json", quantization_config=config | {"quant_method": method})
     return str(folder)
@@ -84,6 +85,8 @@ def unpacked_by_hand(method: str) -> PreTrainedModel:
             if "_proj." in name:
                 weight, scale = quantise("x", parameter).values()
                 parameter.copy_(weight.float() * scale)
+            else:
+                parameter.copy_(parameter.bfloat16())
     return model
 
 
@@ -97,6 +100,19 @@ def test_a_quantised_base_is_decoded_with_an_unquantised_adapter_beside_it(metho
     models = {"base": unpacked_by_hand(method), "policy": merge(unpacked_by_hand(method), policy)}
     oracle = Oracle({name: uncached(model) for name, model in models.items()})
     assert token_ids(completions) == {request.request_id: oracle.answer(request).token_ids for request in requests()}
+    assert load_engine(base, policy, device="cpu", dtype="bfloat16").dtype == torch.bfloat16
+
+
+def test_a_matrix_that_ends_in_a_part_of_a_block_is_refused(tmp_path: Path) -> None:
+    """transformers divides 192 rows under two scales into blocks of 96, where those of 128 were meant."""
+    base = save_quantised(tmp_path, "fp8", intermediate_size=WIDTH + WIDTH // 2)
+
+    with pytest.raises(ModelError) as refused:
+        load_engine(base, device="cpu")
+
+    assert "_proj.weight ends in a part of a block, which transformers unpacks wrongly: give the un" in str(
+        refused.value
+    )
 
 
 def bitsandbytes_of_8_bits() -> QuantizationConfigMixin:

@@ -16,7 +16,14 @@ from transformers.utils import logging
 from worker.engine.checkpoints import files
 from worker.engine.checkpoints.architecture import ATTENTION_IS_ITS_OWN, attention_for, why_unsupported
 from worker.engine.checkpoints.hub import local_folder
-from worker.engine.checkpoints.quantised import method_of, missing_package, unpack_at_load, unpacked, why_unreadable
+from worker.engine.checkpoints.quantised import (
+    method_of,
+    missing_package,
+    unpack_at_load,
+    unpacked,
+    why_not_whole_blocks,
+    why_unreadable,
+)
 from worker.engine.checkpoints.tokenizer_files import TokenizerFiles
 from worker.engine.errors import (
     OTHER_ARCHITECTURE,
@@ -92,7 +99,11 @@ class Checkpoint:
             raise ModelConfigError(path=self.path, cause=first_line(error)) from error
         except (KeyError, StrictDataclassError, TypeError, ValueError) as error:
             raise UnsupportedModelError(path=self.path, cause=self._why_no_configuration()) from error
-        cause = why_unsupported(config) or missing_package(config)
+        cause = (
+            why_unsupported(config)
+            or missing_package(config)
+            or why_not_whole_blocks(config, files.weight_files(self.folder))
+        )
         if cause is not None:
             raise UnsupportedModelError(path=self.path, cause=cause)
         return config
@@ -102,6 +113,7 @@ class Checkpoint:
     ) -> PreTrainedModel:
         """The model with its weights, in evaluation mode on the device; one share of them, where it has others."""
         unpack_at_load(config)
+        method = method_of(config)
         try:
             loaded = AutoModelForCausalLM.from_pretrained(
                 self.folder,
@@ -119,7 +131,6 @@ class Checkpoint:
         except Exception as error:  # the readers of the weight formats have no common error
             if isinstance(error, KeyError) and error.args == (attention.NAME,):
                 raise UnsupportedModelError(path=self.path, cause=ATTENTION_IS_ITS_OWN) from error
-            method = method_of(config)
             if method is not None:
                 raise UnsupportedModelError(path=self.path, cause=why_unreadable(method, error)) from error
             raise ModelWeightsError(path=self.path, cause=first_line(error)) from error
@@ -133,7 +144,8 @@ class Checkpoint:
             raise ModelWeightsError(path=self.path, cause=f"{missing[0]} and {len(missing) - 1} more are missing")
         if model.get_output_embeddings() is None:  # type: ignore[no-untyped-call]  # transformers leaves it untyped
             raise UnsupportedModelError(path=self.path, cause="it has no vocabulary head")
-        model = unpacked(model, dtype)
+        if method is not None or self._gguf_file:
+            model = unpacked(model, dtype)
         model.requires_grad_(requires_grad=False)
         model.train(mode=False)
         placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]  # its decorator hides the signature

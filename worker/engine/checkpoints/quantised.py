@@ -5,10 +5,13 @@ the memory of a model that was never quantised. What cannot be unpacked stays as
 """
 
 import inspect
+from collections.abc import Iterable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any  # a configuration holds whatever its JSON held
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
@@ -16,6 +19,8 @@ from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from worker.engine.errors import first_line
 
 _IN_WORDS = {"fp8": "FP8", "gptq": "GPTQ", "awq": "AWQ", "gguf": "GGUF", "hqq": "HQQ"}
+_PLAIN = (torch.float32, torch.bfloat16, torch.float16)
+_FP8 = "F8_E4M3"  # as safetensors calls it
 # By which package transformers reads each method.
 _PACKAGES = {
     "awq": "gptqmodel",
@@ -43,6 +48,24 @@ def missing_package(config: PreTrainedConfig) -> str | None:
     return f"its weights are quantised ({name}): pip install {package} to have them read, or give unquantised ones"
 
 
+def why_not_whole_blocks(config: PreTrainedConfig, weight_files: Iterable[Path]) -> str | None:
+    """What is said of FP8 matrices that end in a part of a block: transformers takes all blocks for smaller ones."""
+    block = (_stated(config) or {}).get("weight_block_size")
+    if method_of(config) != "fp8" or not block:
+        return None
+    for file in weight_files:
+        if file.suffix != ".safetensors":
+            continue
+        with safe_open(file, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 (no mapping)
+                matrix = weights.get_slice(name)
+                sizes = zip(matrix.get_shape(), block, strict=False)
+                if matrix.get_dtype() == _FP8 and any(size > part and size % part for size, part in sizes):
+                    what = f"its weights are quantised (FP8), and {name} ends in a part of a block"
+                    return f"{what}, which transformers unpacks wrongly: give the unquantised checkpoint"
+    return None
+
+
 def unpack_at_load(config: PreTrainedConfig) -> None:
     """Ask for ordinary weights in this configuration, where its method has that choice."""
     stated = _stated(config)
@@ -52,8 +75,9 @@ def unpack_at_load(config: PreTrainedConfig) -> None:
 
 
 def unpacked(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    """The model with ordinary weights where it can have them, in this dtype."""
-    if getattr(model, "hf_quantizer", None) is None:
+    """The quantised model with ordinary weights where it can have them, in this dtype."""
+    if getattr(model, "hf_quantizer", None) is None:  # unpacked while being read, and the rest left in its dtype
+        _convert(model, dtype)
         return model
     try:
         model = model.dequantize(dtype)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
@@ -76,6 +100,16 @@ def _stated(config: PreTrainedConfig) -> dict[str, Any] | None:
     if stated is None or isinstance(stated, dict):
         return stated
     return dict(stated.to_dict())
+
+
+def _convert(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Bring all parameters to one dtype, in place, but those that the model wants in float32, as transformers does."""
+    wide = {*(model._keep_in_fp32_modules_strict or ())}  # noqa: SLF001 (there is no public name)
+    if dtype == torch.float16:
+        wide |= {*(model._keep_in_fp32_modules or ())}  # noqa: SLF001 (as above)
+    for name, parameter in model.named_parameters():
+        if parameter.dtype in _PLAIN:
+            parameter.data = parameter.data.to(torch.float32 if any(part in name for part in wide) else dtype)
 
 
 def _unpack_tensors(model: PreTrainedModel, dtype: torch.dtype) -> None:
