@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from worker.engine.checkpoints.files import ADAPTER_CONFIG
 from worker.engine.errors import AdapterError
 from worker.engine.layers.lora import MERGE_IT, AdapterRows, adapt_rows
 
@@ -69,9 +71,7 @@ def stack_adapters(
     stack: PeftModel | None = None
     for name, path in paths.items():
         try:
-            with _peft_on_newer_transformers(), _or(_UNREADABLE):
-                config = PeftConfig.from_pretrained(path)
-            stack = _wrapped(model, stack, name, config)
+            stack = _wrapped(model, stack, name, _configuration(path))
             _read_weights(stack, name, path, share_of)
         except _RefusalError as refusal:
             raise AdapterError(path=path, base=base, cause=str(refusal)) from refusal.__cause__
@@ -96,6 +96,27 @@ def _or(cause: str) -> Iterator[None]:
         raise _RefusalError(cause) from error
 
 
+def _configuration(path: str) -> PeftConfig:
+    """What an adapter's folder says; raises where it says that the base's weights were changed."""
+    with _or(_UNREADABLE):
+        stated = PeftConfig.from_json_file(str(Path(path, ADAPTER_CONFIG)))
+        cause = _why_not_neutral(stated.get("init_lora_weights", True))
+    if cause is not None:  # said first: to read some of these, PEFT wants packages that nobody else needs
+        raise _RefusalError(cause)
+    with _peft_on_newer_transformers(), _or(_UNREADABLE):
+        config: PeftConfig = PeftConfig.from_pretrained(path)
+        return config
+
+
+def _why_not_neutral(init: object) -> str | None:
+    begun = str(init).lower()
+    if begun in _NEUTRAL_INITS:
+        return None
+    as_plain = "save it as plain LoRA (PEFT's path_initial_model_for_weight_conversion)"
+    advice = as_plain if begun.startswith(_CONVERTIBLE_INITS) else MERGE_IT
+    return f"init_lora_weights={init!r} changes the base weights: {advice}"
+
+
 def _why_not_plain(config: PeftConfig) -> str | None:
     if config.peft_type != PeftType.LORA or not isinstance(config, LoraConfig):
         kind, advice = PeftType(config.peft_type).value, TRAIN_LORA if config.is_prompt_learning else MERGE_IT
@@ -108,11 +129,6 @@ def _why_not_plain(config: PeftConfig) -> str | None:
         return f"it uses {', '.join(used)}, which is more than a low-rank update: {advice}"
     if config.bias != "none":
         return f"it trained biases (bias={config.bias!r}), which is more than a low-rank update: {MERGE_IT}"
-    begun = str(config.init_lora_weights).lower()
-    if begun not in _NEUTRAL_INITS:
-        as_plain = "save it as plain LoRA (PEFT's path_initial_model_for_weight_conversion)"
-        advice = as_plain if begun.startswith(_CONVERTIBLE_INITS) else MERGE_IT
-        return f"init_lora_weights={config.init_lora_weights!r} changes the base weights: {advice}"
     config.init_lora_weights = False  # the weights are read next
     config.inference_mode = True
     return None
