@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -39,8 +40,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Of tests side by side, each process computes on one thread: two on as many processors only wait for each other.
 
-    So do the processes that tests start. The folders of all are in memory where there is room.
+    So do the processes that tests start. The folders of all are in memory where there is room. All hear a Ctrl-C: what
+    a shell starts in the background is deaf to it, and so would be whatever it starts.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = memory()
     if folder is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))

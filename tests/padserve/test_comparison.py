@@ -219,15 +219,6 @@ def test_a_wrong_setting_and_an_unknown_user_are_lines(padserve: Run) -> None:
     assert unknown.errors.startswith("Error: There is no profile for user nobody")
 
 
-@pytest.fixture
-def a_terminals_interrupt() -> Iterator[None]:
-    """SIGINT as at a terminal: what a shell starts in the background is started deaf to it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("a_terminals_interrupt")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_nothing_behind(
     padserve: Run, server: Server, monkeypatch: pytest.MonkeyPatch, number: signal.Signals

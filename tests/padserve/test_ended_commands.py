@@ -15,7 +15,7 @@ from padserve.client.files import write_lines
 
 ROOT = Path(__file__).parents[2]
 IMPORTED_SLOWLY = """
-import importlib.abc, pathlib, signal, sys, time
+import importlib.abc, pathlib, sys, time
 
 class Slowly(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
@@ -24,7 +24,6 @@ class Slowly(importlib.abc.MetaPathFinder):
             time.sleep(600)
 
 sys.meta_path.insert(0, Slowly())
-signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, and that is inherited
 """
 
 
