@@ -54,11 +54,13 @@ class SwallowingProxy:
                     source: socket.socket = key.fileobj  # type: ignore[assignment]
                     data = source.recv(65536)
                     is_swallowed = is_swallowed or not self._forwarding.is_set()
-                    if not data:
+                    if not data and is_swallowed and source is server:
+                        selector.unregister(server)  # that it has hung up does not arrive either
+                    elif not data:
                         client.close()
                         server.close()
                         return
-                    if not is_swallowed:
+                    elif not is_swallowed:
                         key.data.sendall(data)
 
 
