@@ -62,6 +62,8 @@ class Databases:
         """The template; its server is started when it is first asked for."""
         if self._server is None:
             server = self._stack.enter_context(postgresql_server())
+            administer(server, "ALTER SYSTEM RESET synchronous_commit")  # a commit that is answered has been written
+            administer(server, "SELECT pg_reload_conf()")
             administer(server, f"CREATE DATABASE {_TEMPLATE}")
             self._server = server.set(database=_TEMPLATE)
             _prepare(self._server.render_as_string(hide_password=False))
