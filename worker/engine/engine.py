@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.engine.cache.memory import ROWS_PER_SLOT, Ledger, is_out_of_memory
+from worker.engine.cache.memory import ROWS_PER_SLOT, Ledger, within_memory
 from worker.engine.cache.pages import has_pages
 from worker.engine.cache.prefixes import PrefixKey
 from worker.engine.checkpoints.generation import GenerationDefaults
@@ -199,14 +199,15 @@ class Engine:
             return []
         self._total_steps += 1
         self._total_slot_steps += self._scheduler.num_active
-        if not self._has_run(plan):
+        in_flight = within_memory(lambda: self._decode(plan))
+        if in_flight is None:
             outcomes = self._settle(self._in_flight)
             self._make_room(plan)
             if plan.is_smallest and not outcomes and not self._scheduler.can_read_less(plan):
                 raise OutOfMemoryError
             return outcomes
         self._scheduler.succeed()
-        return self._settle(self._in_flight[: len(self._in_flight) - self._num_ahead])
+        return self._settle(in_flight[: len(in_flight) - self._num_ahead])
 
     def generate(self, requests: Iterable[Request]) -> Generator[Completion | Failure, None, None]:
         """The outcomes of all requests, each as soon as it is known; a refused request is a Failure.
@@ -267,19 +268,14 @@ class Engine:
             except RequestError as error:
                 yield Failure(request.request_id, error.code, str(error))
 
-    def _has_run(self, plan: Plan) -> bool:
-        """Run, steer, sample and feed; false if the device ran out of memory."""
-        try:
-            hidden = self._run(plan)
-            choice = choose_tokens(self._models.runners, hidden, self._current_slots(plan)) if plan.active else None
-            self._is_feeding = True
-            self._feed(plan, choice)
-            self._is_feeding = False
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            return False  # made room for outside this block: the error's traceback keeps the step's tensors alive
-        return True
+    def _decode(self, plan: Plan) -> list[_InFlight]:
+        """Run, steer, sample and feed; the steps whose tokens the host has not seen yet, this one last."""
+        hidden = self._run(plan)
+        choice = choose_tokens(self._models.runners, hidden, self._current_slots(plan)) if plan.active else None
+        self._is_feeding = True
+        self._feed(plan, choice)
+        self._is_feeding = False
+        return self._in_flight
 
     def _run(self, plan: Plan) -> tuple[Tensor, ...]:
         """Last hidden states per runner, of the rows that decode and of those that join them with this step."""

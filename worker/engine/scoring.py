@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from worker.engine.cache.memory import is_out_of_memory
+from worker.engine.cache.memory import within_memory
 from worker.engine.errors import OutOfMemoryError, RequestError
 from worker.engine.models import EngineModels
 from worker.engine.request import Failure, Score, ScoreRequest
@@ -87,12 +87,9 @@ def _groups(texts: Sequence[_Text], num_tokens: int, num_rows: int) -> Iterator[
 def _score_group(
     runner: Runner, texts: Sequence[_Text], num_tokens: int, on_forward: Callable[[], None]
 ) -> list[Outcome]:
-    try:
-        return _read(runner, texts, num_tokens, on_forward)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-    # Outside the block: the error's traceback keeps the forward's tensors alive.
+    outcomes = within_memory(lambda: _read(runner, texts, num_tokens, on_forward))
+    if outcomes is not None:
+        return outcomes
     runner.shrink()
     if len(texts) == 1:
         reason = OutOfMemoryError()

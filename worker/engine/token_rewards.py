@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from worker.engine.cache.memory import is_out_of_memory
+from worker.engine.cache.memory import within_memory
 from worker.engine.cross_tokenizer.given import judged_places, likelihood
 from worker.engine.cross_tokenizer.runner import TextRunner
 from worker.engine.errors import EmptyTextError, GivenTextOutgrowsGuideError, OutOfMemoryError, RequestError
@@ -74,12 +74,10 @@ def token_rewards(
         check_candidates(request, streams, models.limits)
     except RequestError as error:
         return Failure(request.request_id, error.code, str(error))
-    try:
-        return _read(_Text(request, streams, tuple(completion_ids)), models, num_tokens, on_forward)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-    # Outside the block: the error's traceback keeps the forward's tensors alive.
+    text = _Text(request, streams, tuple(completion_ids))
+    outcome = within_memory(lambda: _read(text, models, num_tokens, on_forward))
+    if outcome is not None:
+        return outcome
     for runner in models.runners:
         runner.shrink()
     reason = OutOfMemoryError()

@@ -1,9 +1,10 @@
 """How much the cache may hold, who has been promised how much of it, and how many slots that makes. Holds no tensor."""
 
 import os
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -22,6 +23,8 @@ SHORTEST = 2
 """Tokens of the shortest request: one is read, one is chosen."""
 
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +131,16 @@ def _lines(path: Path) -> list[str]:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an allocation failed; on the CPU, torch has no type of its own for that."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def within_memory(run: Callable[[], Result]) -> Result | None:
+    """What `run` gives, or None where the device ran out of memory.
+
+    On return the tensors of what failed are gone: the error's traceback, which keeps them alive, is not kept.
+    """
+    try:
+        return run()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    return None

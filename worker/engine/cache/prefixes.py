@@ -4,7 +4,6 @@ Users of one group have the same guidelines in front of their prompts, a campaig
 chat turn. Nobody has to say so: the prompts that wait are compared token by token.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -44,7 +43,7 @@ class Prefixes:
     def __init__(self, max_tokens: int) -> None:
         self._max_tokens = max_tokens
         self._trees: dict[StreamWeights, _Node] = {}
-        self._read: OrderedDict[PrefixKey, SharedPrefix] = OrderedDict()
+        self._read: dict[PrefixKey, SharedPrefix] = {}  # not an OrderedDict, which hashes its keys when it is walked
 
     def add(self, weights: StreamWeights, prompt: Sequence[int]) -> None:
         """Count a prompt that waits to be read by these weights."""
@@ -66,13 +65,17 @@ class Prefixes:
 
     def find(self, weights: StreamWeights, prompt: Sequence[int]) -> SharedPrefix | None:
         """The longest prefix of the prompt that was read; at least one token is left to run."""
-        lengths = {len(key.token_ids) for key in self._read if key.weights == weights}
-        for length in sorted(lengths, reverse=True):
-            key = PrefixKey(weights, tuple(prompt[:length]))
-            if length < len(prompt) and key in self._read:
-                self._read.move_to_end(key)
-                return self._read[key]
-        return None
+        best: PrefixKey | None = None
+        for key in self._read:  # compared, not looked up: hashing a beginning costs more than finding that it differs
+            length = len(key.token_ids)
+            if key.weights != weights or length >= len(prompt) or (best and length <= len(best.token_ids)):
+                continue
+            if tuple(prompt[:length]) == key.token_ids:
+                best = key
+        if best is None:
+            return None
+        self._read[best] = self._read.pop(best)
+        return self._read[best]
 
     def missing(self, weights: StreamWeights, prompt: Sequence[int]) -> PrefixKey | None:
         """What to read first, because this waiting prompt and others begin with it; None where nothing is gained."""
@@ -101,7 +104,7 @@ class Prefixes:
         self._read[key] = prefix
         num_tokens = sum(len(kept) for kept in self._read.values())
         while num_tokens > self._max_tokens and len(self._read) > 1:
-            num_tokens -= len(self._read.popitem(last=False)[1])
+            num_tokens -= len(self._read.pop(next(iter(self._read))))
 
     @property
     def kept(self) -> Mapping[PrefixKey, SharedPrefix]:
