@@ -16,7 +16,7 @@ from worker.engine.cache.memory import free_bytes
 from worker.engine.cache.prefixes import PrefixKey, TicketId
 from worker.engine.forwards import LineForward
 from worker.engine.layers.attention import AttentionBlock, AttentionMetadata, CascadeGroup, SharedPrefix
-from worker.engine.layers.graphs import DecodeGraphs, rows_of_graph
+from worker.engine.layers.graphs import DecodeGraphs, WaitsForDeviceError, rows_of_graph
 from worker.engine.layers.head import VocabularyHead
 from worker.engine.parallel.group import ALONE, Group, everywhere
 from worker.engine.rows import PromptChunk, Row, RowKey, RowTable
@@ -106,7 +106,10 @@ class Runner:
         if not len(self.table):
             return self._nothing
         if not pieces and self._graphs is not None and not any(readers for _, readers in self._readers):
-            return self._replay(self._graphs)
+            try:
+                return self._replay(self._graphs)
+            except WaitsForDeviceError:
+                self._graphs = None
         self._stretch(num_decoding, pieces, num_decoding)
         pending = Line(
             self._tokens, self._positions, self._adapter_of_row, {row.adapter for row in self.table.decoding}

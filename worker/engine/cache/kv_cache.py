@@ -226,12 +226,12 @@ class RowCache(StateCache):
     def scrub(self, rows: Tensor) -> None:
         """Forget what is in these rows [m]: a masked NaN would still spoil whoever comes to lie there."""
         of_rows: list[int] = rows.tolist()
-        for tensor in self._tensors:
-            if tensor.is_cuda:
-                tensor[rows] = 0
+        for pages in self._pages:
+            if not pages.is_sparse:
+                pages.tensor[rows] = 0
                 continue
             for row in of_rows:
-                tensor[row, :, : self._held[row]] = 0
+                pages.tensor[row, :, : self._held[row]] = 0
         self.states.scrub(rows)
 
     def move(self, moves: Sequence[tuple[int, int, int]], unproved: Collection[int] = ()) -> None:
@@ -245,8 +245,9 @@ class RowCache(StateCache):
         self.states.move(sources, targets, unproved)
         for _, target, length in moves:
             self._held[target] = max(self._held[target], min(length, self.capacity))  # the pending token is not in yet
-        for tensor in self._tensors:
-            if tensor.is_cuda:  # a launch costs more than columns copied in vain
+        for pages in self._pages:
+            tensor = pages.tensor
+            if not pages.is_sparse:  # on a GPU: a launch costs more than columns copied in vain
                 moved = tensor[list(sources), :, :longest]
                 if unproved:
                     tensor[list(unproved)] = 0

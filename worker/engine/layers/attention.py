@@ -23,7 +23,7 @@ HAS_KERNEL = find_spec("triton") is not None
 """Triton comes with the builds of torch that know a GPU; without it, torch's own attention has to do."""
 
 if HAS_KERNEL:
-    from worker.engine.layers.decode_kernel import attend_to_own_columns
+    from worker.engine.layers.decode_kernel import SMALLEST_SIDE, attend_to_own_columns, columns_per_step
 
 NAME = "padserve_rows"
 LONGEST_PROMPT_BY_TOKENS = 1024
@@ -197,7 +197,7 @@ def attend_rows(
             continue
         queries = block.take(line)
         keys, values = key[block.rows, :, : block.num_keys], value[block.rows, :, : block.num_keys]
-        if HAS_KERNEL and block.is_decoding and query.is_cuda and not block.readers and s_aux is None:
+        if block.is_decoding and not block.readers and s_aux is None and has_decode_kernel(keys, values):
             attended = attend_to_own_columns(queries[:, 0], keys, values, block.columns[:, 0], scoring)[:, None]
         elif block.readers or needs_scores:
             layer = int(module.layer_idx)  # type: ignore[arg-type]  # as the cache is told
@@ -209,6 +209,11 @@ def attend_rows(
 
 
 AttentionInterface.register(NAME, attend_rows)
+
+
+def has_decode_kernel(keys: Tensor, values: Tensor) -> bool:
+    """Whether a kernel of a GPU's reads these, each row no further than it has columns."""
+    return HAS_KERNEL and keys.is_cuda and columns_per_step(keys, values) >= SMALLEST_SIDE
 
 
 def _own_kernels(line: Tensor, key: Tensor, value: Tensor) -> Kernels | None:

@@ -4,7 +4,9 @@ A graph is recorded for a number of rows and replays with new tokens and positio
 cache stays where it is. Rows are rounded up to the next recorded number: those in excess decode their own leavings.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,7 +16,12 @@ Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Tokens, positions and adapters, [rows] each, to last hidden states [rows, d]."""
 
 _SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-_WARM_UPS = 2
+_WARM_UPS = 1  # one more follows, to see whether it waits
+_WAITS = "synchronizing CUDA operation"  # torch's words; it has no type for it
+
+
+class WaitsForDeviceError(Exception):
+    """The forward reads a number back to decide what to do next: a recording would repeat what it decided once."""
 
 
 def rows_of_graph(num_rows: int) -> int:
@@ -40,7 +47,11 @@ class DecodeGraphs:
         )  # graphs share their scratch memory; the pool ends with the last one
 
     def run(self, tokens: Tensor, positions: Tensor, adapters: Tensor, *, any_adapted: bool) -> Tensor:
-        """Last hidden states [n, d]; they are overwritten by the next run."""
+        """Last hidden states [n, d]; they are overwritten by the next run.
+
+        Raises WaitsForDeviceError where this forward cannot be recorded: of a mixture of experts whose code counts each
+        expert's tokens on the host, or of positions that it compares there.
+        """
         key = (rows_of_graph(len(tokens)), any_adapted)
         inputs = torch.zeros(3, key[0], dtype=torch.long, device=self._device)
         inputs[:, : len(tokens)] = torch.stack([tokens, positions, adapters])
@@ -60,6 +71,8 @@ class _Graph:
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):
                 forward(*self._inputs)
+            with _no_waiting():
+                forward(*self._inputs)
         torch.cuda.current_stream(inputs.device).wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph, pool=pool):
@@ -69,3 +82,19 @@ class _Graph:
         self._inputs.copy_(inputs)
         self._graph.replay()
         return self._hidden
+
+
+@contextmanager
+def _no_waiting() -> Iterator[None]:
+    """Raise WaitsForDeviceError where the host waits for the device: in a recording, that would break the stream."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(action="ignore"):  # that this is a prototype
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    except RuntimeError as error:
+        if _WAITS not in str(error):
+            raise
+        raise WaitsForDeviceError from error
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
