@@ -18,6 +18,8 @@ from worker.engine.streams import StreamWeights
 
 LOGITS_AT_ONCE = 2**25
 """Logits that exist at once: 128 MiB in float32."""
+STATES_AT_ONCE = 64
+"""Hidden states whose logits exist at once on a processor: enough for its products, and they stay in its caches."""
 TOKENS_PER_TOKEN = 2
 """Tokens of the guide's that are promised for each of an answer's: more than texts have, but for rare scripts."""
 BRANCHED_TOKENS = 32
@@ -245,6 +247,8 @@ class TextRunner(Runner):
     def _log_probabilities(self, hidden: Tensor, adapters: Sequence[int], asked: Tensor, token_ids: Tensor) -> Tensor:
         """[terms] float64, of tokens [terms] behind the hidden states [nodes, d] that `asked` [terms] names."""
         at_once = max(1, LOGITS_AT_ONCE // self.head.vocab_size)
+        if self._device.type == "cpu":
+            at_once = min(at_once, STATES_AT_ONCE)
         found = torch.empty(len(asked), dtype=torch.float64, device=self._device)
         for start in range(0, len(hidden), at_once):
             part = slice(start, start + at_once)
