@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from worker.engine.layers.attention import AttentionBlock, CascadeGroup, SharedPrefix
+from worker.engine.layers.native import Branches
 from worker.engine.rows import PromptChunk, Row
 
 
@@ -19,6 +20,8 @@ class Line:
     adapters: Tensor
     used: Collection[int]
     """The numbers among `adapters`, as the host knows them."""
+    branches: Branches | None = None
+    """What each token sees, for a processor's kernels, where texts branch; None where none does."""
 
     @classmethod
     def of(cls, pieces: Sequence[PromptChunk], device: torch.device) -> "Line":
@@ -34,7 +37,7 @@ class Line:
         )
 
     def then(self, other: "Line") -> "Line":
-        """These tokens, then those of another line."""
+        """These tokens, then those of another line; texts of neither branch."""
         return Line(
             tokens=torch.cat([self.tokens, other.tokens]),
             positions=torch.cat([self.positions, other.positions]),

@@ -346,5 +346,5 @@ class Runner:
         """Last hidden states [tokens, d] of a line, which these blocks tell apart."""
         self._select(line.adapters, line.used)
         rows, columns = written(blocks, self._device)
-        metadata = AttentionMetadata(rows, columns, blocks, self.windows)
+        metadata = AttentionMetadata(rows, columns, blocks, self.windows, line.branches)
         return self.decoder.run(line.tokens, line.positions, metadata)

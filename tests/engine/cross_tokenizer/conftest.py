@@ -12,6 +12,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 @pytest.fixture(scope="session")
+def llamas(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """The same with a guide whose layers run in one call, where there is a compiler."""
+    return save_pair(tmp_path_factory.mktemp("llamas"), "llama")
+
+
+@pytest.fixture(scope="session")
 def crossed(pair: Pair) -> Engine:
     """Shared: a test that leaves requests in it breaks the next one."""
     return load_engine(pair.base, pair.policy, pair.reference, device="cpu", num_slots=8)

@@ -86,6 +86,28 @@ def test_branches_need_columns_and_no_positions(crossed: Engine) -> None:
     assert many.reward is not None
 
 
+def test_a_request_runs_what_its_own_candidates_branch_into_whatever_others_ask_for(
+    crossed: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = Request("few", guided(12), 1.0, k=2, max_tokens=3, return_rewards=True)
+    many = Request("many", guided(14)[:1], k=60, temperature=0.5, max_tokens=5)  # not guided
+    sizes: list[int] = []
+    run = TextRunner._run_trees  # noqa: SLF001 (what is run shows nowhere else)
+
+    def noted(self: TextRunner, trees: Sequence[Tree], rows: Sequence[Row], *, first_row: int) -> Tensor:
+        sizes.append(sum(len(tree.tokens) for tree in trees))
+        return run(self, trees, rows, first_row=first_row)
+
+    monkeypatch.setattr(TextRunner, "_run_trees", noted)
+    alone = decode(crossed, [few])["few"]
+    sizes_alone, sizes = sizes, []
+    beside = decode(crossed, [few, many])["few"]
+
+    assert beside.token_ids == alone.token_ids
+    assert beside.rewards == pytest.approx(alone.rewards, abs=1e-6)
+    assert sizes == sizes_alone
+
+
 def test_branches_that_are_too_many_for_one_forward_are_run_in_several(
     crossed: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

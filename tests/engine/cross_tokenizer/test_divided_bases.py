@@ -5,15 +5,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.engine.cross_tokenizer.pairs import Pair, save_pair
+from tests.engine.cross_tokenizer.pairs import Pair
 from tests.engine.requests import decode
 from worker.engine import Engine, Request, Stream, TokenRewards, load_engine
 from worker.engine.parallel.group import ALONE
-
-
-@pytest.fixture(scope="module")
-def llamas(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return save_pair(tmp_path_factory.mktemp("llamas"), "llama")
 
 
 def _load(pair: Pair, tensor_parallel: int) -> Engine:

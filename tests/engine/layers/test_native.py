@@ -1,5 +1,6 @@
 """The kernels of a processor against the formulas they stand for; without a compiler there are none to try."""
 
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from worker.engine.layers import native
-from worker.engine.layers.native import Kernels, Update, Updates, kernels
+from worker.engine.layers.native import Branches, Kernels, Places, Update, Updates, kernels
 
 DTYPES = [dtype for dtype in (torch.float32, torch.bfloat16) if kernels(dtype)]
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 8e-3}  # of a result rounded once
@@ -95,13 +96,41 @@ def test_each_row_attends_to_its_own_columns_and_none_behind_them(
     for row, last in zip(rows, columns, strict=True):
         keys[row, :, last + 1 :] = values[row, :, last + 1 :] = torch.nan  # of nobody's concern
 
-    result = own(dtype).attend(query, keys, values, (rows, columns), scale=0.3, window=window)
+    result = own(dtype).attend(query, keys, values, Places(rows, columns), scale=0.3, window=window)
     head_by_head = query.transpose(0, 1).contiguous().transpose(0, 1)
 
     assert own(dtype).attends(query, keys, values)
-    assert torch.equal(own(dtype).attend(head_by_head, keys, values, (rows, columns), scale=0.3, window=window), result)
+    again = own(dtype).attend(head_by_head, keys, values, Places(rows, columns), scale=0.3, window=window)
+    assert torch.equal(again, result)
     for token, (row, last) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
         seen = slice(max(0, last + 1 - window) if window else 0, last + 1)
+        k, v = (whole[row, :, seen].double().repeat_interleave(3, dim=0) for whole in (keys, values))
+        scores = torch.einsum("hs,hks->hk", query[token].double(), k) * 0.3
+        assert_near(result[token], torch.einsum("hk,hks->hs", scores.softmax(-1), v))
+
+
+@pytest.mark.parametrize("window", [None, 1, 5, 90])
+@pytest.mark.parametrize("size", [32, 80])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_where_texts_branch_each_token_attends_to_its_own_branch(
+    dtype: torch.dtype, size: int, window: int | None
+) -> None:
+    trunks = [0, 9, 9, 9, 130]
+    paths = [[2], [], [9, 13], [9, 11, 12], [*range(132, 276, 2)]]  # the last has more than are looked at in one go
+    query = drawn(5, 6, size, dtype=dtype)
+    keys, values = drawn(3, 2, 280, size, dtype=dtype), drawn(3, 2, 280, size, dtype=dtype).flip(0)
+    rows = torch.tensor([1, 2, 2, 2, 0])
+    columns = torch.tensor([(*range(trunk), *path)[-1] for trunk, path in zip(trunks, paths, strict=True)])
+    starts = torch.tensor([0, *accumulate(map(len, paths))])
+    branches = Branches(torch.tensor(trunks), starts, torch.tensor([place for path in paths for place in path]))
+    places = Places(rows, columns, branches)
+
+    result = own(dtype).attend(query, keys, values, places, scale=0.3, window=window)
+    some = own(dtype).attend(query[1:4], keys, values, places.of(slice(1, 4)), scale=0.3, window=window)
+
+    assert torch.equal(some, result[1:4])
+    for token, (row, trunk, path) in enumerate(zip(rows.tolist(), trunks, paths, strict=True)):
+        seen = [*range(trunk), *path][-(window or 0) :]
         k, v = (whole[row, :, seen].double().repeat_interleave(3, dim=0) for whole in (keys, values))
         scores = torch.einsum("hs,hks->hk", query[token].double(), k) * 0.3
         assert_near(result[token], torch.einsum("hk,hks->hs", scores.softmax(-1), v))

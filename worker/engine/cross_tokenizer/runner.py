@@ -10,7 +10,7 @@ from worker.engine.batch_layout import Line
 from worker.engine.cache.prefixes import PrefixKey, TicketId
 from worker.engine.cross_tokenizer.retokenizing import Continued
 from worker.engine.cross_tokenizer.texts import Texts
-from worker.engine.cross_tokenizer.tree_block import tree_block
+from worker.engine.cross_tokenizer.tree_block import branches, tree_block
 from worker.engine.cross_tokenizer.trees import Tree, tree_of
 from worker.engine.rows import PromptChunk, Row, RowKey
 from worker.engine.runner import Runner
@@ -18,6 +18,8 @@ from worker.engine.streams import StreamWeights
 
 LOGITS_AT_ONCE = 2**25
 """Logits that exist at once: 128 MiB in float32."""
+STATES_AT_ONCE = 64
+"""Hidden states whose logits exist at once on a processor: enough for its products, and they stay in its caches."""
 TOKENS_PER_TOKEN = 2
 """Tokens of the guide's that are promised for each of an answer's: more than texts have, but for rare scripts."""
 BRANCHED_TOKENS = 32
@@ -183,15 +185,16 @@ class TextRunner(Runner):
         for row, tree in zip(rows, trees, strict=True):
             self._held[row.key] = tree.held[: tree.start]  # if this fails, no more is known
         first_tokens = [0, *accumulate(len(tree.tokens) for tree in trees)]
+        most = max(1, -(-len(trees) // self.num_blocks))
         blocks = [
             tree_block(
-                trees[part],
-                rows[part],
-                first_row=first_row + part.start,
-                first_token=first_tokens[part.start],
+                trees[start : start + most],
+                rows[start : start + most],
+                first_row=first_row + start,
+                first_token=first_tokens[start],
                 device=self._device,
             )
-            for part in self._parts(trees)
+            for start in range(0, len(trees), most)
         ]
         adapters = [row.adapter for row, tree in zip(rows, trees, strict=True) for _ in tree.tokens]
         line = Line(
@@ -199,24 +202,12 @@ class TextRunner(Runner):
             positions=self._index([position for tree in trees for position in tree.positions]),
             adapters=self._index(adapters),
             used={*adapters},
+            branches=branches(trees, rows) if self._device.type == "cpu" else None,
         )
         hidden = self._forward(line, blocks)
         for row, tree in zip(rows, trees, strict=True):
             self._held[row.key] = tree.held
         return hidden
-
-    def _parts(self, trees: Sequence[Tree]) -> list[slice]:
-        """Neighbouring rows that attend together; on a processor, those whose trees branch are not among others."""
-        most = max(1, -(-len(trees) // self.num_blocks))
-        parts = [slice(0, 0)]
-        for index, tree in enumerate(trees):
-            start = parts[-1].start
-            is_alike = self.num_blocks == 1 or tree.is_chain == trees[start].is_chain
-            if is_alike and index < start + most:
-                parts[-1] = slice(start, index + 1)
-            else:
-                parts.append(slice(index, index + 1))
-        return parts
 
     def _summed(self, hidden: Tensor, rows: Sequence[Row], trees: Sequence[Tree], num_candidates: int) -> Tensor:
         """[n, K] float64: each candidate's terms, of the hidden states [tokens, d] of all trees."""
@@ -256,6 +247,8 @@ class TextRunner(Runner):
     def _log_probabilities(self, hidden: Tensor, adapters: Sequence[int], asked: Tensor, token_ids: Tensor) -> Tensor:
         """[terms] float64, of tokens [terms] behind the hidden states [nodes, d] that `asked` [terms] names."""
         at_once = max(1, LOGITS_AT_ONCE // self.head.vocab_size)
+        if self._device.type == "cpu":
+            at_once = min(at_once, STATES_AT_ONCE)
         found = torch.empty(len(asked), dtype=torch.float64, device=self._device)
         for start in range(0, len(hidden), at_once):
             part = slice(start, start + at_once)

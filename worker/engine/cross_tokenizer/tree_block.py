@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from worker.engine.batch_layout import cascade_groups
 from worker.engine.cross_tokenizer.trees import Tree
-from worker.engine.layers.attention import LONGEST_PROMPT_BY_TOKENS, AttentionBlock
+from worker.engine.layers.attention import AttentionBlock
+from worker.engine.layers.native import Branches
 from worker.engine.rows import Row
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -18,25 +22,17 @@ class TreeBlock(AttentionBlock):
 
     starts: Tensor
     """[n], the column of each row's first token."""
-    seen: Tensor
-    """[n, T, T], which tokens of its tree a token sees."""
-    are_chains: bool
-    """Whether no row's tree branches: then columns are in the order of the text, as everywhere."""
-
-    @property
-    def longest_of_own(self) -> float:
-        """Of chains as elsewhere; kernels that go by columns do not know trees."""
-        return LONGEST_PROMPT_BY_TOKENS if self.are_chains else 0.0
+    trees: Sequence[Tree]
 
     def visible(self, window: int | None) -> Tensor:
         """Which keys a token may see [n, 1, T, keys]: its row's text, its ancestors and itself, within the window."""
         if window not in self._visible:
-            num_tokens = self.seen.shape[1]
+            num_tokens = self.columns.shape[1]
             keys = torch.arange(self.num_keys, device=self.starts.device)
             place = keys - self.starts[:, None]  # [n, keys], where in the tree
             within = ((place >= 0) & (place < num_tokens))[:, None]
             place = place.clamp(0, num_tokens - 1)
-            of_tree = self.seen.gather(2, place[:, None].expand(-1, num_tokens, -1)) & within
+            of_tree = self._seen().gather(2, place[:, None].expand(-1, num_tokens, -1)) & within
             visible = of_tree | (keys < self.starts[:, None])[:, None]
             if window is not None:
                 offsets = self.positions[:, :1] - self.starts[:, None]
@@ -44,6 +40,18 @@ class TreeBlock(AttentionBlock):
                 visible &= of_keys[:, None] > self.positions[:, :, None] - window
             self._visible[window] = visible[:, None]
         return self._visible[window]
+
+    def _seen(self) -> Tensor:
+        """[n, T, T], which tokens of its tree a token sees; the last token's again behind it, as those are padded."""
+        num_tokens = self.columns.shape[1]
+        places = [
+            (index * num_tokens + step) * num_tokens + ancestor
+            for index, tree in enumerate(self.trees)
+            for step, ancestors in enumerate(_padded(tree.ancestors(), num_tokens))
+            for ancestor in ancestors
+        ]
+        seen = torch.zeros(len(self.trees) * num_tokens**2, dtype=torch.bool, device=self.starts.device)
+        return seen.index_fill_(0, self.starts.new_tensor(places), 1).view(-1, num_tokens, num_tokens)
 
 
 def tree_block(
@@ -53,31 +61,45 @@ def tree_block(
     widest = max(len(tree.tokens) for tree in trees)
     tokens, positions, columns = [], [], []
     places: list[int] = []
-    seen: list[int] = []  # where in [n, T, T]
-    for index, (tree, row) in enumerate(zip(trees, rows, strict=True)):
+    starts = _starts(trees, rows)
+    for index, (tree, start) in enumerate(zip(trees, starts, strict=True)):
         size = len(tree.tokens)
-        # Padded with its own last token, as pieces of prompts are.
-        steps = [min(step, size - 1) for step in range(widest)]
-        tokens.append([first_token + step for step in steps])
-        positions.append([tree.positions[step] for step in steps])
-        columns.append([tree.start - row.offset + step for step in steps])
+        tokens.append(_padded(range(first_token, first_token + size), widest))
+        positions.append(_padded(tree.positions, widest))
+        columns.append(_padded(range(start, start + size), widest))
         places += range(index * widest, index * widest + size)
-        ancestors = tree.ancestors()
-        for step in range(widest):
-            first = (index * widest + step) * widest
-            seen += [first + ancestor for ancestor in ancestors[steps[step]]]
         first_token += size
     return TreeBlock(
         first_row=first_row,
         columns=torch.tensor(columns, device=device),
         positions=torch.tensor(positions, device=device),
-        num_keys=max(tree.start - row.offset + len(tree.tokens) for tree, row in zip(trees, rows, strict=True)),
+        num_keys=max(start + len(tree.tokens) for tree, start in zip(trees, starts, strict=True)),
         tokens=torch.tensor(tokens, device=device),
         places=torch.tensor(places, device=device),
         readers=cascade_groups(rows, device),
-        starts=torch.tensor([tree.start - row.offset for tree, row in zip(trees, rows, strict=True)], device=device),
-        seen=torch.zeros(len(trees) * widest**2, dtype=torch.bool, device=device)
-        .index_fill_(0, torch.tensor(seen, device=device), 1)
-        .view(len(trees), widest, widest),
-        are_chains=all(tree.is_chain for tree in trees),
+        starts=torch.tensor(starts, device=device),
+        trees=trees,
     )
+
+
+def branches(trees: Sequence[Tree], rows: Sequence[Row]) -> Branches:
+    """The same for a processor's kernels, of all tokens of the line: what each sees, in the order of its text."""
+    trunks, starts = [], [0]
+    paths: list[int] = []
+    for tree, start in zip(trees, _starts(trees, rows), strict=True):
+        for seen in tree.ancestors():
+            num_first = next((place for place, node in enumerate(seen) if place != node), len(seen))
+            trunks.append(start + num_first)
+            paths += [start + node for node in seen[num_first:]]
+            starts.append(len(paths))
+    return Branches(torch.tensor(trunks), torch.tensor(starts), torch.tensor(paths, dtype=torch.long))
+
+
+def _starts(trees: Sequence[Tree], rows: Sequence[Row]) -> list[int]:
+    """The column of each row's first token."""
+    return [tree.start - row.offset for tree, row in zip(trees, rows, strict=True)]
+
+
+def _padded(values: Sequence[_Value], length: int) -> list[_Value]:
+    """With the last one again behind them, as pieces of prompts are."""
+    return [*values, *[values[-1]] * (length - len(values))]

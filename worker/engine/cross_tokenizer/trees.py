@@ -33,11 +33,6 @@ class Tree:
     held: tuple[int, ...]
     """The text of which the row's columns hold the keys afterwards, from the first on."""
 
-    @property
-    def is_chain(self) -> bool:
-        """Whether no two tokens stand in the same place."""
-        return all(parent is None or parent == node - 1 for node, parent in enumerate(self.parents))
-
     def first_terms(self, num_candidates: int) -> tuple[Term, ...]:
         """Those of all candidates' first tokens behind what they share, in order; none where one has no such token."""
         firsts = tuple(term for term in self.terms if term.node == self.terms[0].node)

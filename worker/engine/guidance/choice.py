@@ -129,7 +129,11 @@ def _steer(
 def _stream_logits(
     runners: Sequence[LogitsRunner], hidden: Sequence[Tensor], slots: Slots, token_ids: Tensor, base_logits: Tensor
 ) -> Tensor:
-    """[S, M, K] float64: every stream's logits of its slot's candidates [S, K]; its base's where it has fewer."""
+    """[S, M, K] float64: every stream's logits of its slot's candidates [S, K]; its base's where it has fewer.
+
+    Behind its own k, a slot asks for its first candidate again: what others ask for is nothing to run a guide for.
+    """
+    token_ids = token_ids.where(slots.allowed, token_ids[:, :1])
     logits = base_logits.double()[:, None].repeat(1, slots.coefficients.shape[1], 1)
     for runner, states, other in zip(runners, hidden, slots.others, strict=True):
         if len(other.rows):

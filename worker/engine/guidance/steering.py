@@ -32,13 +32,23 @@ def propose(logits: Tensor, num_candidates: int) -> Candidates:
     values, token_ids = _largest(logits, min(num_candidates + 1, vocab_size))
     finite = values[:, 0].isfinite()
     keys = _total_order(values[:, :num_candidates], token_ids[:, :num_candidates])
-    # Looking at the values costs nothing on the CPU and a synchronisation elsewhere.
-    if num_candidates < vocab_size and (not values.is_cpu or (values[:, -1] == values[:, -2]).any()):
-        last = values[:, num_candidates - 1, None]  # [S, 1]
-        above = keys.masked_fill(values[:, :num_candidates] == last, _LOWEST)
-        keys = torch.cat([above, _ties(logits, last, num_candidates)], dim=1)
+    tied = _tied(values) if num_candidates < vocab_size else token_ids.new_empty(0)
+    if tied is None or len(tied):
+        rows = slice(None) if tied is None else tied
+        last = values[rows, num_candidates - 1, None]  # [tied, 1]
+        above = keys[rows].masked_fill(values[rows, :num_candidates] == last, _LOWEST)
+        among = torch.cat([above, _ties(logits[rows], last, num_candidates)], dim=1)
+        keys[rows] = among.topk(num_candidates).values
     token_ids = _token_ids(keys.topk(num_candidates).values).clamp_(0, vocab_size - 1)
     return Candidates(token_ids, logits.gather(1, token_ids), finite)
+
+
+def _tied(values: Tensor) -> Tensor | None:
+    """The slots whose last candidate may have equals that were left out; None: all are taken for such.
+
+    Looking at the values [S, K + 1] costs nothing on the CPU and a synchronisation elsewhere.
+    """
+    return (values[:, -1] == values[:, -2]).nonzero()[:, 0] if values.is_cpu else None
 
 
 def _largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from worker.engine.errors import OTHER_ARCHITECTURE
-from worker.engine.layers.native import Kernels, kernels_on
+from worker.engine.layers.native import Branches, Kernels, Places, kernels_on
 
 HAS_KERNEL = find_spec("triton") is not None
 """Triton comes with the builds of torch that know a GPU; without it, torch's own attention has to do."""
@@ -133,6 +133,13 @@ class AttentionMetadata:
     blocks: Sequence[AttentionBlock]
     windows: set[int | None] = field(default_factory=set)
     """The sliding windows that layers asked for; filled by the forward."""
+    branches: Branches | None = None
+    """What tokens see where texts branch, for a processor's kernels; None where each sees its row up to itself."""
+
+    @property
+    def places(self) -> Places:
+        """What a processor's kernels need to know."""
+        return Places(self.rows, self.columns, self.branches)
 
     @property
     def is_for_own_kernels(self) -> bool:
@@ -186,13 +193,13 @@ def attend_rows(
     needs_scores = softcap is not None or s_aux is not None
     own = None if needs_scores else _own_kernels(line, key, value)
     if own is not None and metadata.is_for_own_kernels:
-        places = (metadata.rows, metadata.columns)
-        return own.attend(line, key, value, places, scale=scoring.scale, window=sliding_window)[None], None
+        attended = own.attend(line, key, value, metadata.places, scale=scoring.scale, window=sliding_window)
+        return attended[None], None
     parts = []
     for block in metadata.blocks:
         if own is not None and block.is_for_own_kernels:
             part = block.in_line
-            places = (metadata.rows[part], metadata.columns[part])
+            places = metadata.places.of(part)
             parts.append(own.attend(line[part], key, value, places, scale=scoring.scale, window=sliding_window))
             continue
         queries = block.take(line)

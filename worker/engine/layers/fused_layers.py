@@ -18,7 +18,7 @@ from worker.engine.layers.attention import CURRENT_METADATA, AttentionMetadata
 from worker.engine.layers.fused import FusedAttention, FusedGate, FusedRMSNorm, same_code
 from worker.engine.layers.joined import JoinedLinear
 from worker.engine.layers.lora import AdapterRows
-from worker.engine.layers.native import LARGEST_HEAD, Kernels, kernels_on
+from worker.engine.layers.native import LARGEST_HEAD, Kernels, PlacesStruct, kernels_on
 from worker.engine.layers.packed import PanelLinear
 
 _POINTER, _INT, _DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
@@ -43,7 +43,8 @@ class _Layer(ctypes.Structure):
 
 class _Line(ctypes.Structure):
     _fields_ = (
-        *_fields(_POINTER, "rows columns cosine sine excluded"),
+        *_fields(PlacesStruct, "places"),
+        *_fields(_POINTER, "cosine sine excluded"),
         *_fields(_INT, "num_tokens num_adapters is_adapted"),
     )
 
@@ -103,8 +104,7 @@ class FusedLayers(nn.Module):
         is_adapted = self._adapters is not None and self._adapters.any_adapted
         excluded = self._adapters.excluded_among(num_tokens) if self._adapters is not None and is_adapted else None
         line = _Line(
-            metadata.rows.data_ptr(),
-            metadata.columns.data_ptr(),
+            metadata.places.struct,
             cosine.data_ptr(),
             sine.data_ptr(),
             None if excluded is None else excluded.data_ptr(),

@@ -224,26 +224,48 @@ INLINE void weighed(const int width, vec *summed, float faded, const float *weig
     for (int i = 0; i < width; i++) summed[i] = v[i];
 }
 
-/* One query [heads, size] per row over the columns first to last of its keys and values [key heads, columns, size]:
+/* The columns of its row that a token sees, in the order of its text: from `first` to before `trunk`, then those of its
+   path, as many as `length` says. */
+struct seen {
+    long first, trunk, length;
+    const int64_t *path;
+};
+
+/* Some columns [count, size] of keys or values one behind the other in `together`. */
+INLINE const element *gathered(const element *from, const int64_t *columns, long count, long size, element *together) {
+    for (long c = 0; c < count; c++) memcpy(together + c * size, from + columns[c] * size, size * sizeof(element));
+    return together;
+}
+
+/* One query [heads, size] per row over what it sees of its keys and values [key heads, columns, size]:
    the running softmax of FlashAttention (Dao et al., 2022). size is a multiple of LANES and at most 256. */
-INLINE void attend_one(const element *q, const element *keys, const element *values, element *y, long first, long last,
+INLINE void attend_one(const element *q, const element *keys, const element *values, element *y, struct seen seen,
                        long group, long size, float scale) {
     float total[group], largest[group];
+    element near_keys[CHUNK * size], near_values[CHUNK * size];
+    long last = seen.trunk + seen.length;
     vec scores[CHUNK / LANES];
     vec summed[group][256 / LANES];
     for (long g = 0; g < group; g++) {
         total[g] = 0, largest[g] = -INFINITY;
         for (long i = 0; i < size / LANES; i++) summed[g][i] = all(0);
     }
-    for (long start = first; start <= last; start += CHUNK) {
-        long count = last + 1 - start < CHUNK ? last + 1 - start : CHUNK;
+    for (long start = seen.first, count; start < last; start += count) {
+        const element *k = keys + start * size, *v = values + start * size;
+        long left = (start < seen.trunk ? seen.trunk : last) - start;
+        count = left < CHUNK ? left : CHUNK;
+        if (start >= seen.trunk) {
+            const int64_t *columns = seen.path + (start - seen.trunk);
+            k = gathered(keys, columns, count, size, near_keys);
+            v = gathered(values, columns, count, size, near_values);
+        }
         for (long g = 0; g < group; g++) {
             vec top = all(largest[g]), weights = all(0);
             for (long c = 0; c < count; c += LANES) {
                 vec dots[LANES];
 #pragma GCC unroll 16
                 for (int j = 0; j < LANES; j++) { /* behind the last column its own again, which is not counted */
-                    const element *key = keys + (start + (c + j < count ? c + j : count - 1)) * size;
+                    const element *key = k + (c + j < count ? c + j : count - 1) * size;
                     dots[j] = all(0);
                     for (long i = 0; i < size; i += LANES) dots[j] += load(q + g * size + i) * load(key + i);
                 }
@@ -263,37 +285,53 @@ INLINE void attend_one(const element *q, const element *keys, const element *val
             const float *weight = (const float *)scores;
             long i = 0;
             for (; i + 4 <= size / LANES; i += 4)
-                weighed(4, summed[g] + i, faded, weight, values + start * size + i * LANES, count, size);
+                weighed(4, summed[g] + i, faded, weight, v + i * LANES, count, size);
             for (; i < size / LANES; i++)
-                weighed(1, summed[g] + i, faded, weight, values + start * size + i * LANES, count, size);
+                weighed(1, summed[g] + i, faded, weight, v + i * LANES, count, size);
         }
     }
     for (long g = 0; g < group; g++)
         for (long i = 0; i < size / LANES; i++) store(y + g * size + i * LANES, summed[g][i] / total[g]);
 }
 
-/* Token t and key head h of what `attend` does. */
-static void attend_at(const element *q, const struct cache *cache, element *y, const int64_t *rows,
-                      const int64_t *columns, long t, long h, long group, long key_heads, long size, long token_stride,
-                      double scale, long window) {
-    long place = rows[t] * cache->row_stride + h * cache->head_stride, last = columns[t];
-    long first = window && last >= window ? last + 1 - window : 0;
-    q += t * token_stride + h * group * size, y += (t * key_heads + h) * group * size;
-    const element *keys = cache->keys + place, *values = cache->values + place;
-    if (size == 64) attend_one(q, keys, values, y, first, last, group, 64, scale); /* constants: loops without counters */
-    else if (size == 128) attend_one(q, keys, values, y, first, last, group, 128, scale);
-    else attend_one(q, keys, values, y, first, last, group, size, scale);
+/* Where tokens go in the cache and what they see of it. Token t sees its row up to columns[t]; where texts branch, the
+   first trunks[t] columns, then paths[starts[t]] to before paths[starts[t + 1]]. */
+struct places {
+    const int64_t *rows, *columns, *trunks, *starts, *paths;
+};
+
+INLINE struct seen seen_by(const struct places *places, long t, long window) {
+    struct seen seen = {.trunk = places->columns[t] + 1};
+    if (places->trunks) {
+        seen.trunk = places->trunks[t], seen.path = places->paths + places->starts[t];
+        seen.length = places->starts[t + 1] - places->starts[t];
+    }
+    long hidden = window ? seen.trunk + seen.length - window : 0;
+    if (hidden > 0) seen.first = hidden < seen.trunk ? hidden : seen.trunk;
+    if (hidden > seen.trunk) seen.path += hidden - seen.trunk, seen.length -= hidden - seen.trunk;
+    return seen;
 }
 
-/* y [n, heads, size] of queries q, tokens `token_stride` and heads `size` apart; token t reads the columns up to
-   columns[t] of row rows[t] of keys and values, rows `row_stride` and heads `head_stride` apart; window 0 is none. */
-void attend(const element *q, element *keys, element *values, element *y, const int64_t *rows, const int64_t *columns,
-            long n, long heads, long key_heads, long size, long token_stride, long row_stride, long head_stride,
-            double scale, long window) {
+/* Token t and key head h of what `attend` does. */
+static void attend_at(const element *q, const struct cache *cache, element *y, const struct places *places, long t,
+                      long h, long group, long key_heads, long size, long token_stride, double scale, long window) {
+    long place = places->rows[t] * cache->row_stride + h * cache->head_stride;
+    struct seen seen = seen_by(places, t, window);
+    q += t * token_stride + h * group * size, y += (t * key_heads + h) * group * size;
+    const element *keys = cache->keys + place, *values = cache->values + place;
+    if (size == 64) attend_one(q, keys, values, y, seen, group, 64, scale); /* constants: loops without counters */
+    else if (size == 128) attend_one(q, keys, values, y, seen, group, 128, scale);
+    else attend_one(q, keys, values, y, seen, group, size, scale);
+}
+
+/* y [n, heads, size] of queries q, tokens `token_stride` and heads `size` apart; each reads what `places` says of keys
+   and values, rows `row_stride` and heads `head_stride` apart; window 0 is none. */
+void attend(const element *q, element *keys, element *values, element *y, const struct places *places, long n,
+            long heads, long key_heads, long size, long token_stride, long row_stride, long head_stride, double scale,
+            long window) {
     struct cache cache = {keys, values, row_stride, head_stride};
 #pragma omp parallel for collapse(2) schedule(dynamic, 2)
     for (long t = 0; t < n; t++)
         for (long h = 0; h < key_heads; h++)
-            attend_at(q, &cache, y, rows, columns, t, h, heads / key_heads, key_heads, size, token_stride, scale,
-                      window);
+            attend_at(q, &cache, y, places, t, h, heads / key_heads, key_heads, size, token_stride, scale, window);
 }

@@ -22,7 +22,7 @@ struct layer {
 
 /* The tokens of a forward: excluded [tokens, adapters] or null, cosine and sine [tokens, size]. */
 struct line {
-    const int64_t *rows, *columns;
+    struct places places;
     const element *cosine, *sine;
     const uint8_t *excluded;
     int64_t num_tokens, num_adapters, is_adapted;
@@ -60,11 +60,12 @@ static void attend_rows(struct worker *worker, const struct layer *l, const stru
     EACH(r, line->num_tokens) {
         element *row = updated(&l->inputs, line, s->joined, r), *key = row + l->heads * size;
         rotate_row(row, line->cosine + r * size, line->sine + r * size, l->heads + l->key_heads, size);
-        keep_one(cache, key, key + l->key_heads * size, line->rows[r], line->columns[r], l->key_heads, size);
+        keep_one(cache, key, key + l->key_heads * size, line->places.rows[r], line->places.columns[r],
+                 l->key_heads, size);
     }
     EACH(i, line->num_tokens * l->key_heads)
-    attend_at(s->joined, cache, s->attended, line->rows, line->columns, i / l->key_heads, i % l->key_heads,
-              l->heads / l->key_heads, l->key_heads, size, stride, l->scale, l->window);
+    attend_at(s->joined, cache, s->attended, &line->places, i / l->key_heads, i % l->key_heads, l->heads / l->key_heads,
+              l->key_heads, size, stride, l->scale, l->window);
 }
 
 /* A layer of x [tokens, d], whose normed rows are made: x is overwritten, and normed for the layer behind it. */

@@ -35,7 +35,7 @@ _ARGUMENTS = {
     "normalise": [_POINTER] * 3 + [_LONG] * 2 + [_DOUBLE],
     "gated": [_POINTER] * 2 + [_LONG] * 3,
     "rotate": [_POINTER] * 3 + [_LONG] * 4,
-    "attend": [_POINTER] * 6 + [_LONG] * 7 + [_DOUBLE, _LONG],
+    "attend": [_POINTER] * 5 + [_LONG] * 7 + [_DOUBLE, _LONG],
 }
 LARGEST_HEAD = 256
 _WEIGHTS = Chunks()
@@ -73,6 +73,49 @@ class Updates:
                 for one in updates
             )
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """What tokens see of their rows where texts branch: their first columns, then columns one by one."""
+
+    trunks: Tensor
+    """[tokens], how many of the row's first columns each sees."""
+    starts: Tensor
+    """[tokens + 1], where in `paths` the others of each token begin."""
+    paths: Tensor
+    """Columns in the order of each token's text, its own the last."""
+
+    def of(self, tokens: slice) -> "Branches":
+        """Those of some tokens of the line, from one to before another."""
+        return Branches(self.trunks[tokens], self.starts[tokens.start : tokens.stop + 1], self.paths)
+
+
+class PlacesStruct(ctypes.Structure):
+    """`struct places` of kernels.c."""
+
+    _fields_ = tuple((name, _POINTER) for name in ("rows", "columns", "trunks", "starts", "paths"))
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where tokens go in the cache: row and column, [tokens] each. A token sees its row up to there, or its branch."""
+
+    rows: Tensor
+    columns: Tensor
+    branches: Branches | None = None
+
+    def of(self, tokens: slice) -> "Places":
+        """Those of some tokens of the line, from one to before another."""
+        branches = None if self.branches is None else self.branches.of(tokens)
+        return Places(self.rows[tokens], self.columns[tokens], branches)
+
+    @property
+    def struct(self) -> PlacesStruct:
+        """For kernels; it is valid as long as this object is."""
+        branches = self.branches
+        of_branches = () if branches is None else (branches.trunks, branches.starts, branches.paths)
+        return PlacesStruct(*(tensor.data_ptr() for tensor in (self.rows, self.columns, *of_branches)))
 
 
 class Kernels:
@@ -182,13 +225,12 @@ class Kernels:
         query: Tensor,
         keys: Tensor,
         values: Tensor,
-        places: tuple[Tensor, Tensor],
+        places: Places,
         *,
         scale: float,
         window: int | None,
     ) -> Tensor:
-        """Query [n, heads, size] over [rows, key heads, capacity, size], each up to its place: (rows, columns) [n]."""
-        rows, columns = places
+        """Query [n, heads, size] over [rows, key heads, capacity, size], each over what its place shows it of them."""
         num_tokens, num_heads, size = query.shape
         if not _heads_lie_together(query):  # models that turn a part of each head, or norm it, leave them so
             query = query.contiguous()
@@ -198,8 +240,7 @@ class Kernels:
             keys.data_ptr(),
             values.data_ptr(),
             y.data_ptr(),
-            rows.data_ptr(),
-            columns.data_ptr(),
+            ctypes.byref(places.struct),
             num_tokens,
             num_heads,
             keys.shape[1],
