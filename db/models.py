@@ -119,6 +119,17 @@ class Preference(Base):
     body: Mapped[JsonObject]
 
 
+class JobPreference(Base):
+    """That some item of a job has a preference, so that one that no job has is found (`db.queries.preferences`)."""
+
+    __tablename__ = "job_preferences"
+    __table_args__ = (Index(None, "tenant_id", "preference_hash"),)
+
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    preference_hash: Mapped[Digest] = mapped_column(primary_key=True)
+    tenant_id: Mapped[uuid.UUID]
+
+
 class Job(Base):
     """What a client submits, and how far it is: five counters that add up to `num_items` at every commit.
 

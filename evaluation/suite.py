@@ -115,7 +115,8 @@ class MalformedSuiteError(ValueError):
         self.path = path
         self.problems = tuple(problems)
         lines = "\n".join(f"  line {n}: {reason}" if n else f"  {reason}" for n, reason in problems)
-        super().__init__(f"{path} has {len(problems)} problems:\n{lines}")
+        what = "problem" if len(problems) == 1 else "problems"
+        super().__init__(f"{path} has {len(problems)} {what}:\n{lines}")
 
 
 @dataclass(frozen=True)
@@ -141,13 +142,12 @@ def read_suite(path: Path) -> Suite:
     """The file's suite; raises MalformedSuiteError naming everything that is wrong with it. Blank lines are skipped."""
     numbered: list[tuple[int, SuiteLine]] = []
     problems: list[tuple[int | None, str]] = []
-    with path.open(encoding="utf-8") as file:
-        for number, text in enumerate(file, start=1):
-            if text.strip():
-                try:
-                    numbered.append((number, _LINE.validate_json(text)))
-                except ValidationError as error:
-                    problems.append((number, _reason(error)))
+    for number, text in enumerate(_lines(path), start=1):
+        if text.strip():
+            try:
+                numbered.append((number, _LINE.validate_json(text)))
+            except ValidationError as error:
+                problems.append((number, _reason(error)))
     problems += _contradictions(numbered, is_complete=not problems)
     if problems:
         raise MalformedSuiteError(path, sorted(problems, key=lambda problem: problem[0] or 0))
@@ -159,6 +159,14 @@ def read_suite(path: Path) -> Suite:
         combinations=tuple(line.principles for line in lines if isinstance(line, Combination)),
         opposites=tuple(line.principles for line in lines if isinstance(line, Opposites)),
     )
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            yield from file
+    except UnicodeDecodeError as error:
+        raise MalformedSuiteError(path, [(None, "it is not text in UTF-8")]) from error
 
 
 def write_suite(path: Path, lines: Iterable[SuiteLine]) -> None:

@@ -23,6 +23,7 @@ class HeadMiddleware:
 
         async def send_head(message: Message) -> None:
             nonlocal is_sent
+            scope["method"] = "HEAD"  # routing is done: the server reads here whether a body is owed
             if message["type"] != "http.response.body":
                 await send(message)
                 return

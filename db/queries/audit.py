@@ -126,6 +126,9 @@ INVARIANTS = MappingProxyType(
         f"WHERE {_IS_SEEN} AND (num_items <> (SELECT count(*) FROM items WHERE items.job_id = jobs.id) "
         "OR num_items <> (SELECT coalesce(max(position) + 1, 0) FROM items WHERE items.job_id = jobs.id) "
         "OR 0 <> (SELECT coalesce(min(position), 0) FROM items WHERE items.job_id = jobs.id))",
+        "an_item_has_its_preference": "SELECT items.id FROM items JOIN jobs ON jobs.id = items.job_id "
+        f"WHERE {_IS_SEEN} AND NOT EXISTS (SELECT 1 FROM preferences "
+        "WHERE preferences.tenant_id = jobs.tenant_id AND preferences.hash = items.preference_hash)",
         "a_job_is_open_as_long_as_an_item_is": "SELECT id FROM jobs WHERE NOT is_winding_up AND (finished_at IS NULL) "
         f"<> EXISTS (SELECT 1 FROM items WHERE items.job_id = jobs.id AND items.state IN {_OPEN})",
         "a_job_that_ended_says_when": "SELECT id FROM jobs "

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.bulk import insert_rows
@@ -65,6 +65,7 @@ def store_preferences(session: Session, *, tenant_id: uuid.UUID, bodies: Mapping
 
 
 def _are_stored(session: Session, tenant_id: uuid.UUID, hashes: list[str]) -> bool:
-    """Whether all of these are there. They stay there: no preference is ever removed or changed."""
-    there = select(func.count()).where(Preference.tenant_id == tenant_id, Preference.hash.in_(hashes))
-    return session.scalars(there).one() == len(hashes)
+    """Whether all of these are there. Until this transaction ends none of them is removed."""
+    there = select(Preference.hash).where(Preference.tenant_id == tenant_id, Preference.hash.in_(hashes))
+    held = there.with_for_update(read=True, key_share=True)
+    return len(session.scalars(held).all()) == len(hashes)

@@ -23,6 +23,7 @@ BREAKAGES = {
     "counters_are_those_of_the_items": "UPDATE jobs SET num_queued = num_queued - 1, num_failed = num_failed + 1 "
     "WHERE state = 'running'",
     "every_item_is_stored": "UPDATE items SET position = 99 WHERE position = 3",
+    "an_item_has_its_preference": "DELETE FROM preferences",
     "a_job_is_open_as_long_as_an_item_is": "UPDATE jobs SET finished_at = NULL WHERE state = 'completed'",
     "a_job_that_ended_says_when": "UPDATE jobs SET started_at = NULL WHERE state = 'running'",
     "an_item_that_ended_says_when": "UPDATE items SET finished_at = NULL WHERE state = 'failed'",

@@ -64,6 +64,23 @@ def test_a_suite_is_read_whatever_the_order_of_its_lines(tmp_path: Path) -> None
     assert not suite.prompts[0].is_carried_by("A team.")
 
 
+def test_a_byte_order_mark_is_no_part_of_a_suite(tmp_path: Path) -> None:
+    path = write_lines(tmp_path, PRINCIPLE, PROMPT, VALIDATION)
+    plain = read_suite(path)
+
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+    assert read_suite(path) == plain
+
+
+def test_a_suite_in_another_encoding_is_said_to_be_one(tmp_path: Path) -> None:
+    path = write_lines(tmp_path, PRINCIPLE, PROMPT, VALIDATION)
+    path.write_text(path.read_text("utf-8"), encoding="utf-16")
+
+    with pytest.raises(MalformedSuiteError, match="it is not text in UTF-8"):
+        read_suite(path)
+
+
 def test_every_malformed_line_is_named_with_its_number_and_reason(tmp_path: Path) -> None:
     path = write_lines(
         tmp_path,

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from worker.persrm.errors import TrainingError
 from worker.persrm.pairs import MalformedPairsError, read_pairs
 
 GOOD = {"prompt": "Write a tip.", "principles": ["formal"], "chosen": "Kindly wait.", "rejected": "Wait!"}
@@ -21,6 +22,21 @@ def test_well_formed_lines_are_read_in_order(tmp_path: Path) -> None:
 
     assert [pair.chosen for pair in pairs] == ["Kindly wait.", "Please wait."]
     assert pairs[0].principles == ("formal",)
+
+
+def test_the_byte_order_mark_and_line_ends_of_windows_are_no_part_of_a_pair(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n")
+
+    assert [pair.chosen for pair in read_pairs(path)] == ["Kindly wait."]
+
+
+def test_pairs_in_another_encoding_are_said_to_be_that(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps(GOOD), encoding="utf-16")
+
+    with pytest.raises(TrainingError, match="is not text in UTF-8"):
+        read_pairs(path)
 
 
 def test_every_malformed_line_is_named_with_its_number_and_reason(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ class MalformedPairsError(TrainingError):
     def __init__(self, path: Path, problems: Sequence[tuple[int, str]]) -> None:
         self.problems = list(problems)
         lines = "\n".join(f"  line {number}: {reason}" for number, reason in problems)
-        super().__init__(f"{path} has {len(self.problems)} malformed lines:\n{lines}")
+        what = "line" if len(self.problems) == 1 else "lines"
+        super().__init__(f"{path} has {len(self.problems)} malformed {what}:\n{lines}")
 
 
 class PreferencePair(BaseModel):
@@ -43,7 +44,7 @@ def read_pairs(path: Path) -> list[PreferencePair]:
     pairs: list[PreferencePair] = []
     problems: list[tuple[int, str]] = []
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if not line.strip():
                     continue
@@ -51,7 +52,9 @@ def read_pairs(path: Path) -> list[PreferencePair]:
                     pairs.append(PreferencePair.model_validate_json(line))
                 except ValidationError as error:
                     problems.append((number, _reason(error)))
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{path} is not text in UTF-8.") from error
+    except OSError as error:
         raise TrainingError(f"{path} cannot be read: {error}") from error
     if problems:
         raise MalformedPairsError(path, problems)

@@ -8,12 +8,14 @@ from collections.abc import Callable
 import structlog
 
 from db.faults import describe, is_passing
-from db.queries import audit, cancelling, claims, deadlines, deleting, files, fits, idempotency, losses
+from db.queries import audit, cancelling, claims, deadlines, deleting, files, fits, idempotency, losses, preferences
 from db.session import Database
 from worker import metrics
 
 AUDIT_SECONDS = 30.0
 """Between audits of jobs that look well: each counts the items of a few jobs."""
+UNUSED_PREFERENCES_SECONDS = 600.0
+"""Between looks for preferences that no job has any more, and before the first: each looks at all preferences."""
 
 log = structlog.get_logger(__name__)
 
@@ -37,11 +39,12 @@ class Reconciler:
         self._wake = wake
         self._audited: uuid.UUID | None = None
         self._next_audit = 0.0
+        self._next_look_for_unused = time.monotonic() + UNUSED_PREFERENCES_SECONDS
 
     def sweep(self) -> None:
         """One round. Each part is a transaction of its own: none waits for another's locks, nor ends with another."""
         parts = (self._expire, self._enforce_deadlines, self._abandon, self._wind_up, self._remove, self._audit)
-        for part in (*parts, self._look_for_work, self._forget):
+        for part in (*parts, self._look_for_work, self._forget, self._remove_unused_preferences):
             try:
                 part()
             except Exception as error:
@@ -130,6 +133,25 @@ class Reconciler:
         for file_id in expired:
             with self._database.transaction() as session:
                 files.remove_expired(session, file_id)
+
+    def _remove_unused_preferences(self) -> None:
+        """Remove preferences whose last job is gone, each tenant's in a transaction of its own."""
+        if time.monotonic() < self._next_look_for_unused:
+            return
+        self._next_look_for_unused = time.monotonic() + UNUSED_PREFERENCES_SECONDS
+        with self._database.reading() as session:
+            unlisted = preferences.unlisted_jobs(session)
+        for job_id in unlisted:
+            with self._database.transaction() as session:
+                preferences.list_job(session, job_id)
+        num_removed = 1
+        while num_removed:
+            with self._database.reading() as session:
+                unused = preferences.unused(session)
+            num_removed = 0
+            for tenant_id, hashes in unused.items():
+                with self._database.transaction() as session:
+                    num_removed += preferences.remove_unused(session, tenant_id, hashes)
 
     def _look_for_work(self) -> None:
         """Wake this worker where work waits that no message told it of: they are lost, or Redis is away."""
