@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from tests.engine.models import CACHED_OTHERWISE, OUT_OF_LINE, WINDOW, Family, save, save_adapter, save_family, tiny
 from tests.engine.oracle import Oracle, generate_greedily
@@ -59,6 +60,29 @@ def test_guided_requests_equal_the_oracle(model_type: str, tmp_path: Path) -> No
 
     oracle = Oracle.of(family)
     assert token_ids(completions) == {request.request_id: oracle.answer(request).token_ids for request in requests}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "width"), [("deepseek_v3", "moe_intermediate_size"), ("gpt_oss", "intermediate_size")]
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_experts_of_a_width_that_grouped_products_refuse_are_decoded(
+    model_type: str, width: str, dtype: str, tmp_path: Path
+) -> None:
+    """transformers' own forward pass fails on them ("strides should be multiple of 16 bytes"), and so did the load."""
+    model = tiny(model_type, seed=0, **{width: 17}).bfloat16()
+    path = save(model, tmp_path)
+    requests = [Request(index, plain(prompt(index, 1 + 4 * index)), max_tokens=6) for index in range(5)]
+
+    completions = decode(load_engine(path, device="cpu", dtype=dtype, num_slots=3), requests)
+
+    own = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, experts_implementation="eager")
+    for request in requests:
+        text = request.streams[0].prompt + completions[request.request_id].token_ids
+        logits = own(torch.tensor([text])).logits[0, len(request.streams[0].prompt) - 1 : -1].float()
+        chosen = logits.gather(1, torch.tensor(completions[request.request_id].token_ids)[:, None])[:, 0]
+        rounding = 8 * torch.finfo(own.dtype).eps * logits.abs().amax()
+        assert (logits.amax(1) - chosen <= rounding).all()
 
 
 @pytest.mark.parametrize("model_type", ["minicpm3", "deepseek_v3"])

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from tests.engine.models import Family, change, llama, save, save_adapter
@@ -104,6 +105,19 @@ def test_an_adapter_without_its_weights(families: dict[str, Family], tmp_path: P
     (policy / "adapter_model.safetensors").unlink()
 
     assert refusal(families["llama"].base, str(policy)).code == "adapter_unsupported"
+
+
+def test_an_adapter_whose_training_went_wrong(families: dict[str, Family], tmp_path: Path) -> None:
+    """One NaN among its weights: it was the base of which was said that its logits differ by inf%."""
+    policy = Path(shutil.copytree(families["llama"].policy, tmp_path / "policy"))
+    tensors = load_file(policy / "adapter_model.safetensors")
+    name = next(iter(tensors))
+    tensors[name][0, 0] = torch.nan
+    save_file(tensors, policy / "adapter_model.safetensors", metadata={"format": "pt"})
+
+    error = refusal(families["llama"].base, str(policy))
+
+    assert f"not finite, such as {name}" in str(error)
 
 
 def test_embeddings_beside_an_update_of_the_head_may_repeat_the_bases_and_not_change_them(tmp_path: Path) -> None:

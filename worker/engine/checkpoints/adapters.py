@@ -19,7 +19,7 @@ from worker.engine.errors import AdapterError
 from worker.engine.layers.lora import MERGE_IT, AdapterRows, adapt_rows
 
 # Initialisations that leave the base weights alone; PiSSA, OLoRA and the like move part of them into the adapter.
-_NEUTRAL_INITS = {"true", "false", "gaussian", "eva", "orthogonal", "mica"}
+_NEUTRAL_INITS = {"true", "false", "none", "gaussian", "eva", "orthogonal", "mica"}
 _CONVERTIBLE_INITS = ("pissa", "olora", "corda", "lora_ga")
 # Options under which an adapter is more than B A on some layers.
 _BEYOND_LOW_RANK = (
@@ -45,6 +45,7 @@ TRAIN_LORA = "train a plain LoRA adapter, as PEFT cannot merge this one either"
 _UNREADABLE = "its adapter_config.json is none that this version of PEFT reads: save it again, or update PEFT"
 _NO_SUCH_LAYERS = "PEFT puts no LoRA on layers of this model by the names it was trained on ({names}): " + GIVE_ITS_BASE
 _NO_WEIGHTS = "its weights are missing or broken: copy or download it again"
+_NOT_FINITE = "its weights hold values that are not finite, such as {key}: copy or download it again"
 _OTHER_SIZES = "its matrices are of other sizes than this model's layers: " + GIVE_ITS_BASE
 
 
@@ -156,6 +157,9 @@ def _read_weights(stack: PeftModel, name: str, path: str, share_of: Callable[[st
     model: PreTrainedModel = stack.get_base_model()  # type: ignore[assignment]  # PEFT types it as any module
     with _or(_NO_WEIGHTS):
         weights = load_peft_weights(path, device=str(model.device))
+    broken = next((key for key, tensor in weights.items() if not tensor.float().isfinite().all()), None)
+    if broken is not None:
+        raise _RefusalError(_NOT_FINITE.format(key=broken))
     copied = [key for key in weights if ".lora_" not in key and _is_the_models_own(model, key, weights[key])]
     weights = {key: share_of(key, tensor) for key, tensor in weights.items() if key not in copied}
     others = [key for key in weights if ".lora_" not in key]

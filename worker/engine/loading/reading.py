@@ -21,6 +21,7 @@ from worker.engine.errors import (
 )
 from worker.engine.layers.head import ValueHead, vocabulary_layer
 from worker.engine.layers.lora import AdapterRows
+from worker.engine.layers.uneven_experts import loop_over_uneven_experts
 from worker.engine.loading.proof import Proof, ordinary_token_ids, special_ids_of
 from worker.engine.parallel.group import ALONE, Group
 from worker.engine.parallel.shards import Shares, take_shares
@@ -77,6 +78,8 @@ def read_models(
         whole.model(config, dtype, device, holders.size)
         for whole, config, holders in zip(wholes, configs, groups, strict=True)
     ]
+    for model in models:
+        loop_over_uneven_experts(model)
     sizes = [len(vocabulary_layer(model).weight) for model in models]
     crossings = crossings_between(wholes, sizes, tokenizer, eos_token_ids_of(models[0]) | tokenizer.end_ids)
     tokenizers = [whole.tokenizer if number in crossings else tokenizer for number, whole in enumerate(wholes)]
