@@ -96,12 +96,12 @@ _TREES = _without(
 
 _ROWS = (
     *_without(
-        "tree_block.py",
+        "trees.py",
         (_GUIDED,),
         {
             "siblings do not see each other": (
-                "for ancestor in ancestors[steps[step]]",
-                "for ancestor in range(steps[step] + 1)",
+                "[*(seen[parent] if parent is not None else ()), node]",
+                "[*range(node + 1)]",
             )
         },
     ),
