@@ -20,9 +20,9 @@ PREFERENCES_PER_BATCH = 1000
 _UNSYNCHRONISED = {"synchronize_session": False}
 
 
-def unlisted_jobs(session: Session, tenant_id: uuid.UUID | None = None) -> list[uuid.UUID]:
+def unlisted_jobs(session: Session, tenant_id: uuid.UUID | None = None, limit: int | None = None) -> list[uuid.UUID]:
     """The jobs, of all tenants or of one, whose preferences are not listed yet."""
-    unlisted = select(Job.id).where(~exists().where(JobPreference.job_id == Job.id)).order_by(Job.id)
+    unlisted = select(Job.id).where(~exists().where(JobPreference.job_id == Job.id)).order_by(Job.id).limit(limit)
     return list(session.scalars(unlisted if tenant_id is None else unlisted.where(Job.tenant_id == tenant_id)))
 
 

@@ -77,6 +77,7 @@ def test_a_recording_made_for_adapted_rows_alone_serves_others(tmp_path: Path, p
     answers = {request.request_id: oracle.answer(request).token_ids for request in [*adapted, *requests]}
     assert token_ids(completions) == answers
     assert played.num_replays
+    assert played.num_attended
 
 
 @pytest.mark.skipif(

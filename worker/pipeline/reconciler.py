@@ -16,6 +16,8 @@ AUDIT_SECONDS = 30.0
 """Between audits of jobs that look well: each counts the items of a few jobs."""
 UNUSED_PREFERENCES_SECONDS = 600.0
 """Between looks for preferences that no job has any more, and before the first: each looks at all preferences."""
+JOBS_LISTED_PER_SWEEP = 100
+"""The rest, after an upgrade or a rush, waits for the next sweep: leases must not wait for it."""
 
 log = structlog.get_logger(__name__)
 
@@ -135,23 +137,24 @@ class Reconciler:
                 files.remove_expired(session, file_id)
 
     def _remove_unused_preferences(self) -> None:
-        """Remove preferences whose last job is gone, each tenant's in a transaction of its own."""
+        """Remove some preferences whose last job is gone; as long as there is more to do, the next sweep goes on."""
         if time.monotonic() < self._next_look_for_unused:
             return
-        self._next_look_for_unused = time.monotonic() + UNUSED_PREFERENCES_SECONDS
         with self._database.reading() as session:
-            unlisted = preferences.unlisted_jobs(session)
+            unlisted = preferences.unlisted_jobs(session, limit=JOBS_LISTED_PER_SWEEP)
         for job_id in unlisted:
             with self._database.transaction() as session:
                 preferences.list_job(session, job_id)
-        num_removed = 1
-        while num_removed:
-            with self._database.reading() as session:
-                unused = preferences.unused(session)
-            num_removed = 0
-            for tenant_id, hashes in unused.items():
-                with self._database.transaction() as session:
-                    num_removed += preferences.remove_unused(session, tenant_id, hashes)
+        if len(unlisted) == JOBS_LISTED_PER_SWEEP:
+            return
+        with self._database.reading() as session:
+            unused = preferences.unused(session)
+        num_removed = 0
+        for tenant_id, hashes in unused.items():
+            with self._database.transaction() as session:
+                num_removed += preferences.remove_unused(session, tenant_id, hashes)
+        if not num_removed:
+            self._next_look_for_unused = time.monotonic() + UNUSED_PREFERENCES_SECONDS
 
     def _look_for_work(self) -> None:
         """Wake this worker where work waits that no message told it of: they are lost, or Redis is away."""

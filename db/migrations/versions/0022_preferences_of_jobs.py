@@ -1,6 +1,8 @@
 """Which jobs have a preference, so that one that no job has any more is removed.
 
-The previous version of the code works on it: jobs are listed here by a worker, some time after they were stored.
+The previous version of the code works on it: jobs are listed here by a worker, some time after they were stored. Where
+its APIs run beside workers of this version for longer than the ten minutes before a worker's first look, a preference
+can be removed in the moment in which one of them stores a job that has it: they do not hold what they find.
 """
 
 import sqlalchemy as sa

@@ -13,12 +13,13 @@ from structlog.testing import capture_logs
 from db.idempotency_models import IdempotencyRecord
 from db.models import Item, Job, Result
 from db.openai_models import StoredFile
-from db.queries import audit, cancelling, claims, deleting, feedback, files, fits, idempotency, losses
+from db.queries import audit, cancelling, claims, deleting, feedback, files, fits, idempotency, losses, preferences
 from db.queries.audit import leftovers, violations
 from db.queries.idempotency import RequestKey
 from db.session import Database, clock
 from domain.states import ItemState, JobState
 from tests.builders import DIGEST, MODEL, a_job, a_profile, a_tenant, job_state, preference, states_of
+from worker.pipeline import reconciler
 from worker.pipeline.reconciler import Reconciler
 
 NUM_AT_ONCE = 4
@@ -62,6 +63,32 @@ def test_a_fit_whose_message_was_lost_wakes_the_worker(database: Database) -> No
     a_reconciler(database, alarm).sweep()
 
     assert alarm.num_rings == 1
+
+
+def test_a_sweep_lists_few_jobs_and_removes_no_preference_before_all_are_listed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an upgrade all jobs are unlisted: leases and deadlines do not wait until they have been gone through."""
+    monkeypatch.setattr(reconciler, "UNUSED_PREFERENCES_SECONDS", 0.0)
+    monkeypatch.setattr(reconciler, "JOBS_LISTED_PER_SWEEP", 2)
+    for _ in range(3):
+        a_job(database)
+    looks: list[int] = []
+
+    def look(session: Session) -> dict[uuid.UUID, list[str]]:
+        looks.append(len(preferences.unlisted_jobs(session)))
+        return {}
+
+    monkeypatch.setattr(preferences, "unused", look)
+    sweeping = a_reconciler(database)
+
+    sweeping.sweep()
+    with database.reading() as session:
+        assert len(preferences.unlisted_jobs(session)) == 1
+    assert looks == []
+
+    sweeping.sweep()
+    assert looks == [0]
 
 
 def test_the_fit_of_a_dead_worker_is_queued_again(database: Database) -> None:

@@ -16,7 +16,6 @@ Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Tokens, positions and adapters, [rows] each, to last hidden states [rows, d]."""
 
 _SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-_WARM_UPS = 1  # one more follows, to see whether it waits
 _WAITS = "synchronizing CUDA operation"  # torch's words; it has no type for it
 
 
@@ -68,12 +67,13 @@ class _Graph:
         self._inputs = inputs.clone()
         stream = torch.cuda.Stream(inputs.device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         stream.wait_stream(torch.cuda.current_stream(inputs.device))
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UPS):
-                forward(*self._inputs)
-            with _no_waiting():
-                forward(*self._inputs)
-        torch.cuda.current_stream(inputs.device).wait_stream(stream)
+        try:
+            with torch.cuda.stream(stream):
+                forward(*self._inputs)  # what is set up once may wait
+                with _no_waiting():
+                    forward(*self._inputs)
+        finally:  # the cache is written by whoever goes on without a recording, too
+            torch.cuda.current_stream(inputs.device).wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph, pool=pool):
             self._hidden = forward(*self._inputs)
