@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -222,3 +223,19 @@ def test_what_cannot_be_divided_is_refused(model_type: str, changes: dict[str, o
 def test_devices_that_are_not_so_many_are_refused(family: Family, device: str, number: int, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         load_engine(family.base, device=device, tensor_parallel=number)
+
+
+def test_two_devices_share_an_adapter_on_experts(tmp_path: Path) -> None:
+    if torch._C._get_accelerator().type != "cpu":  # noqa: SLF001 (as the engine asks)
+        pytest.skip("transformers divides a model among the GPUs of a torch that is built for them")
+    base = tiny("mixtral", 2, **_EXPERTS)
+    parts = {"target_modules": ["q_proj"], "target_parameters": [f"experts.{n}_proj" for n in ("gate_up", "down")]}
+    paths = save(base, tmp_path / "base"), save_adapter(base, tmp_path / "policy", seed=1, **parts)
+    requests = [Request(number, pad(prompt(number, 5 + number)), max_tokens=12, strength=0.8) for number in range(4)]
+    expected = token_ids(decode(load_engine(*paths, device="cpu"), requests))
+
+    with patch.object(followers, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": ForkedFollower})):
+        engine = load_engine(*paths, device="cpu", tensor_parallel=2)
+
+    assert token_ids(decode(engine, requests)) == expected
+    engine.close()
