@@ -16,7 +16,7 @@ from bench.models import SHAPES, Shape, add_adapter
 from bench.workload import Workload, make_workload
 from worker.engine import Engine
 from worker.engine.layers import attention
-from worker.engine.layers.lora import adapt_rows
+from worker.engine.layers.adapted import adapt_rows
 from worker.engine.loading.assembly import ADMITTED_SHARE_ON_GPU, assemble
 from worker.engine.loading.reading import LoadedModel, LoadedModels
 from worker.engine.streams import StreamWeights

@@ -214,9 +214,10 @@ def save_tokenizer(
 
 @contextmanager
 def peft_on_newer_transformers() -> Iterator[None]:
-    """PEFT reads an attribute that transformers has renamed."""
+    """PEFT reads an attribute that transformers has renamed, and calls ranks of tensors ignored that it takes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys did not match", RuntimeWarning)
         yield
 
 

@@ -31,7 +31,7 @@ ADAPTERS_BEYOND_LOW_RANK: dict[str, dict[str, object]] = {
     "modules_to_save": {"modules_to_save": ["lm_head"]},
     "biases": {"bias": "all"},
     "embed_tokens": {"target_modules": ["embed_tokens"]},
-    "target_parameters": {"target_modules": [], "target_parameters": ["q_proj.weight"]},
+    "embed_tokens.weight": {"target_modules": [], "target_parameters": ["embed_tokens.weight"]},
 }
 
 

@@ -1,66 +1,19 @@
 """A model in two processes, as on two devices: one engine for all tests, its second process started once."""
 
 import os
-import subprocess
-from collections.abc import Iterator, Sequence
-from multiprocessing.connection import Connection
-from types import SimpleNamespace
-from unittest.mock import patch
+from collections.abc import Iterator
 
 import pytest
 import torch
 from transformers import AutoConfig
 
 from tests.engine.models import Family, llama, save, save_adapter, tiny
+from tests.engine.parallel.in_two_processes import MIXTURE, forked_followers
 from tests.engine.requests import decode, mixed_batch, pad, prompt, shaped_batch, token_ids
-from tests.system import forked
 from worker.engine import Completion, Engine, ModelError, Request, Score, ScoreRequest, load_engine
 from worker.engine.cache.kv_cache import RowCache
-from worker.engine.loading.assembly import load_shares
-from worker.engine.parallel import followers
 from worker.engine.parallel.shards import why_not_shared
 from worker.engine.runner import Runner
-
-_EXPERTS = {
-    "vocab_size": 97,
-    "hidden_size": 48,
-    "intermediate_size": 64,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 256,
-    "num_local_experts": 4,
-    "num_experts_per_tok": 2,
-    "initializer_range": 0.3,
-    "bos_token_id": None,
-    "eos_token_id": 96,
-}
-
-
-class ForkedFollower:
-    """A follower's process as its leader sees it, forked where its imports are done.
-
-    How one starts otherwise is seen in `tests/worker/supervision/test_several_devices.py`.
-    """
-
-    def __init__(self, command: Sequence[str], **_others: object) -> None:
-        connection = Connection(os.dup(int(command[-2])))
-        self._process = forked.context().Process(target=_follow, args=(connection,))
-        with forked.with_torch():
-            self._process.start()
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        self._process.join(timeout)
-        return self._process.exitcode
-
-    def kill(self) -> None:
-        self._process.kill()
-
-
-def _follow(connection: Connection) -> None:
-    torch.set_num_threads(1)
-    followers.follow(connection, load_shares)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +30,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Family:
     return Family(
         base=base_folder,
         policy=save_adapter(base, folder / "policy", seed=1, r=8, target_modules=layers),
-        reference=save(tiny("mixtral", 2, **_EXPERTS), folder / "reference"),
+        reference=save(tiny("mixtral", 2, **MIXTURE), folder / "reference"),
     )
 
 
@@ -94,10 +47,8 @@ def whole(family: Family) -> Engine:
 
 @pytest.fixture(scope="module")
 def divided(family: Family) -> Iterator[Engine]:
-    if torch._C._get_accelerator().type != "cpu":  # noqa: SLF001 (as the engine asks)
-        pytest.skip("transformers divides a model among the GPUs of a torch that is built for them")
     names = {*os.environ}
-    with patch.object(followers, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": ForkedFollower})):
+    with forked_followers():
         engine = _load(family, 2)
     yield engine
     engine.close()

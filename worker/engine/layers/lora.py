@@ -11,7 +11,6 @@ from typing import cast
 import torch
 from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 MERGE_IT = "merge it into its base (PEFT's merge_and_unload) and give the merged model instead"
@@ -149,12 +148,3 @@ def _weight(linear: nn.Module) -> Tensor:
     """The weight of PEFT's nn.Linear for A or B, which its containers type as any module."""
     weight = linear.get_parameter("weight")
     return weight.detach()
-
-
-def adapt_rows(model: PreTrainedModel, names: Sequence[str]) -> AdapterRows:
-    """Replace the layers that PEFT wrapped, in place; adapter i + 1 is `names[i]`."""
-    rows = AdapterRows(len(names))
-    for path, module in list(model.named_modules()):
-        if isinstance(module, PeftLinear):
-            model.set_submodule(path, RowAdaptedLinear(module, names, rows))
-    return rows

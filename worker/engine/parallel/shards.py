@@ -64,15 +64,19 @@ class Shares:
 
     styles: Mapping[str, str]
     """How a layer is divided, by its path; whole layers are left out."""
+    stacks: Mapping[str, str]
+    """How a layer's stack of matrices is divided, by its own path, where a layer has such."""
     group: Group
 
-    def of_adapter(self, key: str, tensor: Tensor) -> Tensor:
-        """The share of a LoRA matrix that belongs to this device's share of the layer; `key` is PEFT's."""
-        path, _, matrix = key.removeprefix("base_model.model.").partition(".lora_")
-        style = self.styles.get(path)
-        if matrix.startswith("A") and style == _BY_INPUTS:
+    def of_adapter(self, path: str, matrix: str, tensor: Tensor) -> Tensor:
+        """The share of a LoRA matrix, A or B, that belongs to this device's share of the layer or stack.
+
+        Those of a stack are as PEFT has them, A [experts * rank, in] and B [out, rank * experts].
+        """
+        style = self.styles.get(path, self.stacks.get(path))
+        if matrix == "A" and style == _BY_INPUTS:
             return tensor.chunk(self.group.size, dim=1)[self.group.rank].contiguous()
-        if matrix.startswith("B") and style in (_BY_OUTPUTS, _BY_HALVES):
+        if matrix == "B" and style in (_BY_OUTPUTS, _BY_HALVES):
             halves = tensor.chunk(_DIVIDED[style][1])
             return torch.cat([half.chunk(self.group.size)[self.group.rank] for half in halves])
         return tensor
@@ -97,6 +101,7 @@ def take_shares(model: PreTrainedModel, group: Group) -> Shares:
     They lack the sums, which are made where `Shares.sum_in` says.
     """
     styles: dict[str, str] = {}
+    stacks: dict[str, str] = {}
     for path, module in model.named_modules():
         style = model.tp_plan.get(re.sub(r"\d+", "*", path), "replicate")
         module.__dict__.pop("forward", None)  # transformers' way around it
@@ -104,6 +109,8 @@ def take_shares(model: PreTrainedModel, group: Group) -> Shares:
             if isinstance(parameter, DTensor):
                 local = parameter.to_local().detach()
                 module.register_parameter(name, nn.Parameter(local, requires_grad=False))
+                if (of_stack := model.tp_plan.get(re.sub(r"\d+", "*", f"{path}.{name}"))) is not None:
+                    stacks[f"{path}.{name}"] = of_stack
         if style in _WHOLE:
             continue
         styles[path] = style
@@ -112,7 +119,7 @@ def take_shares(model: PreTrainedModel, group: Group) -> Shares:
             if style == _BY_INPUTS and group.rank > 0:
                 module.register_parameter("bias", None)  # added once
     model._device_mesh = None  # noqa: SLF001 (or PEFT would divide adapters its own way)
-    return Shares(styles, group)
+    return Shares(styles, stacks, group)
 
 
 def _summed(group: Group, _module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
