@@ -55,17 +55,17 @@ class Judge:
         """How much likelier the likeliest token is than the given one: 0 where that is it."""
         logits = [self._logits(stream.weights, (*stream.prompt, *before)) for stream in request.streams]
         base = logits[0]
-        unit = float(base.std())
-        least = base.topk(request.k or len(base)).values[-1]
-        if base[given] < least - ROUNDING * unit:
+        unit, num_candidates = float(base.std()), request.k or len(base)
+        least = base.topk(num_candidates).values[-1]
+        near = base >= least - ROUNDING * unit
+        if not near[given]:
             return float(least - base[given]) / unit
+        if near.sum() > num_candidates:  # which of the last are candidates is rounding: they may be, and need not
+            near = base > least + ROUNDING * unit
         guided = base.clone()
         for stream, of_stream in zip(request.streams, logits, strict=True):
             guided += request.strength * stream.reward * of_stream
-        guided[base < least] = -torch.inf
-        if guided[given] == -torch.inf:
-            return 0.0  # a candidate but for rounding: nobody can say more
-        return float(guided.max() - guided[given]) / unit
+        return max(0.0, float(guided[near].max() - guided[given]) / unit if near.any() else 0.0)
 
     def error(self, request: ScoreRequest, score: Score) -> float:
         """The largest distance of a log-probability that was given from the right one."""

@@ -22,10 +22,10 @@ Which causal language models of transformers {version} the engine decodes exactl
 The names are those of `model_type` in a checkpoint's `config.json`. Of each architecture a tiny model with random
 weights is decoded in float32 on a CPU: prompts of 1 to 75 tokens and shared ones of 20 and 270, read in pieces of
 several sizes; requests that join, leave and are cancelled while others are decoded; unguided, guided by a LoRA adapter
-on the layers that are usually adapted and by one on any of its linear layers, and contrasted with themselves. Each
-token is held against whole texts, run uncached and one by one in float64 by transformers and PEFT. *Exact* means: each
-is the most likely one, or as likely as that but for rounding ({ties} of {tokens} tokens here). What is refused is
-refused when it is loaded, by the sentence beside it.
+on the layers that are usually adapted and by one on attention and the stacks of experts, or on any of its linear layers
+where it has no such stacks, and contrasted with themselves. Each token is held against whole texts, run uncached and
+one by one in float64 by transformers and PEFT. *Exact* means: each is the most likely one, or as likely as that but for
+rounding ({ties} of {tokens} tokens here). What is refused is refused when it is loaded, by the sentence beside it.
 
 | | architectures |
 |---|---|

@@ -94,14 +94,17 @@ def _tried(architecture: str, seed: int, folder: Path) -> Report:
 
 def _loaded(report: Report, base: Path, adapters: Mapping[str, str]) -> tuple[Engine, list[str]]:
     """An engine with as many of the adapters as it takes; what is said of the others is noted."""
-    report.adapters = dict.fromkeys(adapters, "")
     paths = [*adapters.values()][:_MOST_ADAPTERS]
+    engine = None
     if all(Path(path).exists() for path in paths):
         with suppress(Exception):  # which is asked for below, adapter by adapter
-            return _load(base, *paths), paths
-    _load(base)
+            engine = _load(base, *paths)
+    if engine is None:
+        _load(base)
     for name, path in adapters.items():
-        report.adapters[name] = _why_not_stacked(base, path)
+        report.adapters[name] = _why_not_stacked(base, path) if engine is None or path not in paths else ""
+    if engine is not None:
+        return engine, paths
     paths = [path for name, path in adapters.items() if not report.adapters[name]][:_MOST_ADAPTERS]
     return _load(base, *paths), paths
 
@@ -131,17 +134,20 @@ def _by_configuration_alone(architecture: str, base: Path, error: Exception) -> 
 
 
 def _targets(model: PreTrainedModel, rng: random.Random) -> dict[str, list[str]]:
-    """Names of layers to adapt: the usual ones, any, and attention's alone, for models that refuse the first two."""
+    """Names of layers to adapt: the usual ones, attention's and the stacks of experts, any, and attention's alone."""
     linear = [path for path, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
     if model.config.model_type in {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}:  # PEFT forbids it
         linear = [path for path in linear if not path.endswith("out_proj")]
     usual = [path for path in linear if path.rpartition(".")[2] in _USUAL] or linear[:-1]
-    if any(parameter.dim() == 3 for parameter in model.parameters()):  # noqa: PLR2004 (stacked experts)
+    stacks = [path for path, parameter in model.named_parameters() if parameter.dim() == 3 and ".experts." in path]  # noqa: PLR2004 (matrices)
+    stacks = [path for path in stacks if path.endswith(("gate_up_proj", "up_proj", "down_proj"))]
+    if any(parameter.dim() == 3 for parameter in model.parameters()):  # noqa: PLR2004 (as above)
         # PEFT takes layers of these names for the experts, wherever they are.
         linear = [path for path in linear if not path.endswith(("gate_proj", "up_proj", "down_proj", ".w1", ".w2"))]
     attention = [path for path in usual if "att" in path and path in linear]
     some = sorted(rng.sample(linear, rng.randint(1, len(linear)))) if linear else []
-    named = {"usual layers": usual, "any layers": some, "attention's layers": attention}
+    experts = [*attention, *stacks] if stacks else []
+    named = {"usual layers": usual, "experts": experts, "any layers": some, "attention's layers": attention}
     return {name: layers for name, layers in named.items() if layers}
 
 
@@ -164,7 +170,11 @@ def _save_adapter(base: Path, path: Path, layers: Sequence[str], rng: random.Ran
     rank = rng.choice([1, 3, 8])
     try:
         with _quiet():
-            adapted = get_peft_model(_read(base), LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(layers)))
+            model = _read(base)
+            tensors = [path for path, _ in model.named_parameters() if path in layers]
+            modules = [path for path in layers if path not in tensors]
+            config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=modules, target_parameters=tensors or None)
+            adapted = get_peft_model(model, config)
             for name, parameter in adapted.named_parameters():
                 if "lora_B" in name:
                     nn.init.normal_(parameter, std=0.3)

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from bench.architectures.tiny import tiny_config
 from tests.engine.forwards import OUT_OF_MEMORY, fail_when
-from tests.engine.models import Family, read
+from tests.engine.models import Family, read, save, save_adapter
 from tests.engine.oracle import Oracle, generate_greedily
 from tests.engine.recurrent_models import MAX_LENGTH, RECURRENT, save_recurrent_family
 from tests.engine.requests import contrast, decode, mixture, pad_with_reference, plain, prompt, token_ids
@@ -165,6 +167,46 @@ def test_models_that_begin_anew_with_several_tokens_are_given_them_one_by_one(tm
         by_token[name] = engine._models.runners[0]._cache.states.goes_on_by_token  # noqa: SLF001 (what the proof found)
 
     assert by_token == {"mamba": True, "mamba2": False}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "limits"),
+    [
+        ("zamba2", {"time_step_min": 0.4}),
+        ("nemotron_h", {"time_step_min": 0.4}),
+        ("mamba2", {"time_step_limit": (0.4, 0.9)}),
+        ("granitemoehybrid", {"time_step_limit": (0.4, 0.9)}),
+        ("falcon_h1", {"time_step_limit": (0.4, 0.9), "ssm_multipliers": [0.7, 1.2, 0.8, 1.1, 0.6]}),
+    ],
+)
+def test_time_steps_are_limited_where_one_token_is_read_as_where_several_are(
+    model_type: str, limits: dict[str, object], tmp_path: Path
+) -> None:
+    """transformers limits them in whole texts alone: with its own limit Zamba 2 went on to other tokens."""
+
+    def model(seed: int) -> PreTrainedModel:
+        torch.manual_seed(seed)
+        config = tiny_config(model_type)
+        config.update(limits)
+        made: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]  # transformers'
+        with torch.no_grad():
+            for name, parameter in made.named_parameters():
+                if parameter.ndim > 1 or name.endswith("dt_bias"):
+                    parameter.normal_(std=0.4)
+        return made
+
+    paths = {name: save(model(seed), tmp_path / name) for seed, name in enumerate(("base", "reference"))}
+    policy = save_adapter(model(0), tmp_path / "policy", seed=1, target_modules=["in_proj"])
+    family = Family(paths["base"], policy, paths["reference"])
+    requests = [
+        Request(index, pad_with_reference(prompt(index, 1 + 4 * index)), strength=0.7, max_tokens=12)
+        for index in range(4)
+    ]
+
+    completions = decode(load_recurrent(family), requests)
+
+    oracle = Oracle.of(family)
+    assert token_ids(completions) == {request.request_id: oracle.answer(request).token_ids for request in requests}
 
 
 def test_a_slots_share_of_the_memory_counts_its_state(hybrid: Family) -> None:

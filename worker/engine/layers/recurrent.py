@@ -6,9 +6,11 @@ rows that have equally many tokens, and that all begin or all go on.
 """
 
 import inspect
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -35,9 +37,34 @@ def run_by_stretches(model: PreTrainedModel, states: RowStates, adapters: Adapte
     """Let every recurrent layer of a model run once per stretch, in place; whether there is one."""
     layers = recurrent_layers(model)
     for layer in layers:
+        _limit_time_steps(layer)
         # The instance's own forward: the model still finds the layer, and its attributes, where they were.
         layer.__dict__["forward"] = partial(_forward, layer.forward, states, adapters)
     return bool(layers)
+
+
+def _limit_time_steps(layer: nn.Module) -> None:
+    """Let a layer of Mamba 2 keep its time steps within their limits where it runs a single token, too.
+
+    The last columns of its `in_proj` are dt, and softplus(dt + bias) is the time step (Dao and Gu, ICML 2024).
+    transformers limits it where several tokens are read and not where one is, so a model went on otherwise than it had
+    begun. softplus rises, so that limits of dt itself do the same.
+    """
+    shortest, longest = getattr(layer, "time_step_limit", None) or (0.0, math.inf)
+    if shortest <= 0 and longest == math.inf:
+        return
+    bias = cast("Tensor", layer.dt_bias).detach()
+    limits = torch.tensor([max(shortest, 0.0), longest], dtype=torch.float64, device=bias.device)
+    inverse = limits + torch.log(-torch.expm1(-limits))  # of softplus
+    multipliers = getattr(layer, "mup_vector", None)  # Falcon-H1 multiplies what `in_proj` gives
+    scale = 1 if multipliers is None else multipliers[..., -len(bias) :].flatten()
+    lowest, highest = (((limit - bias) / scale).to(bias) for limit in inverse)
+
+    def limited(_projection: nn.Module, _inputs: tuple[Tensor], projected: Tensor) -> None:
+        if projected.shape[1] == 1:
+            projected[..., -len(bias) :].clamp_(lowest, highest)
+
+    cast("nn.Module", layer.in_proj).register_forward_hook(limited)
 
 
 def _forward(
