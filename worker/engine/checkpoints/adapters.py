@@ -47,6 +47,8 @@ _BEYOND_LOW_RANK = (
 # Those of them, among others, that PEFT cannot write into the base's weights.
 _UNMERGEABLE = {"alora_invocation_tokens", "arrow_config", "layer_replication", "use_qalora"}
 
+_NAMED = 7
+"""How many names of layers a refusal repeats: as many as a block of a transformer usually has."""
 GIVE_ITS_BASE = "give the model that it was trained on as base"
 TRAIN_LORA = "train a plain LoRA adapter, as PEFT cannot merge this one either"
 _UNREADABLE = "its adapter_config.json is none that this version of PEFT reads: save it again, or update PEFT"
@@ -188,7 +190,9 @@ def _placed(model: PreTrainedModel, config: LoraConfig, weights: dict[str, Tenso
 
 
 def _named(targets: str | Collection[str] | None) -> str:
-    return targets if isinstance(targets, str) else ", ".join(sorted(targets or ()))
+    names = [targets] if isinstance(targets, str) else sorted(targets or ())
+    others = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + others
 
 
 def _wrapped(model: PreTrainedModel, stack: PeftModel | None, name: str, config: LoraConfig) -> PeftModel:

@@ -24,8 +24,9 @@ from worker.engine.rows import PromptChunk
 from worker.engine.runner import Runner
 from worker.engine.streams import StreamWeights
 
-# Relative error of logits that rounding explains; a wrong position or mask gives errors near 1.
-TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
+# Relative error of logits that rounding explains: in float32 it is 5e-6 at most on tiny models of all architectures and
+# 1e-5 on real ones of 30 layers. A wrong position or mask gives errors near 1, a time step without its limit 4e-4.
+TOLERANCE = {torch.float32: 2e-4, torch.bfloat16: 0.2, torch.float16: 0.05}
 # Further off than that, a text read in two pieces differs from the same text read at once by more than rounding.
 _STATE_TOLERANCE, _STATE_FACTOR = 1e-5, 10
 _LONG, MOST_PROVED, _SHORT = 7, 64, 2  # tokens
