@@ -273,14 +273,20 @@ def test_feedback_that_cannot_be_read_or_is_refused_ends_in_a_line(padserve: Run
     (tmp_path / "broken.ndjson").write_text('{"prompt": "tea"}\n{broken\n')
     (tmp_path / "pairs.ndjson").write_text('{"prompt": "tea", "chosen": "a", "rejected": "b"}\n')
     (tmp_path / "deep.ndjson").write_text("[" * 100_000)
+    (tmp_path / "wide.ndjson").write_text('{"prompt": "tea"}\n', encoding="utf-16")
+    (tmp_path / "latin.ndjson").write_text('{"prompt": "thé"}\n', encoding="latin-1")
 
     broken = padserve("profiles", "feedback", "ada", "broken.ndjson")
     deep = padserve("profiles", "feedback", "ada", "deep.ndjson")
+    wide = padserve("profiles", "feedback", "ada", "wide.ndjson")
+    latin = padserve("profiles", "feedback", "ada", "latin.ndjson")
     refused = padserve("profiles", "feedback", "ada", "pairs.ndjson")
 
     assert (broken.exit_code, refused.exit_code) == (1, 1)
     assert broken.errors.startswith("Error: Line 2 of broken.ndjson is not JSON:")
     assert deep.errors.startswith("Error: Line 1 of deep.ndjson is not JSON:")
+    assert wide.errors == "Error: wide.ndjson is UTF-16 text: save it as UTF-8.\n"
+    assert latin.errors == "Error: Line 1 of latin.ndjson is not UTF-8 text.\n"
     assert "without the user's consent nothing is learnt" in refused.errors
 
 
