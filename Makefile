@@ -66,7 +66,7 @@ eval-real: $(INSTALLED_EVAL_REAL) ## Evaluate guidance on real models, by third-
 real-policy: $(INSTALLED_DEV) ## Train the PersRM of SmolLM2 anew from its pairs, into .padserve/real-policy (a minute on a GPU, hours without)
 	@mkdir -p .padserve && gzip -cd examples/real/pairs.jsonl.gz > .padserve/real-pairs.jsonl
 	@$(BIN)/padserve train --format system --base "$$($(BIN)/python -m evaluation.real.models smollm2)" \
-	  --pairs .padserve/real-pairs.jsonl --out .padserve/real-policy
+	  --pairs .padserve/real-pairs.jsonl --out .padserve/real-policy --replace
 
 demo-model: $(INSTALLED_DEV) ## Train the demo's models again, from nothing (long)
 	$(BIN)/python -m examples.demo.train

@@ -67,7 +67,12 @@ def main() -> int:
     bulk = BulkProcesses(settings)
     app = create_app(settings, database=database, bulk=bulk)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS
+        app,
+        root_path=settings.root_path,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     log.info("listening", host=settings.host, port=listener.getsockname()[1])
     server = ListeningServer(config, app.state.services.listeners)

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from domain.states import UnknownUsers
 
 MEBIBYTE = 2**20
+_ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+/?|/")
 _CREDENTIAL = re.compile(r"[!-~]+")
 
 
@@ -24,6 +25,8 @@ class Settings(BaseSettings):
     """The address that the API listens on."""
     port: int = Field(default=8000, ge=0, le=65535)
     """The port that the API listens on; 0 is any free one."""
+    root_path: str = Field(default="", max_length=256)
+    """What a proxy in front takes off each path, as `/padserve`: links, cookies and `Location` begin with it."""
     max_body_bytes: int = Field(default=200 * MEBIBYTE, ge=1)
     """Largest body of a request in NDJSON or CSV, or of a file."""
     max_json_bytes: int = Field(default=16 * MEBIBYTE, ge=1)
@@ -40,6 +43,14 @@ class Settings(BaseSettings):
     """Whether events may be sent to addresses that are not public, and without TLS: for development."""
     metrics_token: SecretStr | None = Field(default=None, min_length=16, max_length=1024)
     """What Prometheus must send to read `/metrics`; without it nobody may."""
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_a_path(cls, path: str) -> str:
+        """What stands before the paths of routes, which begin with a slash; a slash at its end is dropped."""
+        if path and not _ROOT_PATH.fullmatch(path):
+            raise ValueError("must be a path like /padserve: letters, digits, -, ., _ and ~ behind each slash")
+        return path.rstrip("/")
 
     @field_validator("metrics_token")
     @classmethod

@@ -45,6 +45,7 @@ _SERVICE_NAMES = frozenset(
             "METRICS_PORT",
             "METRICS_TOKEN",
             "FAULT",
+            "ROOT_PATH",
             "MAX_BODY_BYTES",
             "MAX_JSON_BYTES",
             "MAX_ITEMS",

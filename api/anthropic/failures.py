@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from api.http.addresses import path_in
 from api.http.errors import MAX_ERRORS_SHOWN, ApiError, LineError, OverloadedError
 from domain.json_values import JsonObject
 
@@ -66,7 +67,7 @@ DOCUMENTED_SCHEMAS: tuple[type[BaseModel], ...] = (Failure,)
 
 def is_spoken(scope: Scope) -> bool:
     """Whether the client expects Anthropic's shapes."""
-    path: str = scope["path"]
+    path = path_in(scope)
     return path == ROUTES or path.startswith(f"{ROUTES}/") or VERSION_HEADER in Headers(scope=scope)
 
 

@@ -68,6 +68,7 @@ class Campaign:
             if error is not None:
                 inspection.add(error)
                 continue
+            found.num_defaulted.update(self.template.defaulted(values))
             prompt = as_user_turn(self.template.expand(values))
             yield Candidate(profile.user_id, profile, [prompt], place, "", SAYS_NOTHING)
         if not inspection.num_errors and num_addressed == found.num_skipped:

@@ -90,11 +90,23 @@ class SkippedUser(BaseModel):
     missing: list[str]
 
 
+class DefaultedAttribute(BaseModel):
+    """An attribute that has a default in the prompt, and how often the default stands there."""
+
+    attribute: str
+    num_users: int = Field(
+        description="Users with an item who lack the attribute or have it blank; if all do, it may be misspelt."
+    )
+
+
 class AudienceOut(BaseModel):
     """What became of a campaign's audience. As many users are named as the key may read, and 100 at most."""
 
     num_skipped: int
     skipped: list[SkippedUser]
+    defaulted: list[DefaultedAttribute] = Field(
+        description="Attributes in whose place somebody reads the default, by how many, the most first."
+    )
     num_excluded: int = Field(description="Users who would have been addressed, and are excluded.")
     num_unknown_excluded: int
     unknown_excluded: list[str] = Field(description="User ids to exclude that have no profile: misspelt, perhaps.")

@@ -29,8 +29,11 @@ class Slot:
         """What stands there; KeyError where nothing does."""
         if self.default is None:
             return values[self.name]
-        value = values.get(self.name, "")
-        return value if value.strip() else self.default
+        return values[self.name] if self.has_text(values) else self.default
+
+    def has_text(self, values: Mapping[str, str]) -> bool:
+        """Whether there is a value that is not blank."""
+        return bool(values.get(self.name, "").strip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,10 @@ class Template:
         """The names without a value and without a default, each once."""
         needed = dict.fromkeys(slot.name for slot in self.slots if slot.default is None)
         return [name for name in needed if name not in values]
+
+    def defaulted(self, values: Mapping[str, str]) -> set[str]:
+        """The names in whose place a default stands."""
+        return {slot.name for slot in self.slots if slot.default is not None and not slot.has_text(values)}
 
     def num_characters(self, values: Mapping[str, str]) -> int:
         """How long the prompt is once it is expanded."""

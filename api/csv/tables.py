@@ -1,21 +1,22 @@
 """Tables as CSV (RFC 4180): rows by the names in their header. Bytes and cells; what one means: `api.csv.cells`.
 
-UTF-8, with or without a byte order mark; commas, semicolons or tabs, whichever the header has most of; cells in quotes
-may hold all of them, and line breaks. An empty cell is not said, and the `'`
-before what would be a formula is taken off. Every row has as many cells as the header.
+UTF-8, with or without a byte order mark; lines end as on Unix, Windows or old Macs; commas, semicolons or tabs,
+whichever the header has most of; cells in quotes may hold all of them, and line breaks. An empty cell is not said, and
+the `'` before what would be a formula is taken off. Every row has as many cells as the header.
 """
 
 import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import IO, Annotated, NamedTuple
 
 from pydantic import StringConstraints
 
 from api.http.bodies import MAX_LINE_BYTES, NDJSON, JsonSyntaxError, SpooledBody, parse_json
 from api.http.errors import BodyTooLargeError, InvalidRequestError, LineError
 from api.jobs.result_rows import unguarded
+from domain.text_files import BYTE_ORDER_MARK, csv_fault, foreign_format
 
 CSV = "text/csv"
 DELIMITERS = ",;\t"
@@ -23,6 +24,7 @@ EVERY_OTHER = "*"
 MAX_COLUMNS = 1000
 MAX_NAMES_SHOWN = 20
 IS_CSV = f"This is a CSV, not JSON: send it with `Content-Type: {CSV}`."
+BARE_RETURNS = "The lines end with carriage returns alone: end them with line feeds."
 NOT_UTF8 = 'This is not UTF-8 text: save it as "CSV UTF-8".'
 
 ColumnAndField = Annotated[str, StringConstraints(max_length=400)]
@@ -95,6 +97,7 @@ def table_rows(body: SpooledBody, columns: Mapping[str, str], kind: Kind) -> Ite
 
 def _header(body: SpooledBody) -> tuple[list[str], Iterator["_Cells"]]:
     """The names of the columns, and the rows below them."""
+    _refuse_foreign(body)
     lines = _Lines(body)
     first = next(iter(lines), "")
     if not first.strip():
@@ -103,14 +106,36 @@ def _header(body: SpooledBody) -> tuple[list[str], Iterator["_Cells"]]:
     header = next(rows)
     if header.fault is not None:
         raise _refused("header", f"{header.fault}.")
-    return [name.strip() for name in header.cells], rows
+    return [name.replace(BYTE_ORDER_MARK, "").strip() for name in header.cells], rows
 
 
 def refuse_csv(body: SpooledBody) -> None:
-    """Raise InvalidRequestError where JSON is expected and the body is a table."""
+    """Raise InvalidRequestError where lines of JSON are expected and the body is a table, or no UTF-8 text."""
+    _refuse_foreign(body)
     if looks_like_csv(body):
         line = next(number for number, _ in body.lines())
         raise InvalidRequestError(IS_CSV, errors=[LineError("csv", IS_CSV, "", line)])
+    if _has_bare_returns(body):
+        raise _refused("line_ends", BARE_RETURNS)
+
+
+def _refuse_foreign(body: SpooledBody) -> None:
+    foreign = foreign_format(body.start)
+    if foreign is not None:
+        raise _refused("encoding", f"This is {foreign}.")
+
+
+def _has_bare_returns(body: SpooledBody) -> bool:
+    """Whether the first line is no JSON, and several to whoever counts carriage returns as ends of lines."""
+    try:
+        first = next((line for _, line in body.lines()), b"")
+        if b"\r" in first:
+            parse_json(first)
+    except BodyTooLargeError:
+        return False
+    except JsonSyntaxError:
+        return True
+    return False
 
 
 def looks_like_csv(body: SpooledBody) -> bool:
@@ -144,18 +169,29 @@ class _Lines:
         self._num_bytes_of_row = 0
 
     def __iter__(self) -> Iterator[str]:
-        file = self._body.file
-        file.seek(0)
-        self._num_bytes_of_row = number = 0
-        while line := file.readline(MAX_LINE_BYTES + 2):
-            number += 1
+        self._num_bytes_of_row = 0
+        for number, line in enumerate(_ended_lines(self._body.file), start=1):
             self._num_bytes_of_row += len(line)
             if self._num_bytes_of_row > MAX_LINE_BYTES:
                 raise BodyTooLargeError(f"The row at line {number} is longer than {MAX_LINE_BYTES} bytes.")
             try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield line.decode().lstrip(BYTE_ORDER_MARK)
             except UnicodeDecodeError:
                 raise _refused("encoding", NOT_UTF8, number) from None
+
+
+def _ended_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines with what ends them: a line feed, a carriage return, or both. Long ones come in pieces."""
+    file.seek(0)
+    rest = b""
+    while piece := file.readline(MAX_LINE_BYTES + 2):
+        *ended, rest = (rest + piece).splitlines(keepends=True)
+        yield from ended
+        if rest.endswith(b"\n") or len(rest) > MAX_LINE_BYTES:
+            yield rest
+            rest = b""
+    if rest:
+        yield rest
 
 
 def _parsed(lines: _Lines, delimiter: str) -> Iterator[_Cells]:
@@ -167,7 +203,7 @@ def _parsed(lines: _Lines, delimiter: str) -> Iterator[_Cells]:
             line = reader.line_num + 1
             lines.begin_row()
     except csv.Error as error:
-        yield _Cells(line, (), f"The row that begins here cannot be read ({error}; is a quote left open?)")
+        yield _Cells(line, (), f"The row that begins here cannot be read ({csv_fault(error)})")
 
 
 def _fields(names: Sequence[str], columns: Mapping[str, str], kind: Kind) -> list[str | None]:

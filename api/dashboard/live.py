@@ -16,8 +16,9 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api.dashboard.pulse import Follower, Pulse
-from api.dashboard.rendering import root_of, version_of
+from api.dashboard.rendering import version_of
 from api.dashboard.sessions import COOKIE, Viewer, viewer_of_session
+from api.http.addresses import root_of
 from api.http.dependencies import Services
 from api.http.errors import ApiError, NotFoundError, UnauthorizedError
 from api.http.problems import DATABASE_ERRORS

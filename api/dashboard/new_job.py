@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from api.csv.cells import ITEMS
 from api.csv.tables import Column
+from api.dashboard.model_names import model_names
 from api.dashboard.rendering import PageRoute, is_of_script, page, see_other
 from api.dashboard.sessions import Form, JobsWriter, Viewer
 from api.dashboard.submitted import Sent, read_campaign_form, read_rows
@@ -22,7 +23,6 @@ from api.submissions import accepting
 from api.submissions.accepting import accept_body
 from api.submissions.submission import Answer
 from db.queries.idempotency import RequestKey
-from db.queries.models import list_models
 from domain.priorities import Priority
 
 ROUTE = "dashboard: new job"
@@ -131,8 +131,6 @@ def _form_page(
     given: dict[str, str],
     outcome: Outcome | None = None,
 ) -> Response:
-    with services.database.reading() as session:
-        names = sorted({model.name for model in list_models(session)})
     return page(
         request,
         "new_job.html",
@@ -142,7 +140,7 @@ def _form_page(
         kind=kind,
         given=defaultdict(str, given),
         outcome=outcome,
-        models=names,
+        models=model_names(services),
         priorities=list(Priority),
         item_fields=ITEMS.field_names,
         is_part=False,

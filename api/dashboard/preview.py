@@ -16,6 +16,7 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from api.dashboard.form_values import number_in, text_of, whole_number_in
+from api.dashboard.model_names import model_names
 from api.dashboard.profiles import find
 from api.dashboard.rendering import PageRoute, is_of_script, page
 from api.dashboard.sessions import Form, JobsWriter, ProfilesReader, Viewer
@@ -26,7 +27,6 @@ from api.profiles.preview_schemas import PreviewedText, ProfilePreviewIn
 from api.profiles.previews import previewed
 from api.profiles.schemas import UserId
 from api.submissions.model_choice import known_methods
-from db.queries.models import list_models
 from domain.preferences import METHODS_WITH_STRENGTH, Method
 
 USUAL_STRENGTHS = "0.5, 1, 2"
@@ -101,8 +101,6 @@ def _page(request: Request, services: Services, viewer: Viewer, user_id: str, sh
     stored = find(services, viewer, user_id)
     if stored is None:
         raise NoSuchProfileError
-    with services.database.reading() as session:
-        names = sorted({model.name for model in list_models(session)})
     known = known_methods(services.database)
     return page(
         request,
@@ -112,7 +110,7 @@ def _page(request: Request, services: Services, viewer: Viewer, user_id: str, sh
         status_code=200 if shown.error is None else shown.error.status,
         user_id=user_id,
         profile=stored,
-        models=names,
+        models=model_names(services),
         methods=[method for method in Method if method in known & METHODS_WITH_STRENGTH],
         given={"strengths": USUAL_STRENGTHS, "max_tokens": USUAL_TOKENS, **shown.given},
         shades=SHADES,

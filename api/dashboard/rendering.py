@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from api.dashboard import formats
 from api.dashboard.kept_forms import SessionEndedError, is_too_large_to_keep
 from api.dashboard.security import protect
+from api.http.addresses import path_in, root_of
 from api.http.dependencies import Scope
 from api.http.errors import ApiError, NotFoundError, UnauthorizedError, UnavailableError
 from api.http.problems import DATABASE_ERRORS, from_fastapi, log_unexpected
@@ -87,12 +88,6 @@ def render(request: Request, template: str, *, viewer: object = None, **values: 
     return templates().get_template(template).render({**given, **values})
 
 
-def root_of(request: Request) -> str:
-    """Where the application lies below its host, as a proxy in front says."""
-    root: str = request.scope.get("root_path", "")
-    return root.rstrip("/")
-
-
 def see_other(request: Request, path: str) -> Response:
     """Go on at `path`, which is one of ours. A request of the page's script is told so in its own way."""
     target = root_of(request) + path
@@ -156,7 +151,7 @@ def _to_sign_in(request: Request, error: UnauthorizedError) -> Response:
         told = SESSION_ENDED if error.kept is not None else NOT_KEPT if is_too_large_to_keep(request) else None
         if told is not None:
             return page(request, "sign_in.html", status_code=error.status, next="/", kept=error.kept, error=told)
-    path = request.url.path.removeprefix(root_of(request))
+    path = path_in(request.scope)
     if request.method != "GET" or path == "/" or is_of_script(request):
         return see_other(request, "/sign-in")
     target = f"{path}?{request.url.query}" if request.url.query else path

@@ -14,8 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import FormData
 
 from api.dashboard.kept_forms import KeptForm, SessionEndedError, kept_of
-from api.dashboard.rendering import root_of
 from api.dashboard.security import CSRF_FIELD, CSRF_HEADER, refuse_foreign_origin, refuse_wrong_token
+from api.http.addresses import path_in
 from api.http.coalescing import Coalescer
 from api.http.dependencies import Caller, Scope, Services
 from api.http.errors import (
@@ -80,7 +80,7 @@ async def _kept(request: Request) -> KeptForm | None:
     length = request.headers.get("content-length", "")
     if not length.isdecimal() or int(length) > MAX_FORM_BYTES:
         return None
-    return kept_of(request.url.path.removeprefix(root_of(request)), await form_of(request))
+    return kept_of(path_in(request.scope), await form_of(request))
 
 
 AnyViewer = Annotated[Viewer, Depends(signed_in())]

@@ -12,6 +12,7 @@ from api.dashboard.kept_forms import KeptForm, kept_in
 from api.dashboard.rendering import PageRoute, is_of_script, page, see_other
 from api.dashboard.security import refuse_foreign_origin
 from api.dashboard.sessions import COOKIE, AnyViewer, Viewer, form_of, local_path, viewer_of_token
+from api.http.addresses import root_of
 from api.http.admission import Lane
 from api.http.dependencies import Services, ServicesDep
 from api.http.errors import ApiError, TooManyRequestsError, UnauthorizedError
@@ -80,6 +81,7 @@ async def sign_in(request: Request, services: ServicesDep) -> Response:
     response.set_cookie(
         COOKIE,
         token,
+        path=f"{root_of(request)}/",
         max_age=int(dashboard_sessions.LIFE_SECONDS),
         httponly=True,
         samesite="lax",
@@ -100,7 +102,7 @@ async def sign_out(request: Request, viewer: AnyViewer, services: ServicesDep) -
     del viewer
     await run_in_threadpool(_end, services.database, request.cookies[COOKIE])
     response = see_other(request, "/sign-in")
-    response.delete_cookie(COOKIE)
+    response.delete_cookie(COOKIE, path=f"{root_of(request)}/")
     return response
 
 

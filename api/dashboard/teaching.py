@@ -13,7 +13,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.dashboard.charts import Interval, intervals
+from api.dashboard.form_values import text_of
 from api.dashboard.live import Part, live_part
+from api.dashboard.model_names import model_names
 from api.dashboard.pair_choice import PRIOR_DEVIATION, ChosenPair, Weights, most_informative
 from api.dashboard.profiles import find, path_of
 from api.dashboard.rendering import PageRoute, is_of_script, page, render, see_other, version_of
@@ -48,6 +50,8 @@ class Asking(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     prompt: str = Field(max_length=8000)
+    model: str | None = None
+    """The one that wrote the texts, as it was chosen: the weights are fitted by its judgement, too."""
     texts: list[Annotated[str, Field(max_length=8000)]] = Field(max_length=MAX_CANDIDATES)
     features: list[list[float]]
     asked: list[tuple[int, int]] = []
@@ -110,7 +114,8 @@ async def write_texts(
         if not viewer.may(Scope.JOBS_WRITE):
             raise ForbiddenError(f"The API key that you are signed in with lacks the scope `{Scope.JOBS_WRITE}`.")
         stored = await run_in_threadpool(_stored, services, viewer, user_id)
-        asking = await _candidates(request, services, viewer, stored, str(fields.get("prompt") or "").strip())
+        prompt, model = text_of(fields, "prompt"), text_of(fields, "model") or None
+        asking = await _candidates(request, services, viewer, stored, prompt, model)
     except ApiError as error:
         return await _answer(request, services, viewer, user_id, Question(error=error))
     return await _answer(request, services, viewer, user_id, question_of(stored, asking))
@@ -132,7 +137,10 @@ async def choose(
     try:
         if preferred in {"first", "second"}:
             chosen, rejected = pair if preferred == "first" else pair[::-1]
-            body = {"pairs": [{"prompt": asking.prompt, "chosen": chosen, "rejected": rejected}]}
+            body = {
+                "pairs": [{"prompt": asking.prompt, "chosen": chosen, "rejected": rejected}],
+                "model": asking.model,
+            }
             told = await run_in_threadpool(
                 feedback.give_feedback, user_id, viewer.caller, services, FeedbackBody.model_validate(body)
             )
@@ -190,29 +198,31 @@ def _page(
         version=version,
         is_teachable=bool(stored.body.get("learn")) and len(_principles(stored)) >= LEAST_PRINCIPLES,
         question=question,
+        models=model_names(services),
         **shown,
     )
 
 
 async def _candidates(
-    request: Request, services: Services, viewer: Viewer, stored: StoredProfile, prompt: str
+    request: Request, services: Services, viewer: Viewer, stored: StoredProfile, prompt: str, model: str | None
 ) -> Asking:
     """Texts that differ as the principles do: unguided, as the profile has it, and for each principle alone."""
     seed = secrets.randbelow(2**31)
     alone = [{"principles": [text]} for text, _ in _principles(stored)[:MAX_ALONE]]
     settings: list[dict[str, Any]] = [{"method": "none"}, {}, *alone]
     bodies = [
-        _body(prompt, {"temperature": TEMPERATURE, "seed": seed + number, "max_tokens": TOKENS, **own})
+        _body(prompt, {"model": model, "temperature": TEMPERATURE, "seed": seed + number, "max_tokens": TOKENS, **own})
         for number, own in enumerate(settings)
     ]
     answers = await asyncio.gather(*(_text(request, services, viewer, stored.user_id, body) for body in bodies))
     texts = list(dict.fromkeys(text for text in answers if text and text.strip()))
     all_alike = [{"text": text, "weight": 1.0} for text, _ in _principles(stored)]
     read = {"method": Method.MIXTURE, "principles": all_alike, "strength": 1.0, "max_kl": None, "examples": []}
-    readings = [_body(prompt, {**read, "text": text}) for text in texts]
+    readings = [_body(prompt, {**read, "model": model, "text": text}) for text in texts]
     features = await asyncio.gather(*(_features(request, services, viewer, stored, body) for body in readings))
     known = [(text, of_text) for text, of_text in zip(texts, features, strict=True) if of_text is not None]
-    return Asking(prompt=prompt, texts=[text for text, _ in known], features=[of_text for _, of_text in known])
+    written, told = [text for text, _ in known], [of_text for _, of_text in known]
+    return Asking(prompt=prompt, model=model, texts=written, features=told)
 
 
 def _body(prompt: str, settings: dict[str, Any]) -> ProfilePreviewIn:

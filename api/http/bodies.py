@@ -26,6 +26,7 @@ from api.http.errors import (
     UnsupportedMediaTypeError,
     line_errors,
 )
+from domain.text_files import MOST_MAGIC_BYTES, foreign_format
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -62,8 +63,17 @@ class SpooledBody:
         """How another process gets it: the same file, opened once more, and closed by each for itself."""
         return _handed_over, (DupFd(self.file.fileno()), self.num_bytes, self.digest, self.media_type)
 
+    @property
+    def start(self) -> bytes:
+        """The first bytes, which tell what is no text."""
+        self.file.seek(0)
+        return self.file.read(MOST_MAGIC_BYTES)
+
     def lines(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[int, bytes]]:
-        """Each line with its number, counted from 1; blank lines are skipped but counted."""
+        """Each line with its number, counted from 1; blank lines are skipped but counted.
+
+        A byte order mark begins the first, or others where files were put together.
+        """
         self.file.seek(0)
         number = 0
         while line := self.file.readline(max_line_bytes + 2):
@@ -71,8 +81,7 @@ class SpooledBody:
             content = line.rstrip(b"\r\n")
             if len(content) > max_line_bytes:
                 raise BodyTooLargeError(f"Line {number} is longer than {max_line_bytes} bytes.")
-            if number == 1:
-                content = content.removeprefix(BYTE_ORDER_MARK)
+            content = content.removeprefix(BYTE_ORDER_MARK)
             if content.strip():
                 yield number, content
 
@@ -82,7 +91,9 @@ class SpooledBody:
         try:
             return parse_json(self.file.read().removeprefix(BYTE_ORDER_MARK))
         except JsonSyntaxError as error:
-            raise MalformedBodyError(f"The body is not valid JSON: {error}.") from error
+            foreign = foreign_format(self.start)
+            message = f"The body is not valid JSON: {error}." if foreign is None else f"The body is {foreign}."
+            raise MalformedBodyError(message) from error
 
 
 def _handed_over(handle: Any, num_bytes: int, digest: str, media_type: str) -> SpooledBody:  # noqa: ANN401 - untyped there

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import metrics
 from api.anthropic import failures
 from api.documentation import ASSETS_PATH
+from api.http.addresses import path_in
 from api.http.errors import ApiError
 from api.http.problems import log_unexpected, problem_response
 from telemetry import tracing
@@ -43,6 +44,7 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         request_id = _request_id(Headers(scope=scope))
+        is_asset = path_in(scope).startswith(ASSETS_PATH)
         started, status = time.perf_counter(), 0
 
         async def send_with_id(message: Message) -> None:
@@ -55,7 +57,7 @@ class RequestMiddleware:
                 if failures.is_spoken(scope):
                     headers[failures.REQUEST_ID_HEADER] = request_id
                 headers["X-Content-Type-Options"] = "nosniff"
-                if not scope["path"].startswith(ASSETS_PATH):
+                if not is_asset:
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
+from api.http.addresses import path_in
 from api.http.bodies import JSON
 from api.http.bounds import MAX_HEADER_CHARACTERS
 from api.http.coalescing import Coalescer
@@ -82,7 +83,7 @@ def plain_poll(scope: Scope) -> Poll | None:
     """What the request asks for; None where it is no poll, or one that has to be looked at more closely."""
     if scope["type"] != "http" or scope["method"] != "GET" or scope["query_string"]:
         return None
-    named = _PLAIN_PATH.fullmatch(scope["path"].removeprefix(scope.get("root_path", "")))
+    named = _PLAIN_PATH.fullmatch(path_in(scope))
     if named is None:
         return None
     secrets: list[bytes] = []

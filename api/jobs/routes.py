@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 
 from api.campaigns.schemas import CAMPAIGN_EXAMPLE, SubmittedJob
 from api.csv.tables import CSV, MAX_COLUMNS, ColumnAndField, parse_columns
+from api.http.addresses import RootPath
 from api.http.bodies import (
     JSON,
     NDJSON_TYPES,
@@ -181,6 +182,7 @@ async def submit_job(
     *,
     dry_run: DryRun = False,
     idempotency_key: IdempotencyKey = None,
+    root: RootPath = "",
 ) -> Response:
     """Store items to be written, each pinned to its user's profile as it is now, and to one model. All or nothing.
 
@@ -197,7 +199,7 @@ async def submit_job(
     if idempotency_key is not None:
         key = RequestKey(caller.tenant_id, ROUTE, idempotency_key, _digest(body, table))
     answer = await accept_body(services, caller.tenant_id, body, key, form)
-    headers = {"Location": f"/v1/jobs/{answer.job['id']}"}
+    headers = {"Location": f"{root}/v1/jobs/{answer.job['id']}"}
     if answer.replayed:
         headers["Idempotency-Replayed"] = "true"
     return JSONResponse(answer.job, status_code=answer.status_code, headers=headers)

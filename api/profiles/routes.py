@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from api.http.addresses import RootPath
 from api.http.bodies import JSON, MERGE_PATCH, json_body, json_value, request_body, validated
 from api.http.bounds import Version
 from api.http.dependencies import Caller, Scope, ServicesDep, require
@@ -99,6 +100,7 @@ def put_profile(
     conditions: Conditions,
     body: Annotated[ProfileBody, Depends(json_body(ProfileBody))],
     response: Response,
+    root: RootPath = "",
 ) -> ProfileResource:
     """Store the whole profile. What equals the stored state makes no version, and answers 200 whatever was expected.
 
@@ -109,7 +111,7 @@ def put_profile(
     response.headers["ETag"] = etag(written)
     if created:
         response.status_code = 201
-        response.headers["Location"] = f"/v1/profiles/{quote(user_id, safe='')}"
+        response.headers["Location"] = f"{root}/v1/profiles/{quote(user_id, safe='')}"
     return resource(written)
 
 

@@ -26,6 +26,7 @@ from db.queries.idempotency import RequestKey
 from db.session import Database
 from domain import fault_points
 from domain.fault_points import FaultPoint
+from domain.text_files import foreign_format
 
 log = structlog.get_logger(__name__)
 
@@ -129,7 +130,7 @@ def _read(body: SpooledBody, settings: Settings, form: Form) -> ItemSource:
     try:
         value = body.json()
     except MalformedBodyError:
-        if looks_like_csv(body):
+        if foreign_format(body.start) is None and looks_like_csv(body):
             raise MalformedBodyError(IS_CSV) from None
         raise
     if not isinstance(value, dict):

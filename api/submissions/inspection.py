@@ -1,5 +1,6 @@
 """What a submission is found to be: how many rows, and what is wrong with them. Decides on refusal."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ class AudienceFindings:
     num_skipped: int = 0
     skipped: list[tuple[str, Sequence[str]]] = field(default_factory=list)
     """Users and what they lack: those that may be named, and not more than an answer names."""
+    num_defaulted: Counter[str] = field(default_factory=Counter)
+    """How many users with an item have no text in an attribute, so that its default stands there; by the attribute."""
     num_excluded: int = 0
     unknown_excluded: Sequence[str] = ()
 

@@ -13,7 +13,7 @@ from tempfile import SpooledTemporaryFile
 
 from sqlalchemy.orm import Session
 
-from api.campaigns.schemas import MAX_USERS_NAMED, AudienceOut, SkippedUser
+from api.campaigns.schemas import MAX_USERS_NAMED, AudienceOut, DefaultedAttribute, SkippedUser
 from api.http.bodies import SPOOL_IN_MEMORY_BYTES
 from api.http.errors import IdempotencyMismatchError, InvalidRequestError, UnavailableError
 from api.jobs.schemas import Options
@@ -149,6 +149,9 @@ def audience_out(found: AudienceFindings) -> AudienceOut:
     return AudienceOut(
         num_skipped=found.num_skipped,
         skipped=[SkippedUser(user_id=user_id, missing=list(missing)) for user_id, missing in found.skipped],
+        defaulted=[
+            DefaultedAttribute(attribute=name, num_users=number) for name, number in found.num_defaulted.most_common()
+        ],
         num_excluded=found.num_excluded,
         num_unknown_excluded=len(found.unknown_excluded),
         unknown_excluded=list(found.unknown_excluded[:MAX_USERS_NAMED]),

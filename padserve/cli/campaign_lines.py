@@ -11,13 +11,21 @@ if TYPE_CHECKING:
 USERS_SHOWN = 5
 
 
-def audience_lines(audience: "Audience | None") -> Iterator[str]:
-    """Lines that name, by five users at most, who was skipped, excluded or unknown; none where nobody was."""
+def audience_lines(audience: "Audience | None", num_items: int) -> Iterator[str]:
+    """Lines that name, by five users at most, who was skipped, excluded or unknown; none where nobody was.
+
+    And of each attribute with a default, how many of those who have one of the `num_items` get the default.
+    """
     if audience is None:
         return
     if audience.num_skipped:
         named = [f"{user.user_id} ({', '.join(user.missing)})" for user in audience.skipped[:USERS_SHOWN]]
         yield f"{audience.num_skipped} users are skipped, who lack an attribute{_listed(named, audience.num_skipped)}"
+    for each in audience.defaulted:
+        if each.num_users == num_items:
+            yield f"Everybody gets the default of {each.attribute}: nobody has a value for it. Is it spelt so?"
+        else:
+            yield f"{each.num_users} of {num_items} users get the default of {each.attribute}."
     if audience.num_excluded:
         yield f"{audience.num_excluded} users are excluded."
     if audience.num_unknown_excluded:
@@ -29,7 +37,7 @@ def audience_lines(audience: "Audience | None") -> Iterator[str]:
 def dry_run_lines(told: "DryRun") -> Iterator[str]:
     """Lines that say how many items, tokens and seconds a submission would take, and what each estimate rests on."""
     yield f"{told.num_items} items for {told.model}; nothing was stored."
-    yield from audience_lines(told.audience)
+    yield from audience_lines(told.audience, told.num_items)
     if told.holdout is not None:
         yield holdout_line(told.holdout)
     yield f"Prompts: about {told.prompt_tokens} tokens."

@@ -175,7 +175,7 @@ def _submit(
             job = client.submit(source, idempotency_key=options.key, columns=columns, **options.stated)
         except ApiError as error:
             raise error.moved(as_flag) from None
-        for line in audience_lines(job.audience):
+        for line in audience_lines(job.audience, job.counts.total):
             say(given.notes, line)
         if not (options.wait and options.as_json):
             show(given.answers, job, job.id, as_json=options.as_json)

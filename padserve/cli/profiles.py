@@ -16,6 +16,7 @@ from padserve.errors import ApiError
 
 if TYPE_CHECKING:
     from padserve.client.answers import Feedback, Profile
+    from padserve.client.client import Client
     from padserve.client.ndjson import Source
 
 app = typer.Typer(help="What users prefer.", no_args_is_help=True, rich_markup_mode=None)
@@ -162,6 +163,10 @@ def feedback(
         str | None, typer.Argument(help="An NDJSON file of pairs and ratings; - is standard input. Without: only look.")
     ] = None,
     *,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Whose policy scores the texts, where several are served.", autocompletion=offers.models),
+    ] = None,
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Forget everything that was said before.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -185,10 +190,23 @@ def feedback(
         else:
             ratings = [line for line in lines if "rating" in line]
             pairs = [line for line in lines if "rating" not in line]
-            answer = client.profiles.give_feedback(user_id, pairs=pairs, ratings=ratings)
+            answer = _given(client, user_id, pairs, ratings, model)
             said = f"Pairs: {answer.num_new} new, {answer.num_duplicate} known, {answer.num_pairs} in all."
     words = [*([] if lines is None else [said]), answer.message or _fit_in_words(answer)]
     show(given.answers, answer, "\n".join(words), as_json=as_json)
+
+
+def _given(
+    client: "Client",
+    user_id: str,
+    pairs: "list[dict[str, object]]",
+    ratings: "list[dict[str, object]]",
+    model: str | None,
+) -> "Feedback":
+    try:
+        return client.profiles.give_feedback(user_id, pairs=pairs, ratings=ratings, model=model)
+    except ApiError as error:
+        raise error.moved(as_flag) from None
 
 
 def _fit_in_words(answer: "Feedback") -> str:

@@ -116,11 +116,20 @@ class SkippedUser:
 
 
 @dataclass(frozen=True, slots=True)
+class DefaultedAttribute:
+    """An attribute of a campaign's prompt, and how many users with an item get its default."""
+
+    attribute: str
+    num_users: int
+
+
+@dataclass(frozen=True, slots=True)
 class Audience:
     """What became of a campaign's audience; of the users as many are named as the key may read, and 100 at most."""
 
     num_skipped: int = 0
     skipped: tuple[SkippedUser, ...] = ()
+    defaulted: tuple[DefaultedAttribute, ...] = ()
     num_excluded: int = 0
     num_unknown_excluded: int = 0
     unknown_excluded: tuple[str, ...] = ()

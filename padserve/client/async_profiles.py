@@ -68,14 +68,16 @@ class AsyncProfiles:
         *,
         pairs: Iterable[Mapping[str, object]] = (),
         ratings: Iterable[Mapping[str, object]] = (),
+        model: str | None = None,
     ) -> Feedback:
         """Say what the user preferred; the weights of the profile's principles are fitted to it in the background.
 
         A pair has `prompt` or `messages`, `chosen` and `rejected`; a rating has `job_id`, `custom_id` and `rating`. The
-        profile must say `learn: true`. Two texts for one prompt, rated differently at whatever time, make a pair. Safe
-        to repeat: a pair is stored once.
+        profile must say `learn: true`. Two texts for one prompt, rated differently at whatever time, make a pair.
+        `model` is the one whose policy scores the texts; it is needed where several are served. Safe to repeat: a pair
+        is stored once.
         """
-        return await self._transport.ask(endpoints.give_feedback(user_id, pairs, ratings))
+        return await self._transport.ask(endpoints.give_feedback(user_id, pairs, ratings, model))
 
     async def feedback(self, user_id: str) -> Feedback:
         """How many pairs and ratings are stored, and how the newest fit to them stands."""

@@ -305,10 +305,12 @@ def export_profiles(tags: Sequence[str]) -> Call:
 
 
 def give_feedback(
-    user_id: str, pairs: Iterable[Mapping[str, object]], ratings: Iterable[Mapping[str, object]]
+    user_id: str, pairs: Iterable[Mapping[str, object]], ratings: Iterable[Mapping[str, object]], model: str | None
 ) -> Ask[Feedback]:
     """The call that stores pairs and ratings; a pair is stored once, however often it is sent."""
-    body = {"pairs": [dict(pair) for pair in pairs], "ratings": [dict(rating) for rating in ratings]}
+    body: dict[str, object] = {"pairs": [dict(pair) for pair in pairs], "ratings": [dict(each) for each in ratings]}
+    if model is not None:
+        body["model"] = model
     call = Call("POST", f"{_profile_path(user_id)}/feedback", json=body, repeats_safely=True)
     return Ask(call, _FEEDBACK.validate_json)
 

@@ -183,12 +183,16 @@ def read_objects(path: str) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     with ExitStack() as stack:
         file = sys.stdin.buffer if path == STANDARD_INPUT else stack.enter_context(_open(Path(path)))
-        for number, raw in enumerate(file, start=1):
-            line = raw.removeprefix(BYTE_ORDER_MARK) if number == 1 else raw
+        content = file.read()
+        refuse_other_formats(content, path)
+        for number, raw in enumerate(content.splitlines(), start=1):
+            line = raw.removeprefix(BYTE_ORDER_MARK)
             if not line.strip():
                 continue
             try:
-                value = json.loads(line)
+                value = json.loads(line.decode())
+            except UnicodeDecodeError as error:
+                raise SourceError(f"Line {number} of {path} is not UTF-8 text.") from error
             except (ValueError, RecursionError) as error:  # the second: brackets within brackets without end
                 raise SourceError(f"Line {number} of {path} is not JSON: {error}.") from error
             if not isinstance(value, dict):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
+from domain.text_files import BYTE_ORDER_MARK, csv_fault
 from padserve.client.csv_text import read_cell
 from padserve.client.other_formats import MOST_MAGIC_BYTES, refuse_other_formats
 from padserve.errors import SourceError
@@ -78,7 +79,7 @@ class CsvRows:
                     yield line, _item(zip(fields, map(read_cell, row), strict=False), number)
                 line = self.reader.line_num + 1
         except csv.Error as error:
-            raise SourceError(f"Line {line} of {self.name} is not CSV: {error}.") from error
+            raise SourceError(f"Line {line} of {self.name} is not CSV: {csv_fault(error)}.") from error
         except UnicodeDecodeError as error:
             raise _not_unicode(self.name) from error
 
@@ -90,13 +91,16 @@ def read_csv(file: IO[bytes], name: str, columns: Mapping[str, str]) -> CsvRows:
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
         header = text.readline()
+        if not header.strip():
+            raise SourceError(f"{name} is no CSV: its first line has to name the columns.")
         text.seek(0)
-        reader = csv.reader(text, delimiter=max(DELIMITERS, key=header.count), strict=True)
+        lines = map(_unmarked, text)  # holds the file as long as the reader is held; a generator lets go at its end
+        reader = csv.reader(lines, delimiter=max(DELIMITERS, key=header.count), strict=True)
         return CsvRows(name, columns_of(next(reader, []), name, columns), reader)
     except UnicodeDecodeError as error:
         raise _not_unicode(name) from error
     except csv.Error as error:
-        raise SourceError(f"Line 1 of {name} is not CSV: {error}.") from error
+        raise SourceError(f"Line 1 of {name} is not CSV: {csv_fault(error)}.") from error
 
 
 def looks_like_csv(start: bytes) -> bool:
@@ -117,7 +121,7 @@ def frame_items(source: object, columns: Mapping[str, str]) -> Iterator[dict[str
 
 def columns_of(names: Sequence[str], table: str, columns: Mapping[str, str]) -> Columns:
     """What each column holds; raises SourceError for one that holds no field, and for two that hold the same."""
-    stripped = [name.strip() for name in names]
+    stripped = [name.replace(BYTE_ORDER_MARK, "").strip() for name in names]
     fields = [columns.get(name, name) for name in stripped]
     for place, (name, field) in enumerate(zip(stripped, fields, strict=True)):
         if field and field not in FIELDS:
@@ -131,6 +135,10 @@ def _item(cells: Iterable[tuple[str, object]], number: int) -> dict[str, object]
     """Without a `custom_id` rows are counted, from 1."""
     said = {field: _value(field, _plain(cell)) for field, cell in cells if field and not _is_empty(cell)}
     return {"custom_id": str(number), **said}
+
+
+def _unmarked(line: str) -> str:
+    return line.lstrip(BYTE_ORDER_MARK)
 
 
 def _not_unicode(name: str) -> SourceError:

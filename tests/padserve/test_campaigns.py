@@ -182,6 +182,21 @@ def test_the_client_rehearses_and_submits_all_that_a_campaign_can_say(client: Cl
     assert list(client.jobs(name="autumn")) == []
 
 
+def test_the_command_line_says_whose_text_has_a_default_in_it(padserve: Run, client: Client) -> None:
+    prompt = "For {frist_name|a friend} {first_name|dear}"
+
+    rehearsed = padserve("campaign", prompt, "--all", "--dry-run")
+    submitted = padserve("campaign", prompt, "--all")
+    told = client.dry_run(Campaign(prompt, everyone=True)).audience
+
+    everybody = "Everybody gets the default of frist_name: nobody has a value for it. Is it spelt so?\n"
+    some = "1 of 4 users get the default of first_name.\n"
+    assert everybody + some in rehearsed.output
+    assert everybody + some in submitted.errors
+    assert told is not None
+    assert [(each.attribute, each.num_users) for each in told.defaulted] == [("frist_name", 4), ("first_name", 1)]
+
+
 def test_items_are_rehearsed_with_the_lines_of_their_source(client: Client) -> None:
     assert client.dry_run([{"custom_id": "a", "user_id": "ada", "prompt": "x"}], name="n").num_items == 1
     with pytest.raises(InvalidRequestError) as caught:

@@ -180,6 +180,18 @@ def test_feedback_is_given_and_read(client: Client, server: Server) -> None:
     assert (read.num_pairs, read.fit) == (6, first.fit)
 
 
+def test_feedback_names_its_model_where_several_are_served(client: Client, server: Server) -> None:
+    client.profiles.put("ada", principles=["formal", "playful"], learn=True)
+    a_model(server.database, "other", a_description("e" * 64))
+
+    with pytest.raises(InvalidRequestError) as refused:
+        client.profiles.give_feedback("ada", pairs=PAIRS)
+    given = client.profiles.give_feedback("ada", pairs=PAIRS, model="other")
+
+    assert [(error.code, error.pointer) for error in refused.value.errors] == [("model_required", "/model")]
+    assert given.num_new == 6
+
+
 def test_feedback_is_withdrawn(client: Client) -> None:
     client.profiles.put("ada", principles=["formal", "playful"], learn=True)
     client.profiles.give_feedback("ada", pairs=PAIRS)

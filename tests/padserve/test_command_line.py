@@ -9,8 +9,9 @@ import uuid
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
+from db.models import Fit
 from db.queries import fits
 from db.registry_models import Model, Worker
 from db.session import Database
@@ -272,15 +273,39 @@ def test_feedback_that_cannot_be_read_or_is_refused_ends_in_a_line(padserve: Run
     (tmp_path / "broken.ndjson").write_text('{"prompt": "tea"}\n{broken\n')
     (tmp_path / "pairs.ndjson").write_text('{"prompt": "tea", "chosen": "a", "rejected": "b"}\n')
     (tmp_path / "deep.ndjson").write_text("[" * 100_000)
+    (tmp_path / "wide.ndjson").write_text('{"prompt": "tea"}\n', encoding="utf-16")
+    (tmp_path / "latin.ndjson").write_text('{"prompt": "thé"}\n', encoding="latin-1")
 
     broken = padserve("profiles", "feedback", "ada", "broken.ndjson")
     deep = padserve("profiles", "feedback", "ada", "deep.ndjson")
+    wide = padserve("profiles", "feedback", "ada", "wide.ndjson")
+    latin = padserve("profiles", "feedback", "ada", "latin.ndjson")
     refused = padserve("profiles", "feedback", "ada", "pairs.ndjson")
 
     assert (broken.exit_code, refused.exit_code) == (1, 1)
     assert broken.errors.startswith("Error: Line 2 of broken.ndjson is not JSON:")
     assert deep.errors.startswith("Error: Line 1 of deep.ndjson is not JSON:")
+    assert wide.errors == "Error: wide.ndjson is UTF-16 text: save it as UTF-8.\n"
+    assert latin.errors == "Error: Line 1 of latin.ndjson is not UTF-8 text.\n"
     assert "without the user's consent nothing is learnt" in refused.errors
+
+
+def test_feedback_names_its_model_where_several_are_served(padserve: Run, server: Server, tmp_path: Path) -> None:
+    padserve("profiles", "set", "ada", "-p", "formal", "-p", "playful", "--learn")
+    a_model(server.database, "other", a_description("e" * 64))
+    pairs = [{"prompt": f"tea {number}", "chosen": "Yes?", "rejected": "Yes."} for number in range(6)]
+    (tmp_path / "pairs.ndjson").write_text("\n".join(map(json.dumps, pairs)))
+
+    unsaid = padserve("profiles", "feedback", "ada", "pairs.ndjson")
+    misspelt = padserve("profiles", "feedback", "ada", "pairs.ndjson", "--model", "othr")
+    named = padserve("profiles", "feedback", "ada", "pairs.ndjson", "--model", "other")
+
+    assert (unsaid.exit_code, misspelt.exit_code, named.exit_code) == (1, 1, 0)
+    assert "--model: There are several models: name one of `hub/tiny-model`, `other` as `model`." in unsaid.errors
+    assert "--model: There is no model `othr` here" in misspelt.errors
+    assert named.output.startswith("Pairs: 6 new")
+    with server.database.reading() as session:
+        assert session.scalars(select(Fit.model)).all() == ["other"]
 
 
 def learn(database: Database) -> None:

@@ -116,6 +116,7 @@ def test_a_csv_file_that_cannot_be_read_is_one_line(tmp_path: Path, content: byt
     ("content", "message"),
     [
         (ITEM.encode("utf-16"), "is UTF-16 text: save it as UTF-8."),
+        (ITEM.encode("utf-16-be"), "is UTF-16 text, or no text at all: save it as UTF-8."),
         (gzip.compress(ITEM.encode()), "is compressed (gzip): unpack it first"),
         (b"PK\x03\x04 and so on", "is a spreadsheet or another archive (ZIP)"),
     ],

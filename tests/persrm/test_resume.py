@@ -12,8 +12,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from tests.persrm.models import PAIRS, SETTINGS
-from worker.persrm.errors import OtherRunError
-from worker.persrm.resume import Workspace
+from worker.persrm.errors import OccupiedFolderError, OtherRunError
+from worker.persrm.resume import Workspace, check_out
 from worker.persrm.train import train_policy
 
 LONG = replace(SETTINGS, num_epochs=3, value_head_epochs=2, checkpoint_every=2)
@@ -139,6 +139,30 @@ def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(tmp_path: P
     workspace.stage("adapter", train)
 
     assert seen == ["checkpoint-10"]
+
+
+def test_a_training_that_has_not_ended_may_go_on_where_it_is_and_one_that_has_may_not_be_written_over(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "policy"
+    check_out(out)
+    workspace = Workspace(out, {"seed": 1})
+    (out / "adapter_config.json").write_text("{}")
+
+    check_out(out)
+    workspace.close()
+    with pytest.raises(OccupiedFolderError, match="say --replace"):
+        check_out(out)
+
+
+def test_what_a_kill_left_of_a_training_that_had_ended_is_not_gone_on_from(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, {})
+    workspace.stage("adapter", lambda *_: 0.75)
+    (tmp_path / "training" / "run").unlink()
+
+    with pytest.raises(OccupiedFolderError):
+        check_out(tmp_path)
+    assert Workspace(tmp_path, {}).stage("adapter", lambda *_: 0.5) == 0.5
 
 
 def test_a_stage_that_ended_is_not_trained_again(tmp_path: Path) -> None:

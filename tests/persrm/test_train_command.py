@@ -67,6 +67,28 @@ def test_malformed_pairs_are_all_named_before_the_base_is_looked_at(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_the_folder_holds_is_not_written_over_unless_that_is_said(
+    base: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "policy"
+    command = ["--base", str(base), "--pairs", str(pairs), "--out", str(out), "--batch-size", "4"]
+    assert main(command) == 0
+    finished = {path.name: path.read_bytes() for path in out.iterdir()}
+    capsys.readouterr()
+
+    again = main(command)
+    unread = main(["--base", "no-such-base", "--pairs", "no-such-pairs", "--out", str(out)])
+
+    refused = (
+        f"{out} is not empty, and a training would write over what is there: choose another --out, or say --replace.\n"
+    )
+    assert (again, unread) == (1, 1)
+    assert capsys.readouterr().err == refused * 2
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == finished
+    assert main([*command, "--rank", "3", "--replace"]) == 0
+    assert json.loads((out / "adapter_config.json").read_text())["r"] == 3
+
+
 def test_a_pairs_file_that_is_none_is_named(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["--base", str(base), "--pairs", str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "out")])
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from worker.persrm.errors import TrainingError
 from worker.persrm.pairs import read_pairs
+from worker.persrm.resume import check_out
 from worker.texts.formats import Format, FormatError
 
 FAILED = 1
@@ -16,7 +17,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Train; the exit code."""
     options = vars(parser().parse_args(arguments))
     base, file, out = options.pop("base"), options.pop("pairs"), options.pop("out")
+    may_replace = options.pop("replace")
     try:
+        if not may_replace:
+            check_out(out)
         pairs = read_pairs(file)
         # After the pairs are known to be good: these libraries take seconds to load.
         from worker.persrm.quiet import quieten  # noqa: PLC0415
@@ -50,6 +54,9 @@ def parser() -> argparse.ArgumentParser:
     parsed.add_argument("--base", required=True, help="the base model: a folder or a Hub id")
     parsed.add_argument("--pairs", type=Path, required=True, help="JSON lines: prompt, principles, chosen, rejected")
     parsed.add_argument("--out", type=Path, required=True, help="folder for the policy and its card")
+    parsed.add_argument(
+        "--replace", action="store_true", help="write over a policy that --out holds; unsaid, it has to be empty"
+    )
     parsed.add_argument(
         "--format",
         type=_format,

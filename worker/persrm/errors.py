@@ -29,5 +29,9 @@ class SettingError(TrainingError):
     """{name} is {value}, not {wanted}."""
 
 
+class OccupiedFolderError(TrainingError):
+    """{folder} is not empty, and a training would write over what is there: choose another --out, or say --replace."""
+
+
 class OtherRunError(TrainingError):
     """{folder} holds an unfinished training with other inputs or settings: delete it, or choose another --out."""

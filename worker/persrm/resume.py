@@ -7,13 +7,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from worker.persrm.errors import OtherRunError
+from worker.persrm.errors import OccupiedFolderError, OtherRunError
 
 FOLDER = "training"
+_RUN = "run"
 _STATE = "trainer_state.json"  # the last file of a checkpoint that the trainer writes
 
 Train: TypeAlias = Callable[[Path, str | None], float]
 """(folder for checkpoints, the checkpoint to go on from) -> share of held-out pairs that are ranked correctly."""
+
+
+def check_out(out: Path) -> None:
+    """Raise OccupiedFolderError where a training into `out` would write over what is there.
+
+    Nothing is there, or a training that has not ended: whether the same one goes on is for `Workspace` to say.
+    """
+    if (out / FOLDER / _RUN).exists() or not out.is_dir():
+        return
+    if any(not path.name.startswith(".") for path in out.iterdir()):
+        raise OccupiedFolderError(folder=out)
 
 
 class Workspace:
@@ -22,9 +34,11 @@ class Workspace:
     def __init__(self, out: Path, run: Mapping[str, object]) -> None:
         """Begin, or go on with what is there; raises OtherRunError where that is another run."""
         self._folder = out / FOLDER
+        begun = self._folder / _RUN
+        if not begun.exists():  # what else is there was left of a run that has ended
+            shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True, exist_ok=True)
         fingerprint = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
-        begun = self._folder / "run"
         if not begun.exists():
             _write(begun, fingerprint)
         if begun.read_text(encoding="ascii") != fingerprint:
@@ -42,6 +56,7 @@ class Workspace:
 
     def close(self) -> None:
         """The run has ended: nothing has to be remembered."""
+        (self._folder / _RUN).unlink()  # first: a kill in between leaves a policy that has ended, not one that goes on
         shutil.rmtree(self._folder)
 
 

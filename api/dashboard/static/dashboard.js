@@ -53,6 +53,7 @@ for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) doc
 
 // The theme: as the system has it, until somebody says otherwise; the server reads the cookie.
 const root = document.documentElement;
+const rootPath = new URL(document.querySelector(".brand")?.href ?? "/", location.href).pathname;
 const isDark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
 for (const button of document.querySelectorAll("[data-theme-switch]")) {
   const show = () => { button.textContent = isDark() ? "Light" : "Dark"; button.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`); };
@@ -61,7 +62,7 @@ for (const button of document.querySelectorAll("[data-theme-switch]")) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
   button.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
-    document.cookie = `padserve_theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=lax`;
+    document.cookie = `padserve_theme=${root.dataset.theme}; path=${rootPath}; max-age=31536000; samesite=lax`;
     show();
   });
 }

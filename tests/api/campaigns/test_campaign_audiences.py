@@ -64,6 +64,7 @@ def test_the_answer_tells_unknown_users_among_the_excluded(client: TestClient) -
     assert told == {
         "num_skipped": 0,
         "skipped": [],
+        "defaulted": [],
         "num_excluded": 1,
         "num_unknown_excluded": 1,
         "unknown_excluded": ["nobody"],
@@ -144,6 +145,26 @@ def test_who_lacks_an_attribute_is_skipped_counted_and_named_where_that_is_asked
     assert (job["num_skipped"], job["counts"]["total"]) == (1, 3)
     assert job["audience"]["skipped"] == [{"user_id": "dora", "missing": ["first_name"]}]
     assert client.get(f"/v1/jobs/{job['id']}").json()["num_skipped"] == 1
+
+
+def test_an_attribute_whose_default_is_read_is_told_by_how_many_and_a_misspelt_one_by_all(client: TestClient) -> None:
+    prompt = "For {first_name|friend}, {first_name|you}: {frist_name|dear}, {user_id|x} {city|London}"
+    everybody = {"prompt": prompt, "audience": {"all": True, "exclude": ["cleo"]}}
+    give_profile(client, "emil", attributes={"first_name": "Emil", "city": "Rome"})
+
+    rehearsed = client.post("/v1/jobs", json=everybody, params={"dry_run": "true"}).json()
+    skipping = submitted(client, "{first_name}{city|London}", missing="skip")
+    unasked = submitted(client, "For {user_id|x}.")
+
+    assert rehearsed["num_items"] == 4
+    assert rehearsed["audience"]["defaulted"] == [
+        {"attribute": "frist_name", "num_users": 4},
+        {"attribute": "city", "num_users": 3},
+        {"attribute": "first_name", "num_users": 2},
+    ]
+    assert (skipping["counts"]["total"], skipping["num_skipped"]) == (4, 1)
+    assert skipping["audience"]["defaulted"] == [{"attribute": "city", "num_users": 3}]
+    assert unasked["audience"]["defaulted"] == []
 
 
 def test_skipped_users_are_named_only_to_who_may_read_profiles(api: Api, client: TestClient) -> None:

@@ -12,6 +12,7 @@ from domain.engine_load import EngineLoad
 from domain.states import WorkerState
 from tests.api.conftest import Api
 from tests.api.dashboard.test_dashboard import HOST, ROW, Visitor, lines, put_profile
+from tests.api.job_requests import give_profile
 
 
 @pytest.fixture
@@ -142,6 +143,17 @@ def test_a_column_that_is_no_field_is_given_one_in_the_form(visitor: Visitor) ->
     assert "Everything is right" in html
     assert '<option value="Text=prompt" selected>' in html  # what was chosen is sent along with the next
     assert answer(visitor, "/jobs/new", **table, column=chosen, do="submit")[0] == 303
+
+
+def test_a_check_of_a_campaign_says_who_reads_a_default(api: Api, visitor: Visitor) -> None:
+    give_profile(api.client(), "zoe", attributes={"first_name": "Zoe"})
+    prompt = "For {frist_name|a friend} {first_name|dear}"
+
+    status, html = answer(visitor, "/jobs/new", kind="campaign", audience="all", prompt=prompt, do="check")
+
+    assert status == 200
+    assert "Everybody gets the default of <code>frist_name</code>: nobody has a value for it." in html
+    assert "1 of 2 users get the default of <code>first_name</code>." in html
 
 
 def test_rows_of_json_in_a_file_called_csv_are_read_as_what_they_are(visitor: Visitor) -> None:

@@ -5,12 +5,16 @@ from html import unescape
 
 import pytest
 from fastapi import Request
+from sqlalchemy import update
 
 from api.dashboard import preview, strength, teaching
 from api.http.dependencies import Caller, Scope, Services
 from api.profiles.preview_schemas import PreviewedText, ProfilePreviewIn, ProfilePreviewOut, Variant
+from db.registry_models import Worker
+from domain.states import WorkerState
 from tests.api.conftest import Api
 from tests.api.dashboard.test_dashboard import HOST, Visitor
+from tests.builders import a_description
 
 TOKEN = {"token_id": 7, "log_probability": -1.0, "reward": 0.5, "strength": 1.0, "kl": 0.1, "is_changed": False}
 CANDIDATE = {"token_id": 7, "text": "tea", "base_log_probability": 0.0, "reward": 0.5, "guided_log_probability": 0.0}
@@ -22,7 +26,7 @@ async def answered(
     """What a worker would write: each text says what it was asked for; the principles speak for it by its length."""
     texts = []
     for variant in body.variants or [Variant()]:
-        said = body.text or f"<b>{variant.strength}{'!' * ((body.seed or 0) % 7)}"
+        said = body.text or f"<b>{variant.strength}{'!' * ((body.seed or 0) % 7)} model {body.model}"
         principles = [{"text": "formal", "log_ratio": len(said)}, {"text": "brief", "log_ratio": -len(said)}]
         ended = {**TOKEN, "text": "", "is_end": True, "candidates": [CANDIDATE]}
         tokens = [{**TOKEN, "text": said, "candidates": [CANDIDATE]}, ended]
@@ -74,6 +78,26 @@ def test_a_question_and_its_answer_are_pages(api: Api, visitor: Visitor) -> None
     assert asked.count("is better</button>") == 2
     assert "Kept." in told
     assert api.client().get("/v1/profiles/ada/feedback").json()["num_pairs"] == 1
+
+
+def test_where_several_models_are_served_the_chosen_one_writes_and_judges(api: Api, visitor: Visitor) -> None:
+    api.serve("other", a_description("e" * 64))
+    api.serve("stopped", a_description("f" * 64))
+    with api.database.transaction() as session:
+        session.execute(update(Worker).where(Worker.model == "stopped").values(state=WorkerState.STOPPED))
+
+    offered = visitor.client.get("/profiles/ada/teach").text
+    asked = page(visitor, "/profiles/ada/teach/texts", prompt="tea", model="other")
+    fields = {
+        name: unescape(value) for name, value in re.findall(r'name="(asking|first|second)" value="([^"]*)"', asked)
+    }
+    told = page(visitor, "/profiles/ada/teach/choose", preferred="first", **fields)
+
+    assert re.findall(r"<option>([^<]*)", offered) == ["hub/tiny-model", "other", "stopped"]
+    assert "model other" in asked
+    assert "<option selected>other" in asked
+    assert "Kept." in told
+    assert "<option selected>other" in told
 
 
 def test_strengths_are_all_shown_with_the_models_own_among_them(visitor: Visitor) -> None:
