@@ -24,6 +24,18 @@ class Chosen:
     """False where the logits were broken and the rest means nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """The tokens of a sequence, as penalties look at them."""
+
+    counts: Tensor
+    """[V], int32: how often each token has come."""
+    seen: Tensor
+    """[L], the tokens of the prompt, each once, then those that were chosen, then room for those that are to come."""
+    num_of_prompt: int
+    """How many of these the prompt has."""
+
+
 class Sequence:
     """The one carrier of a request's state; its rows in the cache belong to the runners."""
 
@@ -33,9 +45,8 @@ class Sequence:
         self.token_ids: list[int] = []
         self.num_chosen = 0
         """Tokens that the device has chosen; the host may not have seen the last one yet."""
-        self.history: Tensor | None = None
-        """Where penalties ask for it, how often each token has been chosen. The one tensor here, on the device: the
-        host does not know the last token yet when it counts."""
+        self.history: History | None = None
+        """Where penalties ask for it. On the device: the host does not know the last token yet when it counts."""
         self._rewards: list[float] = []
         self._kls: list[float] = []
         self._added_at = time.monotonic()

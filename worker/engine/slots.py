@@ -67,9 +67,8 @@ class Slots:
 
     def advanced(self, token_ids: Tensor) -> "Slots":
         """The same slots one token later, the chosen ones [S]; histories count them in place, these slots' too."""
-        if self.processors and self.processors.penalties:
-            self.processors.penalties.count(token_ids)
-        return replace(self, num_generated=self.num_generated + 1)
+        processors = self.processors.advanced(token_ids) if self.processors else None
+        return replace(self, num_generated=self.num_generated + 1, processors=processors)
 
 
 def build_slots(

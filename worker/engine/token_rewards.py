@@ -19,7 +19,7 @@ from worker.engine.cross_tokenizer.given import judged_places, likelihood
 from worker.engine.cross_tokenizer.runner import TextRunner
 from worker.engine.errors import EmptyTextError, GivenTextOutgrowsGuideError, OutOfMemoryError, RequestError
 from worker.engine.guidance.budget import divergence, strength_within
-from worker.engine.guidance.processors import GENERATED, Penalties, Processors, build_processors
+from worker.engine.guidance.processors import GENERATED, Penalties, Processors, applied, build_processors
 from worker.engine.guidance.steering import Candidates, all_finite, possible, propose, scores
 from worker.engine.models import EngineModels
 from worker.engine.request import CandidateReward, Failure, Request, ScoreRequest, TokenReward, TokenRewards
@@ -158,8 +158,8 @@ def _places(
     given = torch.tensor(text.completion_ids[part], device=models.device)[:, None]
     processors = _processors(text, part, models)
     numbers = torch.arange(part.start, part.start + len(given), device=models.device)
-    processed = processors.applied(logits[0], numbers) if processors else logits[0]
-    candidates = propose(processed, SHOWN_OF_ALL if text.request.k is None else text.request.k)
+    with applied(processors, logits[0], numbers) as processed:
+        candidates = propose(processed, SHOWN_OF_ALL if text.request.k is None else text.request.k)
     asked = torch.cat([candidates.token_ids, given], dim=1)
     before, token_ids = text.completion_ids[: part.start], text.completion_ids[part]
     foreign = judged_places(models.runners, text.streams, before, token_ids, asked, on_forward=on_forward)
@@ -184,15 +184,19 @@ def _processors(text: _Text, part: slice, models: EngineModels) -> Processors | 
     num_places = len(text.completion_ids[part])
     copies = [Decoded(text.request, text.streams) for _ in range(num_places)]
     processors = build_processors(copies, models.limits.vocab_size, models.eos_token_ids, models.device)
-    if processors and processors.penalties:
-        _count_before(processors.penalties, text.completion_ids, part.start, num_places)
-    return processors
+    if processors is None or processors.penalties is None:
+        return processors
+    return replace(processors, penalties=_counted_before(processors.penalties, text, part.start))
 
 
-def _count_before(penalties: Penalties, completion_ids: tuple[int, ...], start: int, num_places: int) -> None:
-    """Give each place's history, in place, the tokens of the completion before it."""
-    for index, token_id in enumerate(completion_ids[: start + num_places - 1]):
-        penalties.histories[max(0, index + 1 - start) :, token_id] += GENERATED
+def _counted_before(penalties: Penalties, text: _Text, start: int) -> Penalties:
+    """The same where each place's history, from place `start` on, has the tokens of the completion before it, too."""
+    num_places = len(penalties.slots)
+    for index, token_id in enumerate(text.completion_ids[: start + num_places - 1]):
+        penalties.counts[max(0, index + 1 - start) :, token_id] += GENERATED
+    seen = sorted({*text.streams[0].prompt, *text.completion_ids})
+    of_places = torch.tensor(seen, device=penalties.seen.device).expand(num_places, -1)
+    return replace(penalties, seen=of_places, most_seen=len(seen))
 
 
 def _rewards(text: _Text, part: slice, places: _Places) -> list[TokenReward] | None:

@@ -66,31 +66,73 @@ def test_a_repetition_penalty_is_hugging_faces_to_the_last_bit(penalty: float) -
 
     assert processors is not None
     expected = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([text, text]), logits.clone())
-    assert torch.equal(processors.applied(logits, torch.zeros(2)), expected)
+    with processors.applied(logits, torch.zeros(2)) as penalised:
+        assert torch.equal(penalised, expected)
 
 
 def test_presence_and_frequency_count_the_completion_alone() -> None:
     request = Request(0, plain((1, 2, 2)), presence_penalty=0.5, frequency_penalty=0.25)
     processors = build_processors([decoded(request)], 6, [], torch.device("cpu"))
     assert processors is not None
-    assert processors.penalties is not None
     for token_id in (2, 3, 3, 3):
-        processors.penalties.count(torch.tensor([token_id]))
+        processors = processors.advanced(torch.tensor([token_id]))
 
-    penalised = processors.applied(torch.zeros(1, 6), torch.tensor([4]))
+    with processors.applied(torch.zeros(1, 6), torch.tensor([4])) as penalised:
+        assert penalised.tolist() == [[0, 0, -0.75, -1.25, 0, 0]]
 
-    assert penalised.tolist() == [[0, 0, -0.75, -1.25, 0, 0]]
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_logits_that_are_judged_are_what_they_were_to_the_last_bit(dtype: torch.dtype) -> None:
+    everything = Request(
+        0,
+        plain((1, 1, 3)),
+        logit_bias=((1, 3.0), (2, 1e30), (EOS, 0.1)),
+        repetition_penalty=1.3,
+        frequency_penalty=0.3,
+        min_tokens=5,
+    )
+    logits = torch.randn(2, VOCAB_SIZE, generator=torch.Generator().manual_seed(1)).to(dtype)
+    before = logits.clone()
 
-def test_the_logits_that_are_judged_stay_as_they_are() -> None:
-    logits = torch.ones(1, 5)
     processors = build_processors(
-        [decoded(Request(0, plain((1,)), logit_bias=((2, 3.0),)))], 5, [], torch.device("cpu")
+        [decoded(Request(1, plain((1,)))), decoded(everything)], VOCAB_SIZE, [EOS], torch.device("cpu")
     )
 
     assert processors is not None
-    assert processors.applied(logits, torch.zeros(1)).tolist() == [[1, 1, 4, 1, 1]]
-    assert logits.tolist() == [[1] * 5]
+    with processors.applied(logits, torch.zeros(2)) as processed:
+        assert torch.equal(processed[0], before[0].float())
+        assert processed[1, 2] == 1e30
+        assert processed[1, EOS] == -torch.inf
+        assert (processed[1] != before[1]).sum() == 4
+    assert torch.equal(logits, before)
+
+
+def test_what_only_keeps_tokens_from_coming_copies_no_logits() -> None:
+    logits = torch.ones(2, 5, dtype=torch.bfloat16)
+    processors = build_processors([decoded(Request(0, plain((1,)), min_tokens=1))] * 2, 5, [3], torch.device("cpu"))
+
+    assert processors is not None
+    with processors.applied(logits, torch.tensor([0, 1])) as processed:
+        assert processed is logits
+        assert processed.tolist() == [[1, 1, 1, -torch.inf, 1], [1] * 5]
+
+
+def test_a_history_goes_on_where_slots_change(engine: Engine) -> None:
+    requests = [
+        Request(
+            index,
+            plain(prompt(index, 5 + 9 * (index % 2))),
+            max_tokens=4 + 7 * (index % 4),
+            repetition_penalty=1.9,
+            frequency_penalty=0.4,
+        )
+        for index in range(12)
+    ]
+    alone = {request.request_id: decode(engine, [request])[request.request_id].token_ids for request in requests}
+
+    together = decode(engine, requests)
+
+    assert {key: completion.token_ids for key, completion in together.items()} == alone
 
 
 def test_a_banned_token_does_not_come_and_a_favoured_one_does(engine: Engine) -> None:

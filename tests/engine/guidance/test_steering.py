@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from worker.engine.guidance.steering import _BLOCK, _largest, all_finite, propose, scores, token_rewards
+from worker.engine.guidance import steering
+from worker.engine.guidance.steering import _BLOCKS, all_finite, propose, scores, token_rewards
 
 
 def ranked(logits: list[float], num_candidates: int) -> list[int]:
@@ -24,27 +25,27 @@ def test_of_equal_logits_the_smaller_token_id_comes_first(
     assert torch.equal(candidates.logits, logits.gather(1, candidates.token_ids))
 
 
-NUM_VALUES = {"random": 10**6, "tied": 3, "equal": 1}
+NUM_VALUES = {"random": 10**6, "tied": 3, "equal": 1, "mostly impossible": 3}
 
 
 @pytest.mark.parametrize("kind", NUM_VALUES)
-@pytest.mark.parametrize("poison", [None, torch.nan, torch.inf, -torch.inf])
-@pytest.mark.parametrize("count", [1, 4, 11])
-@pytest.mark.parametrize("beside", [-1, 0, 1, _BLOCK - 1, _BLOCK, 10 * _BLOCK + 5])
-def test_the_largest_found_by_blocks_are_those_of_topk(
-    kind: str, poison: float | None, count: int, beside: int
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("num_candidates", [1, 4, 11])
+@pytest.mark.parametrize("block", _BLOCKS)
+@pytest.mark.parametrize("beside", [-1, 0, 1, 63, 64, 645])
+def test_candidates_found_by_blocks_are_the_first_of_all(
+    kind: str, dtype: torch.dtype, num_candidates: int, block: int, beside: int
 ) -> None:
-    vocab_size = 2 * count * _BLOCK + beside  # about the size from which blocks are worth it
+    vocab_size = 2 * num_candidates * block + beside  # about the size from which blocks are worth it
     generator = torch.Generator().manual_seed(beside)
-    logits = torch.randint(NUM_VALUES[kind], (16, vocab_size), generator=generator).float()
-    if poison is not None:
-        logits = logits.masked_fill(torch.rand(logits.shape, generator=generator) < 3 / vocab_size, poison)
+    logits = torch.randint(NUM_VALUES[kind], (16, vocab_size), generator=generator).to(dtype)
+    if kind == "mostly impossible":
+        logits = logits.masked_fill(torch.rand(logits.shape, generator=generator) < 0.99, -torch.inf)
 
-    values, token_ids = _largest(logits, count)
+    candidates = propose(logits, num_candidates)
 
-    torch.testing.assert_close(values, logits.topk(count).values, rtol=0, atol=0, equal_nan=True)
-    torch.testing.assert_close(values, logits.gather(1, token_ids), rtol=0, atol=0, equal_nan=True)
-    assert all(len(set(row)) == count for row in token_ids.tolist())
+    assert candidates.token_ids.tolist() == [ranked(row, num_candidates) for row in logits.tolist()]
+    assert torch.equal(candidates.logits, logits.gather(1, candidates.token_ids).float())
 
 
 def test_negative_zero_equals_zero() -> None:
@@ -58,10 +59,13 @@ def test_fewer_candidates_are_the_first_of_more() -> None:
 
 
 @pytest.mark.parametrize("poison", [torch.nan, -torch.nan, torch.inf], ids=["nan", "negative nan", "inf"])
-@pytest.mark.parametrize("vocab_size", [30, 1000])
-def test_broken_base_logits_are_noticed_wherever_they_are(poison: float, vocab_size: int) -> None:
-    logits = torch.randn(6, vocab_size, generator=torch.Generator().manual_seed(0))
-    logits[1, -1] = poison
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("vocab_size", "place"), [(30, -1), (1000, -1), (1000, 100)])
+def test_broken_base_logits_are_noticed_wherever_they_are(
+    poison: float, dtype: torch.dtype, vocab_size: int, place: int
+) -> None:
+    logits = torch.randn(6, vocab_size, generator=torch.Generator().manual_seed(0)).to(dtype)
+    logits[1, place] = poison
     logits[3] = torch.nan
     logits[4] = -torch.inf
     logits[5, 3] = -torch.inf  # a token that the model rules out is nothing broken
@@ -70,6 +74,18 @@ def test_broken_base_logits_are_noticed_wherever_they_are(poison: float, vocab_s
 
     assert candidates.finite.tolist() == [True, False, True, False, False, True]
     assert ((candidates.token_ids >= 0) & (candidates.token_ids < vocab_size)).all()
+
+
+def test_broken_base_logits_are_noticed_whatever_sign_a_device_gives_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn(2, 1000, generator=torch.Generator().manual_seed(0))
+    logits[0, 100] = torch.nan
+
+    def negative(blocks: torch.Tensor) -> torch.Tensor:
+        largest = blocks.amax(-1)
+        return largest.where(~largest.isnan(), -torch.nan)
+
+    monkeypatch.setattr(steering, "_maxima", negative)
+    assert propose(logits, 4).finite.tolist() == [False, True]
 
 
 def test_scores_are_the_weighted_sums_of_the_streams() -> None:

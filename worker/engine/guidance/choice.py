@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from worker.engine.guidance.budget import divergence, strength_within
+from worker.engine.guidance.processors import applied
 from worker.engine.guidance.sampling import Draw, Tail, gumbel_noise, most_likely, sample, sample_vocabulary
 from worker.engine.guidance.steering import Candidates, all_finite, possible, propose, scores, token_rewards
 from worker.engine.sequence import Chosen
@@ -18,7 +19,7 @@ class LogitsRunner(Protocol):
     """What is asked of a runner: logits of hidden states [rows, d] that it has made."""
 
     def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        """Logits [m, V] of the rows [m] over the whole vocabulary."""
+        """Logits [m, V] of the rows [m] over the whole vocabulary; they are the caller's, to be written to."""
 
     def columns(self, hidden: Tensor, rows: Tensor, token_ids: Tensor) -> Tensor:
         """Logits [m, K] of the rows [m] for candidates [m, K] alone."""
@@ -68,15 +69,14 @@ class Sent:
 def choose_tokens(runners: Sequence[LogitsRunner], hidden: Sequence[Tensor], slots: Slots) -> Choice:
     """Steer and sample: last hidden states [rows, d] per runner to one token per slot."""
     logits = _base_logits(runners, hidden, slots)
-    processed = slots.processors.applied(logits, slots.num_generated) if slots.processors else logits
-    candidates = propose(processed, slots.num_candidates)
+    with applied(slots.processors, logits, slots.num_generated) as processed:
+        candidates = propose(processed, slots.num_candidates)
+        drawn = _drawn_from_all(slots, processed)
     steered = _steer(runners, hidden, slots, candidates, logits)
     chosen = _choose(slots, candidates, steered)
     token_ids = candidates.token_ids.gather(1, chosen[:, None])[:, 0]
-    if slots.whole is not None:
-        token_ids[slots.whole] = _sample_from_all(slots, slots.whole, processed, has_nucleus=False)
-    if slots.whole_nucleus is not None:
-        token_ids[slots.whole_nucleus] = _sample_from_all(slots, slots.whole_nucleus, processed, has_nucleus=True)
+    for some, of_some in drawn:
+        token_ids[some] = of_some
     rewards = kls = torch.zeros_like(slots.temperature)
     if slots.any_guided:
         rewards = token_rewards(steered.stream_logits, slots.rewards, steered.allowed, chosen)
@@ -166,8 +166,13 @@ def _choose(slots: Slots, candidates: Candidates, steered: _Steered) -> Tensor:
     return sample(steered.scores, steered.allowed, slots.temperature, Tail(slots.top_p, slots.min_p), noise)
 
 
-def _sample_from_all(slots: Slots, some: Tensor, logits: Tensor, *, has_nucleus: bool) -> Tensor:
-    """Token ids [W] of some slots [W] by their base logits, of all [S, V], alone."""
-    tail = Tail(slots.top_p if has_nucleus else None, slots.min_p).of(some)
+def _drawn_from_all(slots: Slots, logits: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Slots [W] that are sampled by their base logits, of all [S, V], alone, and their token ids [W]."""
+    asked = ((slots.whole, None), (slots.whole_nucleus, slots.top_p))
+    return [(some, _sample_from_all(slots, some, logits, top_p)) for some, top_p in asked if some is not None]
+
+
+def _sample_from_all(slots: Slots, some: Tensor, logits: Tensor, top_p: Tensor | None) -> Tensor:
+    tail = Tail(top_p, slots.min_p).of(some)
     draw = Draw(slots.seed, slots.num_generated).of(some)
     return sample_vocabulary(logits[some].float(), slots.temperature[some], tail, draw)

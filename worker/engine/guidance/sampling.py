@@ -67,18 +67,24 @@ def sample_vocabulary(logits: Tensor, temperature: Tensor, tail: Tail, draw: Dra
     """Token ids [W] as `sample` draws them with all tokens as candidates: logits [W, V], temperature [W], not 0."""
     if tail.top_p is None or not logits.is_cpu:  # looking at values costs a synchronisation elsewhere
         return _sample_all(logits, temperature, tail, draw)
-    token_ids, is_inside = _sample_head(logits, temperature, tail, draw)
+    heads = [_sample_head(logits[rows], temperature[rows], tail.of(rows), draw.of(rows)) for rows in _parts(logits)]
+    token_ids, is_inside = (torch.cat(parts) for parts in zip(*heads, strict=True))
     wide = (~is_inside).nonzero()[:, 0]
     if len(wide):
         token_ids[wide] = _sample_all(logits[wide], temperature[wide], tail.of(wide), draw.of(wide))
     return token_ids
 
 
+def _parts(logits: Tensor) -> tuple[Tensor, ...]:
+    """Indices of rows that are sampled at once."""
+    size = max(1, _PART_SIZE[logits.device.type] // logits.shape[1])
+    return torch.split(torch.arange(len(logits), device=logits.device), size)
+
+
 def _sample_all(logits: Tensor, temperature: Tensor, tail: Tail, draw: Draw) -> Tensor:
     token_ids = torch.arange(logits.shape[1], device=logits.device)
-    size = max(1, _PART_SIZE[logits.device.type] // logits.shape[1])
     drawn = []
-    for rows in torch.split(torch.arange(len(logits), device=logits.device), size):
+    for rows in _parts(logits):
         scaled = _scaled(logits[rows].double(), temperature[rows])
         part = draw.of(rows)
         noise = gumbel_noise(part.seed, part.position, token_ids.expand(len(rows), -1))

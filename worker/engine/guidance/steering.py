@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_LOWEST = -(2**63)
-_BLOCK = 64
+_BLOCKS = (64, 8)
+"""Tokens of a block: the first of these of which there are many more than candidates."""
+_SLOTS_WIDENED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,52 +27,39 @@ class Candidates:
 
 def propose(logits: Tensor, num_candidates: int) -> Candidates:
     """The top K of base logits [S, V], in an order that does not depend on K, the device or the batch."""
-    vocab_size = logits.shape[-1]
-    logits = logits.float()
-    # One more than asked for shows whether the last candidate has equals that topk left out.
-    values, token_ids = _largest(logits, min(num_candidates + 1, vocab_size))
-    finite = values[:, 0].isfinite()
-    keys = _total_order(values[:, :num_candidates], token_ids[:, :num_candidates])
-    tied = _tied(values) if num_candidates < vocab_size else token_ids.new_empty(0)
-    if tied is None or len(tied):
-        rows = slice(None) if tied is None else tied
-        last = values[rows, num_candidates - 1, None]  # [tied, 1]
-        above = keys[rows].masked_fill(values[rows, :num_candidates] == last, _LOWEST)
-        among = torch.cat([above, _ties(logits[rows], last, num_candidates)], dim=1)
-        keys[rows] = among.topk(num_candidates).values
-    token_ids = _token_ids(keys.topk(num_candidates).values).clamp_(0, vocab_size - 1)
-    return Candidates(token_ids, logits.gather(1, token_ids), finite)
+    values, token_ids = _shortlist(logits, num_candidates)
+    finite = values.amax(-1).isfinite()
+    token_ids = _token_ids(_total_order(values, token_ids).topk(num_candidates).values)
+    return Candidates(token_ids, logits.gather(1, token_ids).float(), finite)
 
 
-def _tied(values: Tensor) -> Tensor | None:
-    """The slots whose last candidate may have equals that were left out; None: all are taken for such.
+def _shortlist(logits: Tensor, num_candidates: int) -> tuple[Tensor, Tensor]:
+    """Logits, float32, and their token ids [S, n], among which the top K are, and NaN if there is any.
 
-    Looking at the values [S, K + 1] costs nothing on the CPU and a synchronisation elsewhere.
+    The top K tokens lie in the top K blocks, of equal ones the first: whoever lies in another block has K tokens before
+    it, the largest of each of these. So one pass over the vocabulary finds them.
     """
-    return (values[:, -1] == values[:, -2]).nonzero()[:, 0] if values.is_cpu else None
+    num_slots, vocab_size = logits.shape
+    block = next((size for size in _BLOCKS if vocab_size // size > 2 * num_candidates), None)
+    if block is None:
+        return logits.float(), torch.arange(vocab_size, device=logits.device).expand(num_slots, -1)
+    num_blocks = vocab_size // block
+    maxima = _maxima(logits[:, : num_blocks * block].view(num_slots, num_blocks, block))
+    maxima = maxima.nan_to_num(torch.inf, torch.inf, -torch.inf)  # the order has two places for NaN
+    numbers = torch.arange(num_blocks, device=logits.device)
+    blocks = _token_ids(_total_order(maxima, numbers).topk(num_candidates).values)  # [S, K]
+    inside = torch.arange(block, device=logits.device)
+    rest = torch.arange(num_blocks * block, vocab_size, device=logits.device)
+    token_ids = torch.cat([(blocks[..., None] * block + inside).flatten(1), rest.expand(num_slots, -1)], dim=1)
+    return logits.gather(1, token_ids).float(), token_ids
 
 
-def _largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """`logits.topk(count)`, found among the `count` blocks with the largest maxima: one pass over the vocabulary."""
-    num_blocks = logits.shape[-1] // _BLOCK
-    if num_blocks <= 2 * count:
-        return logits.topk(count)
-    blocks = logits[:, : num_blocks * _BLOCK].view(-1, num_blocks, _BLOCK)
-    best = blocks.amax(-1).topk(count).indices  # [S, count]
-    inside = torch.arange(_BLOCK, device=logits.device)
-    token_ids = (best[..., None] * _BLOCK + inside).flatten(1)
-    rest = torch.arange(num_blocks * _BLOCK, logits.shape[-1], device=logits.device)
-    token_ids = torch.cat([token_ids, rest.expand(len(logits), -1)], dim=1)
-    values, order = logits.gather(1, token_ids).topk(count)
-    return values, token_ids.gather(1, order)
-
-
-def _ties(logits: Tensor, value: Tensor, count: int) -> Tensor:
-    """[S, count] keys of the first tokens whose logit equals the value [S, 1]; the lowest key where there are fewer."""
-    vocab_size = logits.shape[-1]
-    countdown = torch.arange(vocab_size, 0, -1, device=logits.device, dtype=torch.float32)  # exact below 2**24
-    found, token_ids = torch.where(logits == value, countdown, 0).topk(count)
-    return _total_order(value.expand(-1, count), token_ids).masked_fill(found == 0, _LOWEST)
+def _maxima(blocks: Tensor) -> Tensor:
+    """The largest of each block [S, blocks, n], float32."""
+    if not blocks.is_cpu or blocks.dtype == torch.float32:
+        return blocks.amax(-1).float()
+    # A processor compares floats faster than anything narrower; a few slots at a time, they never leave its caches.
+    return torch.cat([part.float().amax(-1) for part in torch.split(blocks, _SLOTS_WIDENED)])
 
 
 def _total_order(logits: Tensor, token_ids: Tensor) -> Tensor:
