@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -21,7 +21,14 @@ from worker.engine.checkpoints.experts import (
     tensors_named,
 )
 from worker.engine.checkpoints.files import ADAPTER_CONFIG
-from worker.engine.checkpoints.misfits import GIVE_ITS_BASE, MisfitError, at_fault, named_as_saved, why_impossible
+from worker.engine.checkpoints.misfits import (
+    GIVE_ITS_BASE,
+    MisfitError,
+    at_fault,
+    named_as_saved,
+    path_of,
+    why_impossible,
+)
 from worker.engine.errors import AdapterError
 from worker.engine.layers.adapted import adapt_rows, why_not_adapted
 from worker.engine.layers.lora import MERGE_IT, AdapterRows
@@ -234,7 +241,12 @@ def _fill(stack: PeftModel, name: str, weights: Mapping[str, Tensor], share_of: 
     config = cast("LoraConfig", stack.peft_config[name])
     with _or(_OTHER_SIZES):
         shares = {key: share_of(*_adapted(stack, key), tensor) for key, tensor in updates.items()}
-    with _or(lambda: at_fault(model, shares, f"r={config.r}", _OTHER_SIZES)):
+    layers = {path for path, _ in model.named_modules()}
+    is_named_so = all(path_of(key) in layers for key in shares)  # other names are older ones, which PEFT may know
+    with (
+        names_as_they_stand() if is_named_so else nullcontext(),
+        _or(lambda: at_fault(model, shares, f"r={config.r}", _OTHER_SIZES)),
+    ):
         # PEFT annotates the pair of (missing, unexpected) keys by a word that is no type.
         missing, unexpected = cast("tuple[list[str], list[str]]", set_peft_model_state_dict(stack, shares, name))
     foreign = [*unexpected, *(key for key in missing if f".{name}." in key)]
