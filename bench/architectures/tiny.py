@@ -89,6 +89,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "inkling2_text": {"tie_word_embeddings": False},
     "inkling_text": {"tie_word_embeddings": False},
     "jamba": {"num_hidden_layers": 4, "attn_layer_period": 2, "attn_layer_offset": 1},
+    "lfm2": {"layer_types": ["conv", "full_attention", "conv"], "num_hidden_layers": 3},
     "lfm2_moe": {"layer_types": ["conv", "full_attention", "full_attention"], "num_hidden_layers": 3},
     "mamba2": {"num_heads": 8},
     "ministral": {"head_dim": 8},

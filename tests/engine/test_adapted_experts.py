@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import PeftModel
 from peft.tuners.lora.layer import ParamWrapper
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -264,6 +264,25 @@ def test_what_was_trained_on_experts_one_by_one_is_what_it_was(
     oracle = Oracle({name: uncached(model) for name, model in models.items()})
     answers = {request.request_id: oracle.answer(request).token_ids for request in requests}
     assert token_ids(decode(engine, requests)) == answers
+
+
+def test_layers_of_a_mixture_that_are_named_as_they_stand_are_not_renamed(tmp_path: Path) -> None:
+    """PEFT finds an older name, `mlp.shared_expert.`, in that of Laguna's shared experts, and makes of it another."""
+    layers = ["q_proj", "shared_experts.down_proj", "layers.0.mlp.down_proj"]
+    of_one = family("laguna", tmp_path, target_modules=layers, target_parameters=None)
+    trained = read(of_one.base)  # by hand, as PEFT cannot read what it has written
+    weights = load_file(Path(of_one.policy) / "adapter_model.safetensors")
+    with torch.no_grad():
+        for key, down in weights.items():
+            if ".lora_A" in key:
+                path = key.removeprefix("base_model.model.").partition(".lora_A")[0]
+                trained.get_submodule(path).get_parameter("weight").add_(2 * weights[key.replace("_A", "_B")] @ down)
+    requests = [Request(i, pad(prompt(i, 3 + 4 * i)), strength=0.7, max_tokens=6) for i in range(4)]
+
+    completions = decode(load_engine(of_one.base, of_one.policy, device="cpu", num_slots=3), requests)
+
+    oracle = Oracle({"base": uncached(read(of_one.base)), "policy": uncached(trained)})
+    assert token_ids(completions) == {each.request_id: oracle.answer(each).token_ids for each in requests}
 
 
 def said(base: str, *adapters: str) -> str:

@@ -219,6 +219,21 @@ def test_the_proof_finds_a_time_step_that_is_not_limited(tmp_path: Path, monkeyp
         load_engine(save(random_tiny("zamba2"), tmp_path), device="cpu", max_length=128)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(("name", "expected"), [("jamba", True), ("zamba", True), ("bamba", False)])
+def test_whether_a_state_is_taken_up_is_seen_in_every_dtype(
+    name: str, dtype: str, tmp_path: Path, *, expected: bool
+) -> None:
+    """In bfloat16 a Jamba that left out its states was within rounding: accepted, or refused, by chance of weights."""
+    for seed in range(2):
+        model = random_tiny(name, seed)
+        path = save(model, tmp_path / str(seed))
+
+        engine = load_engine(path, device="cpu", dtype=dtype, max_length=MAX_LENGTH)
+
+        assert engine._models.runners[0]._cache.states.goes_on_by_token == expected  # noqa: SLF001 (as above)
+
+
 def test_a_slots_share_of_the_memory_counts_its_state(hybrid: Family) -> None:
     runner = load_recurrent(hybrid)._models.runners[0]  # noqa: SLF001 (what the loader asks)
 

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeAlias, cast
 
@@ -21,6 +21,14 @@ from worker.engine.checkpoints.experts import (
     tensors_named,
 )
 from worker.engine.checkpoints.files import ADAPTER_CONFIG
+from worker.engine.checkpoints.misfits import (
+    GIVE_ITS_BASE,
+    MisfitError,
+    at_fault,
+    named_as_saved,
+    path_of,
+    why_impossible,
+)
 from worker.engine.errors import AdapterError
 from worker.engine.layers.adapted import adapt_rows, why_not_adapted
 from worker.engine.layers.lora import MERGE_IT, AdapterRows
@@ -44,12 +52,12 @@ _BEYOND_LOW_RANK = (
     "velora_config",
 )
 
-# Those of them, among others, that PEFT cannot write into the base's weights.
+# Those of them, among others, that PEFT cannot write into the base's weights, and kinds of adapters that it cannot.
 _UNMERGEABLE = {"alora_invocation_tokens", "arrow_config", "layer_replication", "use_qalora"}
+_UNMERGEABLE_TYPES = {"ADAPTION_PROMPT", "LILY", "POLY", "SHADOW", "XLORA"}
 
 _NAMED = 7
 """How many names of layers a refusal repeats: as many as a block of a transformer usually has."""
-GIVE_ITS_BASE = "give the model that it was trained on as base"
 TRAIN_LORA = "train a plain LoRA adapter, as PEFT cannot merge this one either"
 _UNREADABLE = "its adapter_config.json is none that this version of PEFT reads: save it again, or update PEFT"
 _NO_SUCH_LAYERS = "PEFT puts no LoRA on layers of this model by the names it was trained on ({names}): " + GIVE_ITS_BASE
@@ -101,9 +109,9 @@ def stack_adapters(
             config = _configuration(path)
             weights = _placed(model, config, _weights(path, model.device), name)
             config.target_parameters = tensors_named(tensors, config.target_parameters or ()) or None
-            stack = _wrapped(model, stack, name, config)
+            stack = _wrapped(model, stack, name, config, weights)
             _fill(stack, name, weights, share_of)
-        except _RefusalError as refusal:
+        except MisfitError as refusal:
             raise AdapterError(path=path, base=base, cause=str(refusal)) from refusal.__cause__
     if stack is not None:
         stack.train(mode=False)
@@ -113,17 +121,13 @@ def stack_adapters(
     return adapt_rows(model, list(paths))
 
 
-class _RefusalError(Exception):
-    """Why an adapter is not stacked."""
-
-
 @contextmanager
-def _or(cause: str) -> Iterator[None]:
+def _or(cause: str | Callable[[], str]) -> Iterator[None]:
     """Say this of whatever PEFT's readers and tuners raise."""
     try:
         yield
     except Exception as error:
-        raise _RefusalError(cause) from error
+        raise MisfitError(cause if isinstance(cause, str) else cause()) from error
 
 
 def _configuration(path: str) -> LoraConfig:
@@ -132,14 +136,15 @@ def _configuration(path: str) -> LoraConfig:
         stated = PeftConfig.from_json_file(str(Path(path, ADAPTER_CONFIG)))
         cause = _why_not_neutral(stated.get("init_lora_weights", True))
     if cause is not None:  # said first: to read some of these, PEFT wants packages that nobody else needs
-        raise _RefusalError(cause)
+        raise MisfitError(cause)
     with _quiet_peft(), _or(_UNREADABLE):
         config: PeftConfig = PeftConfig.from_pretrained(path)
     cause = _why_not_plain(config)
     if cause is not None or not isinstance(config, LoraConfig):
-        raise _RefusalError(cause)
+        raise MisfitError(cause)
     config.init_lora_weights = False  # the weights are read next
     config.inference_mode = True
+    config.megatron_config = None  # for layers of Megatron's own, of which no model of transformers has one
     config.lora_dropout = 0.0  # of training alone, and more than PEFT puts on experts
     return config
 
@@ -155,8 +160,12 @@ def _why_not_neutral(init: object) -> str | None:
 
 def _why_not_plain(config: PeftConfig) -> str | None:
     if config.peft_type != PeftType.LORA or not isinstance(config, LoraConfig):
-        kind, advice = PeftType(config.peft_type).value, TRAIN_LORA if config.is_prompt_learning else MERGE_IT
+        kind = PeftType(config.peft_type).value
+        advice = TRAIN_LORA if config.is_prompt_learning or kind in _UNMERGEABLE_TYPES else MERGE_IT
         return f"it is of type {kind}, and only LoRA is stacked: {advice}"
+    impossible = why_impossible(config)
+    if impossible is not None:
+        return impossible
     used = [name for name in _BEYOND_LOW_RANK if getattr(config, name, None)]
     if used:
         advice = TRAIN_LORA if _UNMERGEABLE.intersection(used) else MERGE_IT
@@ -169,10 +178,11 @@ def _why_not_plain(config: PeftConfig) -> str | None:
 def _weights(path: str, device: torch.device) -> dict[str, Tensor]:
     """What an adapter's folder holds; raises where that is no file of finite numbers."""
     with _or(_NO_WEIGHTS):
-        weights: dict[str, Tensor] = load_peft_weights(path, device=str(device))
+        read: dict[str, Tensor] = load_peft_weights(path, device=str(device))
+    weights = named_as_saved(read)
     broken = next((key for key, tensor in weights.items() if not tensor.float().isfinite().all()), None)
     if broken is not None:
-        raise _RefusalError(_NOT_FINITE.format(key=broken))
+        raise MisfitError(_NOT_FINITE.format(key=broken))
     return weights
 
 
@@ -180,13 +190,17 @@ def _placed(model: PreTrainedModel, config: LoraConfig, weights: dict[str, Tenso
     """An adapter's weights by the layers and tensors of this model, which its configuration names from now on."""
     if not names_no_stacks(model, config):
         return weights
-    updates = {key: tensor for key, tensor in weights.items() if ".lora_" in key}
+    updates = _updates(weights)
     one_by_one = are_one_by_one(updates)
     if one_by_one and (config.rank_pattern or config.alpha_pattern):
-        raise _RefusalError(_OWN_RANKS)
-    with _or(_NOT_JOINED if one_by_one else _NO_SUCH_LAYERS.format(names=_named(config.target_modules))):
+        raise MisfitError(_OWN_RANKS)
+    with _or(_NOT_JOINED if one_by_one else lambda: _why_no_layers(model, config, updates)):
         placed = as_stacks(model, config, updates, name)
     return placed | {key: tensor for key, tensor in weights.items() if key not in updates}
+
+
+def _updates(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: tensor for key, tensor in weights.items() if ".lora_" in key}
 
 
 def _named(targets: str | Collection[str] | None) -> str:
@@ -195,40 +209,55 @@ def _named(targets: str | Collection[str] | None) -> str:
     return ", ".join(names[:_NAMED]) + others
 
 
-def _wrapped(model: PreTrainedModel, stack: PeftModel | None, name: str, config: LoraConfig) -> PeftModel:
-    """The model with PEFT's layers for one more adapter."""
+def _why_no_layers(model: PreTrainedModel, config: LoraConfig, updates: Mapping[str, Tensor]) -> str:
+    """What to say where PEFT finds no layers of the names in a configuration."""
     names = _named(config.target_modules or config.target_parameters)
+    return at_fault(model, updates, f"target_modules: {names}", _NO_SUCH_LAYERS.format(names=names))
+
+
+def _wrapped(
+    model: PreTrainedModel, stack: PeftModel | None, name: str, config: LoraConfig, weights: Mapping[str, Tensor]
+) -> PeftModel:
+    """The model with PEFT's layers for one more adapter."""
     if stack is not None and config.target_parameters:
         others = [getattr(other, "target_parameters", None) for other in stack.peft_config.values()]
         if any(other and other != config.target_parameters for other in others):
-            raise _RefusalError(_OTHER_TENSORS)
-    with _quiet_peft(), names_as_they_stand(), _or(_NO_SUCH_LAYERS.format(names=names)):
+            raise MisfitError(_OTHER_TENSORS)
+    with _quiet_peft(), names_as_they_stand(), _or(lambda: _why_no_layers(model, config, _updates(weights))):
         if stack is None:
             stack = PeftModel(model, config, adapter_name=name, autocast_adapter_dtype=False)
         else:
             stack.add_adapter(name, config, autocast_adapter_dtype=False)
     cause = why_not_adapted(model)
     if cause is not None:
-        raise _RefusalError(cause)
+        raise MisfitError(cause)
     return stack
 
 
 def _fill(stack: PeftModel, name: str, weights: Mapping[str, Tensor], share_of: ShareOf) -> None:
     """Fill the layers of an adapter; raises where the weights do not belong to this base."""
     model: PreTrainedModel = stack.get_base_model()  # type: ignore[assignment]  # PEFT types it as any module
-    updates = {key: tensor for key, tensor in weights.items() if ".lora_" in key}
+    updates = _updates(weights)
     others = [key for key in weights if key not in updates and not _is_the_models_own(model, key, weights[key])]
     if others:
         what = f"{others[0]} and {len(others) - 1} more tensors that are not low-rank updates"
-        raise _RefusalError(f"it holds {what}: {MERGE_IT}")
+        raise MisfitError(f"it holds {what}: {MERGE_IT}")
+    config = cast("LoraConfig", stack.peft_config[name])
     with _or(_OTHER_SIZES):
         shares = {key: share_of(*_adapted(stack, key), tensor) for key, tensor in updates.items()}
+    layers = {path for path, _ in model.named_modules()}
+    is_named_so = all(path_of(key) in layers for key in shares)  # other names are older ones, which PEFT may know
+    with (
+        names_as_they_stand() if is_named_so else nullcontext(),
+        _or(lambda: at_fault(model, shares, f"r={config.r}", _OTHER_SIZES)),
+    ):
         # PEFT annotates the pair of (missing, unexpected) keys by a word that is no type.
         missing, unexpected = cast("tuple[list[str], list[str]]", set_peft_model_state_dict(stack, shares, name))
     foreign = [*unexpected, *(key for key in missing if f".{name}." in key)]
     if foreign:
-        what = f"{foreign[0]} and {len(foreign) - 1} more tensors"
-        raise _RefusalError(f"it was made for another model, as PEFT reads it: {what} do not match; {GIVE_ITS_BASE}")
+        what = f"{foreign[0].replace(f'.{name}.', '.')} and {len(foreign) - 1} more tensors"
+        made_for_another = f"it was made for another model, as PEFT reads it: {what} do not match; {GIVE_ITS_BASE}"
+        raise MisfitError(at_fault(model, shares, f"by which {what} are missing or too many", made_for_another))
 
 
 def _adapted(stack: PeftModel, key: str) -> tuple[str, str]:

@@ -39,7 +39,11 @@ def as_stacks(
 
     Raises whatever PEFT raises of weights that it cannot join, and AttributeError where the model has no such layer.
     """
-    joined = conversion.convert_peft_adapter_state_dict_for_transformers(model, config, dict(weights), name)
+    layers = {path for path, _ in model.named_modules()}
+    named = {key: matrix for key, matrix in weights.items() if _path_of(key) in layers}
+    # PEFT's patterns for older names find some of today's as well: shared_experts of Laguna becomes shared_experts..
+    older = {key: matrix for key, matrix in weights.items() if key not in named}
+    joined = named | conversion.convert_peft_adapter_state_dict_for_transformers(model, config, older, name)
     updates = {_path_of(key) for key in joined}
     placed: dict[str, Tensor] = {}
     modules: set[str] = set()
@@ -73,8 +77,12 @@ def are_one_by_one(weights: Mapping[str, Tensor]) -> bool:
 
 @contextmanager
 def names_as_they_stand() -> Iterator[None]:
-    """Let PEFT take the names in a configuration for those of this model, as they have been made."""
-    with patch.dict(f"{conversion.__name__}._MODEL_TO_CONVERSION_PATTERN", clear=True):  # there is no public switch
+    """Let PEFT take names in a configuration, and those of weights, for this model's own, as they have been made."""
+    as_it_is = "convert_peft_adapter_state_dict_for_transformers"
+    with (  # there is no public switch
+        patch.dict(f"{conversion.__name__}._MODEL_TO_CONVERSION_PATTERN", clear=True),
+        patch.object(conversion, as_it_is, lambda *, adapter_state_dict, **_: adapter_state_dict),
+    ):
         yield
 
 

@@ -8,7 +8,7 @@ nothing else.
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 
 import torch
@@ -28,7 +28,8 @@ from worker.engine.streams import StreamWeights
 # 1e-5 on real ones of 30 layers. A wrong position or mask gives errors near 1, a time step without its limit 4e-4.
 TOLERANCE = {torch.float32: 2e-4, torch.bfloat16: 0.2, torch.float16: 0.05}
 # Further off than that, a text read in two pieces differs from the same text read at once by more than rounding.
-_STATE_TOLERANCE, _STATE_FACTOR = 1e-5, 10
+_STATE_TOLERANCE = 1e-5
+_STATE_FACTOR = {torch.float32: 10, torch.bfloat16: 2, torch.float16: 2}
 _LONG, MOST_PROVED, _SHORT = 7, 64, 2  # tokens
 _ADAPTED = 5
 _NUM_TEXTS = 3  # of each kind: one may be a text whose logits are rounding and nothing else
@@ -111,7 +112,7 @@ class Proof:
             return self._in_words(failure)
         _clear(runner)
         if runner.is_recurrent and error <= TOLERANCE[model.dtype]:
-            error = self._error_behind_a_state(runner, error)
+            error = self._error_behind_a_state(runner, error, model.dtype)
         if not error <= TOLERANCE[model.dtype]:  # an error that is no number is none to tolerate
             what = (
                 f"its cached logits differ from its uncached ones by {error:.1%}, so it would not write its own tokens"
@@ -138,7 +139,7 @@ class Proof:
             else OTHER_ARCHITECTURE
         )
 
-    def _error_behind_a_state(self, runner: Runner, plain: float) -> float:
+    def _error_behind_a_state(self, runner: Runner, plain: float, dtype: torch.dtype) -> float:
         """The same for prompts that are read in two pieces; several tokens behind a state are read one by one at need.
 
         `plain` is the error of prompts read at once: what exceeds it is a state that was not taken up.
@@ -146,12 +147,27 @@ class Proof:
         runner.read_in_place(False)
         error = self._error(runner, _read_prefixes(runner, self._texts))
         _clear(runner)
-        if error <= _STATE_TOLERANCE + _STATE_FACTOR * plain:
+        if error <= _STATE_TOLERANCE + _STATE_FACTOR[dtype] * plain and self._states_are_read(runner):
             return error
         runner.go_on_by_token()
         error = self._error(runner, _read_prefixes(runner, self._texts))
         _clear(runner)
         return error
+
+    def _states_are_read(self, runner: Runner) -> bool:
+        """Whether several tokens take up a state of either kind: what is no number in it then shows behind them.
+
+        A short text may hardly depend on its state, and a state that was left out then be less than rounding.
+        """
+        for is_conv in (False, True):
+            prefixes = _read_prefixes(runner, self._texts)
+            kept = [prefix.states for prefix in prefixes.values()]
+            if any(key[2] == is_conv for states in kept for key in states):
+                error = self._error(runner, {n: _poisoned(prefix, is_conv) for n, prefix in prefixes.items()})
+                _clear(runner)
+                if error != torch.inf:
+                    return False
+        return True
 
     def _prefixes_can_be_read_in_place(self, model: PreTrainedModel, runner: Runner) -> bool:
         """They cannot where layers share keys, keep latents in their place or change them behind the cache."""
@@ -202,6 +218,14 @@ def _read_prefixes(runner: Runner, texts: Sequence[_Text]) -> dict[int, SharedPr
     }
     runner.run([PromptChunk((key, 0), key.weights.adapter, key.token_ids, 0, is_last=False) for key in keys.values()])
     return {number: runner.take_prefix(key) for number, key in keys.items()}
+
+
+def _poisoned(prefix: SharedPrefix, is_conv: bool) -> SharedPrefix:  # noqa: FBT001 (a part of a state's key)
+    """The prefix with NaN in its states of one kind."""
+    poison = {
+        key: torch.full_like(state, torch.nan) if key[2] == is_conv else state for key, state in prefix.states.items()
+    }
+    return replace(prefix, states=poison)
 
 
 def _clear(runner: Runner) -> None:
