@@ -5,6 +5,7 @@ above the length from which they are read in place.
 """
 
 import random
+import re
 import tempfile
 import time
 import warnings
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -234,9 +236,20 @@ def _models(base: Path, adapters: Sequence[str]) -> dict[str, Model]:
     for name, adapter in zip(("policy", "reference"), adapters, strict=False):
         with _quiet():
             adapted = PeftModel.from_pretrained(_judged(base), adapter)
+            _fill(adapted, Path(adapter, "adapter_model.safetensors"))
             models[name] = adapted.double() if models["base"].dtype == torch.float64 else adapted
             models[name].train(mode=False)
     return models
+
+
+@torch.no_grad()
+def _fill(adapted: PeftModel, file: Path) -> None:
+    """Once more what a file names as PEFT names it: PEFT takes some of today's names for older ones, Laguna's say."""
+    parameters = dict(adapted.named_parameters())
+    for key, matrix in load_file(file).items():
+        parameter = parameters.get(re.sub(r"(?<=\.lora_[AB])(?=\.weight$)", ".default", key))
+        if parameter is not None:
+            parameter.copy_(matrix)
 
 
 def _batch(names: Sequence[str], rng: random.Random) -> list[Request]:
