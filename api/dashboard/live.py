@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api.dashboard.pulse import Follower, Pulse
-from api.dashboard.rendering import version_of
+from api.dashboard.rendering import EVENT_STREAM, no_stream, version_of, wants_stream
 from api.dashboard.sessions import COOKIE, Viewer, viewer_of_session
 from api.http.addresses import root_of
 from api.http.dependencies import Services
@@ -24,7 +24,6 @@ from api.http.errors import ApiError, NotFoundError, UnauthorizedError
 from api.http.problems import DATABASE_ERRORS
 from db.queries.changes import Subject, Visit
 
-EVENT_STREAM = "text/event-stream"
 STILL_SECONDS = 60.0
 """How long a part is left as it is where nothing changes but how long ago things were."""
 HEARTBEAT_SECONDS = 10.0
@@ -73,10 +72,10 @@ async def live_part(
 
     A stream looks again when a subject of the part has changed, and at the latest after `still_seconds`.
     """
-    if EVENT_STREAM in request.headers.get("accept", ""):
+    if wants_stream(request):
         if request.app.state.dashboard_streams.take(viewer.csrf):
             return LiveStream(request, viewer, look, seen, still_seconds)
-        return Response(status_code=204)  # which tells an `EventSource` not to come back
+        return no_stream()
     html = (await look()).html
     version = version_of(html)
     if version == seen:

@@ -30,6 +30,7 @@ HTMX_PATH = f"{STATIC_PATH}/htmx"
 THEME_COOKIE = "padserve_theme"
 THEMES = ("light", "dark")
 SEE_OTHER = 303
+EVENT_STREAM = "text/event-stream"
 SESSION_ENDED = "Your session has ended. Sign in, and what you have just sent is offered again."
 NOT_KEPT = (
     "Your session has ended, and what you have just sent is too large to be kept: sign in, go back, and send it again."
@@ -108,6 +109,16 @@ def is_of_script(request: Request) -> bool:
     return request.headers.get("hx-request") == "true"
 
 
+def wants_stream(request: Request) -> bool:
+    """Whether an `EventSource` of the page's script asks, which reads neither pages nor statuses."""
+    return EVENT_STREAM in request.headers.get("accept", "")
+
+
+def no_stream() -> Response:
+    """Tells an `EventSource` not to come back: the script asks for the part itself then, and is told why."""
+    return Response(status_code=204)
+
+
 @cache
 def asset(name: str) -> str:
     """The address of a static file, another one whenever the file is."""
@@ -145,6 +156,8 @@ class PageRoute(APIRoute):
 
 
 def _to_sign_in(request: Request, error: UnauthorizedError) -> Response:
+    if wants_stream(request):
+        return no_stream()
     if isinstance(error, SessionEndedError) and request.method != "GET":
         if is_of_script(request):  # which has the form still, and asks to sign in beside it
             return Response(status_code=error.status)
@@ -160,6 +173,8 @@ def _to_sign_in(request: Request, error: UnauthorizedError) -> Response:
 
 def failure(request: Request, error: ApiError) -> Response:
     """A page that says what went wrong; for the page's script a sentence."""
+    if wants_stream(request):
+        return no_stream()
     headers: Mapping[str, str] = {name: value for name, value in error.headers.items() if name != "WWW-Authenticate"}
     if is_of_script(request) and request.method == "GET" and isinstance(error, NotFoundError):
         return see_other(request, "/")  # what an open page shows was deleted

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api.dashboard import counting
-from api.dashboard.live import EVENT_STREAM, MAX_STREAMS_PER_SESSION, Streams
+from api.dashboard.live import MAX_STREAMS_PER_SESSION, Streams
 from api.dashboard.pulse import Follower
+from api.dashboard.rendering import EVENT_STREAM
 from api.http.dependencies import Scope
 from db.queries import job_pages, keys
 from tests.api.conftest import Api
@@ -43,6 +44,13 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Follow:
         return [(name, json.loads(data)) for name, data in named if data]
 
     return read
+
+
+def revoke(api: Api, key: str) -> None:
+    with api.database.transaction() as session:
+        caller = keys.caller_of(session, key)
+        assert caller is not None
+        keys.revoke_key(session, caller.id)
 
 
 def test_a_stream_tells_what_has_changed_since_it_was_seen_and_nothing_twice(api: Api, follow: Follow) -> None:
@@ -104,17 +112,29 @@ def test_a_stream_ends_where_the_key_is_revoked_before_anything_more_is_told(api
     visitor = Visitor(api, key)
     submit(api)
 
-    def revoke() -> None:
-        with api.database.transaction() as session:
-            caller = keys.caller_of(session, key)
-            assert caller is not None
-            keys.revoke_key(session, caller.id)
+    def happen() -> None:
+        revoke(api, key)
         end(api.database, text="a secret text")
 
-    told = follow(visitor, "/live/jobs", revoke)
+    told = follow(visitor, "/live/jobs", happen)
 
     assert [name for name, _ in told] == ["part", "gone"]
     assert told[-1][1] == {"path": "/sign-in"}
+
+
+def test_a_stream_that_cannot_begin_is_no_page_which_the_script_asks_for_itself(api: Api) -> None:
+    """An `EventSource` cannot read a page to sign in, and complained of its type where a key had just been revoked."""
+    key = api.key(*Scope)
+    client = Visitor(api, key).client
+    stream, part = {"Accept": EVENT_STREAM}, {"HX-Request": "true"}
+
+    malformed = [client.get("/live/jobs?after=nobody&seen=1&page=-1", headers=headers) for headers in (stream, part)]
+    revoke(api, key)
+    without_key = [client.get("/live/jobs", headers=headers) for headers in (stream, part)]
+
+    assert [(each[0].status_code, each[0].content) for each in (malformed, without_key)] == [(204, b"")] * 2
+    assert malformed[1].status_code == 422
+    assert without_key[1].headers["hx-redirect"] == "/sign-in"
 
 
 def test_a_stream_of_a_job_that_is_deleted_leads_to_the_jobs(api: Api, follow: Follow) -> None:
