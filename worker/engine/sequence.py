@@ -29,7 +29,7 @@ class History:
     """The tokens of a sequence, as penalties look at them."""
 
     counts: Tensor
-    """[V], int32: how often each token has come."""
+    """[V], int32: 1 for a token of the prompt, and 2 for each time that it was chosen."""
     seen: Tensor
     """[L], the tokens of the prompt, each once, then those that were chosen, then room for those that are to come."""
     num_of_prompt: int

@@ -18,6 +18,7 @@ from worker.engine.checkpoints.experts import (
     as_stacks,
     names_as_they_stand,
     names_no_stacks,
+    path_of,
     tensors_named,
 )
 from worker.engine.checkpoints.files import ADAPTER_CONFIG
@@ -26,7 +27,6 @@ from worker.engine.checkpoints.misfits import (
     MisfitError,
     at_fault,
     named_as_saved,
-    path_of,
     why_impossible,
 )
 from worker.engine.errors import AdapterError

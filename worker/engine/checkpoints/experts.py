@@ -40,18 +40,18 @@ def as_stacks(
     Raises whatever PEFT raises of weights that it cannot join, and AttributeError where the model has no such layer.
     """
     layers = {path for path, _ in model.named_modules()}
-    named = {key: matrix for key, matrix in weights.items() if _path_of(key) in layers}
+    named = {key: matrix for key, matrix in weights.items() if path_of(key) in layers}
     # PEFT's patterns for older names find some of today's as well: shared_experts of Laguna becomes shared_experts..
     older = {key: matrix for key, matrix in weights.items() if key not in named}
     joined = named | conversion.convert_peft_adapter_state_dict_for_transformers(model, config, older, name)
-    updates = {_path_of(key) for key in joined}
+    updates = {path_of(key) for key in joined}
     placed: dict[str, Tensor] = {}
     modules: set[str] = set()
     tensors: set[str] = set()
     for key, matrix in joined.items():
-        path = _path_of(key)
+        path = path_of(key)
         owner = path.removesuffix(".base_layer")
-        module = _plain(model.get_submodule(owner))
+        module = plain(model.get_submodule(owner))
         first, stack = _stack_of(module), ""
         if first:
             stack = first if path != owner else "down_proj"
@@ -86,11 +86,12 @@ def names_as_they_stand() -> Iterator[None]:
         yield
 
 
-def _path_of(key: str) -> str:
+def path_of(key: str) -> str:
+    """The path of the layer that a tensor of an adapter is for."""
     return key.removeprefix(PREFIX).partition(".lora_")[0]
 
 
-def _plain(module: nn.Module) -> nn.Module:
+def plain(module: nn.Module) -> nn.Module:
     """The model's own layer, where PEFT has put its own around it."""
     return module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
 

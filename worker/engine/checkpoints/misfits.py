@@ -5,12 +5,11 @@ import re
 from collections.abc import Iterator, Mapping
 
 from peft import LoraConfig
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from worker.engine.checkpoints.experts import PREFIX
+from worker.engine.checkpoints.experts import PREFIX, path_of, plain
 
 GIVE_ITS_BASE = "give the model that it was trained on as base"
 _COPY_BOTH = "copy or download both again"
@@ -75,7 +74,7 @@ def at_fault(model: PreTrainedModel, weights: Mapping[str, Tensor], config_says:
     `config_says` is what its configuration says of those layers: it is blamed where the weights fit the model.
     `otherwise` blames the model.
     """
-    layers = {path: _plain(module) for path, module in model.named_modules()}
+    layers = {path: plain(module) for path, module in model.named_modules()}
     for key in weights:
         path = path_of(key)
         if path in layers and key.startswith(PREFIX):
@@ -89,11 +88,6 @@ def at_fault(model: PreTrainedModel, weights: Mapping[str, Tensor], config_says:
         return otherwise
     what = f"its weights fit layers of this model, and its adapter_config.json ({config_says}) says otherwise"
     return f"{what}: {_COPY_BOTH}, or {GIVE_ITS_BASE}"
-
-
-def path_of(key: str) -> str:
-    """The path of the layer that a tensor of an adapter is for."""
-    return key.removeprefix(PREFIX).partition(".lora_")[0]
 
 
 def _other_matrix(key: str) -> str:
@@ -132,8 +126,3 @@ def _sizes(layer: nn.Module) -> tuple[int, int] | None:
         return None
     num_out, num_in = weight.t().shape if isinstance(layer, Conv1D) else weight.shape
     return num_out, num_in
-
-
-def _plain(module: nn.Module) -> nn.Module:
-    """The model's own layer, where PEFT has put its own around it."""
-    return module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
